@@ -1,0 +1,171 @@
+//! Messages as values. What zettabgp cannot represent soundly is ours; no type of its crosses this module.
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use crate::model::Cidr;
+
+/// The longest message without the extended-message capability (RFC 4271 4.1).
+pub const MAX_MESSAGE: usize = 4096;
+/// Marker, length and type.
+pub const HEADER: usize = 19;
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Message {
+    Open(Open),
+    Update(Update),
+    Notification(Notification),
+    Keepalive,
+    /// RFC 2918; the subtype is RFC 7313's.
+    RouteRefresh {
+        family: AfiSafi,
+        subtype: u8,
+    },
+}
+
+/// (AFI, SAFI) as numbers, since a peer may offer what we do not speak.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct AfiSafi {
+    pub afi: u16,
+    pub safi: u8,
+}
+
+impl AfiSafi {
+    pub const IPV4_UNICAST: AfiSafi = AfiSafi { afi: 1, safi: 1 };
+    pub const IPV6_UNICAST: AfiSafi = AfiSafi { afi: 2, safi: 1 };
+
+    pub fn of(prefix: &Cidr) -> AfiSafi {
+        match prefix.family() {
+            crate::model::Family::V4 => AfiSafi::IPV4_UNICAST,
+            crate::model::Family::V6 => AfiSafi::IPV6_UNICAST,
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Open {
+    /// The real AS: from the four-octet capability where the peer sent one, else the field's.
+    pub as_number: u32,
+    /// Seconds; 0 means no keepalives.
+    pub hold_time: u16,
+    pub router_id: Ipv4Addr,
+    pub capabilities: Vec<Capability>,
+}
+
+/// RFC 5492 capabilities. Unknown ones are kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Capability {
+    /// RFC 4760.
+    Multiprotocol(AfiSafi),
+    /// RFC 2918.
+    RouteRefresh,
+    /// RFC 7313.
+    EnhancedRouteRefresh,
+    /// RFC 6793.
+    FourOctetAs(u32),
+    /// RFC 4724.
+    GracefulRestart(GracefulRestart),
+    Unknown {
+        code: u8,
+        value: Vec<u8>,
+    },
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GracefulRestart {
+    /// R bit: the sender has restarted.
+    pub restarted: bool,
+    /// N bit (RFC 8538).
+    pub notification: bool,
+    /// Seconds, at most 4095.
+    pub restart_time: u16,
+    /// Families, with the F bit: forwarding state was kept.
+    pub families: Vec<(AfiSafi, bool)>,
+}
+
+/// An UPDATE after validation. Malformed attributes have been dealt with: see [`Update::defects`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Update {
+    /// Withdrawn, of both families, and those that RFC 7606 treats as withdrawn.
+    pub withdrawn: Vec<Cidr>,
+    /// Reachable with `attributes`, of both families.
+    pub reachable: Vec<(Cidr, NextHop)>,
+    /// `None` if nothing is reachable.
+    pub attributes: Option<Attributes>,
+    /// End-of-RIB of this family (RFC 4724 section 2).
+    pub end_of_rib: Option<AfiSafi>,
+    /// What RFC 7606 made us do, in words, each with the offending bytes.
+    pub defects: Vec<Defect>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct NextHop {
+    pub address: IpAddr,
+    /// The second half of a 32-byte IPv6 next hop (RFC 2545 section 3).
+    pub link_local: Option<Ipv6Addr>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Origin {
+    Igp,
+    Egp,
+    Incomplete,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum AsSegment {
+    Sequence(Vec<u32>),
+    Set(Vec<u32>),
+}
+
+/// The path attributes of a route, without its next hop. `Hash` and `Eq`: equal ones are interned and sent together.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Attributes {
+    pub origin: Origin,
+    pub as_path: Vec<AsSegment>,
+    pub med: Option<u32>,
+    pub local_pref: Option<u32>,
+    pub atomic_aggregate: bool,
+    pub aggregator: Option<(u32, Ipv4Addr)>,
+    pub communities: BTreeSet<u32>,
+    pub extended_communities: BTreeSet<[u8; 8]>,
+    pub large_communities: BTreeSet<(u32, u32, u32)>,
+    pub originator_id: Option<Ipv4Addr>,
+    pub cluster_list: Vec<Ipv4Addr>,
+    /// Optional transitive ones that we do not know: (flags, type, value), passed on with Partial set.
+    pub unknown: Vec<(u8, u8, Vec<u8>)>,
+}
+
+/// One thing wrong with an UPDATE and what RFC 7606 has us do about it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Defect {
+    pub action: DefectAction,
+    pub what: String,
+    /// The attribute's bytes as received, cut at 64.
+    pub bytes: Vec<u8>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum DefectAction {
+    AttributeDiscard,
+    TreatAsWithdraw,
+}
+
+/// RFC 4271 4.5. What we answer a fatal error with, and what peers say to us.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Notification {
+    pub code: u8,
+    pub subcode: u8,
+    pub data: Vec<u8>,
+}
+
+/// What both sides agreed on, as far as the codec needs to know.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CodecContext {
+    /// Both sent the four-octet AS capability.
+    pub four_octet_as: bool,
+    /// The neighbour's AS is ours.
+    pub ibgp: bool,
+    /// Families both sent (IPv4 unicast where none was sent).
+    pub families: Vec<AfiSafi>,
+}

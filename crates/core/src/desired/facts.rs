@@ -1,0 +1,42 @@
+//! What the agent knows, as changes.
+
+use std::net::IpAddr;
+
+use crate::model::{
+    Cidr, Endpoint, EndpointKey, Network, NetworkName, NetworkSet, Node, NodeName, Policy, PolicyKey, Pool, PoolName,
+};
+
+/// A change of one fact. `None` and `false` take it away. The same change twice is the same as once.
+#[derive(Clone, Debug, PartialEq)]
+pub enum FactDelta {
+    /// An endpoint of any node. Local ones (of [`Settings::node`]) come from the journal, the others from the store.
+    Endpoint {
+        node: NodeName,
+        key: EndpointKey,
+        endpoint: Option<Endpoint>,
+    },
+    Policy(PolicyKey, Option<Policy>),
+    NetworkSet(String, Option<NetworkSet>),
+    Network(NetworkName, Option<Network>),
+    Pool(PoolName, Option<Pool>),
+    /// Whether this node owns the block.
+    OwnBlock(Cidr, bool),
+    Node(NodeName, Option<Node>),
+    /// The next hops of a prefix's best paths; empty is a withdrawal too.
+    Learned(Cidr, Option<Vec<IpAddr>>),
+}
+
+/// What does not change while the agent runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    pub node: NodeName,
+    pub address4: Option<std::net::Ipv4Addr>,
+    pub address6: Option<std::net::Ipv6Addr>,
+    pub announce: crate::model::config::Announce,
+    /// The mark bits that are ours; at least two.
+    pub mark_mask: u32,
+    /// Whether workloads may open connections to their host (after their own egress policy).
+    pub workload_to_host: bool,
+    /// Without a store, a network's members are its pools' CIDRs, since remote endpoints are not known.
+    pub networks_by_pool: bool,
+}

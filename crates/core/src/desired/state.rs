@@ -1,0 +1,192 @@
+//! What a host should have: sets, chains, links, routes, announcements; and changes of these.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use crate::model::{Cidr, EndpointKey, Family, InterfaceName, PolicyKey};
+
+/// The name of one of our ipsets in the kernel: `rn4-...` or `rn6-...`, at most 31 characters.
+pub type SetName = String;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum SetKind {
+    /// Prefixes and addresses.
+    HashNet,
+    /// (prefix, interface) pairs.
+    HashNetIface,
+}
+
+/// One entry of a set. The kernel refuses a /0 in these types: it is written as its two halves by the compiler.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Member {
+    Net(Cidr),
+    NetIface(Cidr, InterfaceName),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SetSpec {
+    pub family: Family,
+    pub kind: SetKind,
+    pub members: BTreeSet<Member>,
+}
+
+/// A step on a set.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SetOp {
+    Create { name: SetName, family: Family, kind: SetKind },
+    Add { name: SetName, member: Member },
+    Delete { name: SetName, member: Member },
+    Destroy { name: SetName },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Table {
+    Raw,
+    Mangle,
+    Nat,
+    Filter,
+}
+
+impl Table {
+    pub const ALL: [Table; 4] = [Table::Raw, Table::Mangle, Table::Nat, Table::Filter];
+
+    pub const fn name(self) -> &'static str {
+        match self {
+            Table::Raw => "raw",
+            Table::Mangle => "mangle",
+            Table::Nat => "nat",
+            Table::Filter => "filter",
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ChainKey {
+    pub family: Family,
+    pub table: Table,
+    /// `rn-...`, at most 28 characters.
+    pub name: String,
+}
+
+impl fmt::Display for ChainKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {} {}", self.family, self.table.name(), self.name)
+    }
+}
+
+/// One rule of a chain: what stands after `-A CHAIN` in an iptables-restore file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChainRule {
+    pub text: String,
+    /// Which rule of which policy it came from, for errors and `explain`; `None` for the frame.
+    pub origin: Option<RuleOrigin>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RuleOrigin {
+    pub policy: PolicyKey,
+    pub ingress: bool,
+    /// Counted from 0 in its direction.
+    pub index: usize,
+}
+
+/// A jump from one of the kernel's built-in chains into one of ours; it stands first there.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Hook {
+    pub family: Family,
+    pub table: Table,
+    /// `PREROUTING`, `INPUT`, `FORWARD`, `OUTPUT`, `POSTROUTING`.
+    pub builtin: &'static str,
+    /// The chain of ours it jumps to.
+    pub chain: String,
+}
+
+/// The veth of a local workload.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Link {
+    pub endpoint: EndpointKey,
+    /// The path of the workload's network namespace.
+    pub netns: String,
+    /// The name inside the workload.
+    pub ifname: InterfaceName,
+    pub mac: [u8; 6],
+    pub mtu: u32,
+    pub addresses: Vec<IpAddr>,
+    /// What the workload routes through, by family of its addresses.
+    pub gateway4: Ipv4Addr,
+    pub gateway6: Ipv6Addr,
+}
+
+/// What identifies a route in the kernel's main table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RouteKey {
+    pub dst: Cidr,
+    /// 0 for the default metric (IPv6: the kernel's 1024).
+    pub metric: u32,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Route {
+    /// To a local workload: `dst dev rnw... scope link src SRC`.
+    Local { dev: InterfaceName, src: Option<IpAddr> },
+    /// An own block: what is not given out in it goes nowhere.
+    Blackhole,
+    /// A pool: an address that nobody has must not follow the default route.
+    Unreachable,
+    /// Learned over BGP; several next hops are ECMP. Sorted.
+    Learned { via: Vec<IpAddr>, src: Option<IpAddr> },
+}
+
+/// The metric of `unreachable` routes of pools.
+pub const UNREACHABLE_METRIC: u32 = 1_000_000;
+
+/// `proto` of local host routes, blackholes and unreachables in the kernel.
+pub const PROTO_LOCAL: u8 = 82;
+/// `proto` of routes learned over BGP.
+pub const PROTO_LEARNED: u8 = 83;
+
+/// The next hop inside every workload (IPv4, link local).
+pub const GATEWAY4: Ipv4Addr = Ipv4Addr::new(169, 254, 1, 1);
+/// The next hop inside every workload (IPv6): the EUI-64 link-local of [`HOST_MAC`].
+pub const GATEWAY6: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0xecee, 0xeeff, 0xfeee, 0xeeee);
+/// The MAC address of the host side of every workload's veth.
+pub const HOST_MAC: [u8; 6] = [0xee; 6];
+
+/// Everything a host should have.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DesiredState {
+    pub sets: BTreeMap<SetName, SetSpec>,
+    pub chains: BTreeMap<ChainKey, Vec<ChainRule>>,
+    pub hooks: BTreeSet<Hook>,
+    pub links: BTreeMap<InterfaceName, Link>,
+    pub routes: BTreeMap<RouteKey, Route>,
+    pub announcements: BTreeSet<Cidr>,
+}
+
+/// The part of a change that sets and chains take. Order: `grow`, then `chains`, then `shrink`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RulesDelta {
+    /// Creations and additions, in the order in which they must happen (a leaf before its node).
+    pub grow: Vec<SetOp>,
+    /// New content of a chain; `None`: remove it.
+    pub chains: BTreeMap<ChainKey, Option<Vec<ChainRule>>>,
+    /// Deletions and destructions, in the order in which they must happen (a node before its leaf).
+    pub shrink: Vec<SetOp>,
+}
+
+impl RulesDelta {
+    pub fn is_empty(&self) -> bool {
+        self.grow.is_empty() && self.chains.is_empty() && self.shrink.is_empty()
+    }
+}
+
+/// What should now differ. In each map `None` means: remove.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DesiredDelta {
+    pub rules: RulesDelta,
+    pub links: BTreeMap<InterfaceName, Option<Link>>,
+    pub routes: BTreeMap<RouteKey, Option<Route>>,
+    /// `true`: announce, `false`: withdraw.
+    pub announcements: BTreeMap<Cidr, bool>,
+}

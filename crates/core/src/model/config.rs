@@ -1,0 +1,159 @@
+//! The node's configuration file, as a typed value. One YAML file a node.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
+
+use super::{BgpPeer, Cidr, InterfaceName, Network, NodeName, Pool};
+
+/// Everything that `routenetd --config FILE` is told.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NodeConfig {
+    pub node: NodeName,
+    pub labels: super::Labels,
+    pub address: AddressConfig,
+    pub store: StoreConfig,
+    pub bgp: BgpConfig,
+    pub data_plane: DataPlane,
+    pub iptables: IptablesConfig,
+    pub workloads: WorkloadConfig,
+    pub paths: Paths,
+    pub api: ApiConfig,
+    pub log: LogConfig,
+}
+
+/// `address:` — each family given, or found by `auto: {interface: eth1}` / `auto: {cidr: 192.0.2.0/24}`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AddressConfig {
+    pub ipv4: Option<Ipv4Addr>,
+    pub ipv6: Option<Ipv6Addr>,
+    pub auto: Vec<AutoAddress>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AutoAddress {
+    Interface(InterfaceName),
+    Cidr(Cidr),
+}
+
+/// `store:`.
+#[derive(Clone, Debug, PartialEq)]
+pub enum StoreConfig {
+    /// `type: embedded`, `path: FILE` — SQLite; several agents may share the file.
+    Embedded { path: PathBuf },
+    /// `type: none` — what follows says it all.
+    None(Box<StaticCluster>),
+}
+
+/// What a node without a store is told in its own file.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct StaticCluster {
+    pub pools: Vec<Pool>,
+    pub networks: Vec<Network>,
+    /// Blocks that this node owns.
+    pub blocks: Vec<Cidr>,
+    pub peers: Vec<BgpPeer>,
+    /// Directory of policy and network-set YAML; read at start and on SIGHUP.
+    pub policies: Option<PathBuf>,
+}
+
+/// `bgp:`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct BgpConfig {
+    /// `as:`; absent: BGPConfiguration's, else 64512.
+    pub as_number: Option<u32>,
+    /// Absent: the IPv4 address of the node.
+    pub router_id: Option<Ipv4Addr>,
+    /// Where to listen; default `[::]:179` and `0.0.0.0:179` by one dual-stack socket.
+    pub listen: Vec<SocketAddr>,
+    /// Whether this node takes part in the node-to-node mesh.
+    pub mesh: bool,
+    pub announce: Announce,
+    /// Explicit neighbours in this file, beside the BGPPeers of the store.
+    pub peers: Vec<BgpPeer>,
+    /// Seconds; 0 or at least 3. Default 90.
+    pub hold_time: u16,
+    /// Seconds between attempts to connect (RFC 4271 ConnectRetryTime). Default 5.
+    pub connect_retry: u16,
+    /// RFC 4724 restart time in seconds, at most 4095; 0 turns graceful restart off. Default 120.
+    pub restart_time: u16,
+    /// What a speaker without data plane announces of its own accord (`dataPlane: off`).
+    pub originate: Vec<Cidr>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Announce {
+    /// Every /32 or /128 that this host installs.
+    #[default]
+    Hosts,
+    /// Own blocks, plus host routes that lie outside of them.
+    Blocks,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum DataPlane {
+    #[default]
+    Kernel,
+    /// A speaker that touches no kernel and needs no root.
+    Off,
+}
+
+/// `iptables:`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IptablesConfig {
+    pub backend: BackendChoice,
+    /// The mark bits that are ours; at least 2 must be set. Default 0xffff0000.
+    pub mark_mask: u32,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum BackendChoice {
+    /// What the system's `iptables` is, unless only the other one holds rules.
+    #[default]
+    Auto,
+    Nft,
+    Legacy,
+}
+
+/// `workloads:`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WorkloadConfig {
+    /// Absent: the underlay's.
+    pub mtu: Option<u32>,
+    /// Whether a workload may open connections to its host, after its own egress policy. Default no.
+    pub to_host: bool,
+    /// Seconds that an address rests after its release was acknowledged. Default 30.
+    pub address_cooldown: u32,
+}
+
+/// `paths:`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Paths {
+    /// Default `/var/lib/routenet`.
+    pub state: PathBuf,
+    /// Default `/run/routenet/agent.sock`.
+    pub socket: PathBuf,
+}
+
+/// `api:` — who may use the agent's socket besides root and the agent's own user, by group name or number.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ApiConfig {
+    pub read_group: Option<String>,
+    pub write_group: Option<String>,
+}
+
+/// `log:`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogConfig {
+    /// `error`, `warn`, `info`, `debug`, `trace`, or a filter of the `tracing` crate. Default `info`.
+    pub level: String,
+}
+
+impl NodeConfig {
+    /// The address of a family that the file gives; `auto` is resolved on the machine.
+    pub fn given_address(&self, family: super::Family) -> Option<IpAddr> {
+        match family {
+            super::Family::V4 => self.address.ipv4.map(IpAddr::V4),
+            super::Family::V6 => self.address.ipv6.map(IpAddr::V6),
+        }
+    }
+}

@@ -1,0 +1,17 @@
+//! What a cluster is: the vocabulary that every other room speaks.
+//!
+//! Newtypes that cannot hold a wrong value, and the objects of the cluster. YAML and the node's configuration file
+//! are read here too, into these types, with errors that name file, line, object, field and mend.
+
+pub mod config;
+pub mod endpoint;
+pub mod name;
+pub mod net;
+pub mod object;
+pub mod policy;
+
+pub use endpoint::{Endpoint, EndpointKey, Labels};
+pub use name::{InterfaceName, NetworkName, NodeName, PoolName, stable_hash};
+pub use net::{Cidr, CidrError, Family};
+pub use object::*;
+pub use policy::*;

@@ -1,0 +1,181 @@
+//! The objects of a cluster, as typed values: what people write, and what agents publish.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use serde::{Deserialize, Serialize};
+
+use super::{Cidr, Endpoint, Labels, NetworkName, NetworkSet, NodeName, Policy, PoolName};
+
+/// A kind that people write, read and delete with `routectl`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Kind {
+    IPPool,
+    Node,
+    Network,
+    GlobalNetworkPolicy,
+    NetworkPolicy,
+    GlobalNetworkSet,
+    BGPPeer,
+    BGPConfiguration,
+}
+
+/// What identifies an object. `namespace` only for a NetworkPolicy.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct ObjectKey {
+    pub kind: Kind,
+    pub namespace: Option<String>,
+    pub name: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", content = "object")]
+pub enum Object {
+    IPPool(Pool),
+    Node(Node),
+    Network(Network),
+    GlobalNetworkPolicy(Policy),
+    NetworkPolicy(Policy),
+    GlobalNetworkSet(NetworkSet),
+    BGPPeer(BgpPeer),
+    BGPConfiguration(BgpConfiguration),
+}
+
+/// An IPPool.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pool {
+    pub name: PoolName,
+    pub cidr: Cidr,
+    /// Prefix length of the blocks: 26 and 122 unless given.
+    pub block_size: u8,
+    pub disabled: bool,
+    /// Which nodes may claim blocks of it (`all()` unless given).
+    pub node_selector: String,
+    /// Whether hosts carry an `unreachable` route of high metric for the pool, so that an address nobody has does not
+    /// follow the default route.
+    pub unreachable_route: bool,
+}
+
+/// A Network (`routenet/v1`): which pools it draws from, and whether it is apart from other networks.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Network {
+    pub name: NetworkName,
+    pub pools: Vec<PoolName>,
+    pub isolation: Isolation,
+}
+
+/// What holds where no policy applies.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Isolation {
+    /// An endpoint accepts what comes from its own network, and may send anywhere.
+    #[default]
+    Network,
+    /// All open until a policy applies, as in Kubernetes.
+    Open,
+}
+
+/// A node: written by its own agent at start, readable by everybody.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Node {
+    pub name: NodeName,
+    pub labels: Labels,
+    pub ipv4: Option<Ipv4Addr>,
+    pub ipv6: Option<Ipv6Addr>,
+    pub as_number: u32,
+    pub router_id: Ipv4Addr,
+    /// The TCP port its speaker listens on, and whether it takes part in the node-to-node mesh.
+    pub bgp_port: u16,
+    pub mesh: bool,
+    /// Which incarnation of the agent's state directory wrote it: two agents with one name show by this.
+    pub incarnation: String,
+}
+
+impl Node {
+    pub fn address(&self, family: super::Family) -> Option<IpAddr> {
+        match family {
+            super::Family::V4 => self.ipv4.map(IpAddr::V4),
+            super::Family::V6 => self.ipv6.map(IpAddr::V6),
+        }
+    }
+}
+
+/// A BGPPeer: an explicit neighbour of some or all nodes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BgpPeer {
+    pub name: String,
+    /// Only this node peers with it; `None` and no selector: every node does.
+    pub node: Option<NodeName>,
+    pub node_selector: Option<String>,
+    pub address: IpAddr,
+    pub port: u16,
+    pub as_number: u32,
+    pub passive: bool,
+    /// What is accepted from it: nothing unless given (RFC 8212). `pools` accepts what lies in the pools.
+    pub import: ImportPolicy,
+    /// Text file with the TCP MD5 password is a later issue's; here for the keepalive timing only.
+    pub hold_time: Option<u16>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ImportPolicy {
+    #[default]
+    None,
+    Pools,
+    All,
+}
+
+/// A BGPConfiguration; the one named `default` governs the cluster.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BgpConfiguration {
+    pub name: String,
+    pub node_to_node_mesh: bool,
+    /// The cluster's AS where a node names none.
+    pub as_number: Option<u32>,
+    pub listen_port: Option<u16>,
+}
+
+/// A block of a pool and the one node that owns it. Written by agents only.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Block {
+    pub cidr: Cidr,
+    pub pool: PoolName,
+    pub owner: NodeName,
+    /// Counts the changes of ownership, so that a node that was away can tell that its block was given away.
+    pub epoch: u64,
+}
+
+/// Everything that the cluster store holds; the key's shape is [`crate::model::object`]'s, the bytes are JSON.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", content = "value")]
+pub enum Fact {
+    Object(Object),
+    Block(Block),
+    Endpoint(Endpoint),
+    Condition(NodeCondition),
+}
+
+/// What a node says of its own health; each agent publishes its own on change and every 10 s.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct NodeCondition {
+    pub node: NodeName,
+    /// Seconds since the Unix epoch, by the node's own clock.
+    pub at: u64,
+    pub version: String,
+    /// What is wrong, in words; empty when all is well.
+    pub problems: Vec<Problem>,
+    pub endpoints: u32,
+    pub blocks: Vec<Cidr>,
+    pub peers_established: u32,
+    pub peers_configured: u32,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Problem {
+    /// `bgp`, `store`, `ipset`, `iptables`, `link`, `route`, `ipam`, `config`.
+    pub part: String,
+    pub what: String,
+    pub mend: Option<String>,
+    /// Seconds since the Unix epoch.
+    pub since: u64,
+}

@@ -1,0 +1,150 @@
+//! Policies and network sets, in the meaning of `projectcalico.org/v3`.
+//!
+//! Selectors are kept as text here, checked by the reader of YAML; [`crate::policy::selector`] parses them.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Cidr, Labels};
+
+/// What identifies a policy: `namespace` is `None` for a GlobalNetworkPolicy.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct PolicyKey {
+    pub namespace: Option<String>,
+    pub name: String,
+}
+
+impl std::fmt::Display for PolicyKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.namespace {
+            Some(namespace) => write!(f, "NetworkPolicy {namespace}/{}", self.name),
+            None => write!(f, "GlobalNetworkPolicy {}", self.name),
+        }
+    }
+}
+
+/// A GlobalNetworkPolicy (namespace `None`) or NetworkPolicy.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Policy {
+    pub key: PolicyKey,
+    /// `default` unless given; other tiers come with a later issue and are refused by the reader.
+    pub tier: String,
+    /// Absent means last.
+    pub order: Option<f64>,
+    /// Which endpoints it applies to, within its namespace if it has one. Empty means all.
+    pub selector: String,
+    /// Whether it governs what arrives at the endpoints.
+    pub applies_ingress: bool,
+    /// Whether it governs what the endpoints send.
+    pub applies_egress: bool,
+    pub ingress: Vec<PolicyRule>,
+    pub egress: Vec<PolicyRule>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Action {
+    Allow,
+    Deny,
+    /// To the profiles (with one tier; to the next tier later).
+    Pass,
+    /// Write a line to the kernel log and go on.
+    Log,
+}
+
+/// One rule: every given field must match.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PolicyRule {
+    pub action: Action,
+    /// 4 or 6; absent means both.
+    pub ip_version: Option<u8>,
+    pub protocol: Option<Protocol>,
+    pub not_protocol: Option<Protocol>,
+    pub icmp: Option<IcmpMatch>,
+    pub not_icmp: Option<IcmpMatch>,
+    pub source: EntityRule,
+    pub destination: EntityRule,
+}
+
+/// One side of a rule.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EntityRule {
+    pub nets: Vec<Cidr>,
+    pub not_nets: Vec<Cidr>,
+    pub selector: Option<String>,
+    pub not_selector: Option<String>,
+    pub namespace_selector: Option<String>,
+    pub ports: Vec<PortMatch>,
+    pub not_ports: Vec<PortMatch>,
+}
+
+impl EntityRule {
+    /// Whether the side is left open.
+    pub fn is_any(&self) -> bool {
+        *self == EntityRule::default()
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct IcmpMatch {
+    pub kind: u8,
+    pub code: Option<u8>,
+}
+
+/// An inclusive range of ports; one port is a range of one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct PortMatch {
+    pub first: u16,
+    pub last: u16,
+}
+
+/// An IP protocol, by its number (IANA); the common ones print by name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Protocol(pub u8);
+
+impl Protocol {
+    pub const ICMP: Protocol = Protocol(1);
+    pub const TCP: Protocol = Protocol(6);
+    pub const UDP: Protocol = Protocol(17);
+    pub const ICMPV6: Protocol = Protocol(58);
+    pub const SCTP: Protocol = Protocol(132);
+    pub const UDPLITE: Protocol = Protocol(136);
+
+    /// Calico's names, any case; `None` if there is no such name.
+    pub fn from_name(name: &str) -> Option<Protocol> {
+        Some(match name.to_ascii_lowercase().as_str() {
+            "icmp" => Protocol::ICMP,
+            "tcp" => Protocol::TCP,
+            "udp" => Protocol::UDP,
+            "icmpv6" => Protocol::ICMPV6,
+            "sctp" => Protocol::SCTP,
+            "udplite" => Protocol::UDPLITE,
+            _ => return None,
+        })
+    }
+
+    /// Whether packets of this protocol carry ports.
+    pub fn has_ports(self) -> bool {
+        matches!(self, Protocol::TCP | Protocol::UDP | Protocol::SCTP | Protocol::UDPLITE)
+    }
+}
+
+impl std::fmt::Display for Protocol {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match *self {
+            Protocol::ICMP => f.write_str("icmp"),
+            Protocol::TCP => f.write_str("tcp"),
+            Protocol::UDP => f.write_str("udp"),
+            Protocol::ICMPV6 => f.write_str("icmpv6"),
+            Protocol::SCTP => f.write_str("sctp"),
+            Protocol::UDPLITE => f.write_str("udplite"),
+            Protocol(number) => write!(f, "{number}"),
+        }
+    }
+}
+
+/// A GlobalNetworkSet: CIDRs with labels, so that selectors can name strangers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NetworkSet {
+    pub name: String,
+    pub labels: Labels,
+    pub nets: Vec<Cidr>,
+}

@@ -1,0 +1,1 @@
+//! Policy: selectors, groups, compilation to sets and chains, and the one evaluator.

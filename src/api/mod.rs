@@ -1,0 +1,93 @@
+//! The words on the agent's socket: one JSON request a line, one JSON reply a line.
+//!
+//! The CNI plugin speaks it without this module (it has only std and serde_json): `tests/cni` holds the two equal.
+
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+
+/// What a client asks for. Reading needs the read group, the rest the write group.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "op", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Request {
+    /// A call of the CNI plugin: its environment and its standard input.
+    Cni {
+        command: String,
+        container_id: String,
+        netns: String,
+        ifname: String,
+        args: String,
+        path: String,
+        config: String,
+    },
+    /// Objects of a kind (`ippool`, `policy`, ... or `all`), by name if given.
+    Get {
+        kind: String,
+        name: Option<String>,
+        namespace: Option<String>,
+    },
+    /// YAML documents, each with the name of the file it came from: all or nothing.
+    Apply {
+        documents: Vec<Document>,
+    },
+    Delete {
+        documents: Vec<Document>,
+        names: Vec<ObjectName>,
+    },
+    Status,
+    Endpoints,
+    IpamShow,
+    Explain {
+        from: String,
+        to: String,
+        protocol: String,
+        port: Option<u16>,
+    },
+    BgpNeighbors,
+    BgpRoutes,
+    /// Withdraw everything, then say Cease.
+    Drain,
+    Undrain,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Document {
+    /// The file's name as the user gave it, or `-`.
+    pub file: String,
+    pub text: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ObjectName {
+    pub kind: String,
+    pub namespace: Option<String>,
+    pub name: String,
+}
+
+/// The reply: a value whose shape belongs to the request, or an error.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Reply {
+    Ok(serde_json::Value),
+    Error(ApiError),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[error("{message}")]
+pub struct ApiError {
+    /// `denied`, `invalid`, `not-found`, `conflict`, `unavailable`, `internal`.
+    pub code: String,
+    /// What, to which object, and what mends it.
+    pub message: String,
+}
+
+/// The answer to [`Request::Cni`]: what the plugin prints, and how it exits.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CniReply {
+    pub exit: i32,
+    /// A CNI result or error; `None` prints nothing.
+    pub stdout: Option<serde_json::Value>,
+}
+
+/// An address, for listings.
+pub type Address = IpAddr;
