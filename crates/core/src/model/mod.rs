@@ -10,7 +10,7 @@ pub mod net;
 pub mod object;
 pub mod policy;
 
-pub use endpoint::{Endpoint, EndpointKey, Labels};
+pub use endpoint::{Attachment, Endpoint, EndpointKey, Labels};
 pub use name::{InterfaceName, NetworkName, NodeName, PoolName, stable_hash};
 pub use net::{Cidr, CidrError, Family};
 pub use object::*;
