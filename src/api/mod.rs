@@ -1,6 +1,23 @@
 //! The words on the agent's socket: one JSON request a line, one JSON reply a line.
 //!
+//! | request | reply |
+//! |---|---|
+//! | `get` | [`listing::GetReply`] |
+//! | `apply`, `delete` | [`listing::ChangeReply`] |
+//! | `status` | [`status::ClusterStatus`] |
+//! | `endpoints` | a list of [`listing::EndpointLine`] |
+//! | `ipam-show` | [`listing::IpamReply`] |
+//! | `explain` | [`listing::ExplainReply`] |
+//! | `bgp-neighbors` | a list of [`listing::NeighborLine`] |
+//! | `bgp-routes` | a list of [`listing::RouteLine`] |
+//! | `drain`, `undrain` | `null` |
+//! | `cni` | [`CniReply`] |
+//!
 //! The CNI plugin speaks it without this module (it has only std and serde_json): `tests/cni` holds the two equal.
+
+pub mod client;
+pub mod listing;
+pub mod status;
 
 use std::net::IpAddr;
 

@@ -1,0 +1,174 @@
+//! The answers to the reading requests besides `status`, and to `apply` and `delete`: one struct a line of a listing.
+//! Filled by the agent, shown by `routectl`.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use routenet_core::model::{Cidr, Labels};
+use serde::{Deserialize, Serialize};
+
+/// The answer to `get`: objects in the shape in which people write them, sorted by kind, namespace and name.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct GetReply {
+    /// Each as [`routenet_core::model::yaml::object_to_value`] gives it.
+    pub objects: Vec<serde_json::Value>,
+}
+
+/// The answer to `apply` and `delete`: what was done, in the order of the input.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChangeReply {
+    pub changes: Vec<Change>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Change {
+    pub kind: String,
+    pub namespace: Option<String>,
+    pub name: String,
+    pub outcome: Outcome,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Outcome {
+    Created,
+    Changed,
+    Unchanged,
+    Deleted,
+    /// It was asked to be deleted and was not there.
+    Absent,
+}
+
+/// An endpoint of any node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EndpointLine {
+    pub namespace: String,
+    pub name: String,
+    pub network: String,
+    pub node: String,
+    pub addresses: Vec<IpAddr>,
+    pub labels: Labels,
+    pub container_id: String,
+    /// The interface inside the workload.
+    pub ifname: String,
+    /// The host side of its veth, on its node.
+    pub host_interface: String,
+    /// `ready`, `waiting`, `failed`; `remote` where another node answers for it.
+    pub state: String,
+    /// What keeps it from being ready.
+    pub error: Option<String>,
+}
+
+/// The answer to `ipam show`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IpamReply {
+    pub pools: Vec<IpamPoolLine>,
+    pub blocks: Vec<IpamBlockLine>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IpamPoolLine {
+    pub name: String,
+    pub cidr: Cidr,
+    pub block_size: u8,
+    pub disabled: bool,
+    pub networks: Vec<String>,
+    pub blocks_claimed: u64,
+    /// How many blocks the pool has room for, saturating.
+    pub blocks_total: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IpamBlockLine {
+    pub cidr: Cidr,
+    pub pool: String,
+    pub node: String,
+    pub epoch: u64,
+    /// Addresses in use. For another node's block: as far as its endpoints are published.
+    pub allocated: u64,
+    /// Released and resting before reuse; known for own blocks only.
+    pub resting: Option<u64>,
+    /// Addresses of the block, saturating.
+    pub size: u64,
+}
+
+/// A BGP neighbour, with all that is known of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NeighborLine {
+    pub name: String,
+    pub address: IpAddr,
+    pub port: u16,
+    pub as_number: u32,
+    /// `node` (the mesh), `peer` (a BGPPeer), `config` (the node's file).
+    pub source: String,
+    pub passive: bool,
+    /// `none`, `pools`, `all`.
+    pub import: String,
+    pub state: String,
+    pub since_secs: u64,
+    /// The peer's BGP identifier, once it said so.
+    pub router_id: Option<Ipv4Addr>,
+    /// The negotiated hold time in seconds; 0 means that none runs.
+    pub hold_time: Option<u16>,
+    /// Negotiated: `ipv4-unicast`, `ipv6-unicast`, `four-octet-as`, `graceful-restart`, ...
+    pub capabilities: Vec<String>,
+    /// Prefixes it sent; of these, how many were accepted.
+    pub received: u64,
+    pub accepted: u64,
+    pub advertised: u64,
+    pub sessions: u64,
+    pub last_error: Option<String>,
+    pub last_error_secs_ago: Option<u64>,
+}
+
+/// A path in the RIB.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RouteLine {
+    pub prefix: Cidr,
+    /// `None` for what this node announces of its own.
+    pub next_hop: Option<IpAddr>,
+    /// The neighbour it was learned from; `None` for own ones.
+    pub from: Option<String>,
+    /// As text, in the order of the wire: `64513 64514 {64515 64516}`.
+    pub as_path: String,
+    /// `igp`, `egp`, `incomplete`.
+    pub origin: String,
+    pub local_pref: Option<u32>,
+    pub med: Option<u32>,
+    pub communities: Vec<String>,
+    pub best: bool,
+    /// Kept from before a graceful restart.
+    pub stale: bool,
+    /// Why it is not used, in words; `None` for a usable one.
+    pub refused: Option<String>,
+}
+
+/// The answer to `explain`: the verdict at both ends and the way between them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExplainReply {
+    pub from: String,
+    pub to: String,
+    pub source: IpAddr,
+    pub destination: IpAddr,
+    pub protocol: String,
+    pub port: Option<u16>,
+    pub allowed: bool,
+    /// What the sender's egress says; `None` where the sender is no endpoint.
+    pub egress: Option<Verdict>,
+    /// What the receiver's ingress says; `None` where the receiver is no endpoint.
+    pub ingress: Option<Verdict>,
+    /// How the packet gets there: `local, dev rnw0123456789a`, `via 192.0.2.12 (node-b, BGP)`, `no route`.
+    pub route: Option<String>,
+    pub mtu: Option<u32>,
+    /// What makes this answer less than certain: labels of a remote endpoint that are not known, a plane out of sync.
+    pub notes: Vec<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Verdict {
+    pub endpoint: String,
+    pub allowed: bool,
+    /// In words: `GlobalNetworkPolicy deny-db, ingress rule 0: Deny`, `profile rn-net.blue: Allow`, `no rule: Deny`.
+    pub decided_by: String,
+    /// The steps up to the decision, in order.
+    pub trail: Vec<String>,
+}
