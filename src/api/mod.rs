@@ -108,3 +108,23 @@ pub struct CniReply {
 
 /// An address, for listings.
 pub type Address = IpAddr;
+
+impl Request {
+    /// Whether it changes anything.
+    pub fn writes(&self) -> bool {
+        match self {
+            Request::Cni { .. }
+            | Request::Apply { .. }
+            | Request::Delete { .. }
+            | Request::Drain
+            | Request::Undrain => true,
+            Request::Get { .. }
+            | Request::Status
+            | Request::Endpoints
+            | Request::IpamShow
+            | Request::Explain { .. }
+            | Request::BgpNeighbors
+            | Request::BgpRoutes => false,
+        }
+    }
+}
