@@ -38,11 +38,6 @@ pub struct Located<T> {
     pub line: usize,
 }
 
-/// What is wrong with a selector, in words; `None`: it can be read.
-pub(crate) fn selector_error(_text: &str) -> Option<String> {
-    None
-}
-
 #[cfg(test)]
 #[path = "read_tests.rs"]
 mod read_tests;

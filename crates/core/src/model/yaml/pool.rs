@@ -1,6 +1,7 @@
 //! IPPool and Network.
 
 use crate::model::{Cidr, Family, Isolation, Network, NetworkName, Pool, PoolName};
+use crate::policy::selector::Selector;
 
 use super::fields::{At, Fields};
 
@@ -112,9 +113,13 @@ fn default_block_size(cidr: Cidr, fields: &Fields<'_>) -> Option<u8> {
 /// A selector's text, seen to be one.
 pub fn read_selector(at: &At<'_>) -> Option<String> {
     let text = at.text()?;
-    match super::selector_error(text) {
-        None => Some(text.to_string()),
-        Some(error) => at.fail(error, None),
+    match Selector::parse(text) {
+        Ok(_) => Some(text.to_string()),
+        Err(error) => {
+            let place = error.position + 1;
+            let what = format!("bad selector at character {place}: expected {}, found {}", error.expected, error.found);
+            at.fail(what, error.mend)
+        }
     }
 }
 
