@@ -1,1 +1,15 @@
-fn main() {}
+use std::process::ExitCode;
+
+use clap::Parser;
+use routenet::cli::lab::LabCommand;
+
+#[derive(Parser)]
+enum Routectl {
+    #[command(subcommand)]
+    Lab(LabCommand),
+}
+
+fn main() -> ExitCode {
+    let Routectl::Lab(command) = Routectl::parse();
+    command.run()
+}

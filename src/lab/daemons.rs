@@ -1,0 +1,35 @@
+//! Which of Debian's routing daemons an image stands for. Asked by `deploy` when a node has no `cmd` of its own.
+
+use std::path::Path;
+
+use super::topology::Node;
+
+/// A daemon of this machine that stands for an image: run to its end, it leaves its daemons in the background.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Daemon {
+    pub words: Vec<String>,
+}
+
+/// The command that starts what the node's image stands for; `None` for an image that stands for nothing here.
+pub fn of(node: &Node) -> Result<Option<Daemon>, String> {
+    let Some(image) = &node.image else { return Ok(None) };
+    let name = image.rsplit('/').next().unwrap_or(image).split([':', '@']).next().unwrap_or(image);
+    let (program, package, words): (_, _, &[&str]) = if name.contains("frr") {
+        ("/usr/lib/frr/frrinit.sh", "frr", &["/usr/lib/frr/frrinit.sh", "start"])
+    } else if name.contains("bird") {
+        // Without -u, so that a bound configuration of any owner can be read.
+        ("/usr/sbin/bird", "bird2", &["/usr/sbin/bird", "-s", "/run/bird/bird.ctl", "-P", "/run/bird/bird.pid"])
+    } else {
+        return Ok(None);
+    };
+    if !Path::new(program).exists() {
+        return Err(format!(
+            "image `{image}` stands for Debian's package {package}, whose {program} is missing (make deps)"
+        ));
+    }
+    Ok(Some(Daemon { words: words.iter().map(|word| word.to_string()).collect() }))
+}
+
+#[cfg(test)]
+#[path = "daemons_tests.rs"]
+mod tests;

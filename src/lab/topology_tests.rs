@@ -1,0 +1,160 @@
+use super::*;
+
+const FILE: &str = "\
+name: two
+topology:
+  defaults:
+    kind: linux
+    env: {WHERE: defaults, ONLY: 1}
+    exec: [echo defaults]
+  kinds:
+    linux:
+      image: alpine
+      sysctls:
+        net.ipv4.ip_forward: 1
+  groups:
+    edge:
+      env: {WHERE: group}
+      binds: [/etc/hosts:/x]
+  nodes:
+    a:
+      group: edge
+      network-mode: none
+      binds: [b.txt:/x:ro, c.txt:/y]
+      exec:
+        - ip addr add 'a b'
+    b:
+      env: {WHERE: node}
+      cmd: sleep infinity
+    br:
+      kind: bridge
+  links:
+    - endpoints: [a:eth1, br:p1]
+    - type: veth
+      mtu: 1500
+      endpoints:
+        - node: b
+          interface: eth1
+          mac: 02:00:00:00:00:01
+        - br:p2
+";
+
+fn parse(text: &str) -> Result<Topology, String> {
+    Topology::parse(Path::new("/labs/x.clab.yml"), text).map_err(|error| error.to_string())
+}
+
+#[test]
+fn the_nearest_definition_wins_and_maps_merge() {
+    let topology = parse(FILE).unwrap();
+    assert_eq!(topology.prefix, "clab-two-");
+    let [a, b, br] = topology.nodes.as_slice() else { panic!("three nodes") };
+    assert_eq!((a.kind, b.kind, br.kind), (Kind::Linux, Kind::Linux, Kind::Bridge));
+    assert_eq!((a.image.as_deref(), br.image.as_deref()), (Some("alpine"), None));
+    assert_eq!((a.env["WHERE"].as_str(), a.env["ONLY"].as_str()), ("group", "1"));
+    assert_eq!(b.env["WHERE"], "node");
+    assert_eq!(a.sysctls["net.ipv4.ip_forward"], "1");
+    assert_eq!(a.exec[0].words, ["echo", "defaults"]);
+    assert_eq!(a.exec[1].words, ["ip", "addr", "add", "a b"]);
+    assert_eq!(b.cmd.as_ref().unwrap().words, ["sleep", "infinity"]);
+    let binds: Vec<_> = a.binds.iter().map(|bind| (bind.source.as_str(), bind.read_only)).collect();
+    assert_eq!(binds, [("b.txt", true), ("c.txt", false)]);
+    assert_eq!(a.binds[0].line, Some(20));
+}
+
+#[test]
+fn links_have_containerlabs_mtu_unless_they_say() {
+    let topology = parse(FILE).unwrap();
+    assert_eq!((topology.links[0].mtu, topology.links[1].mtu), (9500, 1500));
+    assert_eq!(topology.links[0].ends[1].to_string(), "br:p1");
+    assert_eq!(topology.links[1].ends[0].mac.as_deref(), Some("02:00:00:00:00:01"));
+}
+
+#[test]
+fn prefixes_are_containerlabs() {
+    let with =
+        |prefix: &str| parse(&FILE.replace("name: two", &format!("name: two\nprefix: {prefix}"))).unwrap().prefix;
+    assert_eq!(with("\"\""), "");
+    assert_eq!(with("__lab-name"), "two-");
+    assert_eq!(with("mine"), "mine-two-");
+    assert_eq!(parse(FILE).unwrap().renamed("other").unwrap().prefix, "clab-other-");
+}
+
+/// What is refused, with file, line, what and, where one cannot guess it, the mend.
+#[test]
+fn refusals_name_file_and_line() {
+    let cases = [
+        (
+            "kind: bridge",
+            "kind: ceos",
+            "27: topology.nodes.br: unknown kind `ceos`: `routectl lab` deploys `linux` and `bridge`",
+        ),
+        (
+            "      cmd: sleep infinity",
+            "      ports: [80:80]",
+            "25: topology.nodes.b: `ports` is a field of containerlab that `routectl lab` does not do; remove it",
+        ),
+        (
+            "      cmd: sleep infinity",
+            "      comand: sleep",
+            "25: topology.nodes.b: unknown field `comand`, expected one of",
+        ),
+        (
+            "name: two",
+            "name: two\nmgmt: {network: x}",
+            "2: the file: `mgmt` is a field of containerlab that `routectl lab` does not do; remove it",
+        ),
+        (
+            "cmd: sleep infinity",
+            "cmd: sleep $LONG",
+            "25: `$LONG`: `routectl lab` does not replace variables of the environment; write the value",
+        ),
+        ("cmd: sleep infinity", "cmd: sleep 'x", "23: topology.nodes.b: cmd: `sleep 'x`: a quote is not closed"),
+        (
+            "network-mode: none",
+            "network-mode: host",
+            "17: topology.nodes.a: network-mode `host`: `routectl lab` knows `none`",
+        ),
+        (
+            "c.txt:/y",
+            "c.txt:y",
+            "17: topology.nodes.a: bind `c.txt:y`: expected `source:/target` or `source:/target:ro`",
+        ),
+        (
+            "c.txt:/y",
+            "c.txt:/y:z",
+            "17: topology.nodes.a: bind `c.txt:/y:z`: unknown option `z`; `ro` and `rw` are known",
+        ),
+        (
+            "type: veth",
+            "type: vxlan",
+            "30: topology.links[1]: unknown type of link `vxlan`: `routectl lab` makes `veth`",
+        ),
+        ("br:p2", "nobody:p2", "30: topology.links[1]: `nobody:p2`: there is no node `nobody`"),
+        ("br:p2", "br:p1", "30: topology.links[1]: `br:p1` is already an end of links[0]"),
+        ("br:p2", "host:p2", "30: topology.links[1]: `host:p2`: `routectl lab` links nodes to nodes only"),
+        ("br:p2", "br:a-very-long-name", "30: topology.links[1]: interface `a-very-long-name`: expected at most 15"),
+        ("br:p2", "b:eth0", "30: topology.links[1]: `b:eth0`: containerlab keeps eth0 for its management network"),
+        ("[a:eth1, br:p1]", "[a:eth1]", "29: topology.links[0]: a link has two endpoints, here are 1"),
+        (
+            "[a:eth1, br:p1]",
+            "[a, br:p1]",
+            "29: topology.links[0].endpoints[0]: endpoint `a`: expected `node:interface`",
+        ),
+        ("    br:\n", "    b:\n", "`b` is there twice"),
+        ("name: two", "name: ../two", "1: name: `../two`: expected letters"),
+    ];
+    for (good, bad, expected) in cases {
+        assert!(FILE.contains(good), "{good}");
+        let said = parse(&FILE.replacen(good, bad, 1)).expect_err(bad);
+        assert!(said.starts_with("/labs/x.clab.yml:"), "{bad}: {said}");
+        assert!(said.contains(expected), "{bad}:\n  said     {said}\n  expected {expected}");
+    }
+}
+
+#[test]
+fn a_lab_needs_a_node_and_a_node_a_kind() {
+    let said = parse("name: x\ntopology:\n  nodes: {}\n").unwrap_err();
+    assert_eq!(said, "/labs/x.clab.yml:3: topology.nodes: a lab needs at least one node");
+    let said = parse("name: x\ntopology:\n  nodes:\n    a:\n").unwrap_err();
+    assert!(said.starts_with("/labs/x.clab.yml:4: topology.nodes.a: no `kind`"), "{said}");
+}
