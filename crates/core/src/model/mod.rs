@@ -5,10 +5,15 @@
 
 pub mod config;
 pub mod endpoint;
+pub mod keys;
+pub mod kind;
 pub mod name;
 pub mod net;
 pub mod object;
 pub mod policy;
+pub mod table;
+pub mod validate;
+pub mod yaml;
 
 pub use endpoint::{Attachment, Endpoint, EndpointKey, Labels};
 pub use name::{InterfaceName, NetworkName, NodeName, PoolName, stable_hash};

@@ -28,7 +28,8 @@ pub fn stable_hash<'a>(parts: impl IntoIterator<Item = &'a str>, digits: usize) 
     text
 }
 
-fn is_dns_subdomain(text: &str) -> bool {
+/// Whether a text can name an object of the cluster (RFC 1123 subdomain, as in Kubernetes).
+pub fn is_dns_subdomain(text: &str) -> bool {
     !text.is_empty()
         && text.len() <= 253
         && text.split('.').all(|label| {

@@ -1,0 +1,171 @@
+//! Kinds and keys of objects: their names, the words people use for them, and which object has which key.
+
+use std::fmt;
+
+use super::{Kind, Object, ObjectKey, PolicyKey};
+
+/// `apiVersion` of the kinds that Calico has.
+pub const CALICO_VERSION: &str = "projectcalico.org/v3";
+/// `apiVersion` of our own kinds.
+pub const OWN_VERSION: &str = "routenet/v1";
+
+impl Kind {
+    pub const ALL: [Kind; 8] = [
+        Kind::IPPool,
+        Kind::Node,
+        Kind::Network,
+        Kind::GlobalNetworkPolicy,
+        Kind::NetworkPolicy,
+        Kind::GlobalNetworkSet,
+        Kind::BGPPeer,
+        Kind::BGPConfiguration,
+    ];
+
+    /// As it stands behind `kind:`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Kind::IPPool => "IPPool",
+            Kind::Node => "Node",
+            Kind::Network => "Network",
+            Kind::GlobalNetworkPolicy => "GlobalNetworkPolicy",
+            Kind::NetworkPolicy => "NetworkPolicy",
+            Kind::GlobalNetworkSet => "GlobalNetworkSet",
+            Kind::BGPPeer => "BGPPeer",
+            Kind::BGPConfiguration => "BGPConfiguration",
+        }
+    }
+
+    /// The singular, in small letters: in store keys and listings.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Kind::IPPool => "ippool",
+            Kind::Node => "node",
+            Kind::Network => "network",
+            Kind::GlobalNetworkPolicy => "globalnetworkpolicy",
+            Kind::NetworkPolicy => "networkpolicy",
+            Kind::GlobalNetworkSet => "globalnetworkset",
+            Kind::BGPPeer => "bgppeer",
+            Kind::BGPConfiguration => "bgpconfiguration",
+        }
+    }
+
+    /// The other words that name it on a command line.
+    pub const fn aliases(self) -> &'static [&'static str] {
+        match self {
+            Kind::IPPool => &["ippools", "pool", "pools"],
+            Kind::Node => &["nodes", "no"],
+            Kind::Network => &["networks", "net"],
+            Kind::GlobalNetworkPolicy => &["globalnetworkpolicies", "gnp", "gnps"],
+            Kind::NetworkPolicy => &["networkpolicies", "np", "nps"],
+            Kind::GlobalNetworkSet => &["globalnetworksets", "gns"],
+            Kind::BGPPeer => &["bgppeers", "peer", "peers"],
+            Kind::BGPConfiguration => &["bgpconfigurations", "bgpconfig", "bgpconfigs"],
+        }
+    }
+
+    pub const fn api_version(self) -> &'static str {
+        match self {
+            Kind::Network => OWN_VERSION,
+            _ => CALICO_VERSION,
+        }
+    }
+
+    pub const fn is_namespaced(self) -> bool {
+        matches!(self, Kind::NetworkPolicy)
+    }
+
+    /// The kind whose `kind:` this is.
+    pub fn from_name(name: &str) -> Option<Kind> {
+        Kind::ALL.into_iter().find(|kind| kind.name() == name)
+    }
+
+    /// The kind that a word on a command line means; case does not count.
+    pub fn from_word(word: &str) -> Result<Kind, UnknownKind> {
+        let small = word.to_ascii_lowercase();
+        Kind::ALL
+            .into_iter()
+            .find(|kind| kind.word() == small || kind.aliases().contains(&small.as_str()))
+            .ok_or_else(|| UnknownKind { given: word.to_string() })
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// A word that names no kind.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnknownKind {
+    pub given: String,
+}
+
+impl fmt::Display for UnknownKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let words = Kind::ALL.into_iter().flat_map(|kind| [kind.word()].into_iter().chain(kind.aliases().iter().copied()));
+        write!(f, "unknown kind \"{}\"", self.given)?;
+        match super::yaml::suggest::nearest(&self.given, words) {
+            Some(near) => write!(f, " (did you mean {near}?)"),
+            None => {
+                write!(f, "; expected {}", super::yaml::fields::listed(Kind::ALL.into_iter().map(Kind::word), "or"))
+            }
+        }
+    }
+}
+
+impl std::error::Error for UnknownKind {}
+
+impl fmt::Display for ObjectKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.namespace {
+            Some(namespace) => write!(f, "{} {namespace}/{}", self.kind, self.name),
+            None => write!(f, "{} {}", self.kind, self.name),
+        }
+    }
+}
+
+impl ObjectKey {
+    /// The key of an object that lies in no namespace.
+    pub fn global(kind: Kind, name: impl Into<String>) -> ObjectKey {
+        ObjectKey { kind, namespace: None, name: name.into() }
+    }
+}
+
+impl From<&PolicyKey> for ObjectKey {
+    fn from(key: &PolicyKey) -> ObjectKey {
+        let kind = if key.namespace.is_some() { Kind::NetworkPolicy } else { Kind::GlobalNetworkPolicy };
+        ObjectKey { kind, namespace: key.namespace.clone(), name: key.name.clone() }
+    }
+}
+
+impl Object {
+    pub fn kind(&self) -> Kind {
+        match self {
+            Object::IPPool(_) => Kind::IPPool,
+            Object::Node(_) => Kind::Node,
+            Object::Network(_) => Kind::Network,
+            Object::GlobalNetworkPolicy(_) => Kind::GlobalNetworkPolicy,
+            Object::NetworkPolicy(_) => Kind::NetworkPolicy,
+            Object::GlobalNetworkSet(_) => Kind::GlobalNetworkSet,
+            Object::BGPPeer(_) => Kind::BGPPeer,
+            Object::BGPConfiguration(_) => Kind::BGPConfiguration,
+        }
+    }
+
+    pub fn key(&self) -> ObjectKey {
+        match self {
+            Object::IPPool(pool) => ObjectKey::global(Kind::IPPool, pool.name.as_str()),
+            Object::Node(node) => ObjectKey::global(Kind::Node, node.name.as_str()),
+            Object::Network(network) => ObjectKey::global(Kind::Network, network.name.as_str()),
+            Object::GlobalNetworkPolicy(policy) | Object::NetworkPolicy(policy) => ObjectKey::from(&policy.key),
+            Object::GlobalNetworkSet(set) => ObjectKey::global(Kind::GlobalNetworkSet, &set.name),
+            Object::BGPPeer(peer) => ObjectKey::global(Kind::BGPPeer, &peer.name),
+            Object::BGPConfiguration(settings) => ObjectKey::global(Kind::BGPConfiguration, &settings.name),
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "kind_tests.rs"]
+mod tests;

@@ -1,0 +1,119 @@
+//! Objects as rows of a table, for `get -o table` and `-o wide`.
+
+use super::yaml::{import_word, isolation_word};
+use super::{Kind, Object, Policy};
+
+/// The headings of a kind's table.
+pub fn columns(kind: Kind, wide: bool) -> Vec<&'static str> {
+    let (narrow, more): (&[&str], &[&str]) = match kind {
+        Kind::IPPool => (&["NAME", "CIDR", "BLOCK SIZE", "DISABLED"], &["NODES", "UNREACHABLE ROUTE"]),
+        Kind::Node => (&["NAME", "IPV4", "IPV6", "AS"], &["ROUTER ID", "BGP PORT", "MESH", "LABELS"]),
+        Kind::Network => (&["NAME", "POOLS", "ISOLATION"], &[]),
+        Kind::GlobalNetworkPolicy => (&["NAME", "ORDER", "SELECTOR"], &["TYPES", "INGRESS RULES", "EGRESS RULES"]),
+        Kind::NetworkPolicy => {
+            (&["NAMESPACE", "NAME", "ORDER", "SELECTOR"], &["TYPES", "INGRESS RULES", "EGRESS RULES"])
+        }
+        Kind::GlobalNetworkSet => (&["NAME", "NETS"], &["LABELS"]),
+        Kind::BGPPeer => (&["NAME", "PEER", "AS", "NODES"], &["PASSIVE", "IMPORT", "HOLD TIME"]),
+        Kind::BGPConfiguration => (&["NAME", "MESH", "AS"], &["LISTEN PORT"]),
+    };
+    narrow.iter().chain(if wide { more } else { &[] }).copied().collect()
+}
+
+/// The object's cells under [`columns`] of its kind. What is not set is `-`.
+pub fn row(object: &Object, wide: bool) -> Vec<String> {
+    let mut cells = match object {
+        Object::IPPool(pool) => vec![
+            pool.name.to_string(),
+            pool.cidr.to_string(),
+            pool.block_size.to_string(),
+            yes_no(pool.disabled),
+            pool.node_selector.clone(),
+            yes_no(pool.unreachable_route),
+        ],
+        Object::Node(node) => vec![
+            node.name.to_string(),
+            or_dash(node.ipv4),
+            or_dash(node.ipv6),
+            node.as_number.to_string(),
+            node.router_id.to_string(),
+            node.bgp_port.to_string(),
+            yes_no(node.mesh),
+            labels(&node.labels),
+        ],
+        Object::Network(network) => {
+            vec![network.name.to_string(), joined(&network.pools), isolation_word(network.isolation).to_string()]
+        }
+        Object::GlobalNetworkPolicy(policy) => policy_row(policy),
+        Object::NetworkPolicy(policy) => {
+            let mut cells = vec![or_dash(policy.key.namespace.clone())];
+            cells.extend(policy_row(policy));
+            cells
+        }
+        Object::GlobalNetworkSet(set) => vec![set.name.clone(), joined(&set.nets), labels(&set.labels)],
+        Object::BGPPeer(peer) => vec![
+            peer.name.clone(),
+            match peer.port {
+                179 => peer.address.to_string(),
+                port => std::net::SocketAddr::new(peer.address, port).to_string(),
+            },
+            peer.as_number.to_string(),
+            match (&peer.node, &peer.node_selector) {
+                (Some(node), _) => node.to_string(),
+                (None, Some(selector)) => selector.clone(),
+                (None, None) => "all()".to_string(),
+            },
+            yes_no(peer.passive),
+            import_word(peer.import).to_string(),
+            or_dash(peer.hold_time),
+        ],
+        Object::BGPConfiguration(settings) => vec![
+            settings.name.clone(),
+            yes_no(settings.node_to_node_mesh),
+            or_dash(settings.as_number),
+            or_dash(settings.listen_port),
+        ],
+    };
+    cells.truncate(columns(object.kind(), wide).len());
+    cells
+}
+
+fn policy_row(policy: &Policy) -> Vec<String> {
+    let types = match (policy.applies_ingress, policy.applies_egress) {
+        (true, true) => "Ingress,Egress",
+        (true, false) => "Ingress",
+        (false, true) => "Egress",
+        (false, false) => "-",
+    };
+    vec![
+        policy.key.name.clone(),
+        or_dash(policy.order),
+        if policy.selector.is_empty() { "all()".to_string() } else { policy.selector.clone() },
+        types.to_string(),
+        policy.ingress.len().to_string(),
+        policy.egress.len().to_string(),
+    ]
+}
+
+fn or_dash(value: Option<impl ToString>) -> String {
+    value.map_or_else(|| "-".to_string(), |value| value.to_string())
+}
+
+fn yes_no(value: bool) -> String {
+    if value { "yes" } else { "no" }.to_string()
+}
+
+fn joined<T: ToString>(values: &[T]) -> String {
+    match values {
+        [] => "-".to_string(),
+        values => values.iter().map(T::to_string).collect::<Vec<_>>().join(","),
+    }
+}
+
+fn labels(labels: &super::Labels) -> String {
+    joined(&labels.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>())
+}
+
+#[cfg(test)]
+#[path = "table_tests.rs"]
+mod tests;

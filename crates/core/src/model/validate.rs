@@ -1,0 +1,185 @@
+//! What objects ask of each other: rules that no single object can break alone.
+//!
+//! Pure, over the whole as it would be after a change. The agent asks before it writes anything, so that a change is
+//! taken whole or not at all.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use super::yaml::{Located, YamlError};
+use super::{Cidr, Kind, Network, Object, ObjectKey, Pool};
+
+/// One thing that the objects would not hold together by.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Invalid {
+    /// The object to change.
+    pub object: ObjectKey,
+    /// `spec.cidr`; empty for the object as a whole.
+    pub field: String,
+    pub what: String,
+    pub mend: String,
+}
+
+impl fmt::Display for Invalid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: ", self.object)?;
+        if !self.field.is_empty() {
+            write!(f, "{}: ", self.field)?;
+        }
+        write!(f, "{} ({})", self.what, self.mend)
+    }
+}
+
+impl Invalid {
+    /// The same with file and line, where the object came from a file.
+    pub fn locate(&self, objects: &[Located<Object>]) -> Option<YamlError> {
+        let found = objects.iter().find(|object| object.value.key() == self.object)?;
+        Some(YamlError {
+            file: found.file.clone(),
+            line: found.line,
+            column: 1,
+            object: Some(self.object.to_string()),
+            field: self.field.clone(),
+            what: self.what.clone(),
+            mend: Some(self.mend.clone()),
+        })
+    }
+}
+
+/// Whether `existing`, with `changed` written over it and `deleted` taken away, holds together. `deleted` may name what
+/// does not exist.
+pub fn check_objects(existing: &[Object], changed: &[Object], deleted: &[ObjectKey]) -> Result<(), Vec<Invalid>> {
+    let before: BTreeMap<ObjectKey, &Object> = existing.iter().map(|object| (object.key(), object)).collect();
+    let mut after = before.clone();
+    let mut problems = Vec::new();
+    for key in deleted {
+        after.remove(key);
+    }
+    let mut written = BTreeSet::new();
+    for object in changed {
+        let key = object.key();
+        if !written.insert(key.clone()) {
+            problems.push(invalid(&key, "", "given twice in one change".into(), "give it once".into()));
+        }
+        if let (Object::IPPool(new), Some(Object::IPPool(old))) = (object, before.get(&key)) {
+            problems.extend(pool_changes(old, new));
+        }
+        after.insert(key, object);
+    }
+    let touched = |key: &ObjectKey| written.contains(key);
+    problems.extend(overlaps(&after, &touched));
+    problems.extend(unknown_pools(&after, deleted));
+    problems.extend(peer_twins(&after, &touched));
+    if problems.is_empty() { Ok(()) } else { Err(problems) }
+}
+
+fn invalid(object: &ObjectKey, field: &str, what: String, mend: String) -> Invalid {
+    Invalid { object: object.clone(), field: field.to_string(), what, mend }
+}
+
+/// Blocks are cut from a pool once, so what they are cut by never changes.
+fn pool_changes(old: &Pool, new: &Pool) -> Vec<Invalid> {
+    let key = ObjectKey::global(Kind::IPPool, new.name.as_str());
+    let mend = "make a pool of another name, move the networks to it, then delete this one".to_string();
+    let mut problems = Vec::new();
+    if old.cidr != new.cidr {
+        let what = format!("cannot change from {} to {}: blocks are cut from it", old.cidr, new.cidr);
+        problems.push(invalid(&key, "spec.cidr", what, mend.clone()));
+    }
+    if old.cidr == new.cidr && old.block_size != new.block_size {
+        let what = format!("cannot change from {} to {}: blocks are cut by it", old.block_size, new.block_size);
+        problems.push(invalid(&key, "spec.blockSize", what, mend));
+    }
+    problems
+}
+
+fn pools<'a>(objects: &BTreeMap<ObjectKey, &'a Object>) -> Vec<&'a Pool> {
+    let mut pools: Vec<&Pool> = objects
+        .values()
+        .filter_map(|object| match object {
+            Object::IPPool(pool) => Some(pool),
+            _ => None,
+        })
+        .collect();
+    pools.sort_by_key(|pool| (pool.cidr.address(), pool.cidr.length()));
+    pools
+}
+
+/// Overlapping pools. Sorted by address, a pool that covers a later one comes before it.
+fn overlaps(objects: &BTreeMap<ObjectKey, &Object>, touched: &dyn Fn(&ObjectKey) -> bool) -> Vec<Invalid> {
+    let mut problems = Vec::new();
+    let mut around: Vec<(Cidr, &Pool)> = Vec::new();
+    for pool in pools(objects) {
+        around.retain(|(cidr, _)| cidr.covers(&pool.cidr));
+        for (_, other) in &around {
+            // Blame the pool that is being written, the later one if both are.
+            let (new, old) = match touched(&ObjectKey::global(Kind::IPPool, pool.name.as_str())) {
+                true => (pool, *other),
+                false => (*other, pool),
+            };
+            problems.push(invalid(
+                &ObjectKey::global(Kind::IPPool, new.name.as_str()),
+                "spec.cidr",
+                format!("{} overlaps {} of IPPool {}", new.cidr, old.cidr, old.name),
+                "choose a cidr that lies apart".to_string(),
+            ));
+        }
+        around.push((pool.cidr, pool));
+    }
+    problems
+}
+
+/// Networks that name a pool which does not exist, or would not any more.
+fn unknown_pools(objects: &BTreeMap<ObjectKey, &Object>, deleted: &[ObjectKey]) -> Vec<Invalid> {
+    let known: BTreeSet<&str> = pools(objects).iter().map(|pool| pool.name.as_str()).collect();
+    let networks = objects.values().filter_map(|object| match object {
+        Object::Network(network) => Some(network),
+        _ => None,
+    });
+    let mut problems = Vec::new();
+    for network in networks {
+        for (index, pool) in network.pools.iter().enumerate().filter(|(_, pool)| !known.contains(pool.as_str())) {
+            let key = ObjectKey::global(Kind::IPPool, pool.as_str());
+            problems.push(if deleted.contains(&key) {
+                let what = format!("cannot be deleted: Network {} draws from it", network.name);
+                invalid(&key, "", what, "delete the network first, or take the pool out of its spec.pools".to_string())
+            } else {
+                unknown_pool(network, index, &known)
+            });
+        }
+    }
+    problems
+}
+
+fn unknown_pool(network: &Network, index: usize, known: &BTreeSet<&str>) -> Invalid {
+    let pool = network.pools[index].as_str();
+    let mend = match super::yaml::suggest::nearest(pool, known.iter().copied()) {
+        Some(near) => format!("did you mean {near}?"),
+        None if known.is_empty() => "apply an IPPool of this name first, or together with it".to_string(),
+        None => format!("pools are: {}", known.iter().copied().collect::<Vec<_>>().join(", ")),
+    };
+    let key = ObjectKey::global(Kind::Network, network.name.as_str());
+    invalid(&key, &format!("spec.pools[{index}]"), format!("there is no IPPool {pool}"), mend)
+}
+
+/// Two BGPPeers that would make the same node open two sessions to one neighbour.
+fn peer_twins(objects: &BTreeMap<ObjectKey, &Object>, touched: &dyn Fn(&ObjectKey) -> bool) -> Vec<Invalid> {
+    let mut seen: BTreeMap<_, &str> = BTreeMap::new();
+    let mut problems = Vec::new();
+    for object in objects.values() {
+        let Object::BGPPeer(peer) = object else { continue };
+        let scope = (peer.address, peer.port, peer.node.clone(), peer.node_selector.clone());
+        if let Some(first) = seen.insert(scope, &peer.name) {
+            let first_key = ObjectKey::global(Kind::BGPPeer, first);
+            let key = ObjectKey::global(Kind::BGPPeer, &peer.name);
+            let (blamed, other) = if touched(&key) { (key, first_key) } else { (first_key, key) };
+            let what = format!("{other} has the same peerIP for the same nodes");
+            problems.push(invalid(&blamed, "spec.peerIP", what, "delete one of them".to_string()));
+        }
+    }
+    problems
+}
+
+#[cfg(test)]
+#[path = "validate_tests.rs"]
+mod tests;

@@ -1,0 +1,216 @@
+//! Node, BGPPeer and BGPConfiguration.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use super::fields::{At, Fields};
+use super::object::Meta;
+use super::pool::read_selector;
+use crate::model::{BgpConfiguration, BgpPeer, ImportPolicy, Node, NodeName};
+
+/// The AS of a node where nobody names one (RFC 6996, as in Calico).
+pub const AS_NUMBER: u32 = 64512;
+
+/// The port of BGP (RFC 4271).
+pub const BGP_PORT: u16 = 179;
+
+const IMPORT: [(&str, ImportPolicy); 3] =
+    [("none", ImportPolicy::None), ("pools", ImportPolicy::Pools), ("all", ImportPolicy::All)];
+
+pub fn import_policy(at: &At<'_>) -> Option<ImportPolicy> {
+    at.one_of("import policy", &IMPORT)
+}
+
+pub fn import_word(import: ImportPolicy) -> &'static str {
+    match import {
+        ImportPolicy::None => "none",
+        ImportPolicy::Pools => "pools",
+        ImportPolicy::All => "all",
+    }
+}
+
+/// An AS number: plain, or dotted (RFC 5396). 0 is reserved (RFC 7607), as is the last one (RFC 7300).
+pub fn read_as_number(at: &At<'_>) -> Option<u32> {
+    let expectation = "an AS number from 1 to 4294967294";
+    let text = at.word(expectation)?;
+    let number = match text.split_once('.') {
+        Some((high, low)) => match (high.parse::<u16>(), low.parse::<u16>()) {
+            (Ok(high), Ok(low)) => Some(u32::from(high) << 16 | u32::from(low)),
+            _ => None,
+        },
+        None => text.parse::<u32>().ok(),
+    };
+    match number {
+        Some(number) if number != 0 && number != u32::MAX => Some(number),
+        _ => at.fail(format!("\"{text}\" is not an AS number: expected {expectation}"), None),
+    }
+}
+
+/// A hold time: 0 (none runs) or at least 3 seconds (RFC 4271, section 4.2).
+pub fn read_hold_time(at: &At<'_>) -> Option<u16> {
+    match at.integer(0, 65535)? as u16 {
+        seconds @ (1 | 2) => at.fail(format!("a hold time of {seconds} s is too short: expected 0 or at least 3"), None),
+        seconds => Some(seconds),
+    }
+}
+
+/// An address, or an address in its subnet as Calico writes it; the length says nothing to us.
+fn read_node_address<A: std::str::FromStr>(at: &At<'_>, family: &str) -> Option<A> {
+    let text = at.word(&format!("an {family} address"))?;
+    let (address, length) = match text.split_once('/') {
+        Some((address, length)) => (address, length.parse::<u8>().is_ok_and(|length| length <= 128)),
+        None => (text, true),
+    };
+    match address.parse::<A>() {
+        Ok(address) if length => Some(address),
+        _ => at.fail(format!("\"{text}\" is not an {family} address"), None),
+    }
+}
+
+pub fn read_node(meta: Meta, mut spec: Fields<'_>) -> Option<Node> {
+    spec.ignore(&["addresses", "orchRefs"]);
+    spec.not_built("wireguard", &[]);
+    spec.not_built("ipv4VXLANTunnelAddr", &[]);
+    spec.not_built("ipv6VXLANTunnelAddr", &[]);
+    spec.not_built("vxlanTunnelMACAddr", &[]);
+    spec.not_built("vxlanTunnelMACAddrV6", &[]);
+    let incarnation = spec.take("incarnation").map(|at| at.text().map(str::to_string));
+    let bgp = spec.required("bgp", "the node's addresses").and_then(|at| at.fields());
+    spec.finish();
+    let mut bgp = bgp?;
+    bgp.not_built("ipv4IPIPTunnelAddr", &[]);
+    bgp.not_built("routeReflectorClusterID", &[]);
+    bgp.not_built("interfaceAddress", &[]);
+    let ipv4 = bgp.take("ipv4Address").map(|at| read_node_address::<Ipv4Addr>(&at, "IPv4"));
+    let ipv6 = bgp.take("ipv6Address").map(|at| read_node_address::<Ipv6Addr>(&at, "IPv6"));
+    let as_number = bgp.take("asNumber").map(|at| read_as_number(&at));
+    let router_id = bgp.take("routerID").map(|at| read_router_id(&at));
+    let port = bgp.take("listenPort").map(|at| at.integer(1, 65535));
+    let mesh = bgp.take("nodeToNodeMesh").map(|at| at.boolean());
+    let place = bgp.at().clone();
+    bgp.finish();
+    let (ipv4, ipv6) = (flat(ipv4)?, flat(ipv6)?);
+    if ipv4.is_none() && ipv6.is_none() {
+        return place.fail("expected ipv4Address or ipv6Address", None);
+    }
+    let Some(router_id) = flat(router_id)?.or(ipv4) else {
+        return place.fail("routerID: missing: a node without an IPv4 address must be given one", None);
+    };
+    Some(Node {
+        name: NodeName::new(meta.name).ok()?,
+        labels: meta.labels,
+        ipv4,
+        ipv6,
+        as_number: as_number.unwrap_or(Some(AS_NUMBER))?,
+        router_id,
+        bgp_port: port.unwrap_or(Some(u64::from(BGP_PORT)))? as u16,
+        mesh: mesh.unwrap_or(Some(true))?,
+        incarnation: incarnation.unwrap_or_else(|| Some(String::new()))?,
+    })
+}
+
+/// Absent: `Some(None)`; present and wrong (reported): `None`.
+fn flat<T>(field: Option<Option<T>>) -> Option<Option<T>> {
+    match field {
+        None => Some(None),
+        Some(value) => value.map(Some),
+    }
+}
+
+/// A BGP identifier: not 0 (RFC 6286).
+pub fn read_router_id(at: &At<'_>) -> Option<Ipv4Addr> {
+    let text = at.word("a router id such as 192.0.2.1")?;
+    match text.parse::<Ipv4Addr>() {
+        Ok(id) if !id.is_unspecified() => Some(id),
+        _ => at.fail(format!("\"{text}\" is not a router id: expected four numbers such as 192.0.2.1, not 0.0.0.0"), None),
+    }
+}
+
+/// An address with or without a port: `192.0.2.1`, `192.0.2.1:1179`, `2001:db8::1`, `[2001:db8::1]:1179`.
+fn read_peer_address(at: &At<'_>) -> Option<(IpAddr, u16)> {
+    let text = at.word("an address")?;
+    let address = text.parse::<IpAddr>().ok().map(|address| (address, BGP_PORT));
+    let with_port = || text.parse::<SocketAddr>().ok().map(|socket| (socket.ip(), socket.port()));
+    match address.or_else(with_port) {
+        Some((address, port)) if !address.is_unspecified() && !address.is_multicast() && port != 0 => {
+            Some((address, port))
+        }
+        _ => at.fail(
+            format!("\"{text}\" is not the address of a peer: expected ADDRESS, IPV4:PORT or [IPV6]:PORT"),
+            None,
+        ),
+    }
+}
+
+pub fn read_peer(name: &str, mut spec: Fields<'_>) -> Option<BgpPeer> {
+    for field in
+        ["peerSelector", "password", "filters", "localASNumber", "localWorkloadSelector", "reachableBy", "ttlSecurity"]
+    {
+        spec.not_built(field, &[]);
+    }
+    spec.not_built("sourceAddress", &["UseNodeIP"]);
+    spec.not_built("keepOriginalNextHop", &["false"]);
+    spec.not_built("nextHopMode", &["Auto"]);
+    spec.not_built("maxRestartTime", &[]);
+    spec.not_built("numAllowedLocalASNumbers", &["0"]);
+    spec.not_built("failureDetectionMode", &["None"]);
+    spec.not_built("restartMode", &["GracefulRestart"]);
+    spec.not_built("reversePeering", &["Auto"]);
+    let node = spec.take("node").map(|at| at.parse("the name of a node", NodeName::new));
+    let node_selector = spec.take("nodeSelector").map(|at| {
+        if matches!(node, Some(Some(_))) {
+            return at.fail("node and nodeSelector exclude each other", Some("remove one of them".to_string()));
+        }
+        read_selector(&at)
+    });
+    let address = spec.required("peerIP", "the address of the peer").and_then(|at| read_peer_address(&at));
+    let as_number = spec.required("asNumber", "the AS number of the peer").and_then(|at| read_as_number(&at));
+    let passive = spec.take("passive").map(|at| at.boolean());
+    let import = spec.take("import").map(|at| import_policy(&at));
+    let hold_time = spec.take("holdTime").map(|at| read_hold_time(&at));
+    spec.finish();
+    let (address, port) = address?;
+    Some(BgpPeer {
+        name: name.to_string(),
+        node: flat(node)?,
+        node_selector: flat(node_selector)?,
+        address,
+        port,
+        as_number: as_number?,
+        passive: passive.unwrap_or(Some(false))?,
+        import: import.unwrap_or(Some(ImportPolicy::None))?,
+        hold_time: flat(hold_time)?,
+    })
+}
+
+pub fn read_configuration(name: &str, mut spec: Fields<'_>) -> Option<BgpConfiguration> {
+    for field in [
+        "serviceClusterIPs",
+        "serviceExternalIPs",
+        "serviceLoadBalancerIPs",
+        "communities",
+        "prefixAdvertisements",
+        "nodeMeshPassword",
+        "nodeMeshMaxRestartTime",
+        "ignoredInterfaces",
+        "localWorkloadPeeringIPV4",
+        "localWorkloadPeeringIPV6",
+    ] {
+        spec.not_built(field, &[]);
+    }
+    spec.not_built("logSeverityScreen", &["Info"]);
+    spec.not_built("bindMode", &["None"]);
+    spec.not_built("serviceLoadBalancerAggregation", &["Enabled"]);
+    spec.not_built("programClusterRoutes", &["Enabled"]);
+    spec.not_built("ipv4NormalRoutePriority", &[]);
+    spec.not_built("ipv6NormalRoutePriority", &[]);
+    let mesh = spec.take("nodeToNodeMeshEnabled").map(|at| at.boolean());
+    let as_number = spec.take("asNumber").map(|at| read_as_number(&at));
+    let listen_port = spec.take("listenPort").map(|at| at.integer(1, 65535));
+    spec.finish();
+    Some(BgpConfiguration {
+        name: name.to_string(),
+        node_to_node_mesh: mesh.unwrap_or(Some(true))?,
+        as_number: flat(as_number)?,
+        listen_port: flat(listen_port)?.map(|port| port as u16),
+    })
+}

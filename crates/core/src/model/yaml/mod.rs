@@ -1,0 +1,47 @@
+//! Objects from YAML and back, in the shapes that people already have.
+//!
+//! Reading never stops at the first error: a file's errors are all reported, each with line, object, field and mend.
+//! Called by `routectl`'s side of the agent (`apply`, `delete -f`), by the reader of policy directories, and, for the
+//! pieces below the objects, by the reader of the node's configuration.
+//!
+//! | file | owns |
+//! |---|---|
+//! | `tree` | text to a tree whose every node knows its line |
+//! | `fields` | taking typed values out of the tree, errors on the side |
+//! | `suggest` | the nearest known word |
+//! | `object`, `pool`, `bgp`, `policy` | one reader a kind |
+//! | `write` | the way back |
+
+mod bgp;
+mod error;
+pub(crate) mod fields;
+mod object;
+mod policy;
+pub(crate) mod pool;
+mod scalar;
+pub(crate) mod suggest;
+pub(crate) mod tree;
+mod write;
+
+pub(crate) use bgp::{AS_NUMBER, import_policy, import_word, read_as_number, read_hold_time};
+pub use error::{YamlError, render_errors};
+pub use object::read_documents;
+pub(crate) use pool::isolation_word;
+pub use write::{object_to_value, object_to_yaml, objects_to_yaml};
+
+/// A value and where it was written.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Located<T> {
+    pub value: T,
+    pub file: String,
+    /// Counted from 1: the line on which the object begins.
+    pub line: usize,
+}
+
+#[cfg(test)]
+#[path = "read_tests.rs"]
+mod read_tests;
+
+#[cfg(test)]
+#[path = "write_tests.rs"]
+mod write_tests;

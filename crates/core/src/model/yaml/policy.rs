@@ -1,0 +1,245 @@
+//! GlobalNetworkPolicy, NetworkPolicy and GlobalNetworkSet.
+
+use super::fields::{At, Fields};
+use super::object::Meta;
+use super::pool::{read_cidr, read_selector};
+use crate::model::{
+    Action, Cidr, EntityRule, Family, IcmpMatch, NetworkSet, Policy, PolicyKey, PolicyRule, PortMatch, Protocol,
+};
+
+const ACTIONS: [(&str, Action); 4] =
+    [("Allow", Action::Allow), ("Deny", Action::Deny), ("Log", Action::Log), ("Pass", Action::Pass)];
+
+const PROTOCOLS: [&str; 6] = ["TCP", "UDP", "ICMP", "ICMPv6", "SCTP", "UDPLite"];
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Direction {
+    Ingress,
+    Egress,
+}
+
+pub fn read_network_set(meta: Meta, mut spec: Fields<'_>) -> Option<NetworkSet> {
+    spec.not_built("allowedEgressDomains", &[]);
+    let nets = spec.take("nets").map(|at| at.each(|item| read_cidr(&item)));
+    spec.finish();
+    Some(NetworkSet { name: meta.name, labels: meta.labels, nets: nets.unwrap_or_default() })
+}
+
+pub fn read_policy(meta: Meta, mut spec: Fields<'_>) -> Option<Policy> {
+    spec.not_built("tier", &["default"]);
+    spec.not_built("namespaceSelector", &[]);
+    spec.not_built("serviceAccountSelector", &[]);
+    spec.not_built("doNotTrack", &["false"]);
+    spec.not_built("preDNAT", &["false"]);
+    spec.not_built("applyOnForward", &["false"]);
+    spec.not_built("performanceHints", &[]);
+    spec.not_built("stagedAction", &["Set"]);
+    let order = spec.take("order").map(|at| at.number());
+    let selector = spec.take("selector").map(|at| read_selector(&at));
+    let types = spec.take("types").map(|at| at.each(|item| {
+        item.one_of("type", &[("Ingress", Direction::Ingress), ("Egress", Direction::Egress)])
+    }));
+    let mut rules = |name| spec.take(name).map(|at| at.each(|item| read_rule(&item))).unwrap_or_default();
+    let ingress = rules("ingress");
+    let egress = rules("egress");
+    spec.finish();
+    // What Calico infers where `types` is absent or empty.
+    let (applies_ingress, applies_egress) = match types.filter(|types| !types.is_empty()) {
+        Some(types) => (types.contains(&Direction::Ingress), types.contains(&Direction::Egress)),
+        None => (egress.is_empty() || !ingress.is_empty(), !egress.is_empty()),
+    };
+    let order = match order {
+        Some(order) => Some(order?),
+        None => None,
+    };
+    Some(Policy {
+        key: PolicyKey { namespace: meta.namespace, name: meta.name },
+        tier: "default".to_string(),
+        order,
+        selector: selector.unwrap_or_else(|| Some(String::new()))?,
+        applies_ingress,
+        applies_egress,
+        ingress,
+        egress,
+    })
+}
+
+fn read_rule(at: &At<'_>) -> Option<PolicyRule> {
+    let mut fields = at.fields()?;
+    fields.not_built("http", &[]);
+    fields.ignore(&["metadata"]);
+    let action = fields.required("action", "Allow, Deny, Log or Pass").and_then(|at| at.one_of("action", &ACTIONS));
+    let ip_version = fields.take("ipVersion").map(|at| match at.integer(0, u64::MAX)? {
+        version @ (4 | 6) => Some(version as u8),
+        other => at.fail(format!("expected 4 or 6, found {other}"), None),
+    });
+    let protocol = fields.take("protocol").map(|at| read_protocol(&at));
+    let not_protocol = fields.take("notProtocol").map(|at| read_protocol(&at));
+    let icmp_at = fields.take("icmp");
+    let not_icmp_at = fields.take("notICMP");
+    let source_at = fields.take("source");
+    let destination_at = fields.take("destination");
+    fields.finish();
+    let given = Given { protocol: protocol.flatten(), ip_version: ip_version.flatten() };
+    if protocol.is_none_or(|protocol| protocol.is_some()) {
+        given.check_family(at);
+    }
+    let icmp = icmp_at.map(|at| given.read_icmp(&at));
+    let not_icmp = not_icmp_at.map(|at| given.read_icmp(&at));
+    // A protocol that cannot be read is reported once, not again for each of its ports.
+    let ports_make_sense = match protocol {
+        Some(None) => true,
+        _ => given.protocol.is_some_and(Protocol::has_ports),
+    };
+    let source = source_at.map(|at| given.read_entity(&at, ports_make_sense));
+    let destination = destination_at.map(|at| given.read_entity(&at, ports_make_sense));
+    Some(PolicyRule {
+        action: action?,
+        ip_version: optional(ip_version)?,
+        protocol: optional(protocol)?,
+        not_protocol: optional(not_protocol)?,
+        icmp: optional(icmp)?,
+        not_icmp: optional(not_icmp)?,
+        source: source.unwrap_or_else(|| Some(EntityRule::default()))?,
+        destination: destination.unwrap_or_else(|| Some(EntityRule::default()))?,
+    })
+}
+
+/// Absent: `Some(None)`; present and wrong (reported): `None`.
+fn optional<T>(field: Option<Option<T>>) -> Option<Option<T>> {
+    match field {
+        None => Some(None),
+        Some(value) => value.map(Some),
+    }
+}
+
+fn read_protocol(at: &At<'_>) -> Option<Protocol> {
+    let expectation = "TCP, UDP, ICMP, ICMPv6, SCTP, UDPLite or a number 1-255";
+    let text = at.word(expectation)?;
+    let number = || text.parse::<u8>().ok().filter(|number| *number != 0).map(Protocol);
+    match Protocol::from_name(text).or_else(number) {
+        Some(protocol) => Some(protocol),
+        None => at.fail(
+            format!("unknown protocol \"{text}\"; expected {expectation}"),
+            super::suggest::did_you_mean(text, PROTOCOLS),
+        ),
+    }
+}
+
+/// What of a rule the rest of it depends on.
+struct Given {
+    protocol: Option<Protocol>,
+    ip_version: Option<u8>,
+}
+
+impl Given {
+    fn family(&self) -> Option<Family> {
+        match self.ip_version {
+            Some(4) => Some(Family::V4),
+            Some(_) => Some(Family::V6),
+            None => None,
+        }
+    }
+
+    fn check_family(&self, at: &At<'_>) {
+        let clash = match (self.protocol, self.ip_version) {
+            (Some(Protocol::ICMP), Some(6)) => Some(("ICMP", "ICMPv6")),
+            (Some(Protocol::ICMPV6), Some(4)) => Some(("ICMPv6", "ICMP")),
+            _ => None,
+        };
+        if let Some((given, mend)) = clash {
+            let version = self.ip_version.unwrap_or_default();
+            at.fail::<()>(
+                format!("protocol {given} does not occur in IPv{version}: this rule never matches"),
+                Some(format!("write `protocol: {mend}`, or another ipVersion")),
+            );
+        }
+    }
+
+    fn read_icmp(&self, at: &At<'_>) -> Option<IcmpMatch> {
+        let mut fields = at.fields()?;
+        let kind = fields.take("type").map(|at| at.integer(0, 254));
+        let code = fields.take("code").map(|at| at.integer(0, 255));
+        fields.finish();
+        if !matches!(self.protocol, Some(Protocol::ICMP | Protocol::ICMPV6)) {
+            return at.fail("only with `protocol: ICMP` or `protocol: ICMPv6`", None);
+        }
+        let Some(kind) = kind else {
+            return at.fail("type: missing: expected a number from 0 to 254", None);
+        };
+        Some(IcmpMatch { kind: kind? as u8, code: optional(code)?.map(|code| code as u8) })
+    }
+
+    fn read_entity(&self, at: &At<'_>, ports_make_sense: bool) -> Option<EntityRule> {
+        let mut fields = at.fields()?;
+        fields.not_built("serviceAccounts", &[]);
+        fields.not_built("services", &[]);
+        fields.not_built("domains", &[]);
+        let nets = fields.take("nets").map(|at| at.each(|item| self.read_net(&item)));
+        let not_nets = fields.take("notNets").map(|at| at.each(|item| {
+            let net = self.read_net(&item)?;
+            if net.length() == 0 {
+                return item.fail(format!("{net} excludes everything: this rule would never match"), None);
+            }
+            Some(net)
+        }));
+        let selector = fields.take("selector").map(|at| read_selector(&at));
+        let not_selector = fields.take("notSelector").map(|at| read_selector(&at));
+        let namespace_selector = fields.take("namespaceSelector").map(|at| read_selector(&at));
+        let mut ports = |name| {
+            let at = fields.take(name)?;
+            let ports = at.each(|item| read_port(&item));
+            if !ports.is_empty() && !ports_make_sense {
+                at.fail::<()>("ports need `protocol: TCP`, UDP, SCTP or UDPLite in the same rule", None);
+            }
+            Some(ports)
+        };
+        let ports_given = ports("ports");
+        let not_ports = ports("notPorts");
+        fields.finish();
+        Some(EntityRule {
+            nets: nets.unwrap_or_default(),
+            not_nets: not_nets.unwrap_or_default(),
+            selector: optional(selector)?,
+            not_selector: optional(not_selector)?,
+            namespace_selector: optional(namespace_selector)?,
+            ports: ports_given.unwrap_or_default(),
+            not_ports: not_ports.unwrap_or_default(),
+        })
+    }
+
+    fn read_net(&self, at: &At<'_>) -> Option<Cidr> {
+        let net = read_cidr(at)?;
+        match self.family() {
+            Some(family) if family != net.family() => {
+                at.fail(format!("{net} is {}, and the rule's ipVersion says {family}", net.family()), None)
+            }
+            _ => Some(net),
+        }
+    }
+}
+
+/// A port or a range of ports: `80`, `"80:90"`. Names are a later issue's.
+fn read_port(at: &At<'_>) -> Option<PortMatch> {
+    let text = at.word("a port such as 80, or a range such as \"80:90\"")?;
+    let parse = |text: &str| text.parse::<u16>().ok().filter(|_| text.bytes().all(|b| b.is_ascii_digit()));
+    let range = match text.split_once(':') {
+        Some((first, last)) => parse(first).zip(parse(last)),
+        None => parse(text).map(|port| (port, port)),
+    };
+    match range {
+        Some((first, last)) if first <= last => Some(PortMatch { first, last }),
+        Some((first, last)) => {
+            at.fail(format!("the range {text} is empty"), Some(format!("write \"{last}:{first}\"")))
+        }
+        None if is_port_name(text) => {
+            at.fail(format!("named ports (\"{text}\") are not built yet"), Some("write the port's number".to_string()))
+        }
+        None => at.fail(format!("\"{text}\" is not a port: expected 0 to 65535, or a range such as \"80:90\""), None),
+    }
+}
+
+fn is_port_name(text: &str) -> bool {
+    text.starts_with(|c: char| c.is_ascii_alphabetic())
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
+}

@@ -1,0 +1,201 @@
+//! Objects in the shape in which people write them. What a reader would infer is left out where leaving it out is
+//! usual (ports of BGP, empty rules); what decides something is written even if it is the default.
+
+use serde_json::{Map, Value, json};
+
+use super::bgp::{BGP_PORT, import_word};
+use super::pool::isolation_word;
+use crate::model::{
+    Action, BgpConfiguration, BgpPeer, EntityRule, IcmpMatch, ImportPolicy, Labels, Network, NetworkSet, Node, Object,
+    Policy, PolicyRule, Pool, PortMatch, Protocol,
+};
+
+/// The object as JSON of the shape in which people write it in YAML.
+pub fn object_to_value(object: &Object) -> Value {
+    let key = object.key();
+    let mut metadata = Map::new();
+    metadata.insert("name".into(), key.name.into());
+    put(&mut metadata, "namespace", key.namespace);
+    let labels = match object {
+        Object::Node(node) => Some(&node.labels),
+        Object::GlobalNetworkSet(set) => Some(&set.labels),
+        _ => None,
+    };
+    put(&mut metadata, "labels", labels.filter(|labels| !labels.is_empty()).map(labels_value));
+    let spec = match object {
+        Object::IPPool(pool) => pool_spec(pool),
+        Object::Node(node) => node_spec(node),
+        Object::Network(network) => network_spec(network),
+        Object::GlobalNetworkPolicy(policy) | Object::NetworkPolicy(policy) => policy_spec(policy),
+        Object::GlobalNetworkSet(set) => network_set_spec(set),
+        Object::BGPPeer(peer) => peer_spec(peer),
+        Object::BGPConfiguration(settings) => configuration_spec(settings),
+    };
+    json!({ "apiVersion": key.kind.api_version(), "kind": key.kind.name(), "metadata": metadata, "spec": spec })
+}
+
+/// One YAML document.
+pub fn object_to_yaml(object: &Object) -> String {
+    value_to_yaml(&object_to_value(object))
+}
+
+/// Several documents, with `---` between them.
+pub fn objects_to_yaml(values: &[Value]) -> String {
+    values.iter().map(value_to_yaml).collect::<Vec<_>>().join("---\n")
+}
+
+fn value_to_yaml(value: &Value) -> String {
+    serde_yaml::to_string(value).expect("JSON with text keys is YAML")
+}
+
+fn put(map: &mut Map<String, Value>, key: &str, value: Option<impl Into<Value>>) {
+    if let Some(value) = value {
+        map.insert(key.into(), value.into());
+    }
+}
+
+fn put_list(map: &mut Map<String, Value>, key: &str, values: Vec<Value>) {
+    put(map, key, (!values.is_empty()).then_some(values));
+}
+
+fn texts<T: ToString>(values: &[T]) -> Vec<Value> {
+    values.iter().map(|value| value.to_string().into()).collect()
+}
+
+fn labels_value(labels: &Labels) -> Value {
+    labels.iter().map(|(key, value)| (key.clone(), Value::from(value.clone()))).collect::<Map<_, _>>().into()
+}
+
+fn pool_spec(pool: &Pool) -> Value {
+    json!({
+        "cidr": pool.cidr,
+        "blockSize": pool.block_size,
+        "disabled": pool.disabled,
+        "nodeSelector": pool.node_selector,
+        "unreachableRoute": pool.unreachable_route,
+    })
+}
+
+fn network_spec(network: &Network) -> Value {
+    json!({ "pools": texts(&network.pools), "isolation": isolation_word(network.isolation) })
+}
+
+fn network_set_spec(set: &NetworkSet) -> Value {
+    json!({ "nets": texts(&set.nets) })
+}
+
+fn node_spec(node: &Node) -> Value {
+    let mut bgp = Map::new();
+    put(&mut bgp, "ipv4Address", node.ipv4.map(|address| address.to_string()));
+    put(&mut bgp, "ipv6Address", node.ipv6.map(|address| address.to_string()));
+    bgp.insert("asNumber".into(), node.as_number.into());
+    bgp.insert("routerID".into(), node.router_id.to_string().into());
+    bgp.insert("listenPort".into(), node.bgp_port.into());
+    bgp.insert("nodeToNodeMesh".into(), node.mesh.into());
+    let mut spec = Map::new();
+    spec.insert("bgp".into(), bgp.into());
+    put(&mut spec, "incarnation", Some(node.incarnation.clone()).filter(|text| !text.is_empty()));
+    spec.into()
+}
+
+fn peer_spec(peer: &BgpPeer) -> Value {
+    let address = match (peer.port, peer.address) {
+        (BGP_PORT, address) => address.to_string(),
+        (port, address) => std::net::SocketAddr::new(address, port).to_string(),
+    };
+    let mut spec = Map::new();
+    put(&mut spec, "node", peer.node.as_ref().map(|node| node.to_string()));
+    put(&mut spec, "nodeSelector", peer.node_selector.clone());
+    spec.insert("peerIP".into(), address.into());
+    spec.insert("asNumber".into(), peer.as_number.into());
+    put(&mut spec, "passive", peer.passive.then_some(true));
+    put(&mut spec, "import", (peer.import != ImportPolicy::None).then(|| import_word(peer.import)));
+    put(&mut spec, "holdTime", peer.hold_time);
+    spec.into()
+}
+
+fn configuration_spec(settings: &BgpConfiguration) -> Value {
+    let mut spec = Map::new();
+    spec.insert("nodeToNodeMeshEnabled".into(), settings.node_to_node_mesh.into());
+    put(&mut spec, "asNumber", settings.as_number);
+    put(&mut spec, "listenPort", settings.listen_port);
+    spec.into()
+}
+
+fn policy_spec(policy: &Policy) -> Value {
+    let mut spec = Map::new();
+    put(&mut spec, "order", policy.order.map(order_value));
+    put(&mut spec, "selector", Some(policy.selector.clone()).filter(|text| !text.is_empty()));
+    let types = [(policy.applies_ingress, "Ingress"), (policy.applies_egress, "Egress")];
+    put_list(&mut spec, "types", types.into_iter().filter(|(on, _)| *on).map(|(_, name)| name.into()).collect());
+    put_list(&mut spec, "ingress", policy.ingress.iter().map(rule_value).collect());
+    put_list(&mut spec, "egress", policy.egress.iter().map(rule_value).collect());
+    spec.into()
+}
+
+/// `100`, not `100.0`, where it makes no difference.
+fn order_value(order: f64) -> Value {
+    let whole = order as i64;
+    if whole as f64 == order && whole.unsigned_abs() < 1 << 53 && !(order == 0.0 && order.is_sign_negative()) {
+        whole.into()
+    } else {
+        order.into()
+    }
+}
+
+pub fn action_word(action: Action) -> &'static str {
+    match action {
+        Action::Allow => "Allow",
+        Action::Deny => "Deny",
+        Action::Pass => "Pass",
+        Action::Log => "Log",
+    }
+}
+
+fn rule_value(rule: &PolicyRule) -> Value {
+    let mut value = Map::new();
+    value.insert("action".into(), action_word(rule.action).into());
+    put(&mut value, "ipVersion", rule.ip_version);
+    put(&mut value, "protocol", rule.protocol.map(protocol_value));
+    put(&mut value, "notProtocol", rule.not_protocol.map(protocol_value));
+    put(&mut value, "icmp", rule.icmp.map(icmp_value));
+    put(&mut value, "notICMP", rule.not_icmp.map(icmp_value));
+    put(&mut value, "source", entity_value(&rule.source));
+    put(&mut value, "destination", entity_value(&rule.destination));
+    value.into()
+}
+
+fn protocol_value(protocol: Protocol) -> Value {
+    match protocol {
+        Protocol::TCP => "TCP".into(),
+        Protocol::UDP => "UDP".into(),
+        Protocol::ICMP => "ICMP".into(),
+        Protocol::ICMPV6 => "ICMPv6".into(),
+        Protocol::SCTP => "SCTP".into(),
+        Protocol::UDPLITE => "UDPLite".into(),
+        Protocol(number) => number.into(),
+    }
+}
+
+fn icmp_value(icmp: IcmpMatch) -> Value {
+    let mut value = Map::new();
+    value.insert("type".into(), icmp.kind.into());
+    put(&mut value, "code", icmp.code);
+    value.into()
+}
+
+fn entity_value(entity: &EntityRule) -> Option<Value> {
+    let mut value = Map::new();
+    put_list(&mut value, "nets", texts(&entity.nets));
+    put_list(&mut value, "notNets", texts(&entity.not_nets));
+    put(&mut value, "selector", entity.selector.clone());
+    put(&mut value, "notSelector", entity.not_selector.clone());
+    put(&mut value, "namespaceSelector", entity.namespace_selector.clone());
+    put_list(&mut value, "ports", entity.ports.iter().map(port_value).collect());
+    put_list(&mut value, "notPorts", entity.not_ports.iter().map(port_value).collect());
+    (!value.is_empty()).then(|| value.into())
+}
+
+fn port_value(port: &PortMatch) -> Value {
+    if port.first == port.last { port.first.into() } else { format!("{}:{}", port.first, port.last).into() }
+}
