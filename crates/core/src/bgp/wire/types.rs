@@ -11,6 +11,7 @@ pub const MAX_MESSAGE: usize = 4096;
 pub const HEADER: usize = 19;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "a message is handled where it is decoded, and most are UPDATEs")]
 pub enum Message {
     Open(Open),
     Update(Update),
@@ -83,7 +84,8 @@ pub struct GracefulRestart {
     pub families: Vec<(AfiSafi, bool)>,
 }
 
-/// An UPDATE after validation. Malformed attributes have been dealt with: see [`Update::defects`].
+/// An UPDATE after validation. Malformed attributes have been dealt with: see [`Update::defects`]. `withdrawn` applies
+/// before `reachable`: a prefix in both is reachable (RFC 4271 4.3).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Update {
     /// Withdrawn, of both families, and those that RFC 7606 treats as withdrawn.
@@ -101,7 +103,7 @@ pub struct Update {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NextHop {
     pub address: IpAddr,
-    /// The second half of a 32-byte IPv6 next hop (RFC 2545 section 3).
+    /// The second half of a 32-byte IPv6 next hop (RFC 2545 section 3), if it is a link-local address.
     pub link_local: Option<Ipv6Addr>,
 }
 
@@ -132,7 +134,7 @@ pub struct Attributes {
     pub large_communities: BTreeSet<(u32, u32, u32)>,
     pub originator_id: Option<Ipv4Addr>,
     pub cluster_list: Vec<Ipv4Addr>,
-    /// Optional transitive ones that we do not know: (flags, type, value), passed on with Partial set.
+    /// Optional transitive ones that we do not know: (flags, type, value), by ascending type, passed on with Partial set.
     pub unknown: Vec<(u8, u8, Vec<u8>)>,
 }
 
@@ -147,6 +149,8 @@ pub struct Defect {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum DefectAction {
+    /// RFC 4271 6.3: prefixes that are no unicast prefixes, or of a family that was not negotiated.
+    PrefixIgnored,
     AttributeDiscard,
     TreatAsWithdraw,
 }

@@ -1,0 +1,144 @@
+//! AS_PATH and AS4_PATH (RFC 4271 4.3, RFC 6793). All ours: zettabgp loops for ever on an odd byte and swaps the types.
+//!
+//! Adjacent sequences mean the same as one long sequence; a decoded path never has any, so equal paths are equal values.
+
+use super::open::AS_TRANS;
+use super::reader::Reader;
+use super::types::AsSegment;
+
+const SET: u8 = 1;
+const SEQUENCE: u8 = 2;
+const CONFED_SEQUENCE: u8 = 3;
+const CONFED_SET: u8 = 4;
+/// What one segment's count can say.
+const SEGMENT: usize = u8::MAX as usize;
+
+/// What a decoder does with the segments of a confederation (RFC 5065).
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Confederation {
+    /// In AS_PATH: we are in none, so nobody may send us any.
+    Malformed,
+    /// In AS4_PATH: dropped (RFC 6793 section 6).
+    Dropped,
+}
+
+/// # Errors
+/// What is wrong, per RFC 7606 7.2 and RFC 7607: an unknown or empty segment, one that ends after the attribute or with
+/// bytes left that make no other, AS 0.
+pub(super) fn decode(value: &[u8], four_octets: bool, confed: Confederation) -> Result<Vec<AsSegment>, &'static str> {
+    let mut reader = Reader::new(value);
+    let mut path = Vec::new();
+    while !reader.is_empty() {
+        let (Some(kind), Some(count)) = (reader.u8(), reader.u8()) else {
+            return Err("a byte is left behind the last segment");
+        };
+        if count == 0 {
+            return Err("empty segment");
+        }
+        let width = if four_octets { 4 } else { 2 };
+        let numbers = reader.take(usize::from(count) * width).ok_or("a segment is longer than the attribute")?;
+        let numbers = numbers_of(numbers, four_octets);
+        if numbers.contains(&0) {
+            return Err("AS 0");
+        }
+        match (kind, confed) {
+            (SET, _) => push(&mut path, AsSegment::Set(numbers)),
+            (SEQUENCE, _) => push(&mut path, AsSegment::Sequence(numbers)),
+            (CONFED_SEQUENCE | CONFED_SET, Confederation::Dropped) => {}
+            (CONFED_SEQUENCE | CONFED_SET, Confederation::Malformed) => return Err("confederation segment"),
+            _ => return Err("unknown segment type"),
+        }
+    }
+    Ok(path)
+}
+
+fn numbers_of(bytes: &[u8], four_octets: bool) -> Vec<u32> {
+    let mut reader = Reader::new(bytes);
+    let mut numbers = Vec::with_capacity(bytes.len() / 2);
+    while let Some(number) = if four_octets { reader.u32() } else { reader.u16().map(u32::from) } {
+        numbers.push(number);
+    }
+    numbers
+}
+
+fn push(path: &mut Vec<AsSegment>, segment: AsSegment) {
+    match (path.last_mut(), segment) {
+        (Some(AsSegment::Sequence(last)), AsSegment::Sequence(numbers)) => last.extend(numbers),
+        (_, segment) => path.push(segment),
+    }
+}
+
+/// The length that route selection compares (RFC 4271 9.1.2.2): a set counts as one.
+fn length(path: &[AsSegment]) -> usize {
+    path.iter()
+        .map(|segment| match segment {
+            AsSegment::Sequence(numbers) => numbers.len(),
+            AsSegment::Set(_) => 1,
+        })
+        .sum()
+}
+
+/// RFC 6793 4.2.3: the real path, from what a two-octet speaker says and what it passes on from four-octet ones.
+pub(super) fn merge(as_path: Vec<AsSegment>, as4_path: Vec<AsSegment>) -> Vec<AsSegment> {
+    let Some(mut leading) = length(&as_path).checked_sub(length(&as4_path)) else {
+        return as_path;
+    };
+    let mut merged = Vec::new();
+    for segment in as_path {
+        if leading == 0 {
+            break;
+        }
+        match segment {
+            AsSegment::Sequence(mut numbers) => {
+                numbers.truncate(leading);
+                leading -= numbers.len();
+                push(&mut merged, AsSegment::Sequence(numbers));
+            }
+            AsSegment::Set(numbers) => {
+                leading -= 1;
+                push(&mut merged, AsSegment::Set(numbers));
+            }
+        }
+    }
+    for segment in as4_path {
+        push(&mut merged, segment);
+    }
+    merged
+}
+
+/// Whether a two-octet peer needs an AS4_PATH with this path.
+pub(super) fn needs_four_octets(path: &[AsSegment]) -> bool {
+    path.iter().any(|segment| {
+        let (AsSegment::Sequence(numbers) | AsSegment::Set(numbers)) = segment;
+        numbers.iter().any(|&number| number > u32::from(u16::MAX))
+    })
+}
+
+/// The number as a two-octet speaker sees it.
+pub(super) fn two_octets(number: u32) -> u16 {
+    u16::try_from(number).unwrap_or(AS_TRANS)
+}
+
+/// Appends the value. Segments of more than 255 are split, empty ones left out.
+pub(super) fn put(path: &[AsSegment], four_octets: bool, out: &mut Vec<u8>) {
+    for segment in path {
+        let (kind, numbers) = match segment {
+            AsSegment::Sequence(numbers) => (SEQUENCE, numbers),
+            AsSegment::Set(numbers) => (SET, numbers),
+        };
+        for chunk in numbers.chunks(SEGMENT) {
+            let count = u8::try_from(chunk.len()).expect("chunks are at most 255 long");
+            out.extend_from_slice(&[kind, count]);
+            for &number in chunk {
+                match four_octets {
+                    true => out.extend_from_slice(&number.to_be_bytes()),
+                    false => out.extend_from_slice(&two_octets(number).to_be_bytes()),
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "as_path_tests.rs"]
+mod tests;

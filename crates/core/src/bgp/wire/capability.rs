@@ -1,0 +1,91 @@
+//! Capabilities of the OPEN (RFC 5492), one row a code: decoded and encoded by us, since zettabgp drops or rejects many.
+
+use super::reader::Reader;
+use super::types::{AfiSafi, Capability, GracefulRestart};
+
+const MULTIPROTOCOL: u8 = 1;
+const ROUTE_REFRESH: u8 = 2;
+const GRACEFUL_RESTART: u8 = 64;
+const FOUR_OCTET_AS: u8 = 65;
+const ENHANCED_ROUTE_REFRESH: u8 = 70;
+
+/// R and N bits and the width of the time (RFC 4724 section 3, RFC 8538 section 2).
+const RESTARTED: u16 = 0x8000;
+const NOTIFICATION: u16 = 0x4000;
+const RESTART_TIME: u16 = 0x0fff;
+/// The F bit of a family.
+const FORWARDING: u8 = 0x80;
+
+/// The capabilities in the value of one optional parameter, appended to `into`; `None` if one is cut off, or is one that
+/// we know and has a length that it cannot have.
+pub(super) fn decode_all(value: &[u8], into: &mut Vec<Capability>) -> Option<()> {
+    let mut reader = Reader::new(value);
+    while !reader.is_empty() {
+        let code = reader.u8()?;
+        let length = reader.u8()?;
+        into.push(decode(code, reader.take(usize::from(length))?)?);
+    }
+    Some(())
+}
+
+fn decode(code: u8, value: &[u8]) -> Option<Capability> {
+    let mut reader = Reader::new(value);
+    let capability = match code {
+        MULTIPROTOCOL => {
+            let (afi, _reserved, safi) = (reader.u16()?, reader.u8()?, reader.u8()?);
+            Capability::Multiprotocol(AfiSafi { afi, safi })
+        }
+        ROUTE_REFRESH => Capability::RouteRefresh,
+        ENHANCED_ROUTE_REFRESH => Capability::EnhancedRouteRefresh,
+        FOUR_OCTET_AS => Capability::FourOctetAs(reader.u32()?),
+        GRACEFUL_RESTART => {
+            let head = reader.u16()?;
+            let mut families = Vec::new();
+            while !reader.is_empty() {
+                let family = AfiSafi { afi: reader.u16()?, safi: reader.u8()? };
+                families.push((family, reader.u8()? & FORWARDING != 0));
+            }
+            Capability::GracefulRestart(GracefulRestart {
+                restarted: head & RESTARTED != 0,
+                notification: head & NOTIFICATION != 0,
+                restart_time: head & RESTART_TIME,
+                families,
+            })
+        }
+        _ => return Some(Capability::Unknown { code, value: value.to_vec() }),
+    };
+    reader.is_empty().then_some(capability)
+}
+
+/// Code, length and value; `None` if the value is longer than the 255 bytes that the length can say.
+pub(super) fn encode(capability: &Capability) -> Option<Vec<u8>> {
+    let (code, value) = match capability {
+        Capability::Multiprotocol(family) => {
+            let [high, low] = family.afi.to_be_bytes();
+            (MULTIPROTOCOL, vec![high, low, 0, family.safi])
+        }
+        Capability::RouteRefresh => (ROUTE_REFRESH, Vec::new()),
+        Capability::EnhancedRouteRefresh => (ENHANCED_ROUTE_REFRESH, Vec::new()),
+        Capability::FourOctetAs(number) => (FOUR_OCTET_AS, number.to_be_bytes().to_vec()),
+        Capability::GracefulRestart(restart) => (GRACEFUL_RESTART, graceful_restart(restart)),
+        Capability::Unknown { code, value } => (*code, value.clone()),
+    };
+    let length = u8::try_from(value.len()).ok()?;
+    Some([&[code, length], value.as_slice()].concat())
+}
+
+fn graceful_restart(restart: &GracefulRestart) -> Vec<u8> {
+    let mut head = restart.restart_time.min(RESTART_TIME);
+    if restart.restarted {
+        head |= RESTARTED;
+    }
+    if restart.notification {
+        head |= NOTIFICATION;
+    }
+    let mut value = head.to_be_bytes().to_vec();
+    for (family, forwarding) in &restart.families {
+        value.extend_from_slice(&family.afi.to_be_bytes());
+        value.extend_from_slice(&[family.safi, if *forwarding { FORWARDING } else { 0 }]);
+    }
+    value
+}
