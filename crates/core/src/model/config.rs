@@ -1,9 +1,20 @@
 //! The node's configuration file, as a typed value. One YAML file a node.
+//!
+//! [`read`] takes it from YAML with all errors at once, [`to_yaml`] shows what is in force (`routenetd --check`), and
+//! [`REFERENCE`] documents every key: the reader, the writer and the README's reference are held equal by tests.
+
+mod read;
+mod reference;
+mod write;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 
 use super::{BgpPeer, Cidr, InterfaceName, Network, NodeName, Pool};
+
+pub use read::read;
+pub use reference::{FieldDoc, REFERENCE};
+pub use write::to_yaml;
 
 /// Everything that `routenetd --config FILE` is told.
 #[derive(Clone, Debug, PartialEq)]

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use super::fields::{At, Fields};
+use super::fields::{At, Fields, optional};
 use super::object::Meta;
 use super::pool::read_selector;
 use crate::model::{BgpConfiguration, BgpPeer, ImportPolicy, Node, NodeName};
@@ -88,12 +88,12 @@ pub fn read_node(meta: Meta, mut spec: Fields<'_>) -> Option<Node> {
     let mesh = bgp.take("nodeToNodeMesh").map(|at| at.boolean());
     let place = bgp.at().clone();
     bgp.finish();
-    let (ipv4, ipv6) = (flat(ipv4)?, flat(ipv6)?);
+    let (ipv4, ipv6) = (optional(ipv4)?, optional(ipv6)?);
     if ipv4.is_none() && ipv6.is_none() {
         return place.fail("expected ipv4Address or ipv6Address", None);
     }
-    let Some(router_id) = flat(router_id)?.or(ipv4) else {
-        return place.fail("routerID: missing: a node without an IPv4 address must be given one", None);
+    let Some(router_id) = optional(router_id)?.or(ipv4) else {
+        return place.fail_in("routerID", "missing: a node without an IPv4 address must be given one", None);
     };
     Some(Node {
         name: NodeName::new(meta.name).ok()?,
@@ -106,14 +106,6 @@ pub fn read_node(meta: Meta, mut spec: Fields<'_>) -> Option<Node> {
         mesh: mesh.unwrap_or(Some(true))?,
         incarnation: incarnation.unwrap_or_else(|| Some(String::new()))?,
     })
-}
-
-/// Absent: `Some(None)`; present and wrong (reported): `None`.
-fn flat<T>(field: Option<Option<T>>) -> Option<Option<T>> {
-    match field {
-        None => Some(None),
-        Some(value) => value.map(Some),
-    }
 }
 
 /// A BGP identifier: not 0 (RFC 6286).
@@ -171,14 +163,14 @@ pub fn read_peer(name: &str, mut spec: Fields<'_>) -> Option<BgpPeer> {
     let (address, port) = address?;
     Some(BgpPeer {
         name: name.to_string(),
-        node: flat(node)?,
-        node_selector: flat(node_selector)?,
+        node: optional(node)?,
+        node_selector: optional(node_selector)?,
         address,
         port,
         as_number: as_number?,
         passive: passive.unwrap_or(Some(false))?,
         import: import.unwrap_or(Some(ImportPolicy::None))?,
-        hold_time: flat(hold_time)?,
+        hold_time: optional(hold_time)?,
     })
 }
 
@@ -210,7 +202,7 @@ pub fn read_configuration(name: &str, mut spec: Fields<'_>) -> Option<BgpConfigu
     Some(BgpConfiguration {
         name: name.to_string(),
         node_to_node_mesh: mesh.unwrap_or(Some(true))?,
-        as_number: flat(as_number)?,
-        listen_port: flat(listen_port)?.map(|port| port as u16),
+        as_number: optional(as_number)?,
+        listen_port: optional(listen_port)?.map(|port| port as u16),
     })
 }

@@ -4,6 +4,7 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fmt::Display;
+use std::path::PathBuf;
 
 use super::suggest::did_you_mean;
 use super::tree::{Key, Mark, Node, Value};
@@ -125,10 +126,11 @@ impl<'t> At<'t> {
         }
     }
 
-    pub fn non_empty_text(&self) -> Option<&'t str> {
+    /// Text that is a path.
+    pub fn path(&self) -> Option<PathBuf> {
         match self.text()? {
-            "" => self.fail("must not be empty", None),
-            text => Some(text),
+            "" => self.fail("expected a path, found an empty text", None),
+            text => Some(PathBuf::from(text)),
         }
     }
 
@@ -187,6 +189,10 @@ impl<'t> At<'t> {
         }
     }
 
+    pub fn is_list(&self) -> bool {
+        matches!(self.node.value, Value::List(_))
+    }
+
     pub fn list(&self) -> Option<Vec<At<'t>>> {
         let Value::List(items) = &self.node.value else {
             return self.expected("a list", matches!(self.node.value, Value::Scalar { .. }).then(|| "write `- VALUE` on a line of its own, or [VALUE]".to_string()));
@@ -228,6 +234,12 @@ impl<'t> At<'t> {
         Some(Fields { at: self.clone(), left: self.entries()?, known: Vec::new() })
     }
 
+    /// An error about a field of this mapping, where the mapping stands.
+    pub fn fail_in<T>(&self, field: &str, what: impl Into<String>, mend: Option<String>) -> Option<T> {
+        self.report.add(self.mark, &self.join(field), what, mend);
+        None
+    }
+
     fn join(&self, key: &str) -> String {
         if self.path.is_empty() { key.to_string() } else { format!("{}.{key}", self.path) }
     }
@@ -253,8 +265,7 @@ impl<'t> Fields<'t> {
     pub fn required(&mut self, name: &'static str, expectation: &str) -> Option<At<'t>> {
         let found = self.take(name);
         if found.is_none() {
-            let path = self.at.join(name);
-            self.at.report.add(self.at.mark, &path, format!("missing: expected {expectation}"), None);
+            self.at.fail_in::<()>(name, format!("missing: expected {expectation}"), None);
         }
         found
     }
@@ -297,6 +308,14 @@ impl<'t> Fields<'t> {
                 .unwrap_or_else(|| format!("remove it; known here: {}", self.known.join(", ")));
             self.at.report.add(key.mark, &at.path, "unknown field", Some(mend));
         }
+    }
+}
+
+/// A field by [`Fields::take`] and a reader. Absent: `Some(None)`; present and wrong (reported): `None`.
+pub fn optional<T>(field: Option<Option<T>>) -> Option<Option<T>> {
+    match field {
+        None => Some(None),
+        Some(value) => value.map(Some),
     }
 }
 

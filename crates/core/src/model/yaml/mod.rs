@@ -23,9 +23,10 @@ pub(crate) mod suggest;
 pub(crate) mod tree;
 mod write;
 
-pub(crate) use bgp::{AS_NUMBER, import_policy, import_word, read_as_number, read_hold_time};
+pub(crate) use bgp::{BGP_PORT, import_policy, import_word, read_as_number, read_hold_time, read_router_id};
 pub use error::{YamlError, render_errors};
 pub use object::read_documents;
+pub(crate) use object::read_labels;
 pub(crate) use pool::isolation_word;
 pub use write::{object_to_value, object_to_yaml, objects_to_yaml};
 

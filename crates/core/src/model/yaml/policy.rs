@@ -1,6 +1,6 @@
 //! GlobalNetworkPolicy, NetworkPolicy and GlobalNetworkSet.
 
-use super::fields::{At, Fields};
+use super::fields::{At, Fields, optional};
 use super::object::Meta;
 use super::pool::{read_cidr, read_selector};
 use crate::model::{
@@ -48,14 +48,10 @@ pub fn read_policy(meta: Meta, mut spec: Fields<'_>) -> Option<Policy> {
         Some(types) => (types.contains(&Direction::Ingress), types.contains(&Direction::Egress)),
         None => (egress.is_empty() || !ingress.is_empty(), !egress.is_empty()),
     };
-    let order = match order {
-        Some(order) => Some(order?),
-        None => None,
-    };
     Some(Policy {
         key: PolicyKey { namespace: meta.namespace, name: meta.name },
         tier: "default".to_string(),
-        order,
+        order: optional(order)?,
         selector: selector.unwrap_or_else(|| Some(String::new()))?,
         applies_ingress,
         applies_egress,
@@ -103,14 +99,6 @@ fn read_rule(at: &At<'_>) -> Option<PolicyRule> {
         source: source.unwrap_or_else(|| Some(EntityRule::default()))?,
         destination: destination.unwrap_or_else(|| Some(EntityRule::default()))?,
     })
-}
-
-/// Absent: `Some(None)`; present and wrong (reported): `None`.
-fn optional<T>(field: Option<Option<T>>) -> Option<Option<T>> {
-    match field {
-        None => Some(None),
-        Some(value) => value.map(Some),
-    }
 }
 
 fn read_protocol(at: &At<'_>) -> Option<Protocol> {
@@ -165,7 +153,7 @@ impl Given {
             return at.fail("only with `protocol: ICMP` or `protocol: ICMPv6`", None);
         }
         let Some(kind) = kind else {
-            return at.fail("type: missing: expected a number from 0 to 254", None);
+            return at.fail_in("type", "missing: expected a number from 0 to 254", None);
         };
         Some(IcmpMatch { kind: kind? as u8, code: optional(code)?.map(|code| code as u8) })
     }

@@ -104,7 +104,8 @@ fn default_block_size(cidr: Cidr, fields: &Fields<'_>) -> Option<u8> {
     if cidr.length() <= size {
         return Some(size);
     }
-    fields.at().fail(
+    fields.at().fail_in(
+        "blockSize",
         format!("the pool {cidr} is smaller than a block of the usual size, /{size}"),
         Some(format!("give it a larger cidr, or write `blockSize: {}`", cidr.length())),
     )

@@ -1,0 +1,500 @@
+//! The node's configuration from YAML.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+use super::{
+    Announce, ApiConfig, AutoAddress, BackendChoice, BgpConfig, DataPlane, IptablesConfig, LogConfig, NodeConfig,
+    Paths, StaticCluster, StoreConfig, WorkloadConfig,
+};
+use crate::model::config::AddressConfig;
+use crate::model::kind::OWN_VERSION;
+use crate::model::validate::check_objects;
+use crate::model::yaml::fields::{At, Fields, Report, optional};
+use crate::model::yaml::{self, YamlError, pool, read_as_number, read_hold_time, read_labels, read_router_id, tree};
+use crate::model::{
+    BgpPeer, Cidr, ImportPolicy, InterfaceName, Labels, Network, NetworkName, NodeName, Object, ObjectKey, Pool,
+    PoolName,
+};
+
+/// The longest path of a unix socket, in bytes (`sun_path` less its final zero).
+const SOCKET_PATH_LIMIT: usize = 107;
+
+/// Reads a node's configuration; `file` is its name for the errors, which are all of the file's.
+pub fn read(file: &str, text: &str) -> Result<NodeConfig, Vec<YamlError>> {
+    let report = Report::new(file);
+    let (documents, broken) = tree::parse(text);
+    let start = tree::Mark { line: 1, column: 1 };
+    if let Some(error) = broken {
+        report.add(error.mark, "", error.what, None);
+    } else if documents.is_empty() {
+        report.add(start, "", "the file is empty: expected a node's configuration", None);
+    }
+    if let Some(second) = documents.get(1) {
+        report.add(second.mark, "", "a second document: expected one node's configuration", None);
+    }
+    let config = documents.first().and_then(|document| read_node(&At::root(&report, document)));
+    if config.is_none() && report.count() == 0 {
+        report.add(start, "", "cannot be read as a node's configuration", None);
+    }
+    report.conclude(config)?.ok_or_else(Vec::new)
+}
+
+fn read_node(at: &At<'_>) -> Option<NodeConfig> {
+    let mut fields = at.fields()?;
+    if let Some(version) = fields.take("apiVersion") {
+        version.one_of("apiVersion", &[(OWN_VERSION, ())]);
+    }
+    if let Some(kind) = fields.take("kind") {
+        kind.one_of("kind", &[("NodeConfig", ())]);
+    }
+    let node =
+        fields.required("node", "the name of this node").and_then(|at| at.parse("the name of a node", NodeName::new));
+    let labels = fields.take("labels").map(|at| read_labels(&at));
+    let data_plane = fields.take("dataPlane").map(|at| {
+        at.one_of("data plane", &[("kernel", DataPlane::Kernel), ("off", DataPlane::Off)])
+    });
+    let data_plane = data_plane.unwrap_or(Some(DataPlane::Kernel));
+    let paths = section(&mut fields, "paths", read_paths);
+    let address = section(&mut fields, "address", read_address);
+    let state = paths.as_ref().map_or_else(default_state, |paths| paths.state.clone());
+    let store = match fields.take("store") {
+        Some(at) => read_store(&at, &state),
+        None if data_plane == Some(DataPlane::Off) => Some(StoreConfig::None(Box::default())),
+        None => Some(StoreConfig::Embedded { path: default_database(&state) }),
+    };
+    let bgp = read_bgp(&mut fields, data_plane.unwrap_or_default(), address.as_ref());
+    let iptables = section(&mut fields, "iptables", read_iptables);
+    let workloads = section(&mut fields, "workloads", read_workloads);
+    let api = section(&mut fields, "api", read_api);
+    let log = section(&mut fields, "log", read_log);
+    let place = fields.at().clone();
+    fields.finish();
+    let address = address?;
+    if data_plane? == DataPlane::Kernel && address == NO_ADDRESS {
+        return place.fail_in(
+            "address",
+            "missing: hosts reach each other's workloads by it",
+            Some("write `address: {ipv4: ADDRESS}`, or `address: {auto: [{interface: NAME}]}`".to_string()),
+        );
+    }
+    Some(NodeConfig {
+        node: node?,
+        labels: labels.unwrap_or_else(|| Some(Labels::new()))?,
+        address,
+        store: store?,
+        bgp: bgp?,
+        data_plane: data_plane?,
+        iptables: iptables?,
+        workloads: workloads?,
+        paths: paths?,
+        api: api?,
+        log: log?,
+    })
+}
+
+/// A mapping whose every field has a default: where it is absent, it is read as empty.
+fn section<T>(
+    fields: &mut Fields<'_>,
+    name: &'static str,
+    read: impl FnOnce(&mut Section<'_, '_>) -> Option<T>,
+) -> Option<T> {
+    let mut inner = match fields.take(name) {
+        Some(at) => Some(at.fields()?),
+        None => None,
+    };
+    let value = read(&mut Section { fields: inner.as_mut() });
+    if let Some(inner) = inner {
+        inner.finish();
+    }
+    value
+}
+
+/// The fields of a section that may be absent as a whole.
+struct Section<'s, 't> {
+    fields: Option<&'s mut Fields<'t>>,
+}
+
+impl<'t> Section<'_, 't> {
+    fn take(&mut self, name: &'static str) -> Option<At<'t>> {
+        self.fields.as_mut()?.take(name)
+    }
+
+    /// The field as `read` has it, else the default; `None` where it was refused.
+    fn or<T>(&mut self, name: &'static str, default: T, read: impl FnOnce(&At<'t>) -> Option<T>) -> Option<T> {
+        match self.take(name) {
+            Some(at) => read(&at),
+            None => Some(default),
+        }
+    }
+
+    fn maybe<T>(&mut self, name: &'static str, read: impl FnOnce(&At<'t>) -> Option<T>) -> Option<Option<T>> {
+        optional(self.take(name).map(|at| read(&at)))
+    }
+}
+
+const NO_ADDRESS: AddressConfig = AddressConfig { ipv4: None, ipv6: None, auto: Vec::new() };
+
+fn read_address(fields: &mut Section<'_, '_>) -> Option<AddressConfig> {
+    let ipv4 = fields.maybe("ipv4", |at| read_host_address(at, "IPv4"));
+    let ipv6 = fields.maybe("ipv6", |at| read_host_address(at, "IPv6"));
+    let auto = fields.or("auto", Vec::new(), |at| {
+        if at.is_list() { Some(at.each(|item| read_auto(&item))) } else { read_auto(at).map(|one| vec![one]) }
+    });
+    Some(AddressConfig { ipv4: ipv4?, ipv6: ipv6?, auto: auto? })
+}
+
+/// An address that a host can have.
+fn read_host_address<A: std::str::FromStr + Into<IpAddr> + Copy>(at: &At<'_>, family: &str) -> Option<A> {
+    let text = at.word(&format!("an {family} address"))?;
+    let Ok(address) = text.parse::<A>() else {
+        let mend = text.contains('/').then(|| "write the address without its length".to_string());
+        return at.fail(format!("\"{text}\" is not an {family} address"), mend);
+    };
+    let ip: IpAddr = address.into();
+    if ip.is_unspecified() || ip.is_multicast() || ip.is_loopback() {
+        return at.fail(format!("{ip} is no address by which other hosts can reach this one"), None);
+    }
+    Some(address)
+}
+
+fn read_auto(at: &At<'_>) -> Option<AutoAddress> {
+    let mut fields = at.fields()?;
+    let interface =
+        fields.take("interface").map(|at| at.parse("the name of an interface", InterfaceName::new));
+    let cidr = fields.take("cidr").map(|at| pool::read_cidr(&at));
+    fields.finish();
+    match (interface, cidr) {
+        (Some(interface), None) => interface.map(AutoAddress::Interface),
+        (None, Some(cidr)) => cidr.map(AutoAddress::Cidr),
+        (Some(_), Some(_)) => {
+            at.fail("interface and cidr exclude each other", Some("make them two entries of the list".to_string()))
+        }
+        (None, None) => at.fail("expected `interface: NAME` or `cidr: CIDR`", None),
+    }
+}
+
+fn default_state() -> PathBuf {
+    PathBuf::from("/var/lib/routenet")
+}
+
+fn default_database(state: &Path) -> PathBuf {
+    state.join("cluster.db")
+}
+
+fn read_store(at: &At<'_>, state: &Path) -> Option<StoreConfig> {
+    #[derive(Clone, Copy, PartialEq)]
+    enum Type {
+        Embedded,
+        None,
+    }
+    let mut fields = at.fields()?;
+    let kind = fields
+        .required("type", "embedded or none")
+        .and_then(|at| at.one_of("store type", &[("embedded", Type::Embedded), ("none", Type::None)]));
+    let path = fields.take("path");
+    let pools = fields.take("pools");
+    let networks = fields.take("networks");
+    let blocks = fields.take("blocks");
+    let peers = fields.take("peers");
+    let policies = fields.take("policies");
+    fields.finish();
+    match kind? {
+        Type::Embedded => {
+            for given in [&pools, &networks, &blocks, &peers, &policies].into_iter().flatten() {
+                given.fail::<()>("only with `type: none`", Some("apply it with routectl instead".to_string()));
+            }
+            Some(StoreConfig::Embedded { path: path.map_or_else(|| Some(default_database(state)), |at| at.path())? })
+        }
+        Type::None => {
+            if let Some(path) = path {
+                path.fail::<()>("only with `type: embedded`", Some("remove it".to_string()));
+            }
+            let pools = pools.map(|at| read_named(&at, read_pool)).unwrap_or_default();
+            let networks = networks.map(|at| read_named(&at, read_network)).unwrap_or_default();
+            check_cluster(&pools, &networks);
+            let blocks = blocks.map(|at| read_blocks(&at, &pools)).unwrap_or_default();
+            Some(StoreConfig::None(Box::new(StaticCluster {
+                pools: pools.into_iter().map(|(pool, _)| pool).collect(),
+                networks: networks.into_iter().map(|(network, _)| network).collect(),
+                blocks,
+                peers: peers.map(|at| read_peers(&at)).unwrap_or_default(),
+                policies: optional(policies.map(|at| at.path()))?,
+            })))
+        }
+    }
+}
+
+/// The items of a list with their places, for errors across them.
+fn read_named<'t, T>(at: &At<'t>, read: impl Fn(&At<'t>) -> Option<T>) -> Vec<(T, At<'t>)> {
+    at.each(|item| read(&item).map(|value| (value, item)))
+}
+
+fn read_pool(at: &At<'_>) -> Option<Pool> {
+    let mut fields = at.fields()?;
+    let name = fields.required("name", "a name").and_then(|at| at.parse("the name of a pool", PoolName::new));
+    let cidr =
+        fields.required("cidr", "a CIDR such as 10.65.0.0/16").and_then(|at| pool::read_pool_cidr(&at));
+    let pool = pool::read_pool_rest(name.as_ref().map_or("unnamed", PoolName::as_str), cidr, &mut fields);
+    fields.finish();
+    name.and(pool)
+}
+
+fn read_network(at: &At<'_>) -> Option<Network> {
+    let mut fields = at.fields()?;
+    let name = fields.required("name", "a name").and_then(|at| at.parse("the name of a network", NetworkName::new));
+    let network = pool::read_network_rest(name.as_ref().map_or("unnamed", NetworkName::as_str), &mut fields);
+    fields.finish();
+    name.and(network)
+}
+
+/// What the objects of a store would be asked too, and what holds without a store only.
+fn check_cluster(pools: &[(Pool, At<'_>)], networks: &[(Network, At<'_>)]) {
+    let pool_objects = pools.iter().map(|(pool, at)| (Object::IPPool(pool.clone()), at));
+    let network_objects = networks.iter().map(|(network, at)| (Object::Network(network.clone()), at));
+    let (objects, places): (Vec<Object>, Vec<&At<'_>>) = pool_objects.chain(network_objects).unzip();
+    let place = |key: &ObjectKey| objects.iter().rposition(|object| object.key() == *key).map(|index| places[index]);
+    for invalid in check_objects(&[], &objects, &[]).err().unwrap_or_default() {
+        if let Some(at) = place(&invalid.object) {
+            at.fail_in::<()>(invalid.field.trim_start_matches("spec."), invalid.what, Some(invalid.mend));
+        }
+    }
+    for (index, (network, at)) in networks.iter().enumerate() {
+        for (earlier, _) in &networks[..index] {
+            if let Some(pool) = network.pools.iter().find(|pool| earlier.pools.contains(pool)) {
+                at.fail_in::<()>(
+                    "pools",
+                    format!("network {} has pool {pool} already: without a store a network is its pools", earlier.name),
+                    Some("give each network pools of its own".to_string()),
+                );
+            }
+        }
+    }
+}
+
+fn read_blocks(at: &At<'_>, pools: &[(Pool, At<'_>)]) -> Vec<Cidr> {
+    let mut blocks: Vec<Cidr> = Vec::new();
+    at.each(|item| {
+        let block = pool::read_cidr(&item)?;
+        if let Some(other) = blocks.iter().find(|other| other.overlaps(&block)) {
+            return item.fail(format!("{block} overlaps the block {other}"), Some("remove one of them".to_string()));
+        }
+        if !pools.iter().any(|(pool, _)| pool.cidr.covers(&block)) {
+            let mend = "add the pool to store.pools, or correct the block";
+            return item.fail::<()>(format!("{block} lies in none of the pools"), Some(mend.to_string()));
+        }
+        blocks.push(block);
+        Some(())
+    });
+    blocks
+}
+
+fn read_bgp(fields: &mut Fields<'_>, data_plane: DataPlane, address: Option<&AddressConfig>) -> Option<BgpConfig> {
+    let place = fields.at().clone();
+    let off = data_plane == DataPlane::Off;
+    section(fields, "bgp", |bgp| {
+        let as_number = bgp.maybe("as", read_as_number);
+        let router_id = bgp.maybe("routerId", read_router_id);
+        let listen = bgp.maybe("listen", |at| {
+            if at.is_list() { Some(at.each(|item| read_socket(&item))) } else { read_socket(at).map(|one| vec![one]) }
+        });
+        let mesh = bgp.or("mesh", !off, At::boolean);
+        let announce = bgp.or("announce", Announce::Hosts, |at| {
+            at.one_of("value", &[("hosts", Announce::Hosts), ("blocks", Announce::Blocks)])
+        });
+        let hold_time = bgp.or("holdTime", 90, read_hold_time);
+        let connect_retry = bgp.or("connectRetry", 5, |at| at.integer(1, 65535).map(|seconds| seconds as u16));
+        let restart_time = bgp.or("gracefulRestart", 120, read_graceful_restart);
+        let peers_at = bgp.take("peers");
+        let peers = peers_at.as_ref().map(read_peers).unwrap_or_default();
+        let originate_at = bgp.take("originate");
+        let originate = originate_at.as_ref().map(|at| at.each(|item| pool::read_cidr(&item))).unwrap_or_default();
+        let (as_number, router_id, listen) = (as_number?, router_id?, listen?);
+        if let Some(at) = originate_at.filter(|_| !off && !originate.is_empty()) {
+            at.fail::<()>(
+                "only with `dataPlane: off`: a host announces the routes of its workloads",
+                Some("remove it".to_string()),
+            );
+        }
+        if off {
+            check_speaker(&place, as_number, router_id.or(address.and_then(|address| address.ipv4)), listen.is_some());
+        }
+        let listen = listen.unwrap_or_else(|| vec![SocketAddr::from(([0u16; 8], yaml::BGP_PORT))]);
+        if let Some((passive, at)) = peers.iter().find(|peer| peer.passive).zip(peers_at)
+            && listen.is_empty()
+        {
+            let what = format!("peer {} is passive, and this node listens nowhere", passive.name);
+            at.fail::<()>(what, Some("give bgp.listen an address".to_string()));
+        }
+        Some(BgpConfig {
+            as_number,
+            router_id,
+            listen,
+            mesh: mesh?,
+            announce: announce?,
+            peers,
+            hold_time: hold_time?,
+            connect_retry: connect_retry?,
+            restart_time: restart_time?,
+            originate,
+        })
+    })
+}
+
+/// What a speaker without data plane must be told, since neither host nor cluster says it.
+fn check_speaker(place: &At<'_>, as_number: Option<u32>, router_id: Option<Ipv4Addr>, listens: bool) {
+    if as_number.is_none() {
+        place.fail_in::<()>("bgp.as", "missing: with `dataPlane: off` expected an AS number", None);
+    }
+    if router_id.is_none() {
+        let what = "missing: with `dataPlane: off` expected a router id such as 192.0.2.1";
+        place.fail_in::<()>("bgp.routerId", what, None);
+    }
+    if !listens {
+        let what = "missing: with `dataPlane: off` expected a list such as [\"127.0.0.1:1179\"], or []";
+        place.fail_in::<()>("bgp.listen", what, None);
+    }
+}
+
+fn read_socket(at: &At<'_>) -> Option<SocketAddr> {
+    let text = at.word("ADDRESS:PORT")?;
+    match text.parse::<SocketAddr>() {
+        Ok(socket) if socket.port() != 0 => Some(socket),
+        _ => {
+            let mend = match text.parse::<IpAddr>() {
+                Ok(address) => Some(format!("write \"{}\"", SocketAddr::new(address, yaml::BGP_PORT))),
+                Err(_) => None,
+            };
+            at.fail(format!("\"{text}\" is not ADDRESS:PORT, such as 192.0.2.1:179 or [::]:179"), mend)
+        }
+    }
+}
+
+/// Seconds; 0 is off.
+fn read_graceful_restart(at: &At<'_>) -> Option<u16> {
+    let mut fields = at.fields()?;
+    let enabled = fields.take("enabled").map(|at| at.boolean());
+    let seconds = fields.take("restartTime").map(|at| at.integer(0, 4095));
+    fields.finish();
+    let seconds = seconds.unwrap_or(Some(120))? as u16;
+    Some(if enabled.unwrap_or(Some(true))? { seconds } else { 0 })
+}
+
+fn read_peers(at: &At<'_>) -> Vec<BgpPeer> {
+    let mut peers: Vec<BgpPeer> = Vec::new();
+    at.each(|item| {
+        let peer = read_peer(&item)?;
+        if let Some(other) = peers.iter().find(|other| (other.address, other.port) == (peer.address, peer.port)) {
+            let what = format!("{} port {} is the address of peer {} already", peer.address, peer.port, other.name);
+            return item.fail(what, Some("remove one of them".to_string()));
+        }
+        if peers.iter().any(|other| other.name == peer.name) {
+            return item.fail(format!("a second peer by the name {}", peer.name), Some("rename it".to_string()));
+        }
+        peers.push(peer);
+        Some(())
+    });
+    peers
+}
+
+fn read_peer(at: &At<'_>) -> Option<BgpPeer> {
+    let mut fields = at.fields()?;
+    let name = fields.take("name").map(|at| at.text().map(str::to_string));
+    let address = fields.required("address", "the address of the peer").and_then(|at| {
+        let text = at.word("an address")?;
+        match text.parse::<IpAddr>() {
+            Ok(address) if !address.is_unspecified() && !address.is_multicast() => Some(address),
+            _ => {
+                let mend = text.parse::<SocketAddr>().ok().map(|socket| {
+                    format!("write `address: {}` and `port: {}`", socket.ip(), socket.port())
+                });
+                at.fail(format!("\"{text}\" is not the address of a peer"), mend)
+            }
+        }
+    });
+    let as_number = fields.required("as", "the AS number of the peer").and_then(|at| read_as_number(&at));
+    let port = fields.take("port").map(|at| at.integer(1, 65535).map(|port| port as u16));
+    let passive = fields.take("passive").map(|at| at.boolean());
+    let import = fields.take("import").map(|at| yaml::import_policy(&at));
+    let hold_time = fields.take("holdTime").map(|at| read_hold_time(&at));
+    fields.finish();
+    let address = address?;
+    let port = port.unwrap_or(Some(yaml::BGP_PORT))?;
+    let usual_name = match port {
+        yaml::BGP_PORT => address.to_string(),
+        port => SocketAddr::new(address, port).to_string(),
+    };
+    Some(BgpPeer {
+        name: name.unwrap_or(Some(usual_name))?,
+        node: None,
+        node_selector: None,
+        address,
+        port,
+        as_number: as_number?,
+        passive: passive.unwrap_or(Some(false))?,
+        import: import.unwrap_or(Some(ImportPolicy::None))?,
+        hold_time: optional(hold_time)?,
+    })
+}
+
+fn read_iptables(fields: &mut Section<'_, '_>) -> Option<IptablesConfig> {
+    let backend = fields.or("backend", BackendChoice::Auto, |at| at.one_of("back end", &super::write::BACKENDS));
+    let mark_mask = fields.or("markMask", 0xffff_0000, |at| {
+        let mask = at.integer(0, u64::from(u32::MAX))? as u32;
+        if mask.count_ones() < 2 {
+            return at.fail(
+                format!("{mask:#x} has fewer than the 2 bits that are needed"),
+                Some("write a mask such as 0xffff0000".to_string()),
+            );
+        }
+        Some(mask)
+    });
+    Some(IptablesConfig { backend: backend?, mark_mask: mark_mask? })
+}
+
+fn read_workloads(fields: &mut Section<'_, '_>) -> Option<WorkloadConfig> {
+    // Less than 1280 does not carry IPv6 (RFC 8200, section 5).
+    let mtu = fields.maybe("mtu", |at| at.integer(1280, 65535).map(|mtu| mtu as u32));
+    let to_host = fields.or("toHost", false, At::boolean);
+    let address_cooldown =
+        fields.or("addressCooldown", 30, |at| at.integer(0, 86_400).map(|seconds| seconds as u32));
+    Some(WorkloadConfig { mtu: mtu?, to_host: to_host?, address_cooldown: address_cooldown? })
+}
+
+fn read_paths(fields: &mut Section<'_, '_>) -> Option<Paths> {
+    let state = fields.or("state", default_state(), At::path);
+    let socket = fields.or("socket", PathBuf::from("/run/routenet/agent.sock"), |at| {
+        let path = at.path()?;
+        let length = path.as_os_str().len();
+        if length > SOCKET_PATH_LIMIT {
+            let what = format!("{length} bytes are too long for a socket's path: at most {SOCKET_PATH_LIMIT}");
+            return at.fail(what, Some("choose a shorter path".to_string()));
+        }
+        Some(path)
+    });
+    Some(Paths { state: state?, socket: socket? })
+}
+
+fn read_api(fields: &mut Section<'_, '_>) -> Option<ApiConfig> {
+    let group = |at: &At<'_>| at.word("the name or number of a group").map(str::to_string);
+    let read_group = fields.maybe("readGroup", group);
+    let write_group = fields.maybe("writeGroup", group);
+    Some(ApiConfig { read_group: read_group?, write_group: write_group? })
+}
+
+fn read_log(fields: &mut Section<'_, '_>) -> Option<LogConfig> {
+    const LEVELS: [(&str, ()); 6] =
+        [("error", ()), ("warn", ()), ("info", ()), ("debug", ()), ("trace", ()), ("off", ())];
+    let level = fields.or("level", "info".to_string(), |at| {
+        let text = at.word("a level, or a filter such as info,routenet::plane=debug")?;
+        if !text.contains(['=', ',']) {
+            at.one_of("log level", &LEVELS)?;
+        }
+        Some(text.to_string())
+    });
+    Some(LogConfig { level: level? })
+}
+
+#[cfg(test)]
+#[path = "read_tests.rs"]
+mod tests;

@@ -1,0 +1,173 @@
+//! The configuration in force, as YAML in the order of the reference. Read back, it is the same configuration.
+
+use std::path::Path;
+
+use serde_yaml::{Mapping, Value};
+
+use super::{Announce, AutoAddress, BackendChoice, DataPlane, NodeConfig, StaticCluster, StoreConfig};
+use crate::model::kind::OWN_VERSION;
+use crate::model::yaml::{import_word, isolation_word};
+use crate::model::{BgpPeer, Network, Pool};
+
+pub const BACKENDS: [(&str, BackendChoice); 3] =
+    [("auto", BackendChoice::Auto), ("nft", BackendChoice::Nft), ("legacy", BackendChoice::Legacy)];
+
+/// Every setting, the defaults too. What is decided only on the machine (an absent MTU, an automatic address) is
+/// absent here as well.
+pub fn to_yaml(config: &NodeConfig) -> String {
+    let mut top = Map::default();
+    top.put("apiVersion", OWN_VERSION);
+    top.put("kind", "NodeConfig");
+    top.put("node", config.node.as_str());
+    let mut labels = Map::default();
+    for (key, value) in &config.labels {
+        labels.put(key, value.as_str());
+    }
+    top.put("labels", labels);
+    top.put("dataPlane", if config.data_plane == DataPlane::Off { "off" } else { "kernel" });
+    top.put("address", address(config));
+    top.put("store", store(&config.store));
+    top.put("bgp", bgp(config));
+    let mut iptables = Map::default();
+    let backend = BACKENDS.iter().find(|(_, backend)| *backend == config.iptables.backend);
+    iptables.maybe("backend", backend.map(|(name, _)| *name));
+    iptables.put("markMask", u64::from(config.iptables.mark_mask));
+    top.put("iptables", iptables);
+    let mut workloads = Map::default();
+    workloads.maybe("mtu", config.workloads.mtu);
+    workloads.put("toHost", config.workloads.to_host);
+    workloads.put("addressCooldown", config.workloads.address_cooldown);
+    top.put("workloads", workloads);
+    let mut paths = Map::default();
+    paths.put("state", path(&config.paths.state));
+    paths.put("socket", path(&config.paths.socket));
+    top.put("paths", paths);
+    let mut api = Map::default();
+    api.maybe("readGroup", config.api.read_group.clone());
+    api.maybe("writeGroup", config.api.write_group.clone());
+    top.put("api", api);
+    let mut log = Map::default();
+    log.put("level", config.log.level.as_str());
+    top.put("log", log);
+    serde_yaml::to_string(&top.0).expect("a mapping with text keys is YAML")
+}
+
+/// A mapping in the order of writing.
+#[derive(Default)]
+struct Map(Mapping);
+
+impl Map {
+    fn put(&mut self, key: &str, value: impl Into<Value>) {
+        self.0.insert(key.into(), value.into());
+    }
+
+    fn maybe(&mut self, key: &str, value: Option<impl Into<Value>>) {
+        if let Some(value) = value {
+            self.put(key, value);
+        }
+    }
+}
+
+impl From<Map> for Value {
+    fn from(map: Map) -> Value {
+        Value::Mapping(map.0)
+    }
+}
+
+fn path(path: &Path) -> String {
+    path.to_string_lossy().into_owned()
+}
+
+fn texts<T: ToString>(values: &[T]) -> Vec<Value> {
+    values.iter().map(|value| value.to_string().into()).collect()
+}
+
+fn address(config: &NodeConfig) -> Map {
+    let mut address = Map::default();
+    address.maybe("ipv4", config.address.ipv4.map(|ip| ip.to_string()));
+    address.maybe("ipv6", config.address.ipv6.map(|ip| ip.to_string()));
+    let auto = |auto: &AutoAddress| {
+        let mut entry = Map::default();
+        match auto {
+            AutoAddress::Interface(name) => entry.put("interface", name.as_str()),
+            AutoAddress::Cidr(cidr) => entry.put("cidr", cidr.to_string()),
+        }
+        Value::from(entry)
+    };
+    address.put("auto", config.address.auto.iter().map(auto).collect::<Vec<Value>>());
+    address
+}
+
+fn store(config: &StoreConfig) -> Map {
+    let mut store = Map::default();
+    match config {
+        StoreConfig::Embedded { path: file } => {
+            store.put("type", "embedded");
+            store.put("path", path(file));
+        }
+        StoreConfig::None(cluster) => {
+            store.put("type", "none");
+            put_cluster(&mut store, cluster);
+        }
+    }
+    store
+}
+
+fn put_cluster(store: &mut Map, cluster: &StaticCluster) {
+    store.put("pools", cluster.pools.iter().map(|each| pool(each).into()).collect::<Vec<Value>>());
+    store.put("networks", cluster.networks.iter().map(|each| network(each).into()).collect::<Vec<Value>>());
+    store.put("blocks", texts(&cluster.blocks));
+    store.put("peers", cluster.peers.iter().map(|each| peer(each).into()).collect::<Vec<Value>>());
+    store.maybe("policies", cluster.policies.as_deref().map(path));
+}
+
+fn pool(pool: &Pool) -> Map {
+    let mut map = Map::default();
+    map.put("name", pool.name.as_str());
+    map.put("cidr", pool.cidr.to_string());
+    map.put("blockSize", pool.block_size);
+    map.put("disabled", pool.disabled);
+    map.put("nodeSelector", pool.node_selector.as_str());
+    map.put("unreachableRoute", pool.unreachable_route);
+    map
+}
+
+fn network(network: &Network) -> Map {
+    let mut map = Map::default();
+    map.put("name", network.name.as_str());
+    map.put("pools", texts(&network.pools));
+    map.put("isolation", isolation_word(network.isolation));
+    map
+}
+
+fn peer(peer: &BgpPeer) -> Map {
+    let mut map = Map::default();
+    map.put("name", peer.name.as_str());
+    map.put("address", peer.address.to_string());
+    map.put("as", peer.as_number);
+    map.put("port", peer.port);
+    map.put("passive", peer.passive);
+    map.put("import", import_word(peer.import));
+    map.maybe("holdTime", peer.hold_time);
+    map
+}
+
+fn bgp(config: &NodeConfig) -> Map {
+    let bgp = &config.bgp;
+    let mut map = Map::default();
+    map.maybe("as", bgp.as_number);
+    map.maybe("routerId", bgp.router_id.map(|id| id.to_string()));
+    map.put("listen", texts(&bgp.listen));
+    map.put("mesh", bgp.mesh);
+    map.put("announce", if bgp.announce == Announce::Blocks { "blocks" } else { "hosts" });
+    map.put("holdTime", bgp.hold_time);
+    map.put("connectRetry", bgp.connect_retry);
+    let mut restart = Map::default();
+    restart.put("restartTime", bgp.restart_time);
+    map.put("gracefulRestart", restart);
+    map.put("peers", bgp.peers.iter().map(|each| peer(each).into()).collect::<Vec<Value>>());
+    if config.data_plane == DataPlane::Off {
+        map.put("originate", texts(&bgp.originate));
+    }
+    map
+}
