@@ -12,6 +12,11 @@
 //! A plane is a worker thread of its own behind a handle. The handle takes the whole once (`start`), then deltas; each
 //! call answers when the kernel has it, or with the error that keeps it out. What failed is retried with back-off.
 
+pub mod link;
+mod netlink;
+pub mod sysctl;
+mod tracker;
+
 use std::time::SystemTime;
 
 /// How a plane is doing, for `routectl status`.

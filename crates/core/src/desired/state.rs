@@ -126,6 +126,15 @@ pub struct RouteKey {
     pub metric: u32,
 }
 
+impl fmt::Display for RouteKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.metric {
+            0 => write!(f, "{}", self.dst),
+            metric => write!(f, "{} metric {metric}", self.dst),
+        }
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Route {
     /// To a local workload: `dst dev rnw... scope link src SRC`.

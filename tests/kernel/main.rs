@@ -1,0 +1,6 @@
+//! The planes against a real kernel, each test in a network namespace of its own. Needs root.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod links;
