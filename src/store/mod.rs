@@ -3,8 +3,20 @@
 //! Keys are paths (`/objects/ippool/NAME`, `/blocks/10.0.0.0-26`, `/endpoints/NODE/KEY`, `/conditions/NODE`), values
 //! are JSON of [`routenet_core::model::Fact`]. Every write gets the store's next revision.
 
+mod embedded;
+mod journal;
+pub mod keys;
+mod none;
+mod snapshot;
+mod sqlite;
+
 use async_trait::async_trait;
 use tokio::sync::mpsc;
+
+pub use embedded::{EmbeddedStore, History};
+pub use journal::{Journal, JournalState, JournalWrite, Released};
+pub use none::NoneStore;
+pub use snapshot::{Snapshot, SnapshotChange};
 
 /// The store's logical clock: grows with each transaction.
 pub type Revision = u64;
@@ -75,4 +87,14 @@ pub trait ClusterStore: Send + Sync {
     fn writable(&self) -> bool;
     /// For `status`: `embedded /var/lib/...`.
     fn describe(&self) -> String;
+}
+
+/// 128 random bits, in hexadecimal digits.
+fn random_id() -> String {
+    use std::io::Read;
+    let mut bytes = [0u8; 16];
+    std::fs::File::open("/dev/urandom")
+        .and_then(|mut random| random.read_exact(&mut bytes))
+        .expect("/dev/urandom is there wherever Linux runs programs");
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

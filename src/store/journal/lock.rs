@@ -1,0 +1,47 @@
+//! One agent per journal: a lock file beside it, which names its holder.
+
+use std::fs::{File, OpenOptions};
+use std::io::{Read, Seek, Write};
+use std::path::Path;
+
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg};
+
+use crate::store::StoreError;
+
+/// Held until dropped, and let go by the kernel when the process dies in whatever way.
+#[derive(Debug)]
+pub(super) struct Lock(#[expect(dead_code, reason = "held, never read")] Flock<File>);
+
+impl Lock {
+    pub(super) fn take(journal: &Path) -> Result<Lock, StoreError> {
+        let path = journal.with_extension("lock");
+        let broken = |error: std::io::Error| StoreError::Refused {
+            what: format!("the lock file {} cannot be written: {error}", path.display()),
+            mend: "the state directory must be writable for the agent's user".into(),
+        };
+        // Never truncated here: until the lock is held, what it says is somebody else's.
+        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
+        match Flock::lock(file.map_err(broken)?, FlockArg::LockExclusiveNonblock) {
+            Ok(mut held) => {
+                held.set_len(0).map_err(broken)?;
+                held.rewind().map_err(broken)?;
+                writeln!(held, "{}", std::process::id()).map_err(broken)?;
+                Ok(Lock(held))
+            }
+            Err((mut file, Errno::EWOULDBLOCK)) => Err(StoreError::Refused {
+                what: format!("journal {} is in use by another agent, process {}", journal.display(), holder(&mut file)),
+                mend: "stop that one, or give this one another `paths.state`".into(),
+            }),
+            Err((_, errno)) => Err(broken(errno.into())),
+        }
+    }
+}
+
+fn holder(file: &mut File) -> String {
+    let mut text = String::new();
+    match file.read_to_string(&mut text) {
+        Ok(_) if !text.trim().is_empty() => text.trim().to_string(),
+        _ => "unknown".into(),
+    }
+}
