@@ -12,6 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::net::IpAddr;
 use std::pin::Pin;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -76,7 +77,7 @@ pub struct Allocator {
     clock: Clock,
     /// Whether the journal was blank at the start: what is published under this node's name is then its own from
     /// before its state directory was lost.
-    blank: bool,
+    blank: AtomicBool,
     state: Mutex<State>,
     /// One claim, give-back or reconciliation at a time: concurrent ADDs that find the blocks full wait for one block.
     claiming: tokio::sync::Mutex<()>,
@@ -138,7 +139,7 @@ impl Allocator {
             journal,
             config,
             clock,
-            blank,
+            blank: AtomicBool::new(blank),
             state: Mutex::new(state),
             claiming: tokio::sync::Mutex::default(),
             own,

@@ -2,6 +2,12 @@
 //!
 //! | room | owns |
 //! |---|---|
+//! | [`allocator`] | blocks and addresses of this node, and its endpoints |
+//! | [`publisher`] | what this node says of itself, in the cluster store |
+//! | [`sync`] | the cluster store as facts |
 //! | [`local_api`] | the socket on which the CNI plugin and `routectl` ask |
 
+pub mod allocator;
 pub mod local_api;
+pub mod publisher;
+pub mod sync;

@@ -5,7 +5,6 @@
 
 mod embedded;
 mod journal;
-pub mod keys;
 mod none;
 mod snapshot;
 mod sqlite;

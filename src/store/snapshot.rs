@@ -150,11 +150,9 @@ fn load(conn: &mut Connection) -> rusqlite::Result<Option<(Vec<Entry>, Revision)
         transaction.query_row("SELECT revision FROM meta WHERE id = 1", [], |row| row.get(0)).optional()?;
     let Some(revision) = revision.and_then(|revision| u64::try_from(revision).ok()) else { return Ok(None) };
     let mut statement = transaction.prepare("SELECT key, value FROM entry ORDER BY key")?;
-    let entries =
-        statement.query_map([], |row| Ok(Entry { key: row.get(0)?, value: row.get(1)?, revision }))?.collect::<Result<
-            Vec<_>,
-            _,
-        >>()?;
+    let entries = statement
+        .query_map([], |row| Ok(Entry { key: row.get(0)?, value: row.get(1)?, revision }))?
+        .collect::<Result<Vec<_>, _>>()?;
     Ok(Some((entries, revision)))
 }
 

@@ -1,11 +1,14 @@
 //! The life of own blocks after their claim: compared with the store, given back when empty, lost to another node.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
 
-use routenet_core::model::{Block, Cidr, Endpoint, Fact, Kind, NodeName, ObjectKey};
+use routenet_core::model::keys::{self, StoreKey};
+use routenet_core::model::{Block, Cidr, Endpoint, Fact, NodeName};
 
+use super::claim::pool_key;
 use super::{Allocator, State};
-use crate::store::{Check, JournalWrite, StoreError, TxnOutcome, Write, keys};
+use crate::store::{Check, JournalWrite, StoreError, TxnOutcome, Write};
 
 /// So many looks in a row must find a block empty before it goes back.
 const EMPTY_LOOKS: u8 = 2;
@@ -24,7 +27,6 @@ impl Allocator {
     pub async fn reconcile(&self) -> Result<(), StoreError> {
         let _turn = self.claiming.lock().await;
         let blocks = self.read_blocks().await?;
-        let theirs: BTreeMap<Cidr, &Block> = blocks.iter().map(|block| (block.cidr, block)).collect();
         let known: Vec<Block> = self.lock().space.blocks().cloned().collect();
         for block in &known {
             match self.standing(block, &blocks) {
@@ -33,12 +35,13 @@ impl Allocator {
                 Standing::Absent => self.claim_again(block).await?,
             }
         }
-        let mine = theirs.values().filter(|block| block.owner == self.config.node);
+        let mine = blocks.iter().filter(|block| block.owner == self.config.node);
         for block in mine.filter(|block| !known.iter().any(|own| own.cidr == block.cidr)) {
-            self.adopt((*block).clone()).await.map_err(|error| StoreError::Away(error.to_string()))?;
+            self.adopt(block.clone()).await.map_err(|error| StoreError::Away(error.to_string()))?;
         }
-        if self.blank {
+        if self.blank.load(Ordering::Relaxed) {
             self.recover_endpoints().await?;
+            self.blank.store(false, Ordering::Relaxed);
         }
         Ok(())
     }
@@ -87,7 +90,7 @@ impl Allocator {
         if unused || leaving {
             return self.forget(&block.cidr).await;
         }
-        let pool = keys::object(&ObjectKey { kind: Kind::IPPool, namespace: None, name: block.pool.to_string() });
+        let pool = pool_key(&block.pool);
         let revision = self.store.get(&pool).await?.map_or(0, |entry| entry.revision);
         let claimed = match self.write_claim(block, Check { key: pool, revision }).await {
             Ok(claimed) => claimed,
@@ -101,7 +104,9 @@ impl Allocator {
             state.space.set_closed(&block.cidr, false);
         } else {
             state.space.set_closed(&block.cidr, true);
-            state.lost.insert(block.cidr, "it is this node's no more: detach the endpoints that have its addresses".into());
+            state
+                .lost
+                .insert(block.cidr, "it is this node's no more: detach the endpoints that have its addresses".into());
         }
         self.tell_own(&state);
         Ok(())
@@ -132,7 +137,7 @@ impl Allocator {
         let (entries, _) = self.store.range(&keys::endpoints_of(&self.config.node)).await?;
         let mut writes = Vec::new();
         for entry in entries {
-            let Ok(Fact::Endpoint(endpoint)) = keys::decode(&entry.key, &entry.value) else { continue };
+            let Ok(Fact::Endpoint(endpoint)) = keys::decode_fact(&entry.key, &entry.value) else { continue };
             writes.extend(recover(&mut self.lock(), endpoint));
         }
         if writes.is_empty() { Ok(()) } else { self.journal.record(writes).await }
@@ -179,12 +184,15 @@ impl Allocator {
 
     /// Whether it is gone. While that is uncertain (the store's answer got lost) the block stays closed.
     async fn give_back(&self, cidr: &Cidr) -> Result<bool, StoreError> {
-        let key = keys::block(cidr);
+        let key = StoreKey::Block(*cidr).path();
         if let Some(entry) = self.store.get(&key).await? {
-            let ours = matches!(keys::decode(&key, &entry.value), Ok(Fact::Block(block)) if block.owner == self.config.node);
+            let ours = matches!(keys::decode_fact(&key, &entry.value), Ok(Fact::Block(block)) if block.owner == self.config.node);
             let check = Check { key: key.clone(), revision: entry.revision };
-            if ours && self.store.transact(vec![check], vec![Write::Delete { key }]).await? != committed() {
-                return Ok(false);
+            if ours {
+                let outcome = self.store.transact(vec![check], vec![Write::Delete { key }]).await?;
+                if matches!(outcome, TxnOutcome::Conflict(_)) {
+                    return Ok(false);
+                }
             }
         }
         self.forget(cidr).await?;
@@ -202,4 +210,23 @@ impl Allocator {
         self.tell_own(&state);
         Ok(())
     }
+}
+
+/// Takes over an endpoint that was published under this node's name; what the journal must learn of it.
+fn recover(state: &mut State, endpoint: Endpoint) -> Vec<JournalWrite> {
+    let key = endpoint.key.clone();
+    if state.handles.contains_key(&key) {
+        return Vec::new();
+    }
+    let free = endpoint.addresses.iter().all(|address| !state.handles.values().flatten().any(|held| held == address));
+    if !free {
+        return Vec::new();
+    }
+    for address in &endpoint.addresses {
+        state.space.hold(*address);
+    }
+    state.handles.insert(key.clone(), endpoint.addresses.clone());
+    state.endpoints.insert(key.clone(), endpoint.clone());
+    let addresses = endpoint.addresses.clone();
+    vec![JournalWrite::Allocate { key, addresses }, JournalWrite::PutEndpoint(endpoint)]
 }

@@ -3,10 +3,11 @@
 use std::net::IpAddr;
 
 use routenet_core::ipam::{IpamError, PoolFill, choose_block};
-use routenet_core::model::{Block, Cidr, Fact, Kind, Object, ObjectKey, Pool};
+use routenet_core::model::keys::{self, StoreKey};
+use routenet_core::model::{Block, Cidr, Fact, Kind, Object, ObjectKey, Pool, PoolName};
 
 use super::{AllocateError, Allocator, Need};
-use crate::store::{Check, JournalWrite, Revision, StoreError, TxnOutcome, Write, keys};
+use crate::store::{Check, JournalWrite, Revision, StoreError, TxnOutcome, Write};
 
 /// How often a claim is tried again after another node was faster.
 const ATTEMPTS: usize = 32;
@@ -90,16 +91,18 @@ impl Allocator {
     /// The pool as the store has it now, and the check that it is still so. A block of a pool begins at a multiple of
     /// its size, so while the pool is unchanged a block overlaps no other but itself.
     async fn read_pool(&self, pool: &Pool) -> Result<Option<(Pool, Check)>, AllocateError> {
-        let key = keys::object(&ObjectKey { kind: Kind::IPPool, namespace: None, name: pool.name.to_string() });
+        let key = pool_key(&pool.name);
         let Some(entry) = self.store.get(&key).await.map_err(AllocateError::Claim)? else { return Ok(None) };
-        let Ok(Fact::Object(Object::IPPool(pool))) = keys::decode(&entry.key, &entry.value) else { return Ok(None) };
+        let Ok(Fact::Object(Object::IPPool(pool))) = keys::decode_fact(&entry.key, &entry.value) else {
+            return Ok(None);
+        };
         Ok(Some((pool, Check { key: entry.key, revision: entry.revision })))
     }
 
     /// Whether the block is ours now; `false`: somebody was faster, or the pool changed.
     pub(super) async fn write_claim(&self, block: &Block, pool: Check) -> Result<bool, StoreError> {
-        let key = keys::block(&block.cidr);
-        let value = keys::encode(&Fact::Block(block.clone()));
+        let key = StoreKey::Block(block.cidr).path();
+        let value = keys::encode_fact(&Fact::Block(block.clone()));
         let checks = vec![pool, Check { key: key.clone(), revision: 0 as Revision }];
         let outcome = self.store.transact(checks, vec![Write::Put { key, value }]).await?;
         Ok(matches!(outcome, TxnOutcome::Committed(_)))
@@ -108,10 +111,10 @@ impl Allocator {
     /// Every block of the cluster. One that cannot be read is an error: what it covers must not be claimed.
     pub(super) async fn read_blocks(&self) -> Result<Vec<Block>, StoreError> {
         let (entries, _) = self.store.range(keys::BLOCKS).await?;
-        let blocks = entries.iter().map(|entry| match keys::decode(&entry.key, &entry.value) {
+        let blocks = entries.iter().map(|entry| match keys::decode_fact(&entry.key, &entry.value) {
             Ok(Fact::Block(block)) => Ok(block),
             Ok(_) => Err(format!("{} is no block", entry.key)),
-            Err(what) => Err(what),
+            Err(error) => Err(error.to_string()),
         });
         blocks.collect::<Result<Vec<_>, _>>().map_err(|what| StoreError::Refused {
             what: format!("the cluster store's blocks cannot be read: {what}"),
@@ -152,14 +155,13 @@ impl Allocator {
     }
 }
 
+/// The store's key of a pool.
+pub(super) fn pool_key(pool: &PoolName) -> String {
+    StoreKey::Object(ObjectKey { kind: Kind::IPPool, namespace: None, name: pool.to_string() }).path()
+}
+
 /// Without a store the node's own file gives the blocks: none is to be had beyond them.
 fn static_fill(pool: &Pool, blocks: &[Block]) -> PoolFill {
     let given = blocks.iter().filter(|block| block.pool == pool.name).count() as u128;
-    PoolFill {
-        pool: pool.name.clone(),
-        cidr: pool.cidr,
-        block_size: pool.block_size,
-        claimed: given,
-        blocks: given,
-    }
+    PoolFill { pool: pool.name.clone(), cidr: pool.cidr, block_size: pool.block_size, claimed: given, blocks: given }
 }

@@ -57,14 +57,7 @@ pub(super) struct Watcher {
 
 impl Watcher {
     pub(super) fn new(file: StoreFile) -> Watcher {
-        Watcher {
-            file,
-            subscribers: Vec::new(),
-            seen: None,
-            unfinished: false,
-            retry: FIRST_RETRY,
-            next_attempt: None,
-        }
+        Watcher { file, subscribers: Vec::new(), seen: None, unfinished: false, retry: FIRST_RETRY, next_attempt: None }
     }
 
     /// Until the store is dropped.

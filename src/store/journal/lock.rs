@@ -30,7 +30,11 @@ impl Lock {
                 Ok(Lock(held))
             }
             Err((mut file, Errno::EWOULDBLOCK)) => Err(StoreError::Refused {
-                what: format!("journal {} is in use by another agent, process {}", journal.display(), holder(&mut file)),
+                what: format!(
+                    "journal {} is in use by another agent, process {}",
+                    journal.display(),
+                    holder(&mut file)
+                ),
                 mend: "stop that one, or give this one another `paths.state`".into(),
             }),
             Err((_, errno)) => Err(broken(errno.into())),

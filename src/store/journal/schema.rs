@@ -74,7 +74,12 @@ pub(super) fn apply(conn: &Connection, write: &JournalWrite) -> Result<(), Failu
             conn.prepare_cached(
                 "INSERT OR REPLACE INTO endpoint (network, container, ifname, value) VALUES (?1, ?2, ?3, ?4)",
             )?
-            .execute(params![key.network.as_str(), key.container_id, key.ifname.as_str(), json(endpoint)])?;
+            .execute(params![
+                key.network.as_str(),
+                key.container_id,
+                key.ifname.as_str(),
+                json(endpoint)
+            ])?;
         }
         JournalWrite::Release { key, at } => release(conn, key, *at)?,
         JournalWrite::Acknowledge { addresses, at } => {
@@ -97,8 +102,10 @@ pub(super) fn apply(conn: &Connection, write: &JournalWrite) -> Result<(), Failu
 /// The last defence against giving an address out twice: its row has one owner.
 fn allocate(conn: &Connection, key: &EndpointKey, address: &str) -> Result<(), Failure> {
     let own = params![address, key.network.as_str(), key.container_id, key.ifname.as_str()];
-    conn.prepare_cached("INSERT OR IGNORE INTO allocation (address, network, container, ifname) VALUES (?1, ?2, ?3, ?4)")?
-        .execute(own)?;
+    conn.prepare_cached(
+        "INSERT OR IGNORE INTO allocation (address, network, container, ifname) VALUES (?1, ?2, ?3, ?4)",
+    )?
+    .execute(own)?;
     let (network, container, ifname): (String, String, String) = conn
         .prepare_cached("SELECT network, container, ifname FROM allocation WHERE address = ?1")?
         .query_row([address], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
@@ -120,7 +127,8 @@ fn release(conn: &Connection, key: &EndpointKey, at: Time) -> Result<(), Failure
          WHERE network = ?1 AND container = ?2 AND ifname = ?3",
     )?
     .execute(params![key.network.as_str(), key.container_id, key.ifname.as_str(), millis(at)])?;
-    conn.prepare_cached("DELETE FROM allocation WHERE network = ?1 AND container = ?2 AND ifname = ?3")?.execute(own)?;
+    conn.prepare_cached("DELETE FROM allocation WHERE network = ?1 AND container = ?2 AND ifname = ?3")?
+        .execute(own)?;
     conn.prepare_cached("DELETE FROM endpoint WHERE network = ?1 AND container = ?2 AND ifname = ?3")?.execute(own)?;
     Ok(())
 }

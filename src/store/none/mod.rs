@@ -7,9 +7,10 @@ use async_trait::async_trait;
 use tokio::sync::mpsc;
 
 use routenet_core::model::config::StaticCluster;
+use routenet_core::model::keys::{self, StoreKey};
 use routenet_core::model::{Block, Fact, Kind, NodeName, Object, ObjectKey};
 
-use super::{Check, ClusterStore, Entry, Revision, StoreError, TxnOutcome, WatchEvent, Write, keys};
+use super::{Check, ClusterStore, Entry, Revision, StoreError, TxnOutcome, WatchEvent, Write};
 use memory::Memory;
 
 /// The node's static cluster as a [`ClusterStore`].
@@ -59,8 +60,8 @@ impl NoneStore {
         let mut writes = Vec::new();
         for object in objects {
             let fact = Fact::Object(object);
-            let value = keys::encode(&fact);
-            let key = keys::of(&fact);
+            let value = keys::encode_fact(&fact);
+            let key = StoreKey::of(&fact).path();
             if stale.remove(&key).as_ref() != Some(&value) {
                 writes.push(Write::Put { key, value });
             }
@@ -73,13 +74,13 @@ impl NoneStore {
     fn may_write(&self, key: &str) -> bool {
         let own = ObjectKey { kind: Kind::Node, namespace: None, name: self.node.to_string() };
         key.starts_with(&keys::endpoints_of(&self.node))
-            || key == keys::condition(&self.node)
-            || key == keys::object(&own)
+            || key == StoreKey::Condition(self.node.clone()).path()
+            || key == StoreKey::Object(own).path()
     }
 }
 
 fn put(fact: &Fact) -> Write {
-    Write::Put { key: keys::of(fact), value: keys::encode(fact) }
+    Write::Put { key: StoreKey::of(fact).path(), value: keys::encode_fact(fact) }
 }
 
 #[async_trait]

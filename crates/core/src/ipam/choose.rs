@@ -37,7 +37,8 @@ pub fn usable_pools<'a>(
     let mut usable = Vec::new();
     let mut refusals = Vec::new();
     for name in &network.pools {
-        match pools.get(name).ok_or_else(|| PoolRefusal::Unknown(name.clone())).and_then(|pool| admitted(pool, labels)) {
+        match pools.get(name).ok_or_else(|| PoolRefusal::Unknown(name.clone())).and_then(|pool| admitted(pool, labels))
+        {
             Ok(pool) => usable.push(pool),
             Err(refusal) => refusals.push(refusal),
         }
@@ -118,9 +119,8 @@ fn overlaps_any(candidate: &Cidr, taken: &BTreeMap<Cidr, ()>) -> bool {
     // shorter prefixes as key.
     let inside = taken.range(*candidate..).next().is_some_and(|(next, ())| candidate.overlaps(next));
     inside
-        || (0..candidate.length()).any(|length| {
-            Cidr::new(candidate.address(), length).is_ok_and(|shorter| taken.contains_key(&shorter))
-        })
+        || (0..candidate.length())
+            .any(|length| Cidr::new(candidate.address(), length).is_ok_and(|shorter| taken.contains_key(&shorter)))
 }
 
 #[cfg(test)]

@@ -23,9 +23,15 @@ pub enum PoolRefusal {
     Unknown(PoolName),
     Disabled(PoolName),
     /// The pool's node selector does not match this node's labels.
-    OtherNodes { pool: PoolName, selector: String },
+    OtherNodes {
+        pool: PoolName,
+        selector: String,
+    },
     /// The selector cannot be read, and why.
-    BadSelector { pool: PoolName, why: String },
+    BadSelector {
+        pool: PoolName,
+        why: String,
+    },
 }
 
 impl fmt::Display for PoolRefusal {

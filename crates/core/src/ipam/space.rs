@@ -14,7 +14,10 @@ pub enum AddressState {
     Fresh,
     Held,
     /// Released at that time; `acknowledged` is when the store had forgotten it.
-    Resting { released: Time, acknowledged: Option<Time> },
+    Resting {
+        released: Time,
+        acknowledged: Option<Time>,
+    },
 }
 
 /// The answer to a request for an address.
@@ -22,7 +25,10 @@ pub enum AddressState {
 pub enum Pick {
     Address(IpAddr),
     /// So many rest; when the first is ready, if that is known.
-    Cooling { resting: usize, ready: Option<Time> },
+    Cooling {
+        resting: usize,
+        ready: Option<Time>,
+    },
     /// Everything is held, or there is no block.
     Full,
 }
@@ -181,9 +187,10 @@ impl Space {
     pub fn pick(&mut self, pool: &PoolName, family: Family, now: Time, cooldown: Duration) -> Pick {
         let mut resting = 0;
         let mut longest: Option<(Time, IpAddr)> = None;
-        let own_blocks = self.blocks.iter_mut().filter(|(cidr, own)| {
-            !own.closed && own.block.pool == *pool && cidr.family() == family
-        });
+        let own_blocks = self
+            .blocks
+            .iter_mut()
+            .filter(|(cidr, own)| !own.closed && own.block.pool == *pool && cidr.family() == family);
         for (cidr, own) in own_blocks {
             if let Some(address) = own.fresh().and_then(|index| cidr.nth(index)) {
                 return Pick::Address(address);
@@ -225,9 +232,10 @@ impl Space {
     pub fn empty_blocks(&self, now: Time, cooldown: Duration) -> Vec<Block> {
         let idle = |own: &&OwnBlock| {
             own.held.is_empty()
-                && own.resting.values().all(|(_, acknowledged)| {
-                    acknowledged.is_some_and(|since| rested(since, now, cooldown))
-                })
+                && own
+                    .resting
+                    .values()
+                    .all(|(_, acknowledged)| acknowledged.is_some_and(|since| rested(since, now, cooldown)))
         };
         self.blocks.values().filter(idle).map(|own| own.block.clone()).collect()
     }

@@ -1,0 +1,385 @@
+//! Turns the cluster store into facts: all of it at the start, then every change; and keeps the last synced state in
+//! the snapshot, so that a node starts with its policies while the store is away. Called by the loop.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
+
+use routenet_core::desired::FactDelta;
+use routenet_core::model::keys::{self, StoreKey};
+use routenet_core::model::{
+    BgpConfiguration, BgpPeer, Block, Cidr, Fact, Kind, NetworkName, NodeCondition, NodeName, Object, ObjectKey,
+    PolicyKey, PoolName,
+};
+
+use crate::store::{ClusterStore, Entry, Revision, Snapshot, SnapshotChange, StoreError, WatchEvent};
+
+/// How long changes gather before they are written to the snapshot.
+const SAVE_AFTER: Duration = Duration::from_secs(1);
+/// How long the start waits for the store before it goes on with the snapshot.
+const START_LIMIT: Duration = Duration::from_secs(6);
+/// Between two attempts while the store is away: doubled from the first to the last.
+const FIRST_RETRY: Duration = Duration::from_millis(200);
+const LAST_RETRY: Duration = Duration::from_secs(5);
+/// Batches that wait for the loop.
+const BACKLOG: usize = 64;
+
+/// A change in the cluster. `None` takes it away.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ClusterChange {
+    /// For [`routenet_core::desired::Desired`]: objects, and the endpoints of other nodes (own ones are the journal's).
+    Fact(FactDelta),
+    /// For the allocator's `observe_block`.
+    Block(Cidr, Option<Block>),
+    Peer(String, Option<BgpPeer>),
+    BgpConfiguration(String, Option<BgpConfiguration>),
+    Condition(NodeName, Option<NodeCondition>),
+}
+
+/// Changes that belong together: of one or more whole transactions, in order.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Batch {
+    pub changes: Vec<ClusterChange>,
+    pub revision: Revision,
+    /// The store was away or is another one: own blocks and published facts want comparing with it.
+    pub resynced: bool,
+}
+
+/// How far the facts can be trusted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SyncState {
+    /// Neither the store nor a snapshot could be read yet: nothing may be written to the kernel.
+    Waiting(String),
+    /// The snapshot of that revision counts, until the store can be reached.
+    Stale(Revision, String),
+    InSync(Revision),
+    /// In sync up to that revision; the store went away since.
+    Away(Revision, String),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SyncStatus {
+    pub state: SyncState,
+    /// Entries that cannot be read, by key, and why; what they said before stays.
+    pub malformed: BTreeMap<String, String>,
+}
+
+/// The running sync; its task ends when it is dropped.
+pub struct ClusterSync {
+    /// Everything that is known at the start, from the store or the snapshot.
+    pub initial: Batch,
+    pub batches: mpsc::Receiver<Batch>,
+    pub status: watch::Receiver<SyncStatus>,
+}
+
+impl ClusterSync {
+    /// Reads the store, or the snapshot while it is away, and follows it from there.
+    pub async fn spawn(store: Arc<dyn ClusterStore>, snapshot: Snapshot, node: NodeName) -> ClusterSync {
+        let waiting = SyncState::Waiting("the cluster store was not read yet".into());
+        let (status, status_receiver) = watch::channel(SyncStatus { state: waiting, malformed: BTreeMap::new() });
+        let (sender, batches) = mpsc::channel(BACKLOG);
+        let mut follower = Follower {
+            store,
+            snapshot,
+            node,
+            sender,
+            status,
+            mirror: Mirror::default(),
+            revision: 0,
+            unsaved: Unsaved::default(),
+        };
+        let begun = follower.begin().await;
+        let initial = Batch { changes: follower.everything(), revision: follower.revision, resynced: true };
+        tokio::spawn(follower.run(begun));
+        ClusterSync { initial, batches, status: status_receiver }
+    }
+}
+
+/// The last good value of each entry that concerns this node.
+#[derive(Default)]
+struct Mirror {
+    entries: BTreeMap<String, Vec<u8>>,
+    malformed: BTreeMap<String, String>,
+}
+
+#[derive(Default)]
+struct Unsaved {
+    whole: bool,
+    entries: BTreeMap<String, Option<Vec<u8>>>,
+    since: Option<Instant>,
+}
+
+struct Follower {
+    store: Arc<dyn ClusterStore>,
+    snapshot: Snapshot,
+    node: NodeName,
+    sender: mpsc::Sender<Batch>,
+    status: watch::Sender<SyncStatus>,
+    mirror: Mirror,
+    revision: Revision,
+    unsaved: Unsaved,
+}
+
+/// Why following ended.
+enum End {
+    /// Read all again at once.
+    Resync,
+    Failed(String),
+    /// Nobody listens.
+    Closed,
+}
+
+impl Follower {
+    /// The snapshot, then the store over it. Whether the store was read.
+    async fn begin(&mut self) -> bool {
+        match self.snapshot.load().await {
+            Ok(Some((entries, revision))) => {
+                self.replace(entries);
+                self.unsaved = Unsaved::default();
+                self.revision = revision;
+            }
+            Ok(None) => self.unsaved.whole = true,
+            Err(error) => {
+                tracing::warn!(%error, "the snapshot cannot be read");
+                self.unsaved.whole = true;
+            }
+        }
+        let why = match tokio::time::timeout(START_LIMIT, self.store.range("/")).await {
+            Ok(Ok((entries, revision))) => {
+                self.replace(entries);
+                self.revision = revision;
+                self.tell(SyncState::InSync(revision));
+                return true;
+            }
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => format!("no answer within {} s", START_LIMIT.as_secs()),
+        };
+        tracing::warn!(%why, "the cluster store cannot be read at the start");
+        self.tell(self.unreachable(why));
+        false
+    }
+
+    fn unreachable(&self, why: String) -> SyncState {
+        let before = self.status.borrow().state.clone();
+        match before {
+            SyncState::InSync(revision) | SyncState::Away(revision, _) => SyncState::Away(revision, why),
+            SyncState::Stale(revision, _) => SyncState::Stale(revision, why),
+            SyncState::Waiting(_) if self.unsaved.whole => SyncState::Waiting(why),
+            SyncState::Waiting(_) => SyncState::Stale(self.revision, why),
+        }
+    }
+
+    fn tell(&self, state: SyncState) {
+        let status = SyncStatus { state, malformed: self.mirror.malformed.clone() };
+        self.status.send_if_modified(|told| {
+            let differs = *told != status;
+            *told = status;
+            differs
+        });
+    }
+
+    async fn run(mut self, mut fresh: bool) {
+        let mut retry = FIRST_RETRY;
+        loop {
+            if !fresh && let Err(error) = self.read_again().await {
+                self.tell(self.unreachable(error.to_string()));
+                if !self.pause(retry).await {
+                    return;
+                }
+                retry = (retry * 2).min(LAST_RETRY);
+                continue;
+            }
+            fresh = false;
+            retry = FIRST_RETRY;
+            match self.follow().await {
+                End::Resync => {}
+                End::Closed => return,
+                End::Failed(why) => {
+                    self.tell(self.unreachable(why));
+                    if !self.pause(retry).await {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Whether anybody still listens afterwards.
+    async fn pause(&self, length: Duration) -> bool {
+        tokio::select! {
+            () = tokio::time::sleep(length) => true,
+            () = self.sender.closed() => false,
+        }
+    }
+
+    async fn read_again(&mut self) -> Result<(), StoreError> {
+        let (entries, revision) = self.store.range("/").await?;
+        let changes = self.replace(entries);
+        self.revision = revision;
+        self.tell(SyncState::InSync(revision));
+        // Sent even if it is empty: that the store is back concerns more than its facts. A closed channel is
+        // noticed by the follower.
+        let _ = self.sender.send(Batch { changes, revision, resynced: true }).await;
+        Ok(())
+    }
+
+    async fn follow(&mut self) -> End {
+        let mut events = match self.store.watch(self.revision).await {
+            Ok(events) => events,
+            Err(error) => return End::Failed(error.to_string()),
+        };
+        loop {
+            let save_at = self.unsaved.since.map(|since| since + SAVE_AFTER);
+            let event = tokio::select! {
+                event = events.recv() => event,
+                () = sleep_until(save_at) => { self.save().await; continue }
+                () = self.sender.closed() => return End::Closed,
+            };
+            match event {
+                Some(WatchEvent::Changes { revision, changes }) => {
+                    let changes = changes.into_iter().filter_map(|(key, value)| self.change(key, value)).collect();
+                    self.revision = revision;
+                    self.tell(SyncState::InSync(revision));
+                    if self.sender.send(Batch { changes, revision, resynced: false }).await.is_err() {
+                        return End::Closed;
+                    }
+                }
+                Some(WatchEvent::Resync) => return End::Resync,
+                Some(WatchEvent::Away(why)) => self.tell(self.unreachable(why)),
+                Some(WatchEvent::Back) => self.tell(SyncState::InSync(self.revision)),
+                None => return End::Failed("the store ended the watch".into()),
+            }
+        }
+    }
+
+    async fn save(&mut self) {
+        let unsaved = std::mem::take(&mut self.unsaved);
+        let change = SnapshotChange {
+            whole: unsaved.whole,
+            revision: self.revision,
+            entries: unsaved.entries.into_iter().collect(),
+        };
+        if let Err(error) = self.snapshot.save(change).await {
+            tracing::warn!(%error, "the snapshot cannot be written; all of it is written with the next change");
+            let all = self.mirror.entries.iter().filter(|(key, _)| !is_passing(key));
+            self.unsaved.entries = all.map(|(key, value)| (key.clone(), Some(value.clone()))).collect();
+            self.unsaved.whole = true;
+        }
+    }
+
+    /// Takes over a whole reading; what differs from before.
+    fn replace(&mut self, entries: Vec<Entry>) -> Vec<ClusterChange> {
+        let mut gone: Vec<String> = self.mirror.entries.keys().cloned().collect();
+        gone.retain(|key| entries.binary_search_by(|entry| entry.key.as_str().cmp(key)).is_err());
+        self.mirror.malformed.clear();
+        let taken = gone.into_iter().map(|key| (key, None));
+        let given = entries.into_iter().map(|entry| (entry.key, Some(entry.value)));
+        let all: Vec<_> = taken.chain(given).collect();
+        all.into_iter().filter_map(|(key, value)| self.change(key, value)).collect()
+    }
+
+    /// Takes over one entry; what it means, if it means anything new.
+    fn change(&mut self, key: String, value: Option<Vec<u8>>) -> Option<ClusterChange> {
+        self.mirror.malformed.remove(&key);
+        if !is_known(&key) || self.mirror.entries.get(&key) == value.as_ref() {
+            return None;
+        }
+        let meaning = match &value {
+            Some(value) => match keys::decode_fact(&key, value) {
+                Ok(fact) => change_of(fact),
+                Err(error) => {
+                    tracing::warn!(%error, "an entry of the cluster store cannot be read; what it said before stays");
+                    self.mirror.malformed.insert(key, error.what);
+                    return None;
+                }
+            },
+            None => removal_of(StoreKey::parse(&key).ok()?),
+        };
+        if !is_passing(&key) {
+            self.unsaved.entries.insert(key.clone(), value.clone());
+            self.unsaved.since.get_or_insert_with(Instant::now);
+        }
+        match value {
+            Some(value) => self.mirror.entries.insert(key, value),
+            None => self.mirror.entries.remove(&key),
+        };
+        Some(meaning).filter(|meaning| self.concerns(meaning))
+    }
+
+    /// Endpoints of this node are the journal's.
+    fn concerns(&self, change: &ClusterChange) -> bool {
+        !matches!(change, ClusterChange::Fact(FactDelta::Endpoint { node, .. }) if *node == self.node)
+    }
+
+    fn everything(&self) -> Vec<ClusterChange> {
+        let facts = self.mirror.entries.iter().filter_map(|(key, value)| keys::decode_fact(key, value).ok());
+        facts.map(change_of).filter(|change| self.concerns(change)).collect()
+    }
+}
+
+async fn sleep_until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Others may keep keys of their own in the store.
+fn is_known(key: &str) -> bool {
+    [keys::OBJECTS, keys::BLOCKS, keys::ENDPOINTS, keys::CONDITIONS].iter().any(|prefix| key.starts_with(prefix))
+}
+
+/// What is not worth keeping over a restart.
+fn is_passing(key: &str) -> bool {
+    key.starts_with(keys::CONDITIONS)
+}
+
+fn change_of(fact: Fact) -> ClusterChange {
+    match fact {
+        Fact::Block(block) => ClusterChange::Block(block.cidr, Some(block)),
+        Fact::Condition(condition) => ClusterChange::Condition(condition.node.clone(), Some(condition)),
+        Fact::Endpoint(endpoint) => ClusterChange::Fact(FactDelta::Endpoint {
+            node: endpoint.node.clone(),
+            key: endpoint.key.clone(),
+            endpoint: Some(endpoint),
+        }),
+        Fact::Object(object) => match object {
+            Object::IPPool(it) => ClusterChange::Fact(FactDelta::Pool(it.name.clone(), Some(it))),
+            Object::Node(it) => ClusterChange::Fact(FactDelta::Node(it.name.clone(), Some(it))),
+            Object::Network(it) => ClusterChange::Fact(FactDelta::Network(it.name.clone(), Some(it))),
+            Object::GlobalNetworkPolicy(it) | Object::NetworkPolicy(it) => {
+                ClusterChange::Fact(FactDelta::Policy(it.key.clone(), Some(it)))
+            }
+            Object::GlobalNetworkSet(it) => ClusterChange::Fact(FactDelta::NetworkSet(it.name.clone(), Some(it))),
+            Object::BGPPeer(it) => ClusterChange::Peer(it.name.clone(), Some(it)),
+            Object::BGPConfiguration(it) => ClusterChange::BgpConfiguration(it.name.clone(), Some(it)),
+        },
+    }
+}
+
+fn removal_of(key: StoreKey) -> ClusterChange {
+    match key {
+        StoreKey::Block(cidr) => ClusterChange::Block(cidr, None),
+        StoreKey::Condition(node) => ClusterChange::Condition(node, None),
+        StoreKey::Endpoint(node, key) => ClusterChange::Fact(FactDelta::Endpoint { node, key, endpoint: None }),
+        StoreKey::Object(ObjectKey { kind, namespace, name }) => {
+            let named = |what: &str| format!("an entry of the mirror was read as a {what}, so its name is one");
+            match kind {
+                Kind::IPPool => ClusterChange::Fact(FactDelta::Pool(PoolName::new(name).expect(&named("pool")), None)),
+                Kind::Node => ClusterChange::Fact(FactDelta::Node(NodeName::new(name).expect(&named("node")), None)),
+                Kind::Network => {
+                    ClusterChange::Fact(FactDelta::Network(NetworkName::new(name).expect(&named("network")), None))
+                }
+                Kind::GlobalNetworkPolicy | Kind::NetworkPolicy => {
+                    ClusterChange::Fact(FactDelta::Policy(PolicyKey { namespace, name }, None))
+                }
+                Kind::GlobalNetworkSet => ClusterChange::Fact(FactDelta::NetworkSet(name, None)),
+                Kind::BGPPeer => ClusterChange::Peer(name, None),
+                Kind::BGPConfiguration => ClusterChange::BgpConfiguration(name, None),
+            }
+        }
+    }
+}
