@@ -1,0 +1,524 @@
+//! Facts in by delta, sets and chains out by delta; the whole at any time.
+//!
+//! Called by [`crate::desired`]. Only what a change touches is computed again: the selectors that could match a changed
+//! subject, the endpoints that a changed policy governs, the chains of policies and groups that stand on this host.
+//! What no local endpoint needs is neither compiled nor kept. The same facts give the same state whatever the order in
+//! which they came.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::desired::{ChainKey, ChainRule, FactDelta, Hook, Member, RulesDelta, SetKind, SetName, SetSpec, Settings};
+use crate::model::{Cidr, Endpoint, EndpointKey, Family, InterfaceName, NetworkName, NodeName, Policy, PolicyKey};
+
+use super::Direction;
+use super::cluster::Cluster;
+use super::frame::{self, Marks};
+use super::rules::compile;
+use super::scope::ScopedPolicy;
+use super::selector::Selector;
+use super::sets::{AddressSet, AddressSource, Rank, SetTable, members_of};
+use super::subjects::{NETWORK_LABEL, SelectorIndex, Subject, SubjectKey};
+use super::tree::{GroupKey, Tree};
+
+/// A policy, or a rule of one, that cannot be done as written; what it does instead is said in `what`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PolicyProblem {
+    pub policy: PolicyKey,
+    pub what: String,
+}
+
+/// The policy of one host.
+#[derive(Clone, Debug)]
+pub struct PolicyEngine {
+    pub(super) cluster: Cluster,
+    marks: Marks,
+    sets: SetTable,
+    chains: BTreeMap<ChainKey, Vec<ChainRule>>,
+    /// The chains that the batch changed, and what was there before.
+    changed: BTreeMap<ChainKey, Option<Vec<ChainRule>>>,
+    /// The address sets that some chain needs, each with the selector that says who is in it, if one does.
+    addresses: BTreeMap<SetName, (Family, Option<Selector>)>,
+    by_selector: SelectorIndex<SetName>,
+    /// The policies that some group asks: how many do, and which sets its chain needs.
+    policies: BTreeMap<(Family, Direction, PolicyKey), InUse>,
+    trees: BTreeMap<(Family, Direction), Tree>,
+    locals: BTreeMap<EndpointKey, Placement>,
+    /// The local endpoints of a container: its addresses may leave by each of its interfaces.
+    containers: BTreeMap<String, BTreeSet<EndpointKey>>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct InUse {
+    groups: usize,
+    sets: BTreeSet<AddressSet>,
+}
+
+/// Where a local endpoint stands: its group in each direction, the entries there and in the set of local addresses.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Placement {
+    groups: BTreeMap<(Family, Direction), (GroupKey, BTreeSet<Member>)>,
+    local: BTreeMap<Family, BTreeSet<Member>>,
+}
+
+/// What a batch of deltas leaves to be computed.
+#[derive(Default)]
+struct Dirty {
+    locals: BTreeSet<EndpointKey>,
+    policies: BTreeSet<PolicyKey>,
+    networks: BTreeSet<NetworkName>,
+}
+
+impl PolicyEngine {
+    /// An engine without facts. The first [`apply`](Self::apply) creates the frame that stands without any.
+    pub fn new(settings: &Settings) -> PolicyEngine {
+        let mut engine = PolicyEngine {
+            cluster: Cluster::new(settings),
+            marks: Marks::new(settings.mark_mask),
+            sets: SetTable::default(),
+            chains: BTreeMap::new(),
+            changed: BTreeMap::new(),
+            addresses: BTreeMap::new(),
+            by_selector: SelectorIndex::default(),
+            policies: BTreeMap::new(),
+            trees: BTreeMap::new(),
+            locals: BTreeMap::new(),
+            containers: BTreeMap::new(),
+        };
+        for (key, rules) in frame::chains(settings) {
+            engine.put_chain(key, rules);
+        }
+        for family in Family::BOTH {
+            engine.sets.hold(&frame::local_set(family), family, SetKind::HashNetIface, Rank::Local);
+            for direction in Direction::BOTH {
+                let tree = Tree::new(family, direction);
+                for (name, rules) in tree.chains() {
+                    engine.put_chain(frame::filter_chain(family, name), rules);
+                }
+                engine.trees.insert((family, direction), tree);
+            }
+        }
+        engine
+    }
+
+    /// Takes changes of facts and answers what should now differ. Facts of other rooms are ignored.
+    pub fn apply(&mut self, deltas: &[FactDelta]) -> RulesDelta {
+        let mut dirty = Dirty::default();
+        for delta in deltas {
+            self.take(delta, &mut dirty);
+        }
+        let touched = self.place(&dirty.locals);
+        self.recompile(&dirty.policies);
+        self.settle(&touched, &dirty.policies);
+        self.refill(&dirty.networks);
+        self.finish()
+    }
+
+    /// Every set of this host.
+    pub fn sets(&self) -> BTreeMap<SetName, SetSpec> {
+        self.sets.specs()
+    }
+
+    /// Every chain of this host.
+    pub fn chains(&self) -> &BTreeMap<ChainKey, Vec<ChainRule>> {
+        &self.chains
+    }
+
+    /// The jumps from the built-in chains; they never change.
+    pub fn hooks(&self) -> BTreeSet<Hook> {
+        frame::hooks()
+    }
+
+    /// Policies that cannot be done as written. The readers of YAML refuse such; an object written by a newer version
+    /// may get here all the same.
+    pub fn problems(&self) -> Vec<PolicyProblem> {
+        let unreadable = self.cluster.unreadable.iter().map(|(key, error)| PolicyProblem {
+            policy: key.clone(),
+            what: format!("its selector cannot be read, so it governs nobody: {error}"),
+        });
+        let unsound = self.cluster.policies.values().flat_map(|policy| {
+            policy.unsound_rules().map(|(direction, index, error)| PolicyProblem {
+                policy: policy.policy.key.clone(),
+                what: format!("{}[{index}].{error}; the rule denies everything instead", direction.name()),
+            })
+        });
+        unreadable.chain(unsound).collect()
+    }
+
+    fn take(&mut self, delta: &FactDelta, dirty: &mut Dirty) {
+        match delta {
+            FactDelta::Endpoint { node, key, endpoint } => self.take_endpoint(node, key, endpoint.as_ref(), dirty),
+            FactDelta::Policy(key, policy) => self.take_policy(key, policy.as_ref(), dirty),
+            FactDelta::NetworkSet(name, set) => {
+                self.take_subject(SubjectKey::NetworkSet(name.clone()), set.clone().map(Subject::NetworkSet));
+            }
+            FactDelta::Network(name, network) => {
+                match network {
+                    Some(network) => self.cluster.networks.insert(name.clone(), network.clone()),
+                    None => self.cluster.networks.remove(name),
+                };
+                dirty.networks.insert(name.clone());
+                dirty.locals.extend(self.locals.keys().filter(|key| key.network == *name).cloned());
+            }
+            FactDelta::Pool(name, pool) => {
+                match pool {
+                    Some(pool) => self.cluster.pools.insert(name.clone(), pool.clone()),
+                    None => self.cluster.pools.remove(name),
+                };
+                let users = self.cluster.networks.values().filter(|network| network.pools.contains(name));
+                dirty.networks.extend(users.map(|network| network.name.clone()));
+            }
+            FactDelta::Node(name, node) => {
+                match node {
+                    Some(node) => self.cluster.nodes.insert(name.clone(), node.clone()),
+                    None => self.cluster.nodes.remove(name),
+                };
+            }
+            FactDelta::OwnBlock(..) | FactDelta::Learned(..) => {}
+        }
+    }
+
+    fn take_endpoint(&mut self, node: &NodeName, key: &EndpointKey, endpoint: Option<&Endpoint>, dirty: &mut Dirty) {
+        self.take_subject(SubjectKey::Endpoint(node.clone(), key.clone()), endpoint.cloned().map(Subject::Endpoint));
+        if *node != self.cluster.settings.node {
+            return;
+        }
+        let siblings = self.containers.entry(key.container_id.clone()).or_default();
+        dirty.locals.extend(siblings.iter().cloned());
+        dirty.locals.insert(key.clone());
+        if endpoint.is_some() {
+            siblings.insert(key.clone());
+            self.locals.entry(key.clone()).or_default();
+        } else {
+            siblings.remove(key);
+            if siblings.is_empty() {
+                self.containers.remove(&key.container_id);
+            }
+        }
+    }
+
+    /// Replaces a subject, and its addresses in the sets whose selector matched the old one or matches the new one.
+    fn take_subject(&mut self, key: SubjectKey, new: Option<Subject>) {
+        let old = self.cluster.subjects.replace(key, new.clone());
+        if old == new {
+            return;
+        }
+        for (subject, is_new) in [(&old, false), (&new, true)] {
+            let Some(subject) = subject else { continue };
+            let nets = subject.nets();
+            for name in self.by_selector.candidates(subject) {
+                let (family, selector) = &self.addresses[&name];
+                if !selector.as_ref().is_some_and(|selector| selector.matches(subject)) {
+                    continue;
+                }
+                for member in nets.iter().flat_map(|net| members_of(*net, *family)) {
+                    if is_new {
+                        self.sets.add(&name, member);
+                    } else {
+                        self.sets.remove(&name, &member);
+                    }
+                }
+            }
+        }
+    }
+
+    fn take_policy(&mut self, key: &PolicyKey, policy: Option<&Policy>, dirty: &mut Dirty) {
+        let scoped = match policy.map(ScopedPolicy::new) {
+            Some(Ok(scoped)) => Some(scoped),
+            Some(Err(error)) => {
+                self.cluster.unreadable.insert(key.clone(), error.to_string());
+                None
+            }
+            None => None,
+        };
+        if policy.is_none() || scoped.is_some() {
+            self.cluster.unreadable.remove(key);
+        }
+        let old = self.cluster.replace_policy(key, scoped);
+        let new = self.cluster.policies.get(key);
+        if old.as_ref() == new {
+            return;
+        }
+        dirty.policies.insert(key.clone());
+        for key in self.locals.keys() {
+            let node = self.cluster.settings.node.clone();
+            let Some(subject) = self.cluster.subjects.get(&SubjectKey::Endpoint(node, key.clone())) else { continue };
+            if [old.as_ref(), new].into_iter().flatten().any(|policy| policy.applies_to.matches(subject)) {
+                dirty.locals.insert(key.clone());
+            }
+        }
+    }
+
+    /// The selector that says who is in a set, if one does.
+    fn selector_of(&self, set: &AddressSet) -> Option<Selector> {
+        match &set.source {
+            AddressSource::Selector(selector) => Some(selector.clone()),
+            AddressSource::Network(network) if !self.cluster.settings.networks_by_pool => {
+                Some(Selector::equal(NETWORK_LABEL, network.as_str()))
+            }
+            AddressSource::Network(_) | AddressSource::Nets(_) => None,
+        }
+    }
+
+    /// Moves the local endpoints to where they now belong; the groups that gained or lost entries.
+    fn place(&mut self, dirty: &BTreeSet<EndpointKey>) -> BTreeMap<(Family, Direction), BTreeSet<GroupKey>> {
+        let mut touched: BTreeMap<_, BTreeSet<GroupKey>> = BTreeMap::new();
+        for key in dirty {
+            let new = self.placement(key);
+            let old = match &new {
+                Some(new) => self.locals.insert(key.clone(), new.clone()),
+                None => self.locals.remove(key),
+            }
+            .unwrap_or_default();
+            let new = new.unwrap_or_default();
+            if old == new {
+                continue;
+            }
+            for (at, (group, entries)) in &new.groups {
+                entries.iter().for_each(|entry| self.trees[at].enter(group, entry, &mut self.sets));
+                touched.entry(*at).or_default().insert(group.clone());
+            }
+            for (at, (group, entries)) in &old.groups {
+                entries.iter().for_each(|entry| self.trees[at].leave(group, entry, &mut self.sets));
+                touched.entry(*at).or_default().insert(group.clone());
+            }
+            for family in Family::BOTH {
+                let name = frame::local_set(family);
+                let entries = |placement: &Placement| placement.local.get(&family).cloned().unwrap_or_default();
+                entries(&new).into_iter().for_each(|entry| self.sets.add(&name, entry));
+                entries(&old).iter().for_each(|entry| self.sets.remove(&name, entry));
+            }
+        }
+        touched
+    }
+
+    fn placement(&self, key: &EndpointKey) -> Option<Placement> {
+        let subject_key = SubjectKey::Endpoint(self.cluster.settings.node.clone(), key.clone());
+        let subject = self.cluster.subjects.get(&subject_key)?;
+        let Subject::Endpoint(endpoint) = subject else { return None };
+        let own = BTreeSet::from([key.host_interface()]);
+        let siblings = self.containers.get(&key.container_id).into_iter().flatten();
+        let all: BTreeSet<InterfaceName> = siblings.map(EndpointKey::host_interface).collect();
+        let entries = |family: Family, interfaces: &BTreeSet<InterfaceName>| {
+            let addresses = endpoint.addresses.iter().copied().filter(|a| Family::of(*a) == family);
+            let pairs =
+                addresses.flat_map(|a| interfaces.iter().map(move |i| Member::NetIface(Cidr::host(a), i.clone())));
+            pairs.collect::<BTreeSet<Member>>()
+        };
+        let mut placement = Placement::default();
+        for direction in Direction::BOTH {
+            let policies = self.cluster.policies_of(subject, direction);
+            let group = GroupKey {
+                direction,
+                policies: policies.into_iter().map(|policy| policy.policy.key.clone()).collect(),
+                profile: self.cluster.profile(&key.network, direction),
+            };
+            for family in Family::BOTH {
+                let entries = match direction {
+                    Direction::Ingress => entries(family, &own),
+                    Direction::Egress => entries(family, &all),
+                };
+                if !entries.is_empty() && !group.is_closed() {
+                    placement.groups.insert((family, direction), (group.clone(), entries));
+                }
+            }
+        }
+        for family in Family::BOTH {
+            placement.local.insert(family, entries(family, &all));
+        }
+        Some(placement)
+    }
+
+    /// Compiles the changed policies again, where groups ask them.
+    fn recompile(&mut self, dirty: &BTreeSet<PolicyKey>) {
+        let used: Vec<_> = self.policies.keys().filter(|(_, _, key)| dirty.contains(key)).cloned().collect();
+        for at in used {
+            self.compile_policy(&at);
+        }
+    }
+
+    fn compile_policy(&mut self, at: &(Family, Direction, PolicyKey)) {
+        let (family, direction, key) = at;
+        // A policy that is gone keeps its chain until its last group is gone too, later in the same batch.
+        let Some(policy) = self.cluster.policies.get(key) else { return };
+        let compiled = compile(policy, *direction, *family);
+        self.put_chain(frame::filter_chain(*family, frame::policy_chain(*direction, key)), compiled.rules);
+        for set in &compiled.sets {
+            self.hold_addresses(set);
+        }
+        let in_use = self.policies.get_mut(at).expect("compiled only while a group asks it");
+        let before = std::mem::replace(&mut in_use.sets, compiled.sets);
+        for set in before {
+            self.sets.release(&set.name());
+        }
+    }
+
+    fn hold_addresses(&mut self, set: &AddressSet) {
+        let name = set.name();
+        if !self.sets.hold(&name, set.family, SetKind::HashNet, Rank::Address) {
+            return;
+        }
+        let selector = self.selector_of(set);
+        if let Some(selector) = &selector {
+            self.by_selector.insert(selector, &name);
+            for net in self.cluster.subjects.matching(selector).flat_map(Subject::nets) {
+                members_of(net, set.family).into_iter().for_each(|member| self.sets.add(&name, member));
+            }
+        } else {
+            for net in self.fixed_nets(&set.source) {
+                members_of(net, set.family).into_iter().for_each(|member| self.sets.add(&name, member));
+            }
+        }
+        self.addresses.insert(name, (set.family, selector));
+    }
+
+    /// What is in a set that no selector fills.
+    fn fixed_nets(&self, source: &AddressSource) -> BTreeSet<Cidr> {
+        match source {
+            AddressSource::Nets(nets) => nets.clone(),
+            AddressSource::Network(network) => self.cluster.pool_nets(network),
+            AddressSource::Selector(_) => BTreeSet::new(),
+        }
+    }
+
+    /// Brings trees, chains of groups and policies, and their holds on sets to what the placements demand.
+    fn settle(
+        &mut self,
+        touched: &BTreeMap<(Family, Direction), BTreeSet<GroupKey>>,
+        dirty_policies: &BTreeSet<PolicyKey>,
+    ) {
+        let mut removed = Vec::new();
+        for (at, groups) in touched {
+            let tree = self.trees.get_mut(at).expect("a tree for each family and direction");
+            let settled = tree.settle(groups, &mut self.sets);
+            if settled.added.is_empty() && settled.removed.is_empty() {
+                continue;
+            }
+            let tree = &self.trees[at];
+            let chains = tree.chains();
+            let gone = settled.removed_nodes.iter().map(|path| tree.chain_of_node(path));
+            let gone: Vec<String> = gone.chain(settled.removed.iter().map(|group| tree.chain_of(group))).collect();
+            for (name, rules) in chains {
+                self.put_chain(frame::filter_chain(at.0, name), rules);
+            }
+            gone.into_iter().for_each(|name| self.remove_chain(&frame::filter_chain(at.0, name)));
+            for group in settled.added {
+                self.add_group(at.0, &group);
+            }
+            removed.extend(settled.removed.into_iter().map(|group| (at.0, group)));
+        }
+        for (family, group) in removed {
+            self.remove_group(family, &group);
+        }
+        self.rewrite_groups(dirty_policies);
+    }
+
+    fn add_group(&mut self, family: Family, group: &GroupKey) {
+        for key in &group.policies {
+            let at = (family, group.direction, key.clone());
+            let in_use = self.policies.entry(at.clone()).or_default();
+            in_use.groups += 1;
+            if in_use.groups == 1 {
+                self.compile_policy(&at);
+            }
+        }
+        if let Some(set) = group.network_set(family) {
+            self.hold_addresses(&set);
+        }
+        self.write_group(family, group);
+    }
+
+    fn remove_group(&mut self, family: Family, group: &GroupKey) {
+        if let Some(set) = group.network_set(family) {
+            self.sets.release(&set.name());
+        }
+        for key in &group.policies {
+            let at = (family, group.direction, key.clone());
+            let in_use = self.policies.get_mut(&at).expect("in use as long as a group asks it");
+            in_use.groups -= 1;
+            if in_use.groups > 0 {
+                continue;
+            }
+            let in_use = self.policies.remove(&at).expect("found a line ago");
+            in_use.sets.iter().for_each(|set| self.sets.release(&set.name()));
+            self.remove_chain(&frame::filter_chain(family, frame::policy_chain(group.direction, key)));
+        }
+    }
+
+    /// Groups look at whether their policies may pass: a change of a policy may change their chains.
+    fn rewrite_groups(&mut self, dirty: &BTreeSet<PolicyKey>) {
+        if dirty.is_empty() {
+            return;
+        }
+        let asking = |group: &&GroupKey| group.policies.iter().any(|key| dirty.contains(key));
+        let groups: Vec<(Family, GroupKey)> = self
+            .trees
+            .iter()
+            .flat_map(|((family, _), tree)| tree.groups().filter(asking).map(|group| (*family, group.clone())))
+            .collect();
+        for (family, group) in groups {
+            self.write_group(family, &group);
+        }
+    }
+
+    fn write_group(&mut self, family: Family, group: &GroupKey) {
+        let policies = &self.cluster.policies;
+        let may_pass = |key: &PolicyKey| policies.get(key).is_some_and(|policy| policy.may_pass(group.direction));
+        let rules = group.chain(family, self.marks, may_pass);
+        let name = self.trees[&(family, group.direction)].chain_of(group);
+        self.put_chain(frame::filter_chain(family, name), rules);
+    }
+
+    /// Where networks are their pools, a change of either changes the sets.
+    fn refill(&mut self, dirty: &BTreeSet<NetworkName>) {
+        if !self.cluster.settings.networks_by_pool {
+            return;
+        }
+        for network in dirty {
+            for family in Family::BOTH {
+                let name = AddressSet { family, source: AddressSource::Network(network.clone()) }.name();
+                if !self.sets.exists(&name) {
+                    continue;
+                }
+                let nets = self.cluster.pool_nets(network);
+                let wanted: BTreeSet<Member> = nets.into_iter().flat_map(|net| members_of(net, family)).collect();
+                let present: BTreeSet<Member> = self.sets.members(&name).into_iter().collect();
+                wanted.difference(&present).for_each(|member| self.sets.add(&name, member.clone()));
+                present.difference(&wanted).for_each(|member| self.sets.remove(&name, member));
+            }
+        }
+    }
+
+    fn put_chain(&mut self, key: ChainKey, rules: Vec<ChainRule>) {
+        if self.chains.get(&key) != Some(&rules) {
+            let before = self.chains.insert(key.clone(), rules);
+            self.changed.entry(key).or_insert(before);
+        }
+    }
+
+    fn remove_chain(&mut self, key: &ChainKey) {
+        if let Some(before) = self.chains.remove(key) {
+            self.changed.entry(key.clone()).or_insert(Some(before));
+        }
+    }
+
+    fn finish(&mut self) -> RulesDelta {
+        let (gone, grow, shrink) = self.sets.finish();
+        for name in gone {
+            if let Some((_, Some(selector))) = self.addresses.remove(&name) {
+                self.by_selector.remove(&selector, &name);
+            }
+        }
+        let mut chains = BTreeMap::new();
+        for (key, before) in std::mem::take(&mut self.changed) {
+            let now = self.chains.get(&key).cloned();
+            if now != before {
+                chains.insert(key, now);
+            }
+        }
+        RulesDelta { grow, chains, shrink }
+    }
+}
+
+#[cfg(test)]
+#[path = "engine_tests.rs"]
+mod tests;

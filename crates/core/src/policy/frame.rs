@@ -1,0 +1,196 @@
+//! Names, mark bits, and the chains of a family that stand as long as the agent is installed.
+//!
+//! They close everything that no group knows: an interface of ours without an entry is dropped also while the agent
+//! is dead. Packets that neither come from nor go to a workload return untouched.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::desired::{ChainKey, ChainRule, Hook, Settings, Table};
+use crate::model::{Family, PolicyKey, stable_hash};
+
+use super::Direction;
+
+/// Our mark bits: the lowest two of the mask.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Marks {
+    /// The part that was asked last lets the packet through.
+    pub accept: u32,
+    /// A policy hands the packet to the profile.
+    pub pass: u32,
+}
+
+impl Marks {
+    /// `mask` has two bits at least: the configuration is refused otherwise.
+    pub fn new(mask: u32) -> Marks {
+        let accept = mask & mask.wrapping_neg();
+        let rest = mask & !accept;
+        Marks { accept, pass: rest & rest.wrapping_neg() }
+    }
+
+    pub fn is_set(mark: u32) -> String {
+        format!("-m mark --mark {mark:#x}/{mark:#x}")
+    }
+
+    pub fn is_clear(mark: u32) -> String {
+        format!("-m mark --mark 0x0/{mark:#x}")
+    }
+
+    fn set(mark: u32) -> String {
+        format!("-j MARK --set-xmark {mark:#x}/{mark:#x}")
+    }
+
+    fn clear(self) -> String {
+        format!("-j MARK --set-xmark 0x0/{:#x}", self.accept | self.pass)
+    }
+}
+
+/// Sets the accept mark; reached by goto, so that it returns to whoever asked.
+pub(super) const ALLOW: &str = "rn-allow";
+/// Sets the pass mark, likewise.
+pub(super) const PASS: &str = "rn-pass";
+
+/// The root of the tree in which a packet finds its group.
+pub(super) const fn root_chain(direction: Direction) -> &'static str {
+    match direction {
+        Direction::Ingress => "rn-to-wl",
+        Direction::Egress => "rn-from-wl",
+    }
+}
+
+const fn letter(direction: Direction) -> char {
+    match direction {
+        Direction::Ingress => 'i',
+        Direction::Egress => 'e',
+    }
+}
+
+/// How a `hash:net,iface` set is asked in the direction.
+pub(super) const fn pair(direction: Direction) -> &'static str {
+    match direction {
+        Direction::Ingress => "dst,dst",
+        Direction::Egress => "src,src",
+    }
+}
+
+pub(super) fn group_chain(direction: Direction, id: &str) -> String {
+    format!("rn-g{}-{id}", letter(direction))
+}
+
+pub(super) fn group_set(family: Family, direction: Direction, id: &str) -> String {
+    format!("rn{}-g{}-{id}", family.digit(), letter(direction))
+}
+
+pub(super) fn node_chain(direction: Direction, path: &str) -> String {
+    format!("rn-n{}-{path}", letter(direction))
+}
+
+pub(super) fn node_set(family: Family, direction: Direction, path: &str) -> String {
+    format!("rn{}-n{}-{path}", family.digit(), letter(direction))
+}
+
+pub(super) fn policy_chain(direction: Direction, key: &PolicyKey) -> String {
+    let scope = if key.namespace.is_some() { "namespaced" } else { "global" };
+    let hash = stable_hash([scope, key.namespace.as_deref().unwrap_or_default(), &key.name], 20);
+    format!("rn-p{}-{hash}", letter(direction))
+}
+
+/// The set of (address, interface) of the local workloads.
+pub(super) fn local_set(family: Family) -> String {
+    format!("rn{}-local", family.digit())
+}
+
+pub(super) fn filter_chain(family: Family, name: impl Into<String>) -> ChainKey {
+    ChainKey { family, table: Table::Filter, name: name.into() }
+}
+
+pub(super) fn plain(text: impl Into<String>) -> ChainRule {
+    ChainRule { text: text.into(), origin: None }
+}
+
+const HOOKS: [(Table, &str, &str); 4] = [
+    (Table::Raw, "PREROUTING", "rn-PREROUTING"),
+    (Table::Filter, "FORWARD", "rn-FORWARD"),
+    (Table::Filter, "INPUT", "rn-INPUT"),
+    (Table::Filter, "OUTPUT", "rn-OUTPUT"),
+];
+
+pub(super) fn hooks() -> BTreeSet<Hook> {
+    Family::BOTH
+        .into_iter()
+        .flat_map(|family| {
+            HOOKS.map(|(table, builtin, chain)| Hook { family, table, builtin, chain: chain.to_string() })
+        })
+        .collect()
+}
+
+/// The chains that do not depend on facts. The roots of the trees are not among them.
+pub(super) fn chains(settings: &Settings) -> BTreeMap<ChainKey, Vec<ChainRule>> {
+    let marks = Marks::new(settings.mark_mask);
+    let mut chains = BTreeMap::new();
+    for family in Family::BOTH {
+        let mut put = |table, name: &str, rules: Vec<String>| {
+            let key = ChainKey { family, table, name: name.to_string() };
+            chains.insert(key, rules.into_iter().map(plain).collect());
+        };
+        put(Table::Raw, "rn-PREROUTING", prerouting(family));
+        put(Table::Filter, "rn-FORWARD", forward(marks));
+        put(Table::Filter, "rn-INPUT", vec!["-i rnw+ -g rn-wl-to-host".to_string()]);
+        put(Table::Filter, "rn-wl-to-host", workload_to_host(family, marks, settings.workload_to_host));
+        put(Table::Filter, "rn-OUTPUT", vec!["-o rnw+ -j ACCEPT".to_string()]);
+        put(Table::Filter, ALLOW, vec![Marks::set(marks.accept)]);
+        put(Table::Filter, PASS, vec![Marks::set(marks.pass)]);
+    }
+    chains
+}
+
+/// A workload speaks from its own addresses only. This stands before conntrack, which would let a forged packet of an
+/// established connection through.
+fn prerouting(family: Family) -> Vec<String> {
+    let mut rules = Vec::new();
+    if family == Family::V6 {
+        // Neighbour discovery with the host; none of it is ever forwarded, since it has no entry in any group.
+        for source in ["fe80::/10", "::/128"] {
+            rules.push(format!("-i rnw+ -s {source} -p icmpv6 -j RETURN"));
+        }
+    }
+    rules.push(format!("-i rnw+ -m set ! --match-set {} src,src -j DROP", local_set(family)));
+    rules
+}
+
+fn forward(marks: Marks) -> Vec<String> {
+    let mut rules = Vec::new();
+    for end in ["-i rnw+", "-o rnw+"] {
+        rules.push(format!("{end} -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT"));
+        rules.push(format!("{end} -m conntrack --ctstate INVALID -j DROP"));
+    }
+    for (end, direction) in [("-i rnw+", Direction::Egress), ("-o rnw+", Direction::Ingress)] {
+        rules.push(format!("{end} {}", marks.clear()));
+        rules.push(format!("{end} -j {}", root_chain(direction)));
+        rules.push(format!("{end} {} -j DROP", Marks::is_clear(marks.accept)));
+    }
+    // Not a return: other people's FORWARD policy may be DROP (dockerd sets it).
+    rules.extend(["-i rnw+ -j ACCEPT".to_string(), "-o rnw+ -j ACCEPT".to_string()]);
+    rules
+}
+
+/// Router solicitation, neighbour solicitation and neighbour advertisement (RFC 4861).
+pub(super) const NEIGHBOUR_DISCOVERY: [u8; 3] = [133, 135, 136];
+
+fn workload_to_host(family: Family, marks: Marks, open: bool) -> Vec<String> {
+    let mut rules = vec!["-m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT".to_string()];
+    if family == Family::V6 {
+        for kind in NEIGHBOUR_DISCOVERY {
+            rules.push(format!("-p icmpv6 -m icmp6 --icmpv6-type {kind} -j ACCEPT"));
+        }
+    }
+    rules.push("-m conntrack --ctstate INVALID -j DROP".to_string());
+    rules.push(marks.clear());
+    rules.push(format!("-j {}", root_chain(Direction::Egress)));
+    rules.push(format!("{} -j DROP", Marks::is_clear(marks.accept)));
+    rules.push(if open { "-j ACCEPT" } else { "-j DROP" }.to_string());
+    rules
+}
+
+#[cfg(test)]
+#[path = "frame_tests.rs"]
+mod tests;

@@ -1,0 +1,145 @@
+//! A policy with its selectors read and limited to its namespace, and the order of policies.
+//!
+//! Called by `cluster` once for each change of a policy; the compiler and the evaluator work on the outcome.
+
+use std::cmp::Ordering;
+
+use crate::model::{Action, EntityRule, Policy, PolicyKey, PolicyRule};
+
+use super::Direction;
+use super::check::{RuleError, check_rule};
+use super::selector::{NAMESPACE_LABEL, Selector, SelectorError};
+
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct ScopedPolicy {
+    pub policy: Policy,
+    /// The endpoints that it governs.
+    pub applies_to: Selector,
+    ingress: Vec<ScopedRule>,
+    egress: Vec<ScopedRule>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum ScopedRule {
+    Sound {
+        source: ScopedSide,
+        destination: ScopedSide,
+    },
+    /// It denies everything, since nobody can tell what it was to let through.
+    Unsound(RuleError),
+}
+
+/// What the selectors of a side come to.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct ScopedSide {
+    /// The address must belong to somebody whom this matches.
+    pub wanted: Option<Selector>,
+    /// The address must belong to nobody whom this matches; strangers pass.
+    pub unwanted: Option<Selector>,
+}
+
+impl ScopedPolicy {
+    pub fn new(policy: &Policy) -> Result<ScopedPolicy, SelectorError> {
+        let mut applies_to = Selector::parse(&policy.selector)?;
+        let namespace = policy.key.namespace.as_deref();
+        if let Some(namespace) = namespace {
+            applies_to = applies_to.and(Selector::equal(NAMESPACE_LABEL, namespace));
+        }
+        let scoped = |rules: &[PolicyRule]| rules.iter().map(|rule| ScopedRule::new(rule, namespace)).collect();
+        Ok(ScopedPolicy {
+            applies_to,
+            ingress: scoped(&policy.ingress),
+            egress: scoped(&policy.egress),
+            policy: policy.clone(),
+        })
+    }
+
+    pub fn governs(&self, direction: Direction) -> bool {
+        match direction {
+            Direction::Ingress => self.policy.applies_ingress,
+            Direction::Egress => self.policy.applies_egress,
+        }
+    }
+
+    /// The rules of a direction, in their order.
+    pub fn rules(&self, direction: Direction) -> impl Iterator<Item = (&PolicyRule, &ScopedRule)> {
+        match direction {
+            Direction::Ingress => self.policy.ingress.iter().zip(&self.ingress),
+            Direction::Egress => self.policy.egress.iter().zip(&self.egress),
+        }
+    }
+
+    /// Whether a rule of the direction may hand the packet to the profile.
+    pub fn may_pass(&self, direction: Direction) -> bool {
+        self.rules(direction).any(|(rule, _)| rule.action == Action::Pass)
+    }
+
+    /// What is unsound: direction, index from 0, and the error.
+    pub fn unsound_rules(&self) -> impl Iterator<Item = (Direction, usize, &RuleError)> {
+        Direction::BOTH.into_iter().flat_map(|direction| {
+            self.rules(direction).enumerate().filter_map(move |(index, (_, scoped))| match scoped {
+                ScopedRule::Unsound(error) => Some((direction, index, error)),
+                ScopedRule::Sound { .. } => None,
+            })
+        })
+    }
+}
+
+impl ScopedRule {
+    fn new(rule: &PolicyRule, namespace: Option<&str>) -> ScopedRule {
+        let side = |field, side| {
+            ScopedSide::new(side, namespace).map_err(|error| RuleError { field, what: error.to_string() })
+        };
+        let sides = check_rule(rule)
+            .and_then(|()| Ok((side("source", &rule.source)?, side("destination", &rule.destination)?)));
+        match sides {
+            Ok((source, destination)) => ScopedRule::Sound { source, destination },
+            Err(error) => ScopedRule::Unsound(error),
+        }
+    }
+}
+
+impl ScopedSide {
+    /// In a NetworkPolicy any selector limits the side to the policy's own namespace, unless a namespace selector says
+    /// otherwise. A positive selector and a negative one are one expression on each subject.
+    fn new(side: &EntityRule, namespace: Option<&str>) -> Result<ScopedSide, SelectorError> {
+        let read = |text: &Option<String>| match text.as_deref().map(str::trim) {
+            None | Some("") => Ok(None),
+            Some(text) => Selector::parse(text).map(Some),
+        };
+        let selector = read(&side.selector)?;
+        let not_selector = read(&side.not_selector)?;
+        let namespace_selector = read(&side.namespace_selector)?.map(|selector| selector.of_namespace());
+        let scope = match (namespace_selector, namespace) {
+            (Some(selector), _) => Some(selector),
+            (None, Some(namespace)) if selector.is_some() || not_selector.is_some() => {
+                Some(Selector::equal(NAMESPACE_LABEL, namespace))
+            }
+            _ => None,
+        };
+        let wanted = match (scope, selector) {
+            (Some(scope), Some(selector)) => Some(scope.and(selector)),
+            (scope, selector) => scope.or(selector),
+        };
+        Ok(match (wanted, not_selector) {
+            (Some(wanted), Some(not)) => ScopedSide { wanted: Some(wanted.and(not.negated())), unwanted: None },
+            (wanted, unwanted) => ScopedSide { wanted, unwanted },
+        })
+    }
+}
+
+/// Which of two policies of a tier is asked first: the lower order (none is last); among equals the text
+/// NAME/NAMESPACE/KIND decides.
+pub(super) fn precedence(a: &Policy, b: &Policy) -> Ordering {
+    let order = |policy: &Policy| policy.order.unwrap_or(f64::INFINITY) + 0.0;
+    order(a).total_cmp(&order(b)).then_with(|| tie_text(&a.key).cmp(&tie_text(&b.key)))
+}
+
+fn tie_text(key: &PolicyKey) -> String {
+    let kind = if key.namespace.is_some() { "NetworkPolicy" } else { "GlobalNetworkPolicy" };
+    format!("{}/{}/{kind}", key.name, key.namespace.as_deref().unwrap_or_default())
+}
+
+#[cfg(test)]
+#[path = "scope_tests.rs"]
+mod tests;
