@@ -1,3 +1,5 @@
+//! `routectl`: parses, runs, exits.
+
 use std::process::ExitCode;
 
 use clap::Parser;

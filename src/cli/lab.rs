@@ -62,7 +62,11 @@ pub enum LabCommand {
     },
     /// The first process of a node; started by deploy
     #[command(hide = true)]
-    NodeInit,
+    NodeInit {
+        /// The lab and the node, for who looks at a list of processes
+        #[arg(num_args = 2)]
+        names: Vec<String>,
+    },
 }
 
 /// Which lab is meant.
@@ -95,7 +99,7 @@ impl LabCommand {
     pub fn run(self) -> ExitCode {
         let failed = if matches!(self, LabCommand::Exec { .. }) { EXEC_FAILED } else { FAILED };
         let outcome = match self {
-            LabCommand::NodeInit => return init::run(),
+            LabCommand::NodeInit { .. } => return init::run(),
             LabCommand::Deploy { which, reconfigure } => deploy(&which, reconfigure),
             LabCommand::Destroy { which } => destroy(&which),
             LabCommand::Inspect { which, output } => inspect(&which, output),

@@ -292,7 +292,7 @@ fn start(topology: &Topology, node: &Node, spec: &Spec, options: &Options) -> Re
     fs::create_dir_all(&spec.scratch).map_err(|error| fail("its directory", error))?;
     let (ours, theirs) = UnixStream::pair().map_err(|error| fail("socketpair", error))?;
     let mut child = Command::new(&options.routectl)
-        .args(["lab", "node-init"])
+        .args(["lab", "node-init", &topology.name, &node.name])
         .stdin(Stdio::from(OwnedFd::from(theirs)))
         .stdout(Stdio::null())
         .spawn()
