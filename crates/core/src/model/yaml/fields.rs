@@ -195,11 +195,7 @@ impl<'t> At<'t> {
 
     pub fn list(&self) -> Option<Vec<At<'t>>> {
         let Value::List(items) = &self.node.value else {
-            return self.expected(
-                "a list",
-                matches!(self.node.value, Value::Scalar { .. })
-                    .then(|| "write `- VALUE` on a line of its own, or [VALUE]".to_string()),
-            );
+            return self.expected("a list", matches!(self.node.value, Value::Scalar { .. }).then(|| "write `- VALUE` on a line of its own, or [VALUE]".to_string()));
         };
         let at = |(index, node): (usize, &'t Node)| At {
             report: self.report,
@@ -287,9 +283,9 @@ impl<'t> Fields<'t> {
         let (key, at) = self.left.remove(index);
         let stands = match &at.node.value {
             Value::Scalar { text, .. } => at.is_null() || text.is_empty() || harmless.contains(&text.as_str()),
-            Value::List(items) => items
-                .iter()
-                .all(|item| matches!(&item.value, Value::Scalar { text, .. } if harmless.contains(&text.as_str()))),
+            Value::List(items) => items.iter().all(|item| {
+                matches!(&item.value, Value::Scalar { text, .. } if harmless.contains(&text.as_str()))
+            }),
             Value::Map(pairs) => pairs.is_empty(),
         };
         if !stands {
