@@ -12,8 +12,12 @@
 //! A plane is a worker thread of its own behind a handle. The handle takes the whole once (`start`), then deltas; each
 //! call answers when the kernel has it, or with the error that keeps it out. What failed is retried with back-off.
 
+pub mod ipset;
+pub mod iptables;
 pub mod link;
 mod netlink;
+mod nfnetlink;
+pub mod rules;
 pub mod sysctl;
 mod tracker;
 

@@ -1,0 +1,169 @@
+//! Chains and hooks of both families behind one face, with the notices of nf_tables.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::os::fd::{AsFd, BorrowedFd};
+
+use routenet_core::desired::{ChainKey, ChainRule, Hook, SetName};
+use routenet_core::model::Family;
+
+use super::events::NftEvents;
+use super::tables::FamilyTables;
+use super::{Backend, RuleId, rule_ids};
+use crate::plane::PlaneError;
+
+/// What a rule has seen since it was programmed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RuleCounters {
+    /// What stands after `-A CHAIN`.
+    pub rule: String,
+    pub packets: u64,
+    pub bytes: u64,
+}
+
+/// Our chains and hooks: wanted, and as the kernel has them.
+pub struct IptablesPlane {
+    backend: Backend,
+    v4: FamilyTables,
+    v6: FamilyTables,
+    events: Option<NftEvents>,
+}
+
+impl IptablesPlane {
+    /// For this thread's network namespace; changes nothing.
+    pub fn open(backend: Backend) -> Result<IptablesPlane, PlaneError> {
+        let events = match backend {
+            Backend::Nft => Some(NftEvents::subscribe()?),
+            Backend::Legacy => None,
+        };
+        Ok(IptablesPlane {
+            backend,
+            v4: FamilyTables::new(backend, Family::V4),
+            v6: FamilyTables::new(backend, Family::V6),
+            events,
+        })
+    }
+
+    fn of(&mut self, family: Family) -> &mut FamilyTables {
+        match family {
+            Family::V4 => &mut self.v4,
+            Family::V6 => &mut self.v6,
+        }
+    }
+
+    fn families(&self) -> [&FamilyTables; 2] {
+        [&self.v4, &self.v6]
+    }
+
+    /// Replaces all that is wanted; nothing goes to the kernel yet.
+    pub fn want(&mut self, chains: BTreeMap<ChainKey, Vec<ChainRule>>, hooks: BTreeSet<Hook>) -> Vec<PlaneError> {
+        self.v4.want_nothing();
+        self.v6.want_nothing();
+        for hook in hooks {
+            self.of(hook.family).want_hook(hook);
+        }
+        self.change(chains.into_iter().map(|(chain, rules)| (chain, Some(rules))).collect())
+    }
+
+    /// Wants chains with new content, or no longer; nothing goes to the kernel yet.
+    pub fn change(&mut self, chains: BTreeMap<ChainKey, Option<Vec<ChainRule>>>) -> Vec<PlaneError> {
+        chains.into_iter().filter_map(|(chain, rules)| self.of(chain.family).want_chain(&chain, rules).err()).collect()
+    }
+
+    /// Commits what differs from the mirror.
+    pub fn sync(&mut self) -> Vec<PlaneError> {
+        let mut errors = self.v4.sync();
+        errors.extend(self.v6.sync());
+        let commits = self.v4.take_commits() + self.v6.take_commits();
+        if let Some(events) = &mut self.events {
+            events.expect(commits);
+        }
+        errors
+    }
+
+    /// Gives what was refused another chance at the next [`IptablesPlane::sync`].
+    pub fn retry(&mut self) {
+        self.v4.retry();
+        self.v6.retry();
+        self.compare();
+    }
+
+    /// Reads the kernel into the mirror.
+    pub fn read(&mut self) -> Result<(), PlaneError> {
+        self.v4.read()?;
+        self.v6.read()
+    }
+
+    /// Notes where the mirror differs from what is wanted; answers it in words.
+    pub fn compare(&mut self) -> Option<String> {
+        let words: Vec<String> = [self.v4.compare(), self.v6.compare()].into_iter().flatten().collect();
+        (!words.is_empty()).then(|| words.join(", "))
+    }
+
+    /// Whether somebody else committed to nf_tables since the last look. Legacy never tells.
+    pub fn foreign_change(&mut self) -> bool {
+        self.events.as_mut().is_some_and(NftEvents::foreign)
+    }
+
+    /// What becomes readable when nf_tables has a notice.
+    pub fn notices(&self) -> Option<BorrowedFd<'_>> {
+        self.events.as_ref().map(AsFd::as_fd)
+    }
+
+    pub fn in_sync(&self) -> bool {
+        self.families().into_iter().all(FamilyTables::in_sync)
+    }
+
+    /// Whether the mirror holds nothing of ours.
+    pub fn is_clear(&self) -> bool {
+        self.families().into_iter().all(FamilyTables::is_clear)
+    }
+
+    pub fn wanted_rules(&self) -> u64 {
+        self.families().into_iter().map(FamilyTables::wanted_rules).sum()
+    }
+
+    /// What does not work now.
+    pub fn failures(&self) -> Vec<PlaneError> {
+        self.families().into_iter().flat_map(FamilyTables::failures).cloned().collect()
+    }
+
+    /// Removes what a run with the other back end left behind; packets would meet both.
+    pub fn clear_other_backend(&self) -> Vec<PlaneError> {
+        let other = self.backend.other();
+        let clear = |family| {
+            let mut tables = FamilyTables::new(other, family);
+            // Its programs need not be there; then it holds nothing that anybody could have put there.
+            if tables.read().is_err() || tables.is_clear() {
+                return Vec::new();
+            }
+            tables.compare();
+            tables.sync()
+        };
+        Family::BOTH.into_iter().flat_map(clear).collect()
+    }
+
+    /// The sets that rules mention, in the order in which a packet meets them on its way from the hooks.
+    pub fn sets_as_met(&self) -> Vec<SetName> {
+        self.families().into_iter().flat_map(FamilyTables::sets_as_met).collect()
+    }
+
+    /// The counters of a chain's rules, in order. A rule in the kernel that is not ours is given as iptables prints it.
+    pub fn counters(&self, chain: &ChainKey) -> Result<Vec<RuleCounters>, PlaneError> {
+        let tables = match chain.family {
+            Family::V4 => &self.v4,
+            Family::V6 => &self.v6,
+        };
+        let rules = tables.rules(chain).unwrap_or(&[]);
+        let texts: BTreeMap<RuleId, &str> =
+            rule_ids(chain, rules).into_iter().zip(rules.iter().map(|rule| rule.text.as_str())).collect();
+        let listed = self.backend.list(chain.family, chain.table, &format!("-v -S {}", chain.name))?;
+        let counted = listed.lines().filter_map(|line| {
+            let text = line.strip_prefix("-A ")?.split_once(' ').map_or("", |(_, text)| text);
+            let mut words = text.split(' ').skip_while(|word| *word != "-c").skip(1);
+            let (packets, bytes) = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
+            let rule = RuleId::find(line).and_then(|id| texts.get(&id).copied()).unwrap_or(text).to_string();
+            Some(RuleCounters { rule, packets, bytes })
+        });
+        Ok(counted.collect())
+    }
+}
