@@ -1,1 +1,229 @@
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use proptest::collection::{btree_map, vec};
+use proptest::option::of;
+use proptest::prelude::*;
+
 use super::*;
+use crate::model::{
+    Action, BgpConfiguration, BgpPeer, Cidr, EntityRule, IcmpMatch, ImportPolicy, Isolation, Labels, Network,
+    NetworkName, NetworkSet, Node, NodeName, Object, Policy, PolicyKey, PolicyRule, Pool, PoolName, PortMatch, Protocol,
+};
+
+fn name() -> impl Strategy<Value = String> {
+    // Names that YAML could take for something else are among them.
+    prop_oneof!["[a-z]([a-z0-9-]{0,8}[a-z0-9])?(\\.[a-z0-9]{1,3})?", Just("null".to_string()), Just("1".to_string()), Just("true".to_string())]
+}
+
+fn labels() -> impl Strategy<Value = Labels> {
+    btree_map("[a-zA-Z0-9][a-zA-Z0-9_./-]{0,6}", "[ -~äß]{0,8}", 0..4)
+}
+
+fn address() -> impl Strategy<Value = IpAddr> {
+    prop_oneof![
+        (1u32..0xe000_0000).prop_map(|bits| IpAddr::V4(Ipv4Addr::from(bits))),
+        (1u128 << 120..0xfc_u128 << 120).prop_map(|bits| IpAddr::V6(Ipv6Addr::from(bits))),
+    ]
+}
+
+fn net() -> impl Strategy<Value = Cidr> {
+    (address(), 1u8..=128).prop_map(|(address, length)| {
+        let bits = if address.is_ipv4() { 32 } else { 128 };
+        Cidr::new(address, 1 + length % bits).expect("a valid length")
+    })
+}
+
+fn selector() -> impl Strategy<Value = String> {
+    prop_oneof![
+        Just("all()".to_string()),
+        Just("global()".to_string()),
+        "[a-z]{1,5}".prop_map(|label| format!("has({label})")),
+        ("[a-z]{1,5}", "[a-z #:]{0,5}").prop_map(|(label, value)| format!("{label} == \"{value}\" && !has(x)")),
+        "[a-z]{1,5}".prop_map(|label| format!("{label} in {{'a', 'b'}}")),
+    ]
+}
+
+fn ports() -> impl Strategy<Value = Vec<PortMatch>> {
+    vec((any::<u16>(), any::<u16>()).prop_map(|(a, b)| PortMatch { first: a.min(b), last: a.max(b) }), 0..3)
+}
+
+fn entity() -> impl Strategy<Value = EntityRule> {
+    (vec(net(), 0..3), vec(net(), 0..2), of(selector()), of(selector()), of(selector()), ports(), ports()).prop_map(
+        |(nets, not_nets, selector, not_selector, namespace_selector, ports, not_ports)| EntityRule {
+            nets,
+            not_nets,
+            selector,
+            not_selector,
+            namespace_selector,
+            ports,
+            not_ports,
+        },
+    )
+}
+
+fn action() -> impl Strategy<Value = Action> {
+    prop_oneof![Just(Action::Allow), Just(Action::Deny), Just(Action::Pass), Just(Action::Log)]
+}
+
+/// Rules that hold together: ports only with protocols that have them, ICMP types only with ICMP.
+fn rule() -> impl Strategy<Value = PolicyRule> {
+    let icmp = (0u8..255, of(any::<u8>())).prop_map(|(kind, code)| IcmpMatch { kind, code });
+    (action(), of(1u8..=255), of(1u8..=255), of(icmp), entity(), entity()).prop_map(
+        |(action, protocol, not_protocol, icmp, mut source, mut destination)| {
+            let protocol = protocol.map(Protocol);
+            if !protocol.is_some_and(Protocol::has_ports) {
+                for side in [&mut source, &mut destination] {
+                    side.ports.clear();
+                    side.not_ports.clear();
+                }
+            }
+            let icmp = icmp.filter(|_| matches!(protocol, Some(Protocol::ICMP | Protocol::ICMPV6)));
+            PolicyRule {
+                action,
+                ip_version: None,
+                protocol,
+                not_protocol: not_protocol.map(Protocol),
+                icmp,
+                not_icmp: icmp,
+                source,
+                destination,
+            }
+        },
+    )
+}
+
+fn policy(namespace: Option<String>) -> impl Strategy<Value = Policy> {
+    let order = of(prop_oneof![any::<i32>().prop_map(f64::from), -1e9..1e9f64, Just(-0.0), Just(1e300)]);
+    let types = prop_oneof![Just((true, true)), Just((true, false)), Just((false, true))];
+    (name(), order, prop_oneof![Just(String::new()), selector()], types, vec(rule(), 0..3), vec(rule(), 0..3)).prop_map(
+        move |(name, order, selector, (applies_ingress, applies_egress), ingress, egress)| Policy {
+            key: PolicyKey { namespace: namespace.clone(), name },
+            tier: "default".into(),
+            order,
+            selector,
+            applies_ingress,
+            applies_egress,
+            ingress,
+            egress,
+        },
+    )
+}
+
+fn pool() -> impl Strategy<Value = Object> {
+    let v4 = (0u32..256, 8u8..=32, 20u8..=32).prop_map(|(second, length, block)| {
+        (Cidr::new(Ipv4Addr::new(10, second as u8, 0, 0).into(), length).expect("valid"), block.max(length))
+    });
+    let v6 = (0u16..9999, 16u8..=128, 116u8..=128).prop_map(|(second, length, block)| {
+        (Cidr::new(Ipv6Addr::new(0xfd00, second, 0, 0, 0, 0, 0, 0).into(), length).expect("valid"), block.max(length))
+    });
+    (name(), prop_oneof![v4, v6], any::<bool>(), selector(), any::<bool>()).prop_map(
+        |(name, (cidr, block_size), disabled, node_selector, unreachable_route)| {
+            let name = PoolName::new(name).expect("a name");
+            Object::IPPool(Pool { name, cidr, block_size, disabled, node_selector, unreachable_route })
+        },
+    )
+}
+
+fn node() -> impl Strategy<Value = Object> {
+    let families = (of(1u32..0xe000_0000), of(1u128 << 120..0xfc_u128 << 120)).prop_filter("one", |(a, b)| a.is_some() || b.is_some());
+    (name(), labels(), families, 1..u32::MAX, 1u32.., 1u16.., any::<bool>(), "[0-9a-f]{0,8}").prop_map(
+        |(name, labels, (ipv4, ipv6), as_number, router_id, bgp_port, mesh, incarnation)| {
+            Object::Node(Node {
+                name: NodeName::new(name).expect("a name"),
+                labels,
+                ipv4: ipv4.map(Ipv4Addr::from),
+                ipv6: ipv6.map(Ipv6Addr::from),
+                as_number,
+                router_id: Ipv4Addr::from(router_id),
+                bgp_port,
+                mesh,
+                incarnation,
+            })
+        },
+    )
+}
+
+fn peer() -> impl Strategy<Value = Object> {
+    let import = prop_oneof![Just(ImportPolicy::None), Just(ImportPolicy::Pools), Just(ImportPolicy::All)];
+    let nodes = prop_oneof![
+        Just((None, None)),
+        name().prop_map(|name| (Some(NodeName::new(name).expect("a name")), None)),
+        selector().prop_map(|selector| (None, Some(selector))),
+    ];
+    let hold_time = of(prop_oneof![Just(0u16), 3u16..]);
+    (name(), nodes, address(), 1u16.., 1..u32::MAX, any::<bool>(), import, hold_time).prop_map(
+        |(name, (node, node_selector), address, port, as_number, passive, import, hold_time)| {
+            Object::BGPPeer(BgpPeer { name, node, node_selector, address, port, as_number, passive, import, hold_time })
+        },
+    )
+}
+
+fn object() -> impl Strategy<Value = Object> {
+    let isolation = prop_oneof![Just(Isolation::Network), Just(Isolation::Open)];
+    let network = (name(), btree_map(name(), Just(()), 1..4), isolation).prop_map(|(name, pools, isolation)| {
+        let pools = pools.into_keys().map(|name| PoolName::new(name).expect("a name")).collect();
+        Object::Network(Network { name: NetworkName::new(name).expect("a name"), pools, isolation })
+    });
+    let set = (name(), labels(), vec(net(), 0..4))
+        .prop_map(|(name, labels, nets)| Object::GlobalNetworkSet(NetworkSet { name, labels, nets }));
+    let settings = (name(), any::<bool>(), of(1..u32::MAX), of(1u16..)).prop_map(
+        |(name, node_to_node_mesh, as_number, listen_port)| {
+            Object::BGPConfiguration(BgpConfiguration { name, node_to_node_mesh, as_number, listen_port })
+        },
+    );
+    prop_oneof![
+        pool(),
+        node(),
+        network,
+        policy(None).prop_map(Object::GlobalNetworkPolicy),
+        name().prop_flat_map(|namespace| policy(Some(namespace))).prop_map(Object::NetworkPolicy),
+        set,
+        peer(),
+        settings,
+    ]
+}
+
+proptest! {
+    #[test]
+    fn what_is_written_is_read_again_as_the_same_object(object in object()) {
+        let text = object_to_yaml(&object);
+        match read_documents("a.yaml", &text) {
+            Ok(read) => prop_assert_eq!(&read[0].value, &object, "{}", text),
+            Err(errors) => prop_assert!(false, "{}\n{}", render_errors(&errors), text),
+        }
+    }
+
+    #[test]
+    fn several_documents_are_read_again_in_order(objects in vec(object(), 0..5)) {
+        let mut seen = std::collections::BTreeSet::new();
+        let objects: Vec<Object> = objects.into_iter().filter(|object| seen.insert(object.key())).collect();
+        let text = objects_to_yaml(&objects.iter().map(object_to_value).collect::<Vec<_>>());
+        let read = read_documents("a.yaml", &text).map_err(|errors| TestCaseError::fail(render_errors(&errors)))?;
+        prop_assert_eq!(read.into_iter().map(|object| object.value).collect::<Vec<_>>(), objects);
+    }
+}
+
+#[test]
+fn a_written_policy_reads_well() {
+    let text = "apiVersion: projectcalico.org/v3
+kind: NetworkPolicy
+metadata:
+  name: allow-web
+  namespace: shop
+spec:
+  ingress:
+  - action: Allow
+    destination:
+      ports:
+      - 80
+      - 8000:8080
+    protocol: TCP
+    source:
+      selector: app == 'web'
+  order: 100
+  types:
+  - Ingress
+";
+    let object = read_documents("a.yaml", text).expect("a good policy").remove(0).value;
+    assert_eq!(object_to_yaml(&object), text);
+}
