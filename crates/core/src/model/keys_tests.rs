@@ -32,8 +32,19 @@ fn keys_are_paths_that_people_can_read() {
 
 #[test]
 fn foreign_keys_are_named_and_refused() {
-    for path in ["", "/", "/objects/pod/a", "/objects/ippool", "/objects/ippool/a/b", "/objects/networkpolicy/a",
-                 "/blocks/10.0.0.1-26", "/endpoints/n/a/b", "/endpoints/n/a/%zz/c", "/conditions/", "/other/x"] {
+    for path in [
+        "",
+        "/",
+        "/objects/pod/a",
+        "/objects/ippool",
+        "/objects/ippool/a/b",
+        "/objects/networkpolicy/a",
+        "/blocks/10.0.0.1-26",
+        "/endpoints/n/a/b",
+        "/endpoints/n/a/%zz/c",
+        "/conditions/",
+        "/other/x",
+    ] {
         let error = StoreKey::parse(path).expect_err(path);
         assert_eq!(error.to_string(), format!("store key {path}: not a key of ours"));
     }

@@ -103,7 +103,8 @@ pub struct UnknownKind {
 
 impl fmt::Display for UnknownKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let words = Kind::ALL.into_iter().flat_map(|kind| [kind.word()].into_iter().chain(kind.aliases().iter().copied()));
+        let words =
+            Kind::ALL.into_iter().flat_map(|kind| [kind.word()].into_iter().chain(kind.aliases().iter().copied()));
         write!(f, "unknown kind \"{}\"", self.given)?;
         match super::yaml::suggest::nearest(&self.given, words) {
             Some(near) => write!(f, " (did you mean {near}?)"),

@@ -7,9 +7,8 @@ fn object(text: &str) -> Object {
 
 #[test]
 fn a_row_has_a_cell_for_each_column() {
-    let pool = object(
-        "{apiVersion: projectcalico.org/v3, kind: IPPool, metadata: {name: a}, spec: {cidr: 10.65.0.0/16}}",
-    );
+    let pool =
+        object("{apiVersion: projectcalico.org/v3, kind: IPPool, metadata: {name: a}, spec: {cidr: 10.65.0.0/16}}");
     assert_eq!(columns(Kind::IPPool, false), ["NAME", "CIDR", "BLOCK SIZE", "DISABLED"]);
     assert_eq!(row(&pool, false), ["a", "10.65.0.0/16", "26", "no"]);
     assert_eq!(row(&pool, true), ["a", "10.65.0.0/16", "26", "no", "all()", "yes"]);

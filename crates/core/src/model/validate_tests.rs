@@ -13,11 +13,15 @@ fn pool_with(name: &str, cidr: &str, block_size: &str) -> Object {
 }
 
 fn network(name: &str, pools: &str) -> Object {
-    object(&format!("{{apiVersion: routenet/v1, kind: Network, metadata: {{name: {name}}}, spec: {{pools: [{pools}]}}}}"))
+    object(&format!(
+        "{{apiVersion: routenet/v1, kind: Network, metadata: {{name: {name}}}, spec: {{pools: [{pools}]}}}}"
+    ))
 }
 
 fn peer(name: &str, spec: &str) -> Object {
-    object(&format!("{{apiVersion: projectcalico.org/v3, kind: BGPPeer, metadata: {{name: {name}}}, spec: {{{spec}}}}}"))
+    object(&format!(
+        "{{apiVersion: projectcalico.org/v3, kind: BGPPeer, metadata: {{name: {name}}}, spec: {{{spec}}}}}"
+    ))
 }
 
 fn object(text: &str) -> Object {
@@ -35,9 +39,11 @@ fn key(kind: Kind, name: &str) -> ObjectKey {
 #[test]
 fn overlapping_pools_are_refused_and_both_are_named() {
     let existing = [pool("a", "10.65.0.0/16")];
-    let expected = ["IPPool b: spec.cidr: 10.65.128.0/20 overlaps 10.65.0.0/16 of IPPool a (choose a cidr that lies apart)"];
+    let expected =
+        ["IPPool b: spec.cidr: 10.65.128.0/20 overlaps 10.65.0.0/16 of IPPool a (choose a cidr that lies apart)"];
     assert_eq!(problems(&existing, &[pool("b", "10.65.128.0/20")], &[]), expected);
-    let expected = ["IPPool b: spec.cidr: 10.64.0.0/10 overlaps 10.65.0.0/16 of IPPool a (choose a cidr that lies apart)"];
+    let expected =
+        ["IPPool b: spec.cidr: 10.64.0.0/10 overlaps 10.65.0.0/16 of IPPool a (choose a cidr that lies apart)"];
     assert_eq!(problems(&existing, &[pool("b", "10.64.0.0/10")], &[]), expected);
     assert_eq!(problems(&[], &[pool("a", "10.65.0.0/16"), pool("b", "10.65.0.0/16")], &[]).len(), 1);
     assert_eq!(problems(&existing, &[pool("b", "10.66.0.0/16"), pool_with("c", "fd00::/64", "122")], &[]), [""; 0]);
@@ -51,7 +57,9 @@ fn a_pool_keeps_its_cidr_and_block_size() {
     let mend = "(make a pool of another name, move the networks to it, then delete this one)";
     assert_eq!(
         problems(&existing, &[pool("a", "10.66.0.0/16")], &[]),
-        [format!("IPPool a: spec.cidr: cannot change from 10.65.0.0/16 to 10.66.0.0/16: blocks are cut from it {mend}")]
+        [format!(
+            "IPPool a: spec.cidr: cannot change from 10.65.0.0/16 to 10.66.0.0/16: blocks are cut from it {mend}"
+        )]
     );
     assert_eq!(
         problems(&existing, &[pool_with("a", "10.65.0.0/16", "24")], &[]),
@@ -70,8 +78,10 @@ fn a_network_has_its_pools_as_long_as_it_lives() {
     );
     assert_eq!(
         problems(&existing, &[], &[key(Kind::IPPool, "pool-a")]),
-        ["IPPool pool-a: cannot be deleted: Network blue draws from it (delete the network first, or take the pool out \
-          of its spec.pools)"]
+        [
+            "IPPool pool-a: cannot be deleted: Network blue draws from it (delete the network first, or take the pool out \
+          of its spec.pools)"
+        ]
     );
     assert_eq!(problems(&existing, &[], &[key(Kind::IPPool, "pool-a"), key(Kind::Network, "blue")]), [""; 0]);
     assert_eq!(problems(&existing, &[], &[key(Kind::IPPool, "absent")]), [""; 0]);

@@ -51,9 +51,9 @@ fn read_node(at: &At<'_>) -> Option<NodeConfig> {
     let node =
         fields.required("node", "the name of this node").and_then(|at| at.parse("the name of a node", NodeName::new));
     let labels = fields.take("labels").map(|at| read_labels(&at));
-    let data_plane = fields.take("dataPlane").map(|at| {
-        at.one_of("data plane", &[("kernel", DataPlane::Kernel), ("off", DataPlane::Off)])
-    });
+    let data_plane = fields
+        .take("dataPlane")
+        .map(|at| at.one_of("data plane", &[("kernel", DataPlane::Kernel), ("off", DataPlane::Off)]));
     let data_plane = data_plane.unwrap_or(Some(DataPlane::Kernel));
     let paths = section(&mut fields, "paths", read_paths);
     let address = section(&mut fields, "address", read_address);
@@ -139,7 +139,7 @@ fn read_address(fields: &mut Section<'_, '_>) -> Option<AddressConfig> {
     let ipv4 = fields.maybe("ipv4", |at| read_host_address(at, "IPv4"));
     let ipv6 = fields.maybe("ipv6", |at| read_host_address(at, "IPv6"));
     let auto = fields.or("auto", Vec::new(), |at| {
-        if at.is_list() { Some(at.each(|item| read_auto(&item))) } else { read_auto(at).map(|one| vec![one]) }
+        if at.is_list() { at.all(|item| read_auto(&item)) } else { read_auto(at).map(|one| vec![one]) }
     });
     Some(AddressConfig { ipv4: ipv4?, ipv6: ipv6?, auto: auto? })
 }
@@ -160,8 +160,7 @@ fn read_host_address<A: std::str::FromStr + Into<IpAddr> + Copy>(at: &At<'_>, fa
 
 fn read_auto(at: &At<'_>) -> Option<AutoAddress> {
     let mut fields = at.fields()?;
-    let interface =
-        fields.take("interface").map(|at| at.parse("the name of an interface", InterfaceName::new));
+    let interface = fields.take("interface").map(|at| at.parse("the name of an interface", InterfaceName::new));
     let cidr = fields.take("cidr").map(|at| pool::read_cidr(&at));
     fields.finish();
     match (interface, cidr) {
@@ -233,8 +232,7 @@ fn read_named<'t, T>(at: &At<'t>, read: impl Fn(&At<'t>) -> Option<T>) -> Vec<(T
 fn read_pool(at: &At<'_>) -> Option<Pool> {
     let mut fields = at.fields()?;
     let name = fields.required("name", "a name").and_then(|at| at.parse("the name of a pool", PoolName::new));
-    let cidr =
-        fields.required("cidr", "a CIDR such as 10.65.0.0/16").and_then(|at| pool::read_pool_cidr(&at));
+    let cidr = fields.required("cidr", "a CIDR such as 10.65.0.0/16").and_then(|at| pool::read_pool_cidr(&at));
     let pool = pool::read_pool_rest(name.as_ref().map_or("unnamed", PoolName::as_str), cidr, &mut fields);
     fields.finish();
     name.and(pool)
@@ -296,7 +294,7 @@ fn read_bgp(fields: &mut Fields<'_>, data_plane: DataPlane, address: Option<&Add
         let as_number = bgp.maybe("as", read_as_number);
         let router_id = bgp.maybe("routerId", read_router_id);
         let listen = bgp.maybe("listen", |at| {
-            if at.is_list() { Some(at.each(|item| read_socket(&item))) } else { read_socket(at).map(|one| vec![one]) }
+            if at.is_list() { at.all(|item| read_socket(&item)) } else { read_socket(at).map(|one| vec![one]) }
         });
         let mesh = bgp.or("mesh", !off, At::boolean);
         let announce = bgp.or("announce", Announce::Hosts, |at| {
@@ -405,9 +403,10 @@ fn read_peer(at: &At<'_>) -> Option<BgpPeer> {
         match text.parse::<IpAddr>() {
             Ok(address) if !address.is_unspecified() && !address.is_multicast() => Some(address),
             _ => {
-                let mend = text.parse::<SocketAddr>().ok().map(|socket| {
-                    format!("write `address: {}` and `port: {}`", socket.ip(), socket.port())
-                });
+                let mend = text
+                    .parse::<SocketAddr>()
+                    .ok()
+                    .map(|socket| format!("write `address: {}` and `port: {}`", socket.ip(), socket.port()));
                 at.fail(format!("\"{text}\" is not the address of a peer"), mend)
             }
         }
@@ -456,8 +455,7 @@ fn read_workloads(fields: &mut Section<'_, '_>) -> Option<WorkloadConfig> {
     // Less than 1280 does not carry IPv6 (RFC 8200, section 5).
     let mtu = fields.maybe("mtu", |at| at.integer(1280, 65535).map(|mtu| mtu as u32));
     let to_host = fields.or("toHost", false, At::boolean);
-    let address_cooldown =
-        fields.or("addressCooldown", 30, |at| at.integer(0, 86_400).map(|seconds| seconds as u32));
+    let address_cooldown = fields.or("addressCooldown", 30, |at| at.integer(0, 86_400).map(|seconds| seconds as u32));
     Some(WorkloadConfig { mtu: mtu?, to_host: to_host?, address_cooldown: address_cooldown? })
 }
 

@@ -47,38 +47,72 @@ fn the_least_that_must_be_said_is_name_and_address() {
 fn wrong_values_are_told_what_was_expected() {
     for (line, expected) in [
         ("bpg: {as: 1}", "bpg: unknown field (did you mean bgp?)"),
-        ("bgp: {asNumber: 1}", "bgp.asNumber: unknown field (remove it; known here: as, routerId, listen, mesh, announce, \
-                                holdTime, connectRetry, gracefulRestart, peers, originate)"),
+        (
+            "bgp: {asNumber: 1}",
+            "bgp.asNumber: unknown field (remove it; known here: as, routerId, listen, mesh, announce, \
+                                holdTime, connectRetry, gracefulRestart, peers, originate)",
+        ),
         ("bgp: {as: 0}", "bgp.as: \"0\" is not an AS number: expected an AS number from 1 to 4294967294"),
-        ("bgp: {routerId: 0.0.0.0}", "bgp.routerId: \"0.0.0.0\" is not a router id: expected four numbers such as \
-                                      192.0.2.1, not 0.0.0.0"),
-        ("bgp: {listen: [127.0.0.1]}", "bgp.listen[0]: \"127.0.0.1\" is not ADDRESS:PORT, such as 192.0.2.1:179 or \
-                                        [::]:179 (write \"127.0.0.1:179\")"),
+        (
+            "bgp: {routerId: 0.0.0.0}",
+            "bgp.routerId: \"0.0.0.0\" is not a router id: expected four numbers such as \
+                                      192.0.2.1, not 0.0.0.0",
+        ),
+        (
+            "bgp: {listen: [127.0.0.1]}",
+            "bgp.listen[0]: \"127.0.0.1\" is not ADDRESS:PORT, such as 192.0.2.1:179 or \
+                                        [::]:179 (write \"127.0.0.1:179\")",
+        ),
         ("bgp: {announce: all}", "bgp.announce: unknown value \"all\"; expected hosts or blocks"),
         ("bgp: {holdTime: 2}", "bgp.holdTime: a hold time of 2 s is too short: expected 0 or at least 3"),
-        ("bgp: {gracefulRestart: {restartTime: 4096}}",
-         "bgp.gracefulRestart.restartTime: expected a number from 0 to 4095, found 4096"),
-        ("bgp: {originate: [10.0.0.0/8]}", "bgp.originate: only with `dataPlane: off`: a host announces the routes of \
-                                            its workloads (remove it)"),
+        (
+            "bgp: {gracefulRestart: {restartTime: 4096}}",
+            "bgp.gracefulRestart.restartTime: expected a number from 0 to 4095, found 4096",
+        ),
+        (
+            "bgp: {originate: [10.0.0.0/8]}",
+            "bgp.originate: only with `dataPlane: off`: a host announces the routes of \
+                                            its workloads (remove it)",
+        ),
         ("bgp: {peers: [{address: 192.0.2.2}]}", "bgp.peers[0].as: missing: expected the AS number of the peer"),
-        ("bgp: {peers: [{address: \"192.0.2.2:1179\", as: 1}]}", "bgp.peers[0].address: \"192.0.2.2:1179\" is not the \
-            address of a peer (write `address: 192.0.2.2` and `port: 1179`)"),
-        ("bgp: {listen: [], peers: [{address: 192.0.2.2, as: 1, passive: true}]}",
-         "bgp.peers: peer 192.0.2.2 is passive, and this node listens nowhere (give bgp.listen an address)"),
-        ("bgp: {peers: [{address: 192.0.2.2, as: 1}, {address: 192.0.2.2, as: 2}]}",
-         "bgp.peers[1]: 192.0.2.2 port 179 is the address of peer 192.0.2.2 already (remove one of them)"),
+        (
+            "bgp: {peers: [{address: \"192.0.2.2:1179\", as: 1}]}",
+            "bgp.peers[0].address: \"192.0.2.2:1179\" is not the \
+            address of a peer (write `address: 192.0.2.2` and `port: 1179`)",
+        ),
+        (
+            "bgp: {listen: [], peers: [{address: 192.0.2.2, as: 1, passive: true}]}",
+            "bgp.peers: peer 192.0.2.2 is passive, and this node listens nowhere (give bgp.listen an address)",
+        ),
+        (
+            "bgp: {peers: [{address: 192.0.2.2, as: 1}, {address: 192.0.2.2, as: 2}]}",
+            "bgp.peers[1]: 192.0.2.2 port 179 is the address of peer 192.0.2.2 already (remove one of them)",
+        ),
         ("dataPlane: on", "dataPlane: unknown data plane \"on\"; expected kernel or off"),
         ("store: {type: etcd}", "store.type: unknown store type \"etcd\"; expected embedded or none"),
-        ("store: {type: embedded, pools: [{name: a}]}",
-         "store.pools: only with `type: none` (apply it with routectl instead)"),
+        (
+            "store: {type: embedded, pools: [{name: a}]}",
+            "store.pools: only with `type: none` (apply it with routectl instead)",
+        ),
         ("store: {type: none, path: /x}", "store.path: only with `type: embedded` (remove it)"),
-        ("iptables: {backend: nftables}", "iptables.backend: unknown back end \"nftables\"; expected auto, nft or legacy"),
-        ("iptables: {markMask: 0x10000}", "iptables.markMask: 0x10000 has fewer than the 2 bits that are needed (write \
-                                           a mask such as 0xffff0000)"),
+        (
+            "iptables: {backend: nftables}",
+            "iptables.backend: unknown back end \"nftables\"; expected auto, nft or legacy",
+        ),
+        (
+            "iptables: {markMask: 0x10000}",
+            "iptables.markMask: 0x10000 has fewer than the 2 bits that are needed (write \
+                                           a mask such as 0xffff0000)",
+        ),
         ("workloads: {mtu: 1279}", "workloads.mtu: expected a number from 1280 to 65535, found 1279"),
-        ("workloads: {toHost: \"yes\"}", "workloads.toHost: expected true or false, found the text \"yes\" (write true)"),
-        ("log: {level: verbose}",
-         "log.level: unknown log level \"verbose\"; expected error, warn, info, debug, trace or off"),
+        (
+            "workloads: {toHost: \"yes\"}",
+            "workloads.toHost: expected true or false, found the text \"yes\" (write true)",
+        ),
+        (
+            "log: {level: verbose}",
+            "log.level: unknown log level \"verbose\"; expected error, warn, info, debug, trace or off",
+        ),
         ("log: loud", "log: expected a mapping, found the text \"loud\""),
         ("api: {readGroup: [a]}", "api.readGroup: expected the name or number of a group, found a list"),
         ("paths: {state: 7}", "paths.state: expected text, found the number 7 (quote it: \"7\")"),
@@ -107,7 +141,10 @@ fn addresses_are_given_or_found_but_never_by_luck() {
     );
     assert_eq!(good("node: a\naddress: {auto: {interface: eth1}}\n").address.auto.len(), 1);
     for (address, expected) in [
-        ("{ipv4: 192.0.2.1/24}", "address.ipv4: \"192.0.2.1/24\" is not an IPv4 address (write the address without its length)"),
+        (
+            "{ipv4: 192.0.2.1/24}",
+            "address.ipv4: \"192.0.2.1/24\" is not an IPv4 address (write the address without its length)",
+        ),
         ("{ipv6: 192.0.2.1}", "address.ipv6: \"192.0.2.1\" is not an IPv6 address"),
         ("{ipv4: 127.0.0.1}", "address.ipv4: 127.0.0.1 is no address by which other hosts can reach this one"),
         ("{auto: [{}]}", "address.auto[0]: expected `interface: NAME` or `cidr: CIDR`"),
@@ -131,16 +168,30 @@ fn a_node_without_a_store_says_the_whole_cluster() {
     assert_eq!((cluster.pools.len(), cluster.networks.len(), cluster.blocks.len()), (2, 1, 2));
     assert_eq!(cluster.policies, Some("/etc/p".into()));
     for (more, expected) in [
-        ("  blocks: [10.66.0.0/26]", "8: store.blocks[0]: 10.66.0.0/26 lies in none of the pools (add the pool to \
-                                      store.pools, or correct the block)"),
-        ("  blocks: [10.65.0.0/26, 10.65.0.0/28]", "8: store.blocks[1]: 10.65.0.0/28 overlaps the block 10.65.0.0/26 \
-                                                     (remove one of them)"),
-        ("  - {name: c, cidr: 10.65.4.0/24}", "8: store.pools[2].cidr: 10.65.4.0/24 overlaps 10.65.0.0/16 of IPPool a \
-                                               (choose a cidr that lies apart)"),
-        ("  networks: [{name: red, pools: [c]}]", "8: store.networks[0].pools[0]: there is no IPPool c (pools are: a, b)"),
-        ("  networks: [{name: red, pools: [a]}, {name: blue, pools: [a]}]",
-         "8: store.networks[1].pools: network red has pool a already: without a store a network is its pools (give \
-          each network pools of its own)"),
+        (
+            "  blocks: [10.66.0.0/26]",
+            "8: store.blocks[0]: 10.66.0.0/26 lies in none of the pools (add the pool to \
+                                      store.pools, or correct the block)",
+        ),
+        (
+            "  blocks: [10.65.0.0/26, 10.65.0.0/28]",
+            "8: store.blocks[1]: 10.65.0.0/28 overlaps the block 10.65.0.0/26 \
+                                                     (remove one of them)",
+        ),
+        (
+            "  - {name: c, cidr: 10.65.4.0/24}",
+            "8: store.pools[2].cidr: 10.65.4.0/24 overlaps 10.65.0.0/16 of IPPool a \
+                                               (choose a cidr that lies apart)",
+        ),
+        (
+            "  networks: [{name: red, pools: [c]}]",
+            "8: store.networks[0].pools[0]: there is no IPPool c (pools are: a, b)",
+        ),
+        (
+            "  networks: [{name: red, pools: [a]}, {name: blue, pools: [a]}]",
+            "8: store.networks[1].pools: network red has pool a already: without a store a network is its pools (give \
+          each network pools of its own)",
+        ),
     ] {
         assert_eq!(errors(&store(more)), [format!("node.yaml:{expected}")], "{more}");
     }
@@ -214,6 +265,7 @@ fn with_unknown_key(path: &str) -> String {
     for part in path.rsplit('.').filter(|part| !part.is_empty()) {
         text = match part.strip_suffix("[]") {
             Some(list) => format!("{list}: [{{{text}}}]"),
+            None if part == "store" => format!("store: {{type: none, {text}}}"),
             None => format!("{part}: {{{text}}}"),
         };
     }

@@ -48,7 +48,9 @@ pub fn read_as_number(at: &At<'_>) -> Option<u32> {
 /// A hold time: 0 (none runs) or at least 3 seconds (RFC 4271, section 4.2).
 pub fn read_hold_time(at: &At<'_>) -> Option<u16> {
     match at.integer(0, 65535)? as u16 {
-        seconds @ (1 | 2) => at.fail(format!("a hold time of {seconds} s is too short: expected 0 or at least 3"), None),
+        seconds @ (1 | 2) => {
+            at.fail(format!("a hold time of {seconds} s is too short: expected 0 or at least 3"), None)
+        }
         seconds => Some(seconds),
     }
 }
@@ -113,7 +115,8 @@ pub fn read_router_id(at: &At<'_>) -> Option<Ipv4Addr> {
     let text = at.word("a router id such as 192.0.2.1")?;
     match text.parse::<Ipv4Addr>() {
         Ok(id) if !id.is_unspecified() => Some(id),
-        _ => at.fail(format!("\"{text}\" is not a router id: expected four numbers such as 192.0.2.1, not 0.0.0.0"), None),
+        _ => at
+            .fail(format!("\"{text}\" is not a router id: expected four numbers such as 192.0.2.1, not 0.0.0.0"), None),
     }
 }
 
@@ -126,10 +129,8 @@ fn read_peer_address(at: &At<'_>) -> Option<(IpAddr, u16)> {
         Some((address, port)) if !address.is_unspecified() && !address.is_multicast() && port != 0 => {
             Some((address, port))
         }
-        _ => at.fail(
-            format!("\"{text}\" is not the address of a peer: expected ADDRESS, IPV4:PORT or [IPV6]:PORT"),
-            None,
-        ),
+        _ => at
+            .fail(format!("\"{text}\" is not the address of a peer: expected ADDRESS, IPV4:PORT or [IPV6]:PORT"), None),
     }
 }
 

@@ -195,7 +195,11 @@ impl<'t> At<'t> {
 
     pub fn list(&self) -> Option<Vec<At<'t>>> {
         let Value::List(items) = &self.node.value else {
-            return self.expected("a list", matches!(self.node.value, Value::Scalar { .. }).then(|| "write `- VALUE` on a line of its own, or [VALUE]".to_string()));
+            return self.expected(
+                "a list",
+                matches!(self.node.value, Value::Scalar { .. })
+                    .then(|| "write `- VALUE` on a line of its own, or [VALUE]".to_string()),
+            );
         };
         let at = |(index, node): (usize, &'t Node)| At {
             report: self.report,
@@ -209,6 +213,12 @@ impl<'t> At<'t> {
     /// Each item of a list by `read`; what it refuses is left out (and reported).
     pub fn each<T>(&self, read: impl FnMut(At<'t>) -> Option<T>) -> Vec<T> {
         self.list().unwrap_or_default().into_iter().filter_map(read).collect()
+    }
+
+    /// All items of a list by `read`; `None` where it refused any.
+    pub fn all<T>(&self, read: impl FnMut(At<'t>) -> Option<T>) -> Option<Vec<T>> {
+        let items = self.list()?.into_iter().map(read).collect::<Vec<Option<T>>>();
+        items.into_iter().collect()
     }
 
     /// The entries of a mapping, once each key was seen to be there only once.
@@ -283,9 +293,9 @@ impl<'t> Fields<'t> {
         let (key, at) = self.left.remove(index);
         let stands = match &at.node.value {
             Value::Scalar { text, .. } => at.is_null() || text.is_empty() || harmless.contains(&text.as_str()),
-            Value::List(items) => items.iter().all(|item| {
-                matches!(&item.value, Value::Scalar { text, .. } if harmless.contains(&text.as_str()))
-            }),
+            Value::List(items) => items
+                .iter()
+                .all(|item| matches!(&item.value, Value::Scalar { text, .. } if harmless.contains(&text.as_str()))),
             Value::Map(pairs) => pairs.is_empty(),
         };
         if !stands {

@@ -36,9 +36,9 @@ pub fn read_policy(meta: Meta, mut spec: Fields<'_>) -> Option<Policy> {
     spec.not_built("stagedAction", &["Set"]);
     let order = spec.take("order").map(|at| at.number());
     let selector = spec.take("selector").map(|at| read_selector(&at));
-    let types = spec.take("types").map(|at| at.each(|item| {
-        item.one_of("type", &[("Ingress", Direction::Ingress), ("Egress", Direction::Egress)])
-    }));
+    let types = spec.take("types").map(|at| {
+        at.each(|item| item.one_of("type", &[("Ingress", Direction::Ingress), ("Egress", Direction::Egress)]))
+    });
     let mut rules = |name| spec.take(name).map(|at| at.each(|item| read_rule(&item))).unwrap_or_default();
     let ingress = rules("ingress");
     let egress = rules("egress");
@@ -164,13 +164,15 @@ impl Given {
         fields.not_built("services", &[]);
         fields.not_built("domains", &[]);
         let nets = fields.take("nets").map(|at| at.each(|item| self.read_net(&item)));
-        let not_nets = fields.take("notNets").map(|at| at.each(|item| {
-            let net = self.read_net(&item)?;
-            if net.length() == 0 {
-                return item.fail(format!("{net} excludes everything: this rule would never match"), None);
-            }
-            Some(net)
-        }));
+        let not_nets = fields.take("notNets").map(|at| {
+            at.each(|item| {
+                let net = self.read_net(&item)?;
+                if net.length() == 0 {
+                    return item.fail(format!("{net} excludes everything: this rule would never match"), None);
+                }
+                Some(net)
+            })
+        });
         let selector = fields.take("selector").map(|at| read_selector(&at));
         let not_selector = fields.take("notSelector").map(|at| read_selector(&at));
         let namespace_selector = fields.take("namespaceSelector").map(|at| read_selector(&at));
@@ -217,9 +219,7 @@ fn read_port(at: &At<'_>) -> Option<PortMatch> {
     };
     match range {
         Some((first, last)) if first <= last => Some(PortMatch { first, last }),
-        Some((first, last)) => {
-            at.fail(format!("the range {text} is empty"), Some(format!("write \"{last}:{first}\"")))
-        }
+        Some((first, last)) => at.fail(format!("the range {text} is empty"), Some(format!("write \"{last}:{first}\""))),
         None if is_port_name(text) => {
             at.fail(format!("named ports (\"{text}\") are not built yet"), Some("write the port's number".to_string()))
         }

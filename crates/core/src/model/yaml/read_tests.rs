@@ -44,7 +44,10 @@ fn a_bad_cidr_is_refused_with_its_mend() {
     for (cidr, expected) in [
         ("10.65.0.0/33", "prefix length 33 is more than IPv4 has (32)"),
         ("10.65.0.1/16", "`10.65.0.1/16` has host bits set: write 10.65.0.0/16"),
-        ("10.65.0.0", "`10.65.0.0` is not a CIDR: expected ADDRESS/LENGTH, such as 10.0.0.0/16 or fd00::/64 (write 10.65.0.0/32)"),
+        (
+            "10.65.0.0",
+            "`10.65.0.0` is not a CIDR: expected ADDRESS/LENGTH, such as 10.0.0.0/16 or fd00::/64 (write 10.65.0.0/32)",
+        ),
         ("ten", "`ten` is not a CIDR: expected ADDRESS/LENGTH, such as 10.0.0.0/16 or fd00::/64"),
         ("[10.65.0.0/16]", "expected a CIDR such as 10.0.0.0/16 or fd00::/64, found a list"),
         (
@@ -52,7 +55,10 @@ fn a_bad_cidr_is_refused_with_its_mend() {
             "169.254.0.0/24 overlaps 169.254.0.0/16 (link-local addresses; workloads reach their host at 169.254.1.1)",
         ),
     ] {
-        assert_eq!(errors(&pool(&format!("  cidr: {cidr}\n"))), [format!("a.yaml:5: IPPool pool-a: spec.cidr: {expected}")]);
+        assert_eq!(
+            errors(&pool(&format!("  cidr: {cidr}\n"))),
+            [format!("a.yaml:5: IPPool pool-a: spec.cidr: {expected}")]
+        );
     }
 }
 
@@ -66,7 +72,8 @@ fn a_selector_with_a_typo_is_refused_at_its_character() {
 
 #[test]
 fn an_unknown_kind_is_refused_with_its_neighbour() {
-    let kinds = "IPPool, Node, Network, GlobalNetworkPolicy, NetworkPolicy, GlobalNetworkSet, BGPPeer or BGPConfiguration";
+    let kinds =
+        "IPPool, Node, Network, GlobalNetworkPolicy, NetworkPolicy, GlobalNetworkSet, BGPPeer or BGPConfiguration";
     assert_eq!(
         errors("apiVersion: projectcalico.org/v3\nkind: IPPol\nmetadata: {name: a}\nspec: {}\n"),
         [format!("a.yaml:2: kind: unknown kind \"IPPol\"; expected {kinds} (did you mean IPPool?)")]
@@ -145,14 +152,19 @@ fn what_is_missing_is_named() {
             "a.yaml:5: IPPool: spec.cidr: missing: expected a CIDR such as 10.65.0.0/16",
         ]
     );
-    assert_eq!(errors("kind: IPPool\n")[0], "a.yaml:1: apiVersion: missing: expected projectcalico.org/v3 or routenet/v1");
+    assert_eq!(
+        errors("kind: IPPool\n")[0],
+        "a.yaml:1: apiVersion: missing: expected projectcalico.org/v3 or routenet/v1"
+    );
     assert_eq!(errors("just text\n"), ["a.yaml:1: expected a mapping, found the text \"just text\""]);
     assert_eq!(good(""), []);
 }
 
 #[test]
 fn what_is_not_built_is_refused_by_name_unless_it_says_the_default() {
-    good(&pool("  cidr: 10.65.0.0/16\n  ipipMode: Never\n  vxlanMode: Never\n  natOutgoing: false\n  allowedUses: [Workload, Tunnel]\n"));
+    good(&pool(
+        "  cidr: 10.65.0.0/16\n  ipipMode: Never\n  vxlanMode: Never\n  natOutgoing: false\n  allowedUses: [Workload, Tunnel]\n",
+    ));
     assert_eq!(
         errors(&pool("  cidr: 10.65.0.0/16\n  natOutgoing: true\n")),
         ["a.yaml:6: IPPool pool-a: spec.natOutgoing: not built yet (remove it, or write false)"]
@@ -167,7 +179,10 @@ fn what_is_not_built_is_refused_by_name_unless_it_says_the_default() {
     ] {
         let text = rule("action: Deny").replace("spec:\n", &format!("spec:\n  {field}: {value}\n"));
         let error = errors(&text).remove(0);
-        assert!(error.starts_with(&format!("a.yaml:5: GlobalNetworkPolicy deny-db: spec.{field}: not built yet")), "{error}");
+        assert!(
+            error.starts_with(&format!("a.yaml:5: GlobalNetworkPolicy deny-db: spec.{field}: not built yet")),
+            "{error}"
+        );
     }
     for field in ["serviceAccounts: {names: [a]}", "services: {name: a}"] {
         let error = errors(&rule(&format!("action: Deny\nsource:\n  {field}"))).remove(0);
@@ -176,20 +191,28 @@ fn what_is_not_built_is_refused_by_name_unless_it_says_the_default() {
     assert!(errors(&rule("action: Deny\nhttp: {methods: [GET]}"))[0].contains("spec.ingress[0].http: not built yet"));
     assert_eq!(
         errors(&rule("action: Deny\nprotocol: TCP\ndestination:\n  ports: [http]")),
-        ["a.yaml:9: GlobalNetworkPolicy deny-db: spec.ingress[0].destination.ports[0]: named ports (\"http\") are not \
-          built yet (write the port's number)"]
+        [
+            "a.yaml:9: GlobalNetworkPolicy deny-db: spec.ingress[0].destination.ports[0]: named ports (\"http\") are not \
+          built yet (write the port's number)"
+        ]
     );
 }
 
 #[test]
 fn rules_that_could_never_match_are_refused() {
     for (fields, expected) in [
-        ("action: Deny\ndestination:\n  ports: [80]", "ports need `protocol: TCP`, UDP, SCTP or UDPLite in the same rule"),
+        (
+            "action: Deny\ndestination:\n  ports: [80]",
+            "ports need `protocol: TCP`, UDP, SCTP or UDPLite in the same rule",
+        ),
         ("action: Deny\nprotocol: ICMP\nsource:\n  notPorts: [80]", "ports need `protocol: TCP`"),
         ("action: Deny\nprotocol: TCP\nicmp: {type: 8}", "only with `protocol: ICMP` or `protocol: ICMPv6`"),
         ("action: Deny\nprotocol: ICMP\nicmp: {code: 0}", "type: missing"),
         ("action: Deny\nprotocol: ICMP\nipVersion: 6", "protocol ICMP does not occur in IPv6"),
-        ("action: Deny\nipVersion: 4\nsource: {nets: [\"fd00::/8\"]}", "fd00::/8 is IPv6, and the rule's ipVersion says IPv4"),
+        (
+            "action: Deny\nipVersion: 4\nsource: {nets: [\"fd00::/8\"]}",
+            "fd00::/8 is IPv6, and the rule's ipVersion says IPv4",
+        ),
         ("action: Deny\nipVersion: 5", "expected 4 or 6, found 5"),
         ("action: Deny\nsource: {notNets: [0.0.0.0/0]}", "0.0.0.0/0 excludes everything"),
         ("action: Deny\nsource: {nets: [10.0.0.1]}", "(write 10.0.0.1/32)"),
@@ -299,7 +322,10 @@ items:
     let Object::NetworkPolicy(policy) = &objects[3] else { panic!() };
     assert_eq!(policy.key.namespace.as_deref(), Some("default"));
     let Object::Node(node) = &objects[4] else { panic!() };
-    assert_eq!((node.as_number, node.router_id.to_string().as_str(), node.bgp_port, node.mesh), (64512, "192.0.2.1", 179, true));
+    assert_eq!(
+        (node.as_number, node.router_id.to_string().as_str(), node.bgp_port, node.mesh),
+        (64512, "192.0.2.1", 179, true)
+    );
     let Object::BGPPeer(peer) = &objects[5] else { panic!() };
     assert_eq!((peer.address.to_string().as_str(), peer.port, peer.as_number), ("2001:db8::1", 1179, 65546));
     let Object::BGPConfiguration(settings) = &objects[6] else { panic!() };
@@ -310,13 +336,17 @@ items:
 fn a_pool_smaller_than_a_block_is_told_the_size_to_write() {
     assert_eq!(
         errors(&pool("  cidr: 10.65.0.0/28\n")),
-        ["a.yaml:4: IPPool pool-a: spec.blockSize: the pool 10.65.0.0/28 is smaller than a block of the usual size, /26 \
-          (give it a larger cidr, or write `blockSize: 28`)"]
+        [
+            "a.yaml:4: IPPool pool-a: spec.blockSize: the pool 10.65.0.0/28 is smaller than a block of the usual size, /26 \
+          (give it a larger cidr, or write `blockSize: 28`)"
+        ]
     );
     assert_eq!(
         errors(&pool("  cidr: 10.65.0.0/28\n  blockSize: 27\n")),
-        ["a.yaml:6: IPPool pool-a: spec.blockSize: a block of /27 is larger than its pool 10.65.0.0/28 (write a number \
-          from 28 to 32)"]
+        [
+            "a.yaml:6: IPPool pool-a: spec.blockSize: a block of /27 is larger than its pool 10.65.0.0/28 (write a number \
+          from 28 to 32)"
+        ]
     );
     good(&pool("  cidr: 10.65.0.0/28\n  blockSize: 28\n"));
 }
@@ -331,7 +361,10 @@ fn peers_and_nodes_refuse_what_cannot_be() {
         ("peerIP: 192.0.2.3, asNumber: 0", "spec.asNumber: \"0\" is not an AS number"),
         ("peerIP: 192.0.2.3", "spec.asNumber: missing"),
         ("peerIP: 192.0.2.3, asNumber: 1, holdTime: 2", "a hold time of 2 s is too short: expected 0 or at least 3"),
-        ("peerIP: 192.0.2.3, asNumber: 1, import: every", "unknown import policy \"every\"; expected none, pools or all"),
+        (
+            "peerIP: 192.0.2.3, asNumber: 1, import: every",
+            "unknown import policy \"every\"; expected none, pools or all",
+        ),
         ("peerIP: 192.0.2.3, asNumber: 1, node: n, nodeSelector: all()", "node and nodeSelector exclude each other"),
         ("peerIP: 192.0.2.3, asNumber: 1, password: {secretKeyRef: {name: a}}", "spec.password: not built yet"),
     ] {
@@ -340,7 +373,9 @@ fn peers_and_nodes_refuse_what_cannot_be() {
         assert!(errors[0].contains(expected), "{spec}: {}", errors[0]);
     }
     let node = |bgp: &str| {
-        errors(&format!("{{apiVersion: projectcalico.org/v3, kind: Node, metadata: {{name: n}}, spec: {{bgp: {{{bgp}}}}}}}"))
+        errors(&format!(
+            "{{apiVersion: projectcalico.org/v3, kind: Node, metadata: {{name: n}}, spec: {{bgp: {{{bgp}}}}}}}"
+        ))
     };
     assert!(node("ipv6Address: \"2001:db8::1\"")[0].contains("spec.bgp.routerID: missing"));
     assert!(node("ipv4Address: 192.0.2.1, routerID: 0.0.0.0")[0].contains("is not a router id"));

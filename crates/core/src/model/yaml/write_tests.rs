@@ -7,12 +7,18 @@ use proptest::prelude::*;
 use super::*;
 use crate::model::{
     Action, BgpConfiguration, BgpPeer, Cidr, EntityRule, IcmpMatch, ImportPolicy, Isolation, Labels, Network,
-    NetworkName, NetworkSet, Node, NodeName, Object, Policy, PolicyKey, PolicyRule, Pool, PoolName, PortMatch, Protocol,
+    NetworkName, NetworkSet, Node, NodeName, Object, Policy, PolicyKey, PolicyRule, Pool, PoolName, PortMatch,
+    Protocol,
 };
 
 fn name() -> impl Strategy<Value = String> {
     // Names that YAML could take for something else are among them.
-    prop_oneof!["[a-z]([a-z0-9-]{0,8}[a-z0-9])?(\\.[a-z0-9]{1,3})?", Just("null".to_string()), Just("1".to_string()), Just("true".to_string())]
+    prop_oneof![
+        "[a-z]([a-z0-9-]{0,8}[a-z0-9])?(\\.[a-z0-9]{1,3})?",
+        Just("null".to_string()),
+        Just("1".to_string()),
+        Just("true".to_string())
+    ]
 }
 
 fn labels() -> impl Strategy<Value = Labels> {
@@ -125,7 +131,8 @@ fn pool() -> impl Strategy<Value = Object> {
 }
 
 fn node() -> impl Strategy<Value = Object> {
-    let families = (of(1u32..0xe000_0000), of(1u128 << 120..0xfc_u128 << 120)).prop_filter("one", |(a, b)| a.is_some() || b.is_some());
+    let families = (of(1u32..0xe000_0000), of(1u128 << 120..0xfc_u128 << 120))
+        .prop_filter("one", |(a, b)| a.is_some() || b.is_some());
     (name(), labels(), families, 1..u32::MAX, 1u32.., 1u16.., any::<bool>(), "[0-9a-f]{0,8}").prop_map(
         |(name, labels, (ipv4, ipv6), as_number, router_id, bgp_port, mesh, incarnation)| {
             Object::Node(Node {
