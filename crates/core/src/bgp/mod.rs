@@ -2,5 +2,17 @@
 //!
 //! [`wire`] is the only importer of zettabgp. Above it stand the session FSM of one neighbour, the RIB and its
 //! decision, and the speaker that holds them together; the agent's `peering` gives it sockets and a clock.
+//!
+//! | room | owns | called by |
+//! |---|---|---|
+//! | [`wire`] | messages as bytes and as values | session, speaker |
+//! | [`session`] | one neighbour's FSM: connections, timers, collision, OPEN and its negotiation | speaker |
+//! | [`rib`] | routes of all neighbours, the decision, what each neighbour has still to be told | speaker |
+//! | [`filter`] | what is accepted from, and what is told to, which neighbour | speaker, rib |
+//! | [`speaker`] | all of it behind `handle`, `poll_*` and `next_deadline` | the agent's peering |
 
+pub mod filter;
+pub mod rib;
+pub mod session;
+pub mod speaker;
 pub mod wire;

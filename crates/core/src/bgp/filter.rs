@@ -1,0 +1,155 @@
+//! What is accepted from, and what is told to, which neighbour (RFC 8212, RFC 1997, RFC 4271 9.1.2 and 9.2).
+
+use std::fmt;
+use std::net::IpAddr;
+
+use super::rib::path::{Candidate, DEFAULT_LOCAL_PREF, Path};
+use super::wire::{AsSegment, Attributes, NextHop};
+use crate::model::{Cidr, Family, ImportPolicy};
+
+/// RFC 1997, well-known communities.
+pub const NO_EXPORT: u32 = 0xffff_ff01;
+pub const NO_ADVERTISE: u32 = 0xffff_ff02;
+pub const NO_EXPORT_SUBCONFED: u32 = 0xffff_ff03;
+
+/// A segment of an AS_PATH holds at most so many (RFC 4271 4.3: its count is one octet).
+const SEGMENT: usize = 255;
+
+/// Why a route that came takes no part in the decision.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// `import: none` (RFC 8212).
+    NoImport,
+    /// `import: pools`, or a mesh peer, and the prefix lies in no pool.
+    OutsidePools,
+    /// Our own AS is in its AS_PATH.
+    AsLoop,
+    /// We are its originator (RFC 4456).
+    Originator,
+    /// Its next hop is this node.
+    OwnNextHop,
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Refusal::NoImport => "the peer's import policy is `none`",
+            Refusal::OutsidePools => "it lies in no pool",
+            Refusal::AsLoop => "our own AS is in its AS_PATH",
+            Refusal::Originator => "we are its originator",
+            Refusal::OwnNextHop => "its next hop is this node",
+        })
+    }
+}
+
+/// What is accepted from one neighbour.
+#[derive(Clone, Debug)]
+pub struct Import<'a> {
+    pub policy: ImportPolicy,
+    pub pools: &'a [Cidr],
+    pub local_as: u32,
+    pub router_id: std::net::Ipv4Addr,
+    /// Addresses that are this node.
+    pub own_addresses: &'a [IpAddr],
+}
+
+impl Import<'_> {
+    pub fn judge(&self, prefix: &Cidr, path: &Path) -> Option<Refusal> {
+        if path.passes_through(self.local_as) {
+            return Some(Refusal::AsLoop);
+        }
+        if path.attributes.originator_id == Some(self.router_id) {
+            return Some(Refusal::Originator);
+        }
+        if self.own_addresses.contains(&path.next_hop.address) {
+            return Some(Refusal::OwnNextHop);
+        }
+        match self.policy {
+            ImportPolicy::All => None,
+            ImportPolicy::None => Some(Refusal::NoImport),
+            ImportPolicy::Pools => {
+                let inside = self.pools.iter().any(|pool| pool.covers(prefix));
+                (!inside).then_some(Refusal::OutsidePools)
+            }
+        }
+    }
+}
+
+/// What one neighbour is told.
+#[derive(Clone, Debug)]
+pub struct Export {
+    pub peer: IpAddr,
+    pub external: bool,
+    /// Whether an eBGP neighbour is told learned routes too; our own it always is.
+    pub transit: bool,
+    /// Nothing but our own: while the selection is deferred (RFC 4724 4.1).
+    pub own_only: bool,
+    /// Nothing at all: being drained.
+    pub nothing: bool,
+    pub local_as: u32,
+    /// Next hop self, by the family of the prefix; without one that family is not told.
+    pub self4: Option<IpAddr>,
+    pub self6: Option<IpAddr>,
+}
+
+impl Export {
+    /// Whether this route is told to the neighbour.
+    pub fn tells(&self, candidate: &Candidate) -> bool {
+        if self.nothing || candidate.source.peer == Some(self.peer) {
+            return false;
+        }
+        let communities = &candidate.path.attributes.communities;
+        if communities.contains(&NO_ADVERTISE) {
+            return false;
+        }
+        let stays_inside = communities.contains(&NO_EXPORT) || communities.contains(&NO_EXPORT_SUBCONFED);
+        if candidate.source.peer.is_none() {
+            return !(self.external && stays_inside);
+        }
+        match self.external {
+            _ if self.own_only => false,
+            true => self.transit && !stays_inside,
+            // What came over iBGP is not passed on over iBGP (RFC 4271 9.2).
+            false => candidate.source.external,
+        }
+    }
+
+    /// The path as the neighbour is told it; `None` where we have no next hop of this family to offer.
+    pub fn rewrite(&self, path: &Path, family: Family) -> Option<Path> {
+        let address = match family {
+            Family::V4 => self.self4?,
+            Family::V6 => self.self6?,
+        };
+        let mut attributes = path.attributes.clone();
+        if self.external {
+            prepend(&mut attributes.as_path, self.local_as);
+            attributes.local_pref = None;
+            attributes.med = None;
+            attributes.originator_id = None;
+            attributes.cluster_list.clear();
+        } else {
+            attributes.local_pref = Some(attributes.local_pref.unwrap_or(DEFAULT_LOCAL_PREF));
+        }
+        Some(Path { attributes, next_hop: NextHop { address, link_local: None } })
+    }
+}
+
+/// RFC 4271 5.1.2 b: into the leading sequence, or as a new one where there is none or it is full.
+fn prepend(as_path: &mut Vec<AsSegment>, as_number: u32) {
+    match as_path.first_mut() {
+        Some(AsSegment::Sequence(numbers)) if numbers.len() < SEGMENT => numbers.insert(0, as_number),
+        _ => as_path.insert(0, AsSegment::Sequence(vec![as_number])),
+    }
+}
+
+/// What eBGP says about attributes that are the neighbour's own business: LOCAL_PREF, ORIGINATOR_ID and CLUSTER_LIST
+/// have no meaning across the border (RFC 4271 5.1.5, RFC 7606 7.9 and 7.10).
+pub fn strip_internal(attributes: &mut Attributes) {
+    attributes.local_pref = None;
+    attributes.originator_id = None;
+    attributes.cluster_list.clear();
+}
+
+#[cfg(test)]
+#[path = "filter_tests.rs"]
+mod tests;

@@ -1,0 +1,133 @@
+//! What a route is made of: where it came from, its interned attributes, and whether it may be used.
+
+use std::collections::HashSet;
+use std::collections::hash_map::DefaultHasher;
+use std::hash::BuildHasherDefault;
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+
+use crate::bgp::filter::Refusal;
+use crate::bgp::wire::{AsSegment, Attributes, NextHop, Origin};
+
+/// LOCAL_PREF of a route that came without one (as RFC 4271 5.1.5 leaves it to us, and everybody does).
+pub const DEFAULT_LOCAL_PREF: u32 = 100;
+
+/// Attributes and next hop: what routes that travel in one UPDATE share.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Path {
+    pub attributes: Attributes,
+    pub next_hop: NextHop,
+}
+
+impl Path {
+    /// The length of the AS_PATH as the decision counts it: a set is one (RFC 4271 9.1.2.2 a).
+    pub fn as_path_length(&self) -> usize {
+        self.attributes
+            .as_path
+            .iter()
+            .map(|segment| match segment {
+                AsSegment::Sequence(numbers) => numbers.len(),
+                AsSegment::Set(_) => 1,
+            })
+            .sum()
+    }
+
+    /// The AS that handed the route over: the first of the path, if that is a sequence.
+    pub fn neighbor_as(&self) -> Option<u32> {
+        match self.attributes.as_path.first() {
+            Some(AsSegment::Sequence(numbers)) => numbers.first().copied(),
+            _ => None,
+        }
+    }
+
+    pub fn passes_through(&self, as_number: u32) -> bool {
+        self.attributes.as_path.iter().any(|segment| match segment {
+            AsSegment::Sequence(numbers) | AsSegment::Set(numbers) => numbers.contains(&as_number),
+        })
+    }
+}
+
+/// The attributes of a route of our own (RFC 4271 5.1: ORIGIN IGP, an empty AS_PATH).
+pub fn own_attributes() -> Attributes {
+    Attributes {
+        origin: Origin::Igp,
+        as_path: Vec::new(),
+        med: None,
+        local_pref: None,
+        atomic_aggregate: false,
+        aggregator: None,
+        communities: Default::default(),
+        extended_communities: Default::default(),
+        large_communities: Default::default(),
+        originator_id: None,
+        cluster_list: Vec::new(),
+        unknown: Vec::new(),
+    }
+}
+
+/// Whom a route came from. One value a session, shared by all routes of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Source {
+    /// `None`: originated here.
+    pub peer: Option<IpAddr>,
+    /// Whether it came over eBGP.
+    pub external: bool,
+    pub router_id: Ipv4Addr,
+    /// Counts the sessions of the speaker: a route of an older session than the peer's present one is stale.
+    pub session: u64,
+}
+
+impl Source {
+    pub fn own(router_id: Ipv4Addr) -> Source {
+        Source { peer: None, external: false, router_id, session: 0 }
+    }
+}
+
+/// One source's route to a prefix: an entry of its Adj-RIB-In.
+#[derive(Clone, Debug)]
+pub struct Candidate {
+    pub source: Arc<Source>,
+    pub path: Arc<Path>,
+    /// Why it takes no part in the decision; it is kept, so that a change of policy needs no new session.
+    pub refused: Option<Refusal>,
+}
+
+impl Candidate {
+    pub fn same_route(&self, other: &Candidate) -> bool {
+        self.source.peer == other.source.peer && Arc::ptr_eq(&self.path, &other.path) && self.refused == other.refused
+    }
+}
+
+/// Keeps one copy of equal paths. Its hash has fixed keys, so that a run can be repeated.
+#[derive(Debug, Default)]
+pub struct Interner {
+    paths: HashSet<Arc<Path>, BuildHasherDefault<DefaultHasher>>,
+    sweep_at: usize,
+}
+
+/// Below this many paths it is not worth looking for unused ones.
+const SWEEP_AT_LEAST: usize = 1024;
+
+impl Interner {
+    pub fn intern(&mut self, path: Path) -> Arc<Path> {
+        if let Some(known) = self.paths.get(&path) {
+            return known.clone();
+        }
+        if self.paths.len() >= self.sweep_at.max(SWEEP_AT_LEAST) {
+            self.paths.retain(|path| Arc::strong_count(path) > 1);
+            self.sweep_at = self.paths.len() * 2;
+        }
+        let path = Arc::new(path);
+        self.paths.insert(path.clone());
+        path
+    }
+
+    /// How many distinct paths are held.
+    pub fn len(&self) -> usize {
+        self.paths.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.paths.is_empty()
+    }
+}

@@ -1,0 +1,140 @@
+//! One TCP connection of a neighbour: bytes in, messages out, what is to be sent, and its two timers.
+
+use std::net::IpAddr;
+use std::panic::AssertUnwindSafe;
+use std::time::Duration;
+
+use super::Negotiated;
+use super::timers::Rng;
+use crate::bgp::wire::{self, AfiSafi, CodecContext, Message, Notification};
+use crate::time::Time;
+
+/// Names a connection between the speaker and whoever holds its sockets. Never used twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ConnId(pub u64);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    Incoming,
+    Outgoing,
+}
+
+/// The states of RFC 4271 8.2.2 that a connection can be in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Phase {
+    Connecting,
+    OpenSent,
+    OpenConfirm,
+    Established,
+}
+
+#[derive(Debug)]
+pub struct Connection {
+    pub id: ConnId,
+    pub direction: Direction,
+    pub phase: Phase,
+    /// Our end's address, once it is known.
+    pub local: Option<IpAddr>,
+    pub negotiated: Option<Negotiated>,
+    pub hold_at: Option<Time>,
+    pub keepalive_at: Option<Time>,
+    codec: CodecContext,
+    input: Vec<u8>,
+    /// What of `input` has been read.
+    read: usize,
+    output: Vec<u8>,
+    keepalive_waits: bool,
+}
+
+impl Connection {
+    pub fn new(id: ConnId, direction: Direction) -> Connection {
+        Connection {
+            id,
+            direction,
+            phase: Phase::Connecting,
+            local: None,
+            negotiated: None,
+            hold_at: None,
+            keepalive_at: None,
+            codec: CodecContext { four_octet_as: false, ibgp: false, families: vec![AfiSafi::IPV4_UNICAST] },
+            input: Vec::new(),
+            read: 0,
+            output: Vec::new(),
+            keepalive_waits: false,
+        }
+    }
+
+    pub fn take_in(&mut self, bytes: &[u8]) {
+        self.input.extend_from_slice(bytes);
+    }
+
+    /// The next whole message of what came in.
+    ///
+    /// # Errors
+    /// The NOTIFICATION that ends the session.
+    pub fn next_message(&mut self) -> Result<Option<Message>, Notification> {
+        let waiting = &self.input[self.read..];
+        let whole = match wire::message_length(waiting)? {
+            Some(length) if length <= waiting.len() => &waiting[..length],
+            _ => {
+                self.input.drain(..self.read);
+                self.read = 0;
+                return Ok(None);
+            }
+        };
+        // A panic in the decoder is a bug of ours; it must not cost more than this session.
+        let decoded = std::panic::catch_unwind(AssertUnwindSafe(|| wire::decode(whole, &self.codec)));
+        self.read += whole.len();
+        decoded.unwrap_or_else(|_| Err(Notification::malformed_attribute_list())).map(Some)
+    }
+
+    /// Adopts what the two OPENs came to, and starts its timers.
+    pub fn agree(&mut self, negotiated: Negotiated, now: Time, rng: &mut Rng) {
+        self.codec = negotiated.codec.clone();
+        self.negotiated = Some(negotiated);
+        self.heard(now);
+        self.schedule_keepalive(now, rng);
+    }
+
+    /// Restarts the hold timer.
+    pub fn heard(&mut self, now: Time) {
+        let hold_time = self.negotiated.as_ref().map_or(0, |negotiated| negotiated.hold_time);
+        self.hold_at = (hold_time > 0).then(|| now + Duration::from_secs(hold_time.into()));
+    }
+
+    /// A third of the hold time from now, with jitter.
+    fn schedule_keepalive(&mut self, now: Time, rng: &mut Rng) {
+        let hold_time = self.negotiated.as_ref().map_or(0, |negotiated| negotiated.hold_time);
+        let interval = Duration::from_secs(hold_time.into()) / 3;
+        self.keepalive_at = (hold_time > 0).then(|| now + rng.jitter(interval));
+    }
+
+    pub fn send(&mut self, message: &[u8]) {
+        self.output.extend_from_slice(message);
+    }
+
+    /// One KEEPALIVE in the queue is enough.
+    pub fn keepalive(&mut self, now: Time, rng: &mut Rng) {
+        if !self.keepalive_waits {
+            self.send(&wire::encode_keepalive());
+            self.keepalive_waits = true;
+        }
+        self.schedule_keepalive(now, rng);
+    }
+
+    pub fn has_output(&self) -> bool {
+        !self.output.is_empty()
+    }
+
+    /// What the FSM has to say: it goes before any UPDATE.
+    pub fn take_output(&mut self, buffer: &mut Vec<u8>) {
+        buffer.append(&mut self.output);
+        self.keepalive_waits = false;
+    }
+
+    /// The rest of the output, with these last words.
+    pub fn last_words(mut self, notification: &Notification) -> Vec<u8> {
+        self.output.extend_from_slice(&wire::encode_notification(notification));
+        self.output
+    }
+}

@@ -1,0 +1,506 @@
+//! The session with one neighbour: the FSM of RFC 4271 section 8, over as many connections as there are at a time.
+//!
+//! The FSM proper belongs to a connection ([`connection::Phase`]: OpenSent to Established); Idle, Connect and Active are what
+//! the session is in while no connection got that far. Called by the speaker, which gives it time, chance and ids by
+//! [`Env`] and takes what it wants done from [`Env::out`].
+
+pub mod connection;
+pub mod open;
+pub mod timers;
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
+
+use crate::bgp::wire::{self, AfiSafi, Message, Notification, Update, cease, refresh_subtype};
+use crate::time::Time;
+pub use connection::{ConnId, Connection, Direction, Phase};
+pub use open::Negotiated;
+use timers::Rng;
+
+/// What the session is told about itself and its neighbour.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    pub local_as: u32,
+    pub router_id: Ipv4Addr,
+    pub peer_as: u32,
+    /// Seconds: what we offer.
+    pub hold_time: u16,
+    pub connect_retry: Duration,
+    /// Never connects of its own accord.
+    pub passive: bool,
+    /// Seconds; 0: no graceful restart, in either role.
+    pub restart_time: u16,
+}
+
+/// What a step needs from outside, and where it puts what follows.
+pub struct Env<'a> {
+    pub now: Time,
+    pub rng: &'a mut Rng,
+    /// The last id given out.
+    pub last_id: &'a mut u64,
+    /// We have restarted, and our selection is not done yet: the R bit (RFC 4724).
+    pub restarting: bool,
+    pub out: &'a mut Vec<Output>,
+}
+
+/// What a step leads to.
+#[derive(Debug)]
+pub enum Output {
+    /// Open a TCP connection to the neighbour.
+    Connect(ConnId),
+    /// Write the last words, if any, and close.
+    Close { conn: ConnId, last_words: Vec<u8> },
+    Established(Box<Negotiated>),
+    /// The session is over. `graceful`: without a NOTIFICATION from either side.
+    Down { graceful: bool },
+    Update(Box<Update>),
+    /// The neighbour wants to be told everything again.
+    Refresh(AfiSafi),
+}
+
+/// The states of RFC 4271 8.2.2.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum State {
+    Idle,
+    Connect,
+    Active,
+    OpenSent,
+    OpenConfirm,
+    Established,
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self, f)
+    }
+}
+
+/// Why a connection ends.
+#[derive(Debug)]
+enum Cause {
+    /// We found a fault, or were told to: the words go out first.
+    Sent(Notification),
+    Received(Notification),
+    /// The connection broke; in words.
+    Broken(String),
+    /// We close without a word, so that the neighbour keeps our routes (RFC 4724).
+    Quiet,
+}
+
+impl Cause {
+    fn is_collision(&self) -> bool {
+        matches!(self, Cause::Sent(n) | Cause::Received(n)
+            if (n.code, n.subcode) == (Notification::CEASE, cease::COLLISION_RESOLUTION))
+    }
+}
+
+#[derive(Debug)]
+pub struct Session {
+    settings: Settings,
+    connections: Vec<Connection>,
+    /// Shut by the administrator: nothing is tried and nothing accepted.
+    shut: bool,
+    /// After repeated errors nothing is tried and nothing accepted until then (RFC 4271 8.1.1, DampPeerOscillations).
+    idle_until: Option<Time>,
+    /// The ConnectRetryTimer.
+    attempt_at: Option<Time>,
+    /// Errors in a row.
+    failures: u32,
+    state: State,
+    state_since: Time,
+    /// How often it was Established.
+    sessions: u64,
+    last_error: Option<(Time, String)>,
+}
+
+impl Session {
+    pub fn new(settings: Settings, now: Time) -> Session {
+        Session {
+            attempt_at: (!settings.passive).then_some(now),
+            settings,
+            connections: Vec::new(),
+            shut: false,
+            idle_until: None,
+            failures: 0,
+            state: State::Idle,
+            state_since: now,
+            sessions: 0,
+            last_error: None,
+        }
+    }
+
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    pub fn state(&self) -> State {
+        self.state
+    }
+
+    pub fn state_since(&self) -> Time {
+        self.state_since
+    }
+
+    pub fn sessions(&self) -> u64 {
+        self.sessions
+    }
+
+    pub fn last_error(&self) -> Option<&(Time, String)> {
+        self.last_error.as_ref()
+    }
+
+    /// The connection of the Established session.
+    pub fn established(&self) -> Option<&Connection> {
+        self.connections.iter().find(|connection| connection.phase == Phase::Established)
+    }
+
+    pub fn connection(&mut self, id: ConnId) -> Option<&mut Connection> {
+        self.connections.iter_mut().find(|connection| connection.id == id)
+    }
+
+    /// Whether the FSM itself has something to say on this connection.
+    pub fn has_output(&self, id: ConnId) -> bool {
+        self.connections.iter().any(|connection| connection.id == id && connection.has_output())
+    }
+
+    /// New settings. What the neighbour was told in an OPEN cannot change under a session: that ends it.
+    pub fn configure(&mut self, env: &mut Env<'_>, settings: Settings) {
+        let told = |s: &Settings| (s.local_as, s.router_id, s.peer_as, s.hold_time, s.restart_time);
+        let reset = told(&self.settings) != told(&settings);
+        let passive = settings.passive;
+        self.settings = settings;
+        if reset {
+            self.end_all(env, || Cause::Sent(Notification::cease(cease::OTHER_CONFIGURATION_CHANGE)));
+            self.failures = 0;
+            self.idle_until = None;
+        }
+        if passive {
+            self.attempt_at = None;
+        } else if self.connections.is_empty() && !self.shut {
+            self.attempt_at.get_or_insert(env.now);
+        }
+        self.settle(env);
+    }
+
+    /// Ends the session with these words, and tries again no more until [`Session::start`].
+    pub fn shut(&mut self, env: &mut Env<'_>, notification: Notification) {
+        self.shut = true;
+        self.end_all(env, || Cause::Sent(notification.clone()));
+        self.attempt_at = None;
+        self.idle_until = None;
+        self.settle(env);
+    }
+
+    /// Closes every connection without a word, so that a neighbour with graceful restart keeps our routes.
+    pub fn leave(&mut self, env: &mut Env<'_>) {
+        self.shut = true;
+        self.end_all(env, || Cause::Quiet);
+        self.attempt_at = None;
+        self.idle_until = None;
+        self.settle(env);
+    }
+
+    /// After [`Session::shut`].
+    pub fn start(&mut self, env: &mut Env<'_>) {
+        self.shut = false;
+        self.failures = 0;
+        self.attempt_at = (!self.settings.passive).then_some(env.now);
+        self.settle(env);
+    }
+
+    /// Ends the session, if there is one, and begins anew at once.
+    pub fn reset(&mut self, env: &mut Env<'_>, notification: Notification) {
+        self.end_all(env, || Cause::Sent(notification.clone()));
+        if !self.shut {
+            self.start(env);
+        }
+    }
+
+    /// A connection from the neighbour; `None`: close it.
+    pub fn accept(&mut self, env: &mut Env<'_>, local: IpAddr) -> Option<ConnId> {
+        if self.shut || self.idle_until.is_some() {
+            return None;
+        }
+        // A second one from the same side means that the first is dead, unless that got through its OPEN.
+        let pending = self.connections.iter().find(|c| c.direction == Direction::Incoming && c.phase != Phase::Established);
+        if let Some(pending) = pending {
+            if pending.phase == Phase::OpenConfirm {
+                return None;
+            }
+            let id = pending.id;
+            self.end(env, id, Cause::Sent(Notification::cease(cease::CONNECTION_REJECTED)));
+        }
+        let id = self.open_connection(env, Direction::Incoming);
+        self.greet(env, id, local);
+        self.settle(env);
+        Some(id)
+    }
+
+    /// The connection that [`Output::Connect`] asked for stands.
+    pub fn connected(&mut self, env: &mut Env<'_>, id: ConnId, local: IpAddr) {
+        self.greet(env, id, local);
+        self.settle(env);
+    }
+
+    /// It could not be had, or it was closed; `why` in words.
+    pub fn closed(&mut self, env: &mut Env<'_>, id: ConnId, why: &str) {
+        self.end(env, id, Cause::Broken(why.to_string()));
+        self.settle(env);
+    }
+
+    pub fn received(&mut self, env: &mut Env<'_>, id: ConnId, bytes: &[u8]) {
+        if let Some(connection) = self.connection(id) {
+            connection.take_in(bytes);
+        }
+        while let Some(connection) = self.connection(id) {
+            match connection.next_message() {
+                Ok(Some(message)) => self.message(env, id, message),
+                Ok(None) => break,
+                Err(notification) => self.end(env, id, Cause::Sent(notification)),
+            }
+        }
+        self.settle(env);
+    }
+
+    /// Runs whatever is due.
+    pub fn timeout(&mut self, env: &mut Env<'_>) {
+        let now = env.now;
+        let due = |at: Option<Time>| at.is_some_and(|at| at <= now);
+        let expired: Vec<ConnId> = self.connections.iter().filter(|c| due(c.hold_at)).map(|c| c.id).collect();
+        for id in expired {
+            self.end(env, id, Cause::Sent(Notification::hold_timer_expired()));
+        }
+        for connection in self.connections.iter_mut().filter(|connection| due(connection.keepalive_at)) {
+            connection.keepalive(now, env.rng);
+        }
+        if due(self.idle_until) {
+            self.idle_until = None;
+        }
+        if due(self.attempt_at) && self.idle_until.is_none() {
+            self.attempt(env);
+        }
+        self.settle(env);
+    }
+
+    pub fn next_deadline(&self) -> Option<Time> {
+        let timers = self.connections.iter().flat_map(|connection| [connection.hold_at, connection.keepalive_at]);
+        timers.chain([self.idle_until, self.attempt_at]).flatten().min()
+    }
+
+    fn attempt(&mut self, env: &mut Env<'_>) {
+        if self.connections.is_empty() {
+            self.attempt_at = None;
+            let id = self.open_connection(env, Direction::Outgoing);
+            env.out.push(Output::Connect(id));
+        } else {
+            // The neighbour was faster; a second connection would only collide with its.
+            self.attempt_at = Some(env.now + env.rng.jitter(self.settings.connect_retry));
+        }
+    }
+
+    fn open_connection(&mut self, env: &mut Env<'_>, direction: Direction) -> ConnId {
+        *env.last_id += 1;
+        let id = ConnId(*env.last_id);
+        self.connections.push(Connection::new(id, direction));
+        id
+    }
+
+    /// TCP stands: our OPEN goes out.
+    fn greet(&mut self, env: &mut Env<'_>, id: ConnId, local: IpAddr) {
+        let offer = wire::encode_open(&open::offer(&self.settings, env.restarting));
+        let now = env.now;
+        if let Some(connection) = self.connection(id) {
+            connection.local = Some(local);
+            connection.phase = Phase::OpenSent;
+            connection.hold_at = Some(now + timers::OPEN_HOLD);
+            connection.send(&offer);
+        }
+    }
+
+    fn message(&mut self, env: &mut Env<'_>, id: ConnId, message: Message) {
+        let Some(connection) = self.connection(id) else { return };
+        let phase = connection.phase;
+        match (phase, message) {
+            (_, Message::Notification(notification)) => self.end(env, id, Cause::Received(notification)),
+            (Phase::OpenSent, Message::Open(open)) => self.opened(env, id, &open),
+            (Phase::OpenConfirm, Message::Keepalive) => self.establish(env, id),
+            (Phase::Established, Message::Keepalive) => connection.heard(env.now),
+            (Phase::Established, Message::Update(update)) => {
+                connection.heard(env.now);
+                env.out.push(Output::Update(Box::new(update)));
+            }
+            (Phase::Established, Message::RouteRefresh { family, subtype }) => {
+                connection.heard(env.now);
+                if subtype == refresh_subtype::REQUEST {
+                    env.out.push(Output::Refresh(family));
+                }
+            }
+            (phase, unexpected) => {
+                let state = match phase {
+                    Phase::Connecting => 0,
+                    Phase::OpenSent => 1,
+                    Phase::OpenConfirm => 2,
+                    Phase::Established => 3,
+                };
+                let notification = Notification::unexpected_message(state, type_number(&unexpected));
+                self.end(env, id, Cause::Sent(notification));
+            }
+        }
+    }
+
+    fn opened(&mut self, env: &mut Env<'_>, id: ConnId, open: &wire::Open) {
+        let negotiated = match open::negotiate(&self.settings, open) {
+            Ok(negotiated) => negotiated,
+            Err(notification) => return self.end(env, id, Cause::Sent(notification)),
+        };
+        if !self.wins_collision(env, id, &negotiated) {
+            return self.end(env, id, Cause::Sent(Notification::cease(cease::COLLISION_RESOLUTION)));
+        }
+        let now = env.now;
+        if let Some(connection) = self.connections.iter_mut().find(|connection| connection.id == id) {
+            connection.phase = Phase::OpenConfirm;
+            connection.agree(negotiated, now, env.rng);
+            connection.keepalive(now, env.rng);
+        }
+    }
+
+    /// RFC 4271 6.8, once the OPEN of connection `id` has come. Ends the other connection where that one loses.
+    fn wins_collision(&mut self, env: &mut Env<'_>, id: ConnId, negotiated: &Negotiated) -> bool {
+        let Some(this) = self.connections.iter().find(|connection| connection.id == id) else { return false };
+        let other = self.connections.iter().find(|c| c.id != id && c.phase >= Phase::OpenConfirm);
+        let Some(other) = other else { return true };
+        let other_id = other.id;
+        if other.phase == Phase::Established {
+            // RFC 4724 4.2: a neighbour with graceful restart that connects anew has lost the old connection. Shortly
+            // after Established, though, it may be the loser of a collision that is still on its way.
+            let graceful = other.negotiated.as_ref().is_some_and(|n| n.graceful_restart.is_some());
+            let restarted = negotiated.graceful_restart.as_ref().is_some_and(|theirs| theirs.restarted);
+            let old = env.now.since(self.state_since) >= timers::COLLISION_WINDOW;
+            if graceful && (restarted || old) {
+                self.end(env, other_id, Cause::Quiet);
+                return true;
+            }
+            return false;
+        }
+        // The connection that the speaker with the higher identifier opened stays; by AS where they are equal (RFC 6286).
+        let ours = (self.settings.router_id, self.settings.local_as);
+        let ours_stays = ours > (negotiated.router_id, self.settings.peer_as);
+        let stays = if ours_stays { Direction::Outgoing } else { Direction::Incoming };
+        if this.direction != stays {
+            return false;
+        }
+        self.end(env, other_id, Cause::Sent(Notification::cease(cease::COLLISION_RESOLUTION)));
+        true
+    }
+
+    fn establish(&mut self, env: &mut Env<'_>, id: ConnId) {
+        let others: Vec<ConnId> = self.connections.iter().map(|c| c.id).filter(|other| *other != id).collect();
+        for other in others {
+            self.end(env, other, Cause::Sent(Notification::cease(cease::COLLISION_RESOLUTION)));
+        }
+        let now = env.now;
+        self.attempt_at = None;
+        self.sessions += 1;
+        if let Some(connection) = self.connection(id) {
+            connection.phase = Phase::Established;
+            connection.heard(now);
+            if let Some(negotiated) = connection.negotiated.clone() {
+                env.out.push(Output::Established(Box::new(negotiated)));
+            }
+        }
+    }
+
+    fn end_all(&mut self, env: &mut Env<'_>, cause: impl Fn() -> Cause) {
+        while let Some(connection) = self.connections.first() {
+            let id = connection.id;
+            self.end(env, id, cause());
+        }
+    }
+
+    /// Ends one connection, and decides when to try again.
+    fn end(&mut self, env: &mut Env<'_>, id: ConnId, cause: Cause) {
+        let Some(index) = self.connections.iter().position(|connection| connection.id == id) else { return };
+        let connection = self.connections.remove(index);
+        let phase = connection.phase;
+        let collision = cause.is_collision();
+        let graceful = matches!(cause, Cause::Broken(_) | Cause::Quiet);
+        let error = match &cause {
+            Cause::Sent(notification) => Some(format!("sent {notification}")),
+            Cause::Received(notification) => Some(format!("received {notification}")),
+            Cause::Broken(why) => Some(why.clone()),
+            Cause::Quiet => None,
+        };
+        if !collision && let Some(error) = error {
+            self.last_error = Some((env.now, error));
+        }
+        match cause {
+            // Before TCP stands there is nobody to speak to.
+            Cause::Sent(_) if phase == Phase::Connecting => env.out.push(Output::Close { conn: id, last_words: vec![] }),
+            Cause::Sent(n) => env.out.push(Output::Close { conn: id, last_words: connection.last_words(&n) }),
+            Cause::Received(_) | Cause::Quiet => env.out.push(Output::Close { conn: id, last_words: vec![] }),
+            Cause::Broken(_) => {}
+        }
+        if phase == Phase::Established {
+            env.out.push(Output::Down { graceful });
+            if env.now.since(self.state_since) >= timers::STEADY {
+                self.failures = 0;
+            }
+        }
+        self.schedule(env, phase, graceful, collision);
+    }
+
+    /// When to try again after a connection has ended in this phase.
+    fn schedule(&mut self, env: &mut Env<'_>, phase: Phase, graceful: bool, collision: bool) {
+        if self.established().is_some() {
+            return;
+        }
+        let wait = match phase {
+            Phase::Established if graceful => timers::RECONNECT,
+            _ if collision => self.settings.connect_retry,
+            Phase::Connecting => self.settings.connect_retry,
+            _ => {
+                self.failures = self.failures.saturating_add(1);
+                timers::back_off(self.failures)
+            }
+        };
+        let again = env.now + env.rng.jitter(wait);
+        let error = !collision && !(graceful && matches!(phase, Phase::Established | Phase::Connecting));
+        // One error may be the neighbour's restart; it is let in at once. After more, both sides get a rest.
+        if error && self.failures > 1 && self.connections.is_empty() {
+            self.idle_until = Some(again);
+        }
+        self.attempt_at = (!self.settings.passive).then_some(again);
+    }
+
+    /// Notes a change of state, and since when.
+    fn settle(&mut self, env: &mut Env<'_>) {
+        let state = match self.connections.iter().map(|connection| connection.phase).max() {
+            Some(Phase::Established) => State::Established,
+            Some(Phase::OpenConfirm) => State::OpenConfirm,
+            Some(Phase::OpenSent) => State::OpenSent,
+            Some(Phase::Connecting) => State::Connect,
+            None if self.shut || self.idle_until.is_some() => State::Idle,
+            None => State::Active,
+        };
+        if state != self.state {
+            self.state = state;
+            self.state_since = env.now;
+        }
+    }
+}
+
+/// The type field of a message (RFC 4271 4.1, RFC 2918).
+fn type_number(message: &Message) -> u8 {
+    match message {
+        Message::Open(_) => 1,
+        Message::Update(_) => 2,
+        Message::Notification(_) => 3,
+        Message::Keepalive => 4,
+        Message::RouteRefresh { .. } => 5,
+    }
+}
+
+#[cfg(test)]
+#[path = "mod_tests.rs"]
+mod tests;

@@ -1,0 +1,124 @@
+//! OPEN: what we offer, and what comes of the neighbour's (RFC 4271 6.2, RFC 5492, RFC 4724, RFC 6286, RFC 6793).
+
+use std::net::Ipv4Addr;
+
+use super::Settings;
+use crate::bgp::wire::{AfiSafi, Capability, CodecContext, GracefulRestart, Notification, Open};
+
+/// The families that we speak.
+pub const FAMILIES: [AfiSafi; 2] = [AfiSafi::IPV4_UNICAST, AfiSafi::IPV6_UNICAST];
+
+/// What both sides agreed on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Negotiated {
+    pub router_id: Ipv4Addr,
+    /// Seconds; 0: neither hold timer nor keepalives.
+    pub hold_time: u16,
+    pub codec: CodecContext,
+    pub route_refresh: bool,
+    /// The neighbour's restart capability, with the families that both speak; `None` where either side has none.
+    pub graceful_restart: Option<GracefulRestart>,
+}
+
+impl Negotiated {
+    /// For listings.
+    pub fn words(&self) -> Vec<String> {
+        let families = self.codec.families.iter().map(|family| match *family {
+            AfiSafi::IPV4_UNICAST => "ipv4-unicast".to_string(),
+            AfiSafi::IPV6_UNICAST => "ipv6-unicast".to_string(),
+            AfiSafi { afi, safi } => format!("{afi}/{safi}"),
+        });
+        let others = [
+            ("four-octet-as", self.codec.four_octet_as),
+            ("route-refresh", self.route_refresh),
+            ("graceful-restart", self.graceful_restart.is_some()),
+        ];
+        families.chain(others.into_iter().filter(|(_, has)| *has).map(|(word, _)| word.to_string())).collect()
+    }
+}
+
+/// The OPEN that we send. `restarting`: we have restarted, and the kernel kept our routes (the R and F bits).
+pub fn offer(settings: &Settings, restarting: bool) -> Open {
+    let mut capabilities: Vec<Capability> = FAMILIES.into_iter().map(Capability::Multiprotocol).collect();
+    capabilities.push(Capability::RouteRefresh);
+    capabilities.push(Capability::FourOctetAs(settings.local_as));
+    if settings.restart_time > 0 {
+        capabilities.push(Capability::GracefulRestart(GracefulRestart {
+            restarted: restarting,
+            notification: false,
+            restart_time: settings.restart_time.min(4095),
+            families: FAMILIES.into_iter().map(|family| (family, restarting)).collect(),
+        }));
+    }
+    Open {
+        as_number: settings.local_as,
+        hold_time: settings.hold_time,
+        router_id: settings.router_id,
+        capabilities,
+    }
+}
+
+/// Judges the neighbour's OPEN.
+///
+/// # Errors
+/// The NOTIFICATION of RFC 4271 6.2 that it is answered with.
+pub fn negotiate(settings: &Settings, open: &Open) -> Result<Negotiated, Notification> {
+    if open.as_number != settings.peer_as {
+        return Err(Notification::bad_peer_as());
+    }
+    let ibgp = settings.peer_as == settings.local_as;
+    // RFC 6286 2.2: two ASes may use one identifier, two speakers of an AS may not.
+    if open.router_id.is_unspecified() || (ibgp && open.router_id == settings.router_id) {
+        return Err(Notification::bad_bgp_identifier());
+    }
+    if (1..3).contains(&open.hold_time) {
+        return Err(Notification::unacceptable_hold_time());
+    }
+    let families = common_families(open)?;
+    let has = |wanted: fn(&Capability) -> bool| open.capabilities.iter().any(wanted);
+    let graceful_restart = open.capabilities.iter().find_map(|capability| match capability {
+        Capability::GracefulRestart(theirs) if settings.restart_time > 0 => {
+            let mut theirs = theirs.clone();
+            theirs.families.retain(|(family, _)| families.contains(family));
+            Some(theirs)
+        }
+        _ => None,
+    });
+    Ok(Negotiated {
+        router_id: open.router_id,
+        hold_time: settings.hold_time.min(open.hold_time),
+        codec: CodecContext {
+            four_octet_as: has(|capability| matches!(capability, Capability::FourOctetAs(_))),
+            ibgp,
+            families,
+        },
+        route_refresh: has(|capability| matches!(capability, Capability::RouteRefresh)),
+        graceful_restart,
+    })
+}
+
+/// RFC 4760 section 8: a neighbour that names no family speaks IPv4 unicast.
+fn common_families(open: &Open) -> Result<Vec<AfiSafi>, Notification> {
+    let mut theirs = open.capabilities.iter().filter_map(|capability| match capability {
+        Capability::Multiprotocol(family) => Some(*family),
+        _ => None,
+    });
+    let offered: Vec<AfiSafi> = theirs.by_ref().collect();
+    if offered.is_empty() {
+        return Ok(vec![AfiSafi::IPV4_UNICAST]);
+    }
+    let common: Vec<AfiSafi> = FAMILIES.into_iter().filter(|family| offered.contains(family)).collect();
+    if common.is_empty() {
+        return Err(Notification::unsupported_capability(wanted_families()));
+    }
+    Ok(common)
+}
+
+/// Our families as they stand in an OPEN (RFC 5492 section 5): code 1, length 4, AFI, reserved, SAFI.
+fn wanted_families() -> Vec<u8> {
+    FAMILIES.iter().flat_map(|f| [&[1, 4][..], &f.afi.to_be_bytes(), &[0, f.safi]].concat()).collect()
+}
+
+#[cfg(test)]
+#[path = "open_tests.rs"]
+mod tests;

@@ -1,0 +1,65 @@
+//! Durations of the FSM (RFC 4271 section 10), and the jitter that keeps neighbours from moving in step.
+
+use std::time::Duration;
+
+/// How long a connection may stay in OpenSent (RFC 4271 8.2.2 suggests four minutes).
+pub const OPEN_HOLD: Duration = Duration::from_secs(240);
+/// Before the next attempt after a session was lost without a NOTIFICATION: the neighbour has probably restarted.
+pub const RECONNECT: Duration = Duration::from_secs(1);
+/// The first wait after an error; it doubles with each one after it, up to [`BACK_OFF_MOST`].
+pub const BACK_OFF_FIRST: Duration = Duration::from_secs(1);
+pub const BACK_OFF_MOST: Duration = Duration::from_secs(60);
+/// A session that lasted this long makes the errors before it forgotten.
+pub const STEADY: Duration = Duration::from_secs(60);
+/// A second connection that shows up later than this after Established is no collision but a restarted neighbour.
+pub const COLLISION_WINDOW: Duration = Duration::from_secs(5);
+
+/// Pseudo-random numbers (SplitMix64) from a seed that the caller chose.
+#[derive(Clone, Debug)]
+pub struct Rng(u64);
+
+impl Rng {
+    pub fn new(seed: u64) -> Rng {
+        Rng(seed)
+    }
+
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    /// Between 75% and 100% of `base` (RFC 4271 section 10).
+    pub fn jitter(&mut self, base: Duration) -> Duration {
+        let quarter = base / 4;
+        let millis = u64::try_from(quarter.as_millis()).unwrap_or(u64::MAX);
+        base - quarter + Duration::from_millis(if millis == 0 { 0 } else { self.next() % (millis + 1) })
+    }
+}
+
+/// The wait after the `failures`-th error in a row, before jitter.
+pub fn back_off(failures: u32) -> Duration {
+    let doubled = BACK_OFF_FIRST.saturating_mul(1u32.checked_shl(failures.saturating_sub(1)).unwrap_or(u32::MAX));
+    doubled.min(BACK_OFF_MOST)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn jitter_stays_within_a_quarter_and_waits_double_up_to_a_minute() {
+        let mut rng = Rng::new(7);
+        let base = Duration::from_secs(30);
+        for _ in 0..1000 {
+            let wait = rng.jitter(base);
+            assert!(wait <= base && wait >= base * 3 / 4, "{wait:?}");
+        }
+        assert_eq!(rng.jitter(Duration::ZERO), Duration::ZERO);
+        let waits: Vec<u64> = (1..9).map(|failures| back_off(failures).as_secs()).collect();
+        assert_eq!(waits, [1, 2, 4, 8, 16, 32, 60, 60]);
+        assert_eq!(back_off(4_000_000), BACK_OFF_MOST);
+    }
+}

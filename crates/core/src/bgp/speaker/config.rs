@@ -1,0 +1,92 @@
+//! What the speaker is told: itself and its neighbours.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
+
+use crate::bgp::session::Settings;
+use crate::model::ImportPolicy;
+
+/// The speaker's whole configuration; a change of it resets only the sessions that it touches.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SpeakerConfig {
+    pub as_number: u32,
+    pub router_id: Ipv4Addr,
+    /// This node's addresses: next hop self where a session's own address is of the other family.
+    pub address4: Option<IpAddr>,
+    pub address6: Option<IpAddr>,
+    /// Seconds; 0 or at least 3. What we offer where a neighbour's configuration names none.
+    pub hold_time: u16,
+    pub connect_retry: Duration,
+    /// Seconds, at most 4095 (RFC 4724); 0 turns graceful restart off, in both roles.
+    pub restart_time: u16,
+    /// By address: it is what tells neighbours apart when they connect.
+    pub peers: BTreeMap<IpAddr, PeerConfig>,
+}
+
+impl Default for SpeakerConfig {
+    /// No neighbours, the private AS that Calico's users know, and the timers of a node's configuration file.
+    fn default() -> Self {
+        SpeakerConfig {
+            as_number: 64512,
+            router_id: Ipv4Addr::UNSPECIFIED,
+            address4: None,
+            address6: None,
+            hold_time: 90,
+            connect_retry: Duration::from_secs(5),
+            restart_time: 120,
+            peers: BTreeMap::new(),
+        }
+    }
+}
+
+/// Where a neighbour's configuration came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PeerSource {
+    /// The node-to-node mesh.
+    Node,
+    /// A BGPPeer of the store.
+    Peer,
+    /// The node's own file.
+    Config,
+}
+
+/// One neighbour.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PeerConfig {
+    /// The BGPPeer's or the node's name.
+    pub name: String,
+    pub source: PeerSource,
+    /// Where it listens.
+    pub port: u16,
+    pub as_number: u32,
+    /// We do not connect to it, it connects to us.
+    pub passive: bool,
+    pub import: ImportPolicy,
+    /// Seconds; `None`: the speaker's.
+    pub hold_time: Option<u16>,
+    /// Our end of connections that we open; `None`: the kernel chooses.
+    pub local_address: Option<IpAddr>,
+}
+
+impl SpeakerConfig {
+    /// What the session with this neighbour runs by.
+    pub(super) fn settings(&self, peer: &PeerConfig) -> Settings {
+        Settings {
+            local_as: self.as_number,
+            router_id: self.router_id,
+            peer_as: peer.as_number,
+            hold_time: peer.hold_time.unwrap_or(self.hold_time),
+            connect_retry: self.connect_retry,
+            passive: peer.passive,
+            restart_time: self.restart_time,
+        }
+    }
+}
+
+impl PeerConfig {
+    /// RFC 8212 the other way round: `import: all` opens an eBGP neighbour in both directions.
+    pub(super) fn transit(&self) -> bool {
+        self.import == ImportPolicy::All
+    }
+}

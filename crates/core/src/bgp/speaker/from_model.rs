@@ -1,0 +1,111 @@
+//! The speaker's configuration from what people and nodes write: the node's file, the store's nodes and BGPPeers.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
+
+use super::config::{PeerConfig, PeerSource, SpeakerConfig};
+use crate::model::config::NodeConfig;
+use crate::model::{BgpConfiguration, BgpPeer, Family, ImportPolicy, Node};
+
+/// The AS where nobody names one.
+pub const DEFAULT_AS: u32 = 64512;
+
+/// Builds the configuration of this node's speaker.
+///
+/// * The AS: the file's, else that of the BGPConfiguration named `default`, else 64512.
+/// * Neighbours: those of the file, then `peers` that name this node or none (the caller has applied their selectors), then
+///   the nodes of the mesh. One address is one neighbour: the first to name it has it.
+/// * The mesh: every other node that takes part, unless the `default` BGPConfiguration turns it off. Over IPv4 where both
+///   ends have it; one session carries both families.
+pub fn speaker_config(
+    config: &NodeConfig,
+    nodes: &[Node],
+    peers: &[BgpPeer],
+    bgp_configurations: &[BgpConfiguration],
+) -> SpeakerConfig {
+    let cluster = bgp_configurations.iter().find(|configuration| configuration.name == "default");
+    let own = nodes.iter().find(|node| node.name == config.node);
+    let address = |family| config.given_address(family).or_else(|| own.and_then(|node| node.address(family)));
+    let (address4, address6) = (address(Family::V4), address(Family::V6));
+    let as_number = config.bgp.as_number.or(cluster.and_then(|c| c.as_number)).unwrap_or(DEFAULT_AS);
+    let mut speaker = SpeakerConfig {
+        as_number,
+        router_id: router_id(config, address4),
+        address4,
+        address6,
+        hold_time: config.bgp.hold_time,
+        connect_retry: Duration::from_secs(config.bgp.connect_retry.max(1).into()),
+        restart_time: config.bgp.restart_time,
+        peers: BTreeMap::new(),
+    };
+    for (list, source) in [(config.bgp.peers.as_slice(), PeerSource::Config), (peers, PeerSource::Peer)] {
+        for peer in list.iter().filter(|peer| peer.node.as_ref().is_none_or(|node| *node == config.node)) {
+            let local_address = if peer.address.is_ipv4() { address4 } else { address6 };
+            let explicit = explicit(peer, source, local_address);
+            speaker.peers.entry(peer.address).or_insert(explicit);
+        }
+    }
+    if config.bgp.mesh && cluster.is_none_or(|cluster| cluster.node_to_node_mesh) {
+        for node in nodes.iter().filter(|node| node.mesh && node.name != config.node) {
+            if let Some((address, local)) = mesh_addresses(node, address4, address6) {
+                speaker.peers.entry(address).or_insert(mesh(node, local));
+            }
+        }
+    }
+    // A neighbour that is this node itself would only collide with itself.
+    speaker.peers.retain(|address, peer| {
+        let own = Some(*address) == address4 || Some(*address) == address6;
+        !own || peer.source != PeerSource::Node
+    });
+    speaker
+}
+
+fn explicit(peer: &BgpPeer, source: PeerSource, local_address: Option<IpAddr>) -> PeerConfig {
+    PeerConfig {
+        name: peer.name.clone(),
+        source,
+        port: peer.port,
+        as_number: peer.as_number,
+        passive: peer.passive,
+        import: peer.import,
+        hold_time: peer.hold_time,
+        local_address,
+    }
+}
+
+/// From the mesh only what lies in the pools is accepted.
+fn mesh(node: &Node, local: IpAddr) -> PeerConfig {
+    PeerConfig {
+        name: node.name.to_string(),
+        source: PeerSource::Node,
+        port: node.bgp_port,
+        as_number: node.as_number,
+        passive: false,
+        import: ImportPolicy::Pools,
+        hold_time: None,
+        local_address: Some(local),
+    }
+}
+
+/// The other node's address and ours, of the first family that both have.
+fn mesh_addresses(node: &Node, own4: Option<IpAddr>, own6: Option<IpAddr>) -> Option<(IpAddr, IpAddr)> {
+    let of = |family, own: Option<IpAddr>| Some((node.address(family)?, own?));
+    of(Family::V4, own4).or_else(|| of(Family::V6, own6))
+}
+
+/// The file's, else the IPv4 address, else one made from the node's name: it has to be unique, and to stay.
+fn router_id(config: &NodeConfig, address4: Option<IpAddr>) -> Ipv4Addr {
+    match (config.bgp.router_id, address4) {
+        (Some(id), _) => id,
+        (None, Some(IpAddr::V4(address))) => address,
+        _ => {
+            let digits = crate::model::stable_hash([config.node.as_str()], 8);
+            Ipv4Addr::from(u32::from_str_radix(&digits, 16).expect("8 hexadecimal digits").max(1))
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "from_model_tests.rs"]
+mod tests;

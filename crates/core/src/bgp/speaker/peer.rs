@@ -1,0 +1,98 @@
+//! One neighbour as the speaker holds it: its session, what it was told, and how it comes through a restart.
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::config::PeerConfig;
+use crate::bgp::rib::Source;
+use crate::bgp::rib::outbound::Outbound;
+use crate::bgp::session::{Negotiated, Session, State};
+use crate::bgp::wire::AfiSafi;
+use crate::time::Time;
+
+/// How long routes from before a restart are kept while the restarted neighbour tells us its own, at most.
+pub const STALE_MOST: Duration = Duration::from_secs(360);
+/// A neighbour without graceful restart says no reliable End-of-RIB: this long without an UPDATE counts as one.
+pub const QUIET: Duration = Duration::from_secs(3);
+
+#[derive(Debug)]
+pub(super) struct Peer {
+    pub config: PeerConfig,
+    pub session: Session,
+    /// Of the present session, or of the last one.
+    pub source: Arc<Source>,
+    /// While Established.
+    pub outbound: Option<Outbound>,
+    /// Of the present session, or of the last one.
+    pub negotiated: Option<Negotiated>,
+    /// Helper (RFC 4724 4.2): routes of the session before are kept until then.
+    pub stale_until: Option<Time>,
+    /// Families whose End-of-RIB came in this session.
+    pub end_of_rib: BTreeSet<AfiSafi>,
+    pub last_update: Time,
+    pub malformed: u64,
+    pub last_malformed: Option<String>,
+    /// Whether the present session's first fault was reported.
+    pub malformed_reported: bool,
+    /// The state that was last reported.
+    pub reported: State,
+}
+
+impl Peer {
+    pub fn new(address: IpAddr, config: PeerConfig, session: Session, external: bool, now: Time) -> Peer {
+        Peer {
+            config,
+            reported: session.state(),
+            session,
+            source: Arc::new(Source { peer: Some(address), external, router_id: Ipv4Addr::UNSPECIFIED, session: 0 }),
+            outbound: None,
+            negotiated: None,
+            stale_until: None,
+            end_of_rib: BTreeSet::new(),
+            last_update: now,
+            malformed: 0,
+            last_malformed: None,
+            malformed_reported: false,
+        }
+    }
+
+    /// Whether its routes, if there are any, are from before a restart that is not over.
+    pub fn is_away(&self) -> bool {
+        self.outbound.is_none()
+    }
+
+    /// The families whose routes are kept when the connection breaks without a NOTIFICATION, and for how long.
+    pub fn retains(&self) -> Option<(Vec<AfiSafi>, Duration)> {
+        let theirs = self.negotiated.as_ref()?.graceful_restart.as_ref()?;
+        let families: Vec<AfiSafi> = theirs.families.iter().map(|(family, _)| *family).collect();
+        let retained = theirs.restart_time > 0 && !families.is_empty();
+        retained.then(|| (families, Duration::from_secs(theirs.restart_time.into())))
+    }
+
+    /// The families that a neighbour which came back has kept in its forwarding table (the F bit).
+    pub fn preserved(&self) -> Vec<AfiSafi> {
+        let theirs = self.negotiated.as_ref().and_then(|negotiated| negotiated.graceful_restart.as_ref());
+        theirs.map(|theirs| theirs.families.iter().filter(|(_, kept)| *kept).map(|(f, _)| *f).collect()).unwrap_or_default()
+    }
+
+    /// Whether everything that it had to tell at the start of the session is here.
+    pub fn told_all(&self, now: Time) -> bool {
+        let Some(negotiated) = self.negotiated.as_ref().filter(|_| self.outbound.is_some()) else { return false };
+        let all = negotiated.codec.families.iter().all(|family| self.end_of_rib.contains(family));
+        all || (negotiated.graceful_restart.is_none() && now.since(self.last_update) >= QUIET)
+    }
+
+    /// Whether our own selection waits for it (RFC 4724 4.1): not for one that is restarting itself, nor for one without
+    /// graceful restart.
+    pub fn selection_may_go_on(&self) -> bool {
+        let Some(negotiated) = self.negotiated.as_ref().filter(|_| self.outbound.is_some()) else { return false };
+        match &negotiated.graceful_restart {
+            Some(theirs) if !theirs.restarted => {
+                theirs.families.iter().all(|(family, _)| self.end_of_rib.contains(family))
+            }
+            _ => true,
+        }
+    }
+}

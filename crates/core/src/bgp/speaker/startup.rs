@@ -1,0 +1,86 @@
+//! Coming up, and coming back (RFC 4724 4.1): when our selection is done, and when the routes that the kernel kept from
+//! before may be swept.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use super::peer::{Peer, QUIET};
+use crate::time::Time;
+
+/// The Selection_Deferral_Timer where graceful restart is off.
+const DEFERRAL: Duration = Duration::from_secs(60);
+
+/// How the speaker was started.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Startup {
+    /// The kernel holds routes that an earlier incarnation learned: we say so (the R and F bits), and tell learned routes
+    /// and End-of-RIB only when the neighbours have told theirs.
+    pub restarting: bool,
+    /// Where jitter starts from.
+    pub seed: u64,
+}
+
+#[derive(Debug)]
+pub(super) struct Progress {
+    restarting: bool,
+    /// Our own prefixes have been named: before that no End-of-RIB is true.
+    pub originated: bool,
+    deadline: Time,
+    selected: bool,
+    converged: bool,
+    /// Whether [`Progress::converged`] was reported.
+    pub reported: bool,
+}
+
+impl Progress {
+    pub fn new(startup: Startup, restart_time: u16, now: Time) -> Progress {
+        let wait = if restart_time > 0 { Duration::from_secs(restart_time.into()) } else { DEFERRAL };
+        Progress {
+            restarting: startup.restarting && restart_time > 0,
+            originated: false,
+            deadline: now + wait,
+            selected: false,
+            converged: false,
+            reported: false,
+        }
+    }
+
+    /// Whether we still say that we have restarted, and keep learned routes to ourselves.
+    pub fn deferring(&self) -> bool {
+        self.restarting && !self.selected
+    }
+
+    /// Whether no End-of-RIB may be sent yet.
+    pub fn holds_end_of_rib(&self) -> bool {
+        !self.selected
+    }
+
+    /// Whether every neighbour has told what it had to tell, or had its time.
+    pub fn converged(&self) -> bool {
+        self.converged
+    }
+
+    /// Looks at the neighbours; `true` when the selection has just been done.
+    pub fn advance(&mut self, peers: &BTreeMap<IpAddr, Peer>, now: Time) -> bool {
+        let late = now >= self.deadline;
+        if !self.converged {
+            self.converged = late || peers.values().all(|peer| peer.told_all(now));
+        }
+        if self.selected {
+            return false;
+        }
+        let neighbors_done = !self.restarting || peers.values().all(Peer::selection_may_go_on);
+        self.selected = late || (self.originated && neighbors_done);
+        self.selected
+    }
+
+    pub fn next_deadline(&self, peers: &BTreeMap<IpAddr, Peer>) -> Option<Time> {
+        if self.converged && self.selected {
+            return None;
+        }
+        let quiet = peers.values().filter(|peer| peer.outbound.is_some()).map(|peer| peer.last_update + QUIET);
+        let ahead = quiet.filter(|at| !self.converged && *at < self.deadline).max();
+        Some(ahead.map_or(self.deadline, |at| at.min(self.deadline)))
+    }
+}

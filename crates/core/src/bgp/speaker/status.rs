@@ -1,0 +1,128 @@
+//! What the speaker answers when asked how it is: its neighbours and its routes.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
+
+use super::Speaker;
+use super::config::PeerConfig;
+use crate::bgp::filter::Refusal;
+use crate::bgp::rib::path::Path;
+use crate::bgp::session::State;
+use crate::bgp::wire::{AsSegment, Origin};
+use crate::model::Cidr;
+use crate::time::Time;
+
+/// One neighbour.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PeerStatus {
+    pub address: IpAddr,
+    pub config: PeerConfig,
+    pub state: State,
+    /// How long it has been in that state.
+    pub in_state: Duration,
+    /// Of the present session, as are the next two.
+    pub router_id: Option<Ipv4Addr>,
+    /// Seconds; 0: none runs.
+    pub hold_time: Option<u16>,
+    /// `ipv4-unicast`, `four-octet-as`, `graceful-restart`, ...
+    pub capabilities: Vec<String>,
+    /// Prefixes it sent, those of them that take part in the decision, and prefixes that it was told.
+    pub received: u64,
+    pub accepted: u64,
+    pub advertised: u64,
+    /// How often the session was Established.
+    pub sessions: u64,
+    /// Whether routes from before its restart are kept (RFC 4724).
+    pub retained: bool,
+    /// UPDATEs with faults that the session survived (RFC 7606), and the last one in words.
+    pub malformed: u64,
+    pub last_malformed: Option<String>,
+    /// How long ago, and what, in words: what we sent, what it said, or how the connection broke.
+    pub last_error: Option<(Duration, String)>,
+}
+
+/// One route of one source.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RouteStatus {
+    pub prefix: Cidr,
+    /// The neighbour's address and name; `None` for our own.
+    pub from: Option<(IpAddr, String)>,
+    pub next_hop: Option<IpAddr>,
+    /// As text: `64513 64514 {64515 64516}`.
+    pub as_path: String,
+    pub origin: Origin,
+    pub local_pref: Option<u32>,
+    pub med: Option<u32>,
+    pub communities: Vec<String>,
+    /// The best, or of equal rank with it (ECMP).
+    pub best: bool,
+    /// Kept from before the neighbour's restart.
+    pub stale: bool,
+    pub refused: Option<Refusal>,
+}
+
+impl Speaker {
+    /// Every configured neighbour, by address.
+    pub fn status(&self, now: Time) -> Vec<PeerStatus> {
+        self.peers
+            .iter()
+            .map(|(address, peer)| {
+                let counts = self.rib.counts(*address);
+                let negotiated = peer.session.established().and_then(|connection| connection.negotiated.as_ref());
+                PeerStatus {
+                    address: *address,
+                    config: peer.config.clone(),
+                    state: peer.session.state(),
+                    in_state: now.since(peer.session.state_since()),
+                    router_id: negotiated.map(|n| n.router_id),
+                    hold_time: negotiated.map(|n| n.hold_time),
+                    capabilities: negotiated.map(|n| n.words()).unwrap_or_default(),
+                    received: counts.received,
+                    accepted: counts.accepted,
+                    advertised: peer.outbound.as_ref().map_or(0, |outbound| outbound.told() as u64),
+                    sessions: peer.session.sessions(),
+                    retained: peer.stale_until.is_some(),
+                    malformed: peer.malformed,
+                    last_malformed: peer.last_malformed.clone(),
+                    last_error: peer.session.last_error().map(|(at, what)| (now.since(*at), what.clone())),
+                }
+            })
+            .collect()
+    }
+
+    /// Every route to every prefix, the best of a prefix first.
+    pub fn routes(&self) -> Vec<RouteStatus> {
+        let mut routes = Vec::new();
+        for (prefix, destination) in self.rib.iter() {
+            let equal = destination.equal();
+            for (index, candidate) in destination.candidates().iter().enumerate() {
+                let peer = candidate.source.peer;
+                let from = peer.and_then(|address| Some((address, self.peers.get(&address)?)));
+                let attributes = &candidate.path.attributes;
+                routes.push(RouteStatus {
+                    prefix: *prefix,
+                    from: from.map(|(address, peer)| (address, peer.config.name.clone())),
+                    next_hop: peer.map(|_| candidate.path.next_hop.address),
+                    as_path: as_path_words(&candidate.path),
+                    origin: attributes.origin,
+                    local_pref: attributes.local_pref,
+                    med: attributes.med,
+                    communities: attributes.communities.iter().map(|c| format!("{}:{}", c >> 16, c & 0xffff)).collect(),
+                    best: index < equal,
+                    stale: from.is_some_and(|(_, peer)| peer.source.session != candidate.source.session || peer.is_away()),
+                    refused: candidate.refused,
+                });
+            }
+        }
+        routes
+    }
+}
+
+fn as_path_words(path: &Path) -> String {
+    let join = |numbers: &[u32]| numbers.iter().map(u32::to_string).collect::<Vec<_>>().join(" ");
+    let segments = path.attributes.as_path.iter().map(|segment| match segment {
+        AsSegment::Sequence(numbers) => join(numbers),
+        AsSegment::Set(numbers) => format!("{{{}}}", join(numbers)),
+    });
+    segments.collect::<Vec<_>>().join(" ")
+}

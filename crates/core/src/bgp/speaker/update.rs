@@ -1,0 +1,110 @@
+//! From an UPDATE to the RIB: what RFC 4271 6.3 and 9.1.2 have us look at beyond its form.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use super::{Event, Speaker};
+use crate::bgp::filter::{self, Import};
+use crate::bgp::rib::{Candidate, Path};
+use crate::bgp::wire::{NextHop, Update};
+use crate::model::Cidr;
+use crate::time::Time;
+
+impl Speaker {
+    pub(super) fn update(&mut self, address: IpAddr, update: Update, now: Time) {
+        let Some(peer) = self.peers.get_mut(&address) else { return };
+        peer.last_update = now;
+        if let Some(defect) = update.defects.first() {
+            let what = defect.what.clone();
+            self.malformed(address, what);
+        }
+        for prefix in update.withdrawn {
+            self.rib.forget(prefix, Some(address));
+        }
+        if let Some(attributes) = update.attributes {
+            self.reachable(address, attributes, update.reachable);
+        }
+        if let Some(family) = update.end_of_rib {
+            if let Some(peer) = self.peers.get_mut(&address) {
+                peer.end_of_rib.insert(family);
+            }
+            self.drop_stale(address, Some(family));
+        }
+    }
+
+    fn reachable(
+        &mut self,
+        address: IpAddr,
+        mut attributes: crate::bgp::wire::Attributes,
+        reachable: Vec<(Cidr, NextHop)>,
+    ) {
+        let Some(peer) = self.peers.get(&address) else { return };
+        let source = peer.source.clone();
+        if source.external {
+            filter::strip_internal(&mut attributes);
+        }
+        // The path of the next hop before: mostly all prefixes of an UPDATE have the same.
+        let mut last: Option<(NextHop, Arc<Path>)> = None;
+        let own = self.own_addresses(address);
+        for (prefix, next_hop) in reachable {
+            let path = match &last {
+                Some((known, path)) if *known == next_hop => path.clone(),
+                _ => self.interner.intern(Path { attributes: attributes.clone(), next_hop }),
+            };
+            let Some(peer) = self.peers.get(&address) else { return };
+            // RFC 4271 6.3: over eBGP the neighbour's AS comes first; else (RFC 7606 7.2) it counts as withdrawn.
+            if source.external && path.neighbor_as() != Some(peer.config.as_number) {
+                let what = format!("the AS_PATH does not begin with the neighbour's AS {}", peer.config.as_number);
+                self.rib.forget(prefix, Some(address));
+                self.malformed(address, what);
+            } else {
+                let refused = self.import(address, &own).and_then(|import| import.judge(&prefix, &path));
+                self.rib.learn(prefix, Candidate { source: source.clone(), path: path.clone(), refused });
+            }
+            last = Some((next_hop, path));
+        }
+    }
+
+    /// Judges what a neighbour has told anew.
+    pub(super) fn review_inbound(&mut self, address: IpAddr) {
+        let own = self.own_addresses(address);
+        let Some(peer) = self.peers.get_mut(&address) else { return };
+        if let Some(outbound) = &mut peer.outbound {
+            outbound.review();
+        }
+        let import = Import {
+            policy: peer.config.import,
+            pools: &self.pools,
+            local_as: self.config.as_number,
+            router_id: self.config.router_id,
+            own_addresses: &own,
+        };
+        self.rib.review(address, |prefix, path| import.judge(prefix, path));
+    }
+
+    fn import<'a>(&'a self, address: IpAddr, own_addresses: &'a [IpAddr]) -> Option<Import<'a>> {
+        Some(Import {
+            policy: self.peers.get(&address)?.config.import,
+            pools: &self.pools,
+            local_as: self.config.as_number,
+            router_id: self.config.router_id,
+            own_addresses,
+        })
+    }
+
+    /// The addresses that are this node, as far as the speaker knows: a route via one of them leads nowhere.
+    fn own_addresses(&self, peer: IpAddr) -> Vec<IpAddr> {
+        let session = self.peers.get(&peer).and_then(|peer| peer.session.established()).and_then(|c| c.local);
+        [self.config.address4, self.config.address6, session].into_iter().flatten().collect()
+    }
+
+    /// Counts an UPDATE that was mended, and reports the session's first.
+    fn malformed(&mut self, address: IpAddr, what: String) {
+        let Some(peer) = self.peers.get_mut(&address) else { return };
+        peer.malformed += 1;
+        if !std::mem::replace(&mut peer.malformed_reported, true) {
+            self.events.push_back(Event::Malformed { peer: address, name: peer.config.name.clone(), what: what.clone() });
+        }
+        peer.last_malformed = Some(what);
+    }
+}
