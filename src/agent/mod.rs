@@ -6,8 +6,10 @@
 //! | [`publisher`] | what this node says of itself, in the cluster store |
 //! | [`sync`] | the cluster store as facts |
 //! | [`local_api`] | the socket on which the CNI plugin and `routectl` ask |
+//! | [`peering`] | sockets and a clock for the BGP speaker |
 
 pub mod allocator;
 pub mod local_api;
 pub mod publisher;
 pub mod sync;
+pub mod peering;

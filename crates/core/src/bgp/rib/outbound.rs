@@ -1,7 +1,7 @@
 //! The Adj-RIB-Out of one neighbour: what it was told, and how far it has read the log.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::collections::hash_map::DefaultHasher;
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::hash::BuildHasherDefault;
 use std::sync::Arc;
 
@@ -123,6 +123,16 @@ impl Outbound {
         }
     }
 
+    /// What is left of the front group has no encoding: it is withdrawn instead.
+    pub fn unsayable(&mut self) {
+        if let Some(group) = self.staged.front_mut() {
+            group.path = None;
+            for prefix in &group.prefixes[group.sent..] {
+                self.told.remove(prefix);
+            }
+        }
+    }
+
     /// Looks at the next portion of prefixes; `false` when there was none left.
     fn stage(&mut self, rib: &Rib, export: &Export, interner: &mut Interner) -> bool {
         let mut batch = Batch { export, interner, rewritten: HashMap::default(), groups: HashMap::default() };
@@ -173,6 +183,8 @@ impl Outbound {
     }
 }
 
+/// A path as we hold it, and as it is told, if it is.
+type Rewritten = (Arc<Path>, Option<Arc<Path>>);
 type ByAddress<K, V> = HashMap<K, V, BuildHasherDefault<DefaultHasher>>;
 
 /// The work on one portion: each path is rewritten once, and prefixes of equal paths end in one group.
@@ -180,7 +192,7 @@ struct Batch<'a> {
     export: &'a Export,
     interner: &'a mut Interner,
     /// By the address of the path as we hold it, and the family; the value keeps that path alive.
-    rewritten: ByAddress<(usize, Family), (Arc<Path>, Option<Arc<Path>>)>,
+    rewritten: ByAddress<(usize, Family), Rewritten>,
     /// The place in `staged`, by the address of the path as told (0: withdrawn), and the family.
     groups: ByAddress<(usize, Family), usize>,
 }

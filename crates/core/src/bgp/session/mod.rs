@@ -50,10 +50,15 @@ pub enum Output {
     /// Open a TCP connection to the neighbour.
     Connect(ConnId),
     /// Write the last words, if any, and close.
-    Close { conn: ConnId, last_words: Vec<u8> },
+    Close {
+        conn: ConnId,
+        last_words: Vec<u8>,
+    },
     Established(Box<Negotiated>),
     /// The session is over. `graceful`: without a NOTIFICATION from either side.
-    Down { graceful: bool },
+    Down {
+        graceful: bool,
+    },
     Update(Box<Update>),
     /// The neighbour wants to be told everything again.
     Refresh(AfiSafi),
@@ -223,7 +228,8 @@ impl Session {
             return None;
         }
         // A second one from the same side means that the first is dead, unless that got through its OPEN.
-        let pending = self.connections.iter().find(|c| c.direction == Direction::Incoming && c.phase != Phase::Established);
+        let pending =
+            self.connections.iter().find(|c| c.direction == Direction::Incoming && c.phase != Phase::Established);
         if let Some(pending) = pending {
             if pending.phase == Phase::OpenConfirm {
                 return None;
@@ -436,7 +442,9 @@ impl Session {
         }
         match cause {
             // Before TCP stands there is nobody to speak to.
-            Cause::Sent(_) if phase == Phase::Connecting => env.out.push(Output::Close { conn: id, last_words: vec![] }),
+            Cause::Sent(_) if phase == Phase::Connecting => {
+                env.out.push(Output::Close { conn: id, last_words: vec![] })
+            }
             Cause::Sent(n) => env.out.push(Output::Close { conn: id, last_words: connection.last_words(&n) }),
             Cause::Received(_) | Cause::Quiet => env.out.push(Output::Close { conn: id, last_words: vec![] }),
             Cause::Broken(_) => {}
@@ -465,9 +473,9 @@ impl Session {
             }
         };
         let again = env.now + env.rng.jitter(wait);
-        let error = !collision && !(graceful && matches!(phase, Phase::Established | Phase::Connecting));
+        let harmless = collision || (graceful && matches!(phase, Phase::Established | Phase::Connecting));
         // One error may be the neighbour's restart; it is let in at once. After more, both sides get a rest.
-        if error && self.failures > 1 && self.connections.is_empty() {
+        if !harmless && self.failures > 1 && self.connections.is_empty() {
             self.idle_until = Some(again);
         }
         self.attempt_at = (!self.settings.passive).then_some(again);

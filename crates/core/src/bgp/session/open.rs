@@ -50,15 +50,10 @@ pub fn offer(settings: &Settings, restarting: bool) -> Open {
             families: FAMILIES.into_iter().map(|family| (family, restarting)).collect(),
         }));
     }
-    Open {
-        as_number: settings.local_as,
-        hold_time: settings.hold_time,
-        router_id: settings.router_id,
-        capabilities,
-    }
+    Open { as_number: settings.local_as, hold_time: settings.hold_time, router_id: settings.router_id, capabilities }
 }
 
-/// Judges the neighbour's OPEN.
+/// Judges the neighbour's OPEN, as far as [`crate::bgp::wire::decode`] could not without knowing who was expected.
 ///
 /// # Errors
 /// The NOTIFICATION of RFC 4271 6.2 that it is answered with.
@@ -68,11 +63,8 @@ pub fn negotiate(settings: &Settings, open: &Open) -> Result<Negotiated, Notific
     }
     let ibgp = settings.peer_as == settings.local_as;
     // RFC 6286 2.2: two ASes may use one identifier, two speakers of an AS may not.
-    if open.router_id.is_unspecified() || (ibgp && open.router_id == settings.router_id) {
+    if ibgp && open.router_id == settings.router_id {
         return Err(Notification::bad_bgp_identifier());
-    }
-    if (1..3).contains(&open.hold_time) {
-        return Err(Notification::unacceptable_hold_time());
     }
     let families = common_families(open)?;
     let has = |wanted: fn(&Capability) -> bool| open.capabilities.iter().any(wanted);

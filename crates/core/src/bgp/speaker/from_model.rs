@@ -26,7 +26,10 @@ pub fn speaker_config(
 ) -> SpeakerConfig {
     let cluster = bgp_configurations.iter().find(|configuration| configuration.name == "default");
     let own = nodes.iter().find(|node| node.name == config.node);
-    let address = |family| config.given_address(family).or_else(|| own.and_then(|node| node.address(family)));
+    let address = |family| {
+        let given = config.given_address(family).or_else(|| own.and_then(|node| node.address(family)));
+        given.or_else(|| listening(config, family))
+    };
     let (address4, address6) = (address(Family::V4), address(Family::V6));
     let as_number = config.bgp.as_number.or(cluster.and_then(|c| c.as_number)).unwrap_or(DEFAULT_AS);
     let mut speaker = SpeakerConfig {
@@ -59,6 +62,12 @@ pub fn speaker_config(
         !own || peer.source != PeerSource::Node
     });
     speaker
+}
+
+/// The address that the node's file listens on, where it names one: what a speaker without a data plane is known by.
+fn listening(config: &NodeConfig, family: Family) -> Option<IpAddr> {
+    let addresses = config.bgp.listen.iter().map(|listen| listen.ip());
+    addresses.filter(|address| !address.is_unspecified()).find(|address| Family::of(*address) == family)
 }
 
 fn explicit(peer: &BgpPeer, source: PeerSource, local_address: Option<IpAddr>) -> PeerConfig {

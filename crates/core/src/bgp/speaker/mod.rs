@@ -259,7 +259,9 @@ impl Speaker {
                 peer.reported = State::Idle;
                 self.peers.insert(address, peer);
                 if self.drained.is_some() {
-                    self.session(address, now, |session, env| session.shut(env, Notification::administrative_shutdown("")));
+                    self.session(address, now, |session, env| {
+                        session.shut(env, Notification::administrative_shutdown(""))
+                    });
                 }
                 continue;
             };
@@ -492,7 +494,8 @@ impl Speaker {
 
     /// What every reader has read goes.
     fn trim(&mut self) {
-        let positions = self.peers.values().filter_map(|peer| peer.outbound.as_ref()).map(|outbound| outbound.position());
+        let positions =
+            self.peers.values().filter_map(|peer| peer.outbound.as_ref()).map(|outbound| outbound.position());
         let slowest = positions.chain([self.kernel]).min().unwrap_or(self.kernel);
         self.rib.trim(slowest);
     }

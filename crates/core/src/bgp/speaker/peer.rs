@@ -74,7 +74,9 @@ impl Peer {
     /// The families that a neighbour which came back has kept in its forwarding table (the F bit).
     pub fn preserved(&self) -> Vec<AfiSafi> {
         let theirs = self.negotiated.as_ref().and_then(|negotiated| negotiated.graceful_restart.as_ref());
-        theirs.map(|theirs| theirs.families.iter().filter(|(_, kept)| *kept).map(|(f, _)| *f).collect()).unwrap_or_default()
+        theirs
+            .map(|theirs| theirs.families.iter().filter(|(_, kept)| *kept).map(|(f, _)| *f).collect())
+            .unwrap_or_default()
     }
 
     /// Whether everything that it had to tell at the start of the session is here.

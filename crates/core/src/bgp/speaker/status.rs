@@ -109,7 +109,8 @@ impl Speaker {
                     med: attributes.med,
                     communities: attributes.communities.iter().map(|c| format!("{}:{}", c >> 16, c & 0xffff)).collect(),
                     best: index < equal,
-                    stale: from.is_some_and(|(_, peer)| peer.source.session != candidate.source.session || peer.is_away()),
+                    stale: from
+                        .is_some_and(|(_, peer)| peer.source.session != candidate.source.session || peer.is_away()),
                     refused: candidate.refused,
                 });
             }

@@ -45,12 +45,16 @@ impl Speaker {
                 Next::Group(group) => {
                     let left = &group.prefixes[group.sent..];
                     let fitted = match &group.path {
-                        None => wire::encode_withdraw(left, &negotiated.codec, buffer),
+                        None => Ok(wire::encode_withdraw(left, buffer)),
                         Some(path) => {
                             wire::encode_reach(&path.attributes, &path.next_hop, left, &negotiated.codec, buffer)
                         }
                     };
-                    outbound.sent(fitted);
+                    match fitted {
+                        Ok(fitted) => outbound.sent(fitted),
+                        // Attributes beyond what a message holds: the neighbour must not keep an older path either.
+                        Err(_) => outbound.unsayable(),
+                    }
                 }
             }
         }

@@ -95,7 +95,9 @@ impl Speaker {
     /// The addresses that are this node, as far as the speaker knows: a route via one of them leads nowhere.
     fn own_addresses(&self, peer: IpAddr) -> Vec<IpAddr> {
         let session = self.peers.get(&peer).and_then(|peer| peer.session.established()).and_then(|c| c.local);
-        [self.config.address4, self.config.address6, session].into_iter().flatten().collect()
+        let own = [self.config.address4, self.config.address6, session].into_iter().flatten();
+        // Two speakers on one host may share an address; then it tells nothing.
+        own.filter(|address| *address != peer).collect()
     }
 
     /// Counts an UPDATE that was mended, and reports the session's first.
@@ -103,7 +105,11 @@ impl Speaker {
         let Some(peer) = self.peers.get_mut(&address) else { return };
         peer.malformed += 1;
         if !std::mem::replace(&mut peer.malformed_reported, true) {
-            self.events.push_back(Event::Malformed { peer: address, name: peer.config.name.clone(), what: what.clone() });
+            self.events.push_back(Event::Malformed {
+                peer: address,
+                name: peer.config.name.clone(),
+                what: what.clone(),
+            });
         }
         peer.last_malformed = Some(what);
     }

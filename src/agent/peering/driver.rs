@@ -1,0 +1,301 @@
+//! The loop around the speaker: input from sockets, timers and the agent; output in portions to whoever has room.
+
+use std::collections::BTreeMap;
+use std::hash::{BuildHasher, RandomState};
+use std::net::{IpAddr, SocketAddr};
+
+use routenet_core::bgp::speaker::{BestPaths, ConnId, Event, Input, Speaker, Startup, State};
+use routenet_core::time::Time;
+use tokio::sync::mpsc;
+use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::{Instant, timeout};
+use tracing::{debug, info, warn};
+
+use super::connection::{Connection, FAREWELL, Io};
+use super::listener::Arrival;
+use super::{Command, ListenerStatus, PeeringConfig, PeeringEvent, PeeringStatus, listener};
+
+/// What a connection is given to write at a time, in bytes.
+const PORTION: usize = 64 * 1024;
+/// Prefixes in one [`PeeringEvent::Routes`], at most.
+pub const BEST_PORTION: usize = 1024;
+/// Inputs that are taken in before the others get their turn.
+const INPUTS: usize = 256;
+
+struct Driver {
+    speaker: Speaker,
+    origin: Instant,
+    connections: BTreeMap<ConnId, Connection>,
+    /// Connections that say their last words.
+    farewells: JoinSet<()>,
+    listeners: BTreeMap<SocketAddr, Listening>,
+    io: mpsc::UnboundedSender<Io>,
+    events: mpsc::Sender<PeeringEvent>,
+    /// Changes of state that the agent has not taken yet: the last of each neighbour.
+    states: BTreeMap<IpAddr, PeeringEvent>,
+    stopping: Option<tokio::sync::oneshot::Sender<()>>,
+}
+
+struct Listening {
+    task: JoinHandle<()>,
+    status: ListenerStatus,
+}
+
+pub async fn run(
+    config: PeeringConfig,
+    mut orders: mpsc::UnboundedReceiver<Command>,
+    events: mpsc::Sender<PeeringEvent>,
+) {
+    let (io, mut heard) = mpsc::unbounded_channel();
+    let origin = Instant::now();
+    let startup = Startup { restarting: config.restarting, seed: RandomState::new().hash_one(std::process::id()) };
+    let speaker = Speaker::new(config.speaker, startup, Time::ZERO);
+    let mut driver = Driver {
+        speaker,
+        origin,
+        connections: BTreeMap::new(),
+        farewells: JoinSet::new(),
+        listeners: BTreeMap::new(),
+        io,
+        events,
+        states: BTreeMap::new(),
+        stopping: None,
+    };
+    driver.listen(config.listen);
+    while driver.stopping.is_none() {
+        let more = driver.pump();
+        let wakeup = driver.speaker.next_deadline().map(|at| driver.origin + at.since_origin());
+        let owes_agent = driver.owes_agent();
+        let room = driver.events.clone();
+        tokio::select! {
+            biased;
+            order = orders.recv() => match order {
+                Some(order) => driver.obey(order),
+                None => driver.leave(None),
+            },
+            Some(io) = heard.recv() => {
+                driver.take_in(io);
+                for _ in 0..INPUTS {
+                    let Ok(io) = heard.try_recv() else { break };
+                    driver.take_in(io);
+                }
+            }
+            () = tokio::task::yield_now(), if more => {}
+            _ = room.reserve(), if owes_agent => {}
+            () = sleep_until(wakeup) => {}
+            Some(_) = driver.farewells.join_next() => {}
+        }
+        let now = driver.now();
+        if driver.speaker.next_deadline().is_some_and(|at| at <= now) {
+            driver.speaker.handle(Input::Timeout, now);
+        }
+    }
+    driver.pump();
+    // What is on its way out gets there, or its time is up.
+    let _ = timeout(FAREWELL, async { while driver.farewells.join_next().await.is_some() {} }).await;
+    let stopping = driver.stopping.take();
+    drop(driver);
+    if let Some(stopped) = stopping {
+        let _ = stopped.send(());
+    }
+}
+
+async fn sleep_until(wakeup: Option<Instant>) {
+    match wakeup {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}
+
+impl Driver {
+    fn now(&self) -> Time {
+        Time::from(self.origin.elapsed())
+    }
+
+    fn obey(&mut self, order: Command) {
+        let now = self.now();
+        match order {
+            Command::Configure(config) => self.speaker.handle(Input::Configure(config), now),
+            Command::Listen(addresses) => self.listen(addresses),
+            Command::Originate(changes) => self.speaker.handle(Input::Originate(changes), now),
+            Command::Pools(pools) => self.speaker.handle(Input::Pools(pools), now),
+            Command::Drain => self.speaker.handle(Input::Drain, now),
+            Command::Undrain => self.speaker.handle(Input::Undrain, now),
+            Command::Reset(peer) => self.speaker.handle(Input::Reset(peer), now),
+            // Whoever asked may have gone; that is their matter.
+            Command::Status(answer) => drop(answer.send(self.status(now))),
+            Command::Routes(answer) => drop(answer.send(self.speaker.routes())),
+            Command::Stop(stopped) => self.leave(Some(stopped)),
+        }
+    }
+
+    fn leave(&mut self, stopped: Option<tokio::sync::oneshot::Sender<()>>) {
+        for (_, listening) in std::mem::take(&mut self.listeners) {
+            listening.task.abort();
+        }
+        self.speaker.handle(Input::Leave, self.now());
+        self.stopping = Some(stopped.unwrap_or_else(|| tokio::sync::oneshot::channel().0));
+    }
+
+    fn status(&self, now: Time) -> PeeringStatus {
+        PeeringStatus {
+            peers: self.speaker.status(now),
+            listeners: self.listeners.values().map(|listening| listening.status.clone()).collect(),
+            converged: self.speaker.converged(),
+        }
+    }
+
+    fn listen(&mut self, addresses: Vec<SocketAddr>) {
+        let gone: Vec<SocketAddr> = self.listeners.keys().filter(|at| !addresses.contains(at)).copied().collect();
+        for address in gone {
+            if let Some(listening) = self.listeners.remove(&address) {
+                listening.task.abort();
+            }
+        }
+        for wanted in &addresses {
+            let ipv4_apart = addresses.iter().any(|other| other.is_ipv4() && other.port() == wanted.port());
+            let both = wanted.is_ipv6() && wanted.ip().is_unspecified() && !ipv4_apart;
+            self.listeners.entry(*wanted).or_insert_with(|| Listening {
+                task: listener::listen(*wanted, both, self.io.clone()),
+                status: ListenerStatus { wanted: *wanted, bound: None, error: None },
+            });
+        }
+    }
+
+    fn take_in(&mut self, io: Io) {
+        let now = self.now();
+        match io {
+            Io::Arrived(Arrival { stream, remote, local, seen }) => {
+                match self.speaker.accept(remote, local, now) {
+                    Some(conn) => {
+                        self.connections.insert(conn, Connection::open(conn, stream, self.io.clone()));
+                    }
+                    None => debug!(%remote, "BGP connection closed: nobody is expected from there now"),
+                }
+                drop(seen);
+            }
+            Io::Connected { conn, stream } => match stream.local_addr() {
+                Ok(local) if self.connections.contains_key(&conn) => {
+                    self.connections.insert(conn, Connection::open(conn, stream, self.io.clone()));
+                    self.speaker.handle(Input::Connected { conn, local: local.ip() }, now);
+                }
+                Ok(_) => {}
+                Err(error) => self.broken(conn, &format!("the connection broke: {error}"), now),
+            },
+            Io::Received { conn, bytes, taken_in } => {
+                // What a connection still said before we closed it is nobody's business any more.
+                if self.connections.contains_key(&conn) {
+                    self.speaker.handle(Input::Received { conn, bytes: &bytes }, now);
+                }
+                drop(taken_in);
+            }
+            Io::Written { conn } => {
+                if let Some(connection) = self.connections.get_mut(&conn) {
+                    connection.unwritten -= 1;
+                }
+            }
+            Io::Broken { conn, why } => self.broken(conn, &why, now),
+            Io::Listener { wanted, bound } => self.listener(wanted, bound),
+        }
+    }
+
+    fn broken(&mut self, conn: ConnId, why: &str, now: Time) {
+        if self.connections.remove(&conn).is_some() {
+            self.speaker.handle(Input::Closed { conn, why }, now);
+        }
+    }
+
+    fn listener(&mut self, wanted: SocketAddr, bound: Result<SocketAddr, String>) {
+        let Some(listening) = self.listeners.get_mut(&wanted) else { return };
+        let status = &mut listening.status;
+        let error = bound.as_ref().err().cloned();
+        match &bound {
+            Ok(address) => info!(%address, "listening for BGP"),
+            Err(error) if status.error.as_ref() != Some(error) => warn!(%error, "BGP"),
+            Err(_) => {}
+        }
+        status.bound = bound.ok();
+        status.error = error;
+    }
+
+    /// Does what the speaker wants done; `true`: there is more to write at once.
+    fn pump(&mut self) -> bool {
+        self.act();
+        let mut more = false;
+        let now = self.now();
+        for (conn, connection) in &mut self.connections {
+            if connection.has_room() && self.speaker.wants_transmit(*conn) {
+                let mut portion = Vec::new();
+                self.speaker.poll_transmit(*conn, &mut portion, PORTION, now);
+                if !portion.is_empty() {
+                    connection.send(portion);
+                }
+                more |= connection.has_room() && self.speaker.wants_transmit(*conn);
+            }
+        }
+        self.act();
+        self.tell_agent();
+        more
+    }
+
+    fn act(&mut self) {
+        while let Some(event) = self.speaker.poll_event() {
+            match event {
+                Event::Connect { conn, remote, local } => {
+                    self.connections.insert(conn, Connection::connect(conn, remote, local, self.io.clone()));
+                }
+                Event::Close { conn, last_words } => {
+                    let farewell = self.connections.remove(&conn).and_then(|connection| connection.close(last_words));
+                    if let Some(farewell) = farewell {
+                        self.farewells.spawn(async move { drop(farewell.await) });
+                    }
+                }
+                Event::State { peer, name, state, why } => self.state(peer, name, state, why),
+                Event::Malformed { peer, name, what } => {
+                    warn!(%peer, name, what, "malformed UPDATE mended (RFC 7606); later ones are counted in the status");
+                }
+            }
+        }
+    }
+
+    fn state(&mut self, peer: IpAddr, name: String, state: State, why: Option<String>) {
+        match (&why, state) {
+            (_, State::Established) => info!(%peer, name, "BGP session established"),
+            (Some(why), _) => info!(%peer, name, %state, why, "BGP session down"),
+            (None, _) => debug!(%peer, name, %state, "BGP"),
+        }
+        self.states.insert(peer, PeeringEvent::Peer { address: peer, name, state, why });
+    }
+
+    fn owes_agent(&self) -> bool {
+        !self.events.is_closed() && (!self.states.is_empty() || self.speaker.has_best())
+    }
+
+    /// Gives the agent what it has room for. Nothing is queued: what it cannot take now it gets in its newest form later.
+    fn tell_agent(&mut self) {
+        if self.events.is_closed() {
+            self.states.clear();
+            while self.speaker.poll_best(BEST_PORTION).is_some() {}
+            return;
+        }
+        while let Ok(room) = self.events.try_reserve() {
+            if let Some((_, event)) = self.states.pop_first() {
+                room.send(event);
+                continue;
+            }
+            match self.speaker.poll_best(BEST_PORTION) {
+                Some(BestPaths::Changed(changed)) => room.send(PeeringEvent::Routes(changed)),
+                Some(BestPaths::Converged) => room.send(PeeringEvent::Converged),
+                None => return,
+            }
+        }
+    }
+}
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        for listening in self.listeners.values() {
+            listening.task.abort();
+        }
+    }
+}

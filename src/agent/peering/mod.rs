@@ -1,0 +1,191 @@
+//! Sockets and a clock for the BGP speaker of `routenet-core`.
+//!
+//! The speaker runs on a thread and a runtime of its own, so nothing else in the agent delays a keepalive. The agent
+//! speaks to it by [`Peering`] and hears from it by [`PeeringEvent`]s: what it does not take in time is not queued but
+//! told in its newest form later.
+//!
+//! | file | owns |
+//! |---|---|
+//! | `driver` | the loop around the speaker |
+//! | `connection` | one TCP connection: connect, read, write, farewell |
+//! | `listener` | listening sockets: bound, and bound again when that failed |
+//! | `listing` | answers for `routectl bgp` |
+//! | `speaker_only` | `dataPlane: off`: the speaker and nothing else |
+
+mod connection;
+mod driver;
+mod listener;
+mod listing;
+mod speaker_only;
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+
+use routenet_core::bgp::speaker::{PeerStatus, RouteStatus, SpeakerConfig, State};
+use routenet_core::model::Cidr;
+use tokio::sync::{mpsc, oneshot};
+
+pub use listing::{neighbor_line, peer_line, route_line};
+pub use routenet_core::bgp::speaker::speaker_config;
+pub use speaker_only::{SpeakerOnly, run_speaker_only};
+
+/// Portions of route changes that may wait for the agent; each has at most [`driver::BEST_PORTION`] prefixes.
+const EVENTS: usize = 64;
+
+/// What the peering starts with.
+#[derive(Clone, Debug)]
+pub struct PeeringConfig {
+    /// Where to listen; `[::]` without an IPv4 address of the same port takes both families.
+    pub listen: Vec<SocketAddr>,
+    /// Whether the kernel holds routes that an earlier incarnation learned: neighbours are then told that this is a
+    /// restart (RFC 4724).
+    pub restarting: bool,
+    pub speaker: SpeakerConfig,
+}
+
+/// What the agent hears.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PeeringEvent {
+    /// The next hops of each prefix's best paths, sorted; none: it has no learned route (any more).
+    Routes(Vec<(Cidr, Vec<IpAddr>)>),
+    /// Once, after the routes that led to it: every neighbour has told what it had to tell, or had its time. Learned routes
+    /// in the kernel that were not among [`PeeringEvent::Routes`] are stale.
+    Converged,
+    /// A neighbour's session is in another state; of several changes the last.
+    Peer { address: IpAddr, name: String, state: State, why: Option<String> },
+}
+
+/// A listening socket, wanted or had.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListenerStatus {
+    pub wanted: SocketAddr,
+    /// What it is bound to.
+    pub bound: Option<SocketAddr>,
+    /// Why it is not; tried again every second.
+    pub error: Option<String>,
+}
+
+/// How the peering is doing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PeeringStatus {
+    pub peers: Vec<PeerStatus>,
+    pub listeners: Vec<ListenerStatus>,
+    /// Whether [`PeeringEvent::Converged`] is due or was sent.
+    pub converged: bool,
+}
+
+/// The speaker's thread has ended: it was stopped, or it panicked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the BGP speaker has stopped (restart the agent)")]
+pub struct Stopped;
+
+enum Command {
+    Configure(Box<SpeakerConfig>),
+    Listen(Vec<SocketAddr>),
+    Originate(Vec<(Cidr, bool)>),
+    Pools(Vec<Cidr>),
+    Drain,
+    Undrain,
+    Reset(IpAddr),
+    Status(oneshot::Sender<PeeringStatus>),
+    Routes(oneshot::Sender<Vec<RouteStatus>>),
+    /// Answered when every connection is closed.
+    Stop(oneshot::Sender<()>),
+}
+
+/// The handle on the speaker's thread; its clones are the same speaker. What it is told it does in that order. When the
+/// last one is dropped the speaker stops as by [`Peering::stop`].
+#[derive(Clone)]
+pub struct Peering {
+    commands: mpsc::UnboundedSender<Command>,
+    thread: Arc<Mutex<Option<JoinHandle<()>>>>,
+}
+
+impl Peering {
+    /// Starts the speaker; it listens and connects at once.
+    ///
+    /// # Errors
+    /// The system has no thread or no runtime for it.
+    pub fn spawn(config: PeeringConfig) -> std::io::Result<(Peering, mpsc::Receiver<PeeringEvent>)> {
+        let (commands, orders) = mpsc::unbounded_channel();
+        let (events, heard) = mpsc::channel(EVENTS);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let thread = std::thread::Builder::new().name("bgp".into()).spawn(move || {
+            runtime.block_on(driver::run(config, orders, events));
+        })?;
+        Ok((Peering { commands, thread: Arc::new(Mutex::new(Some(thread))) }, heard))
+    }
+
+    /// The whole configuration; only sessions that it touches are reset.
+    pub fn configure(&self, config: SpeakerConfig) {
+        self.tell(Command::Configure(Box::new(config)));
+    }
+
+    /// The whole list of listening addresses; those that stay are left alone.
+    pub fn listen(&self, addresses: Vec<SocketAddr>) {
+        self.tell(Command::Listen(addresses));
+    }
+
+    /// Own prefixes: `true` announces, `false` withdraws. It must be called once after the start, be it with nothing:
+    /// before that neighbours do not hear that we have told all that we had (End-of-RIB).
+    pub fn originate(&self, changes: Vec<(Cidr, bool)>) {
+        self.tell(Command::Originate(changes));
+    }
+
+    /// The whole list of pools: what mesh neighbours, and those with `import: pools`, may announce.
+    pub fn set_pools(&self, pools: Vec<Cidr>) {
+        self.tell(Command::Pools(pools));
+    }
+
+    /// Withdraws everything, then says Cease, and stays down.
+    pub fn drain(&self) {
+        self.tell(Command::Drain);
+    }
+
+    /// Comes up again after a drain.
+    pub fn undrain(&self) {
+        self.tell(Command::Undrain);
+    }
+
+    /// Ends this neighbour's session and begins anew.
+    pub fn reset(&self, peer: IpAddr) {
+        self.tell(Command::Reset(peer));
+    }
+
+    /// # Errors
+    /// The speaker has stopped.
+    pub async fn status(&self) -> Result<PeeringStatus, Stopped> {
+        self.ask(Command::Status).await
+    }
+
+    /// Every route of every source, the best of a prefix first.
+    ///
+    /// # Errors
+    /// The speaker has stopped.
+    pub async fn routes(&self) -> Result<Vec<RouteStatus>, Stopped> {
+        self.ask(Command::Routes).await
+    }
+
+    /// Closes every connection without a NOTIFICATION, so that neighbours with graceful restart keep our routes, and
+    /// ends the thread. (After [`Peering::drain`] the neighbours have heard their Cease, and keep nothing.)
+    pub async fn stop(&self) {
+        // An error means that it has stopped already.
+        let _ = self.ask(Command::Stop).await;
+        let thread = self.thread.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).take();
+        if let Some(thread) = thread {
+            let _ = tokio::task::spawn_blocking(move || thread.join()).await;
+        }
+    }
+
+    fn tell(&self, command: Command) {
+        // A stopped speaker has nobody to tell anything; `status` says so.
+        let _ = self.commands.send(command);
+    }
+
+    async fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> Result<T, Stopped> {
+        let (answer, answered) = oneshot::channel();
+        self.tell(command(answer));
+        answered.await.map_err(|_| Stopped)
+    }
+}
