@@ -415,3 +415,7 @@ fn next_attribute<'a>(reader: &mut Reader<'a>) -> Option<(u8, u8, &'a [u8])> {
     };
     Some((flags, code, reader.take(length)?))
 }
+
+#[cfg(test)]
+#[path = "attribute_tests.rs"]
+mod tests;

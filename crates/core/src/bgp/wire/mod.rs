@@ -58,5 +58,13 @@ pub fn decode(message: &[u8], context: &CodecContext) -> Result<Message, Notific
 }
 
 #[cfg(test)]
+#[path = "properties_tests.rs"]
+mod properties_tests;
+#[cfg(test)]
+mod test_support;
+#[cfg(test)]
 #[path = "mod_tests.rs"]
 mod tests;
+#[cfg(test)]
+#[path = "zettabgp_defects_tests.rs"]
+mod zettabgp_defects_tests;

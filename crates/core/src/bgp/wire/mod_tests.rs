@@ -1,47 +1,43 @@
-use std::collections::BTreeSet;
-
+use super::test_support::*;
 use super::*;
-use crate::model::Cidr;
 
-fn context() -> CodecContext {
-    CodecContext { four_octet_as: true, ibgp: true, families: vec![AfiSafi::IPV4_UNICAST, AfiSafi::IPV6_UNICAST] }
+#[test]
+fn a_buffer_that_is_not_one_message_is_refused() {
+    assert_eq!(refused(&[], &ebgp()), (1, 2, vec![0, 0]));
+    assert_eq!(refused(&[0xff; 18], &ebgp()), (1, 2, vec![0, 18]));
+    let mut two = encode_keepalive().to_vec();
+    two.extend(encode_keepalive());
+    assert_eq!(refused(&two, &ebgp()), (1, 2, vec![0, 38]));
 }
 
-fn attributes() -> Attributes {
-    Attributes {
-        origin: Origin::Igp,
-        as_path: vec![AsSegment::Sequence(vec![65001, 4_200_000_001]), AsSegment::Set(vec![1, 2])],
-        med: Some(7),
-        local_pref: Some(100),
-        atomic_aggregate: true,
-        aggregator: Some((4_200_000_002, [192, 0, 2, 1].into())),
-        communities: BTreeSet::from([0xffff_ff01, 65001 << 16 | 7]),
-        extended_communities: BTreeSet::from([[0, 2, 0xfd, 0xe9, 0, 0, 0, 9]]),
-        large_communities: BTreeSet::from([(65001, 1, 2)]),
-        originator_id: Some([10, 0, 0, 1].into()),
-        cluster_list: vec![[10, 0, 0, 2].into()],
-        unknown: vec![(0xe0, 20, vec![1, 2, 3]), (0xe0, 99, vec![])],
+#[test]
+fn keepalive() {
+    assert_eq!(decode(&encode_keepalive(), &ebgp()), Ok(Message::Keepalive));
+}
+
+#[test]
+fn route_refresh() {
+    for subtype in [0, 1, 2, 77] {
+        let family = AfiSafi { afi: 25, safi: 70 };
+        let bytes = encode_route_refresh(family, subtype);
+        assert_eq!(bytes[19..], [0, 25, subtype, 70]);
+        assert_eq!(decode(&bytes, &ebgp()), Ok(Message::RouteRefresh { family, subtype }));
     }
 }
 
 #[test]
-fn what_is_encoded_is_decoded_equal() {
-    let next_hops = ["192.0.2.9", "2001:db8::9"];
-    for (prefixes, next_hop) in [
-        (["10.0.0.0/8", "10.1.2.3/32", "0.0.0.0/0"], next_hops[0]),
-        (["10.0.0.0/8", "10.1.2.3/32", "0.0.0.0/0"], next_hops[1]),
-        (["2001:db8::/32", "2001:db8::1/128", "::/0"], next_hops[1]),
-    ] {
-        let prefixes: Vec<Cidr> = prefixes.iter().map(|text| text.parse().unwrap()).collect();
-        let next_hop = NextHop { address: next_hop.parse().unwrap(), link_local: None };
-        let mut out = Vec::new();
-        assert_eq!(encode_reach(&attributes(), &next_hop, &prefixes, &context(), &mut out), Ok(3));
-        assert_eq!(message_length(&out), Ok(Some(out.len())));
-        let expected = Update {
-            reachable: prefixes.into_iter().map(|prefix| (prefix, next_hop)).collect(),
-            attributes: Some(attributes()),
-            ..Update::default()
-        };
-        assert_eq!(decode(&out, &context()), Ok(Message::Update(expected)));
+fn route_refresh_of_a_wrong_length() {
+    for body in [&[][..], &[0, 1], &[0, 1, 0], &[0, 1, 0, 1, 0], &[0, 1, 7]] {
+        let bytes = message(5, body);
+        let length = u8::try_from(bytes.len()).unwrap();
+        assert_eq!(refused(&bytes, &ebgp()), (1, 2, vec![0, length]), "{body:?}");
     }
+    for body in [&[0, 1, 1][..], &[0, 1, 2, 1, 0]] {
+        // RFC 7313 section 5: an error of its own, with the whole message.
+        let bytes = message(5, body);
+        assert_eq!(refused(&bytes, &ebgp()), (7, 1, bytes));
+    }
+    let family = AfiSafi::IPV4_UNICAST;
+    let ignored = decode(&message(5, &[0, 1, 9, 1, 0, 0]), &ebgp());
+    assert_eq!(ignored, Ok(Message::RouteRefresh { family, subtype: 9 }), "unknown subtypes may be longer");
 }

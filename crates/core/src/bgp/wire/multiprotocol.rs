@@ -61,7 +61,10 @@ fn negotiated(reader: &mut Reader<'_>, context: &CodecContext) -> Result<(AfiSaf
         AfiSafi::IPV4_UNICAST => Family::V4,
         AfiSafi::IPV6_UNICAST => Family::V6,
         _ => {
-            return Err(Fault { action: Some(Action::AttributeDiscard), ..fault("an address family that is not ours") });
+            return Err(Fault {
+                action: Some(Action::AttributeDiscard),
+                ..fault("an address family that is not ours")
+            });
         }
     };
     if !context.families.contains(&wire) {
