@@ -17,6 +17,7 @@ pub mod iptables;
 pub mod link;
 mod netlink;
 mod nfnetlink;
+pub mod route;
 pub mod rules;
 pub mod sysctl;
 mod tracker;

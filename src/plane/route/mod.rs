@@ -1,0 +1,99 @@
+//! The route plane: routes of the main table that carry one of our protocol ids, and no other. Called by the agent.
+//!
+//! | file | does |
+//! |---|---|
+//! | `worker` | the thread: requests, the kernel's notifications, retries, repairs |
+//! | `sync` | makes the kernel have what is wanted, many routes to a send |
+//! | `mirror` | what the kernel has: our routes, and the links they may lead to |
+//! | `message` | a route as a netlink message, and back |
+
+mod message;
+mod mirror;
+mod sync;
+mod worker;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use routenet_core::desired::{Route, RouteKey};
+use tokio::sync::{mpsc, oneshot};
+
+use super::{PlaneError, PlaneStatus};
+
+type Reply = oneshot::Sender<Result<(), PlaneError>>;
+
+/// A request to the worker, with where its answer goes.
+enum Command {
+    ReadLearned(oneshot::Sender<Result<Vec<(RouteKey, Route)>, PlaneError>>),
+    Start(BTreeMap<RouteKey, Route>, bool, Reply),
+    SweepLearned(Reply),
+    Apply(BTreeMap<RouteKey, Option<Route>>, Reply),
+}
+
+/// The handle; its clones are the same plane, which ends with the last of them. Routes stay in the kernel.
+#[derive(Clone)]
+pub struct RoutePlane {
+    commands: mpsc::UnboundedSender<Command>,
+    status: Arc<Mutex<PlaneStatus>>,
+}
+
+impl RoutePlane {
+    /// Starts the plane in the calling thread's network namespace.
+    ///
+    /// # Errors
+    /// When sockets or threads are not to be had.
+    pub fn spawn() -> Result<RoutePlane, PlaneError> {
+        let (commands, inbox) = mpsc::unbounded_channel();
+        let status = Arc::new(Mutex::new(PlaneStatus::default()));
+        worker::spawn(inbox, status.clone())?;
+        Ok(RoutePlane { commands, status })
+    }
+
+    /// What the kernel still has of routes learned over BGP: the seed of the RIB after a restart (RFC 4724).
+    ///
+    /// # Errors
+    /// When the kernel's routes cannot be read.
+    pub async fn read_learned(&self) -> Result<Vec<(RouteKey, Route)>, PlaneError> {
+        self.ask(Command::ReadLearned).await?
+    }
+
+    /// Takes over what is there: what is as wanted is not touched, the rest of ours is changed or removed. With
+    /// `keep_learned`, learned routes that are not wanted stay until [`RoutePlane::sweep_learned`].
+    ///
+    /// # Errors
+    /// The first route that could not be had, and how many more; the others are done, and these are retried.
+    pub async fn start(&self, wanted: BTreeMap<RouteKey, Route>, keep_learned: bool) -> Result<(), PlaneError> {
+        self.ask(|reply| Command::Start(wanted, keep_learned, reply)).await?
+    }
+
+    /// Removes the learned routes that [`RoutePlane::start`] kept and that are not wanted to this day.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub async fn sweep_learned(&self) -> Result<(), PlaneError> {
+        self.ask(Command::SweepLearned).await?
+    }
+
+    /// Makes these routes so; `None` removes. Answers when the kernel has them.
+    ///
+    /// # Errors
+    /// The first route of these that could not be had, and how many more; the others are done, and these are retried
+    /// with back-off and whenever links, addresses or others' routes change, until they are had or no longer wanted.
+    pub async fn apply(&self, changes: BTreeMap<RouteKey, Option<Route>>) -> Result<(), PlaneError> {
+        self.ask(|reply| Command::Apply(changes, reply)).await?
+    }
+
+    pub fn status(&self) -> PlaneStatus {
+        self.status.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    async fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> Result<T, PlaneError> {
+        let ended = || PlaneError {
+            object: "route plane".to_string(),
+            what: "its thread has ended; restart the agent".to_string(),
+        };
+        let (reply, answer) = oneshot::channel();
+        self.commands.send(command(reply)).map_err(|_| ended())?;
+        answer.await.map_err(|_| ended())
+    }
+}

@@ -1,0 +1,316 @@
+//! The route plane's thread: takes commands in portions, so that a large one does not hold up a small one; hears the
+//! kernel's notifications; puts back what others changed; tries again what failed.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use netlink_sys::Socket;
+use routenet_core::desired::{PROTO_LEARNED, Route, RouteKey};
+use tokio::sync::mpsc;
+
+use crate::plane::netlink::{Connection, Drained, Monitor, open_monitor};
+use crate::plane::tracker::{Tracker, and_more, first_error};
+use crate::plane::{PlaneError, PlaneStatus};
+
+use super::mirror::{Consequence, Mirror};
+use super::sync::State;
+use super::{Command, Reply};
+
+/// `RTNLGRP_LINK`, `RTNLGRP_IPV4_IFADDR`, `RTNLGRP_IPV4_ROUTE`, `RTNLGRP_IPV6_IFADDR`, `RTNLGRP_IPV6_ROUTE`.
+const GROUPS: [u32; 5] = [1, 5, 7, 9, 11];
+/// Routes of one job that are done before the next job has its turn.
+const PORTION: usize = 1024;
+/// Between two repairs, so that somebody who fights for a route does not keep the plane busy.
+const REPAIR_PAUSE: Duration = Duration::from_millis(100);
+/// How long events are gathered before what failed is tried again.
+const HOPE_PAUSE: Duration = Duration::from_millis(30);
+
+/// A command that is being worked on.
+struct Job {
+    keys: Vec<RouteKey>,
+    done: usize,
+    failures: Vec<(RouteKey, String)>,
+    reply: Reply,
+}
+
+struct Worker {
+    state: State,
+    jobs: VecDeque<Job>,
+    /// Before the start nothing is wanted, and nothing is unwanted either.
+    started: bool,
+    /// Learned routes that nobody wants stay for now.
+    keep_learned: bool,
+    /// What others did to routes of ours that are not back yet.
+    touched: BTreeMap<RouteKey, &'static str>,
+    /// Those of them that were not tried yet.
+    dirty: BTreeSet<RouteKey>,
+    /// The kernel's routes are to be read anew.
+    doubt: bool,
+    /// Notifications of links were lost too.
+    overrun: bool,
+    quiet_until: Instant,
+    hope_at: Option<Instant>,
+    status: Arc<Mutex<PlaneStatus>>,
+}
+
+/// Opens everything in the calling thread's namespace and starts the thread, which inherits it.
+pub(super) fn spawn(
+    inbox: mpsc::UnboundedReceiver<Command>,
+    status: Arc<Mutex<PlaneStatus>>,
+) -> Result<(), PlaneError> {
+    let fault = |error: std::io::Error| PlaneError { object: "route plane".to_string(), what: error.to_string() };
+    let socket = open_monitor(&GROUPS).map_err(fault)?;
+    let connection = Connection::open().map_err(fault)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(fault)?;
+    let mut state = State { connection, tracker: Tracker::new(), mirror: Mirror::default(), unsure: false };
+    state.mirror.read(&mut state.connection).map_err(fault)?;
+    let worker = Worker {
+        state,
+        jobs: VecDeque::new(),
+        started: false,
+        keep_learned: false,
+        touched: BTreeMap::new(),
+        dirty: BTreeSet::new(),
+        doubt: false,
+        overrun: false,
+        quiet_until: Instant::now(),
+        hope_at: None,
+        status,
+    };
+    std::thread::Builder::new()
+        .name("rn-route".to_string())
+        .spawn(move || runtime.block_on(worker.run(inbox, socket)))
+        .map_err(fault)?;
+    Ok(())
+}
+
+impl Worker {
+    async fn run(mut self, mut inbox: mpsc::UnboundedReceiver<Command>, socket: Socket) {
+        let mut monitor = match Monitor::new(socket) {
+            Ok(monitor) => monitor,
+            Err(error) => return tracing::error!(%error, "route plane: no monitor"),
+        };
+        loop {
+            self.hear(&mut monitor);
+            while let Ok(command) = inbox.try_recv() {
+                self.obey(command);
+            }
+            self.mend(Instant::now());
+            let busy = self.portion();
+            *self.status.lock().unwrap_or_else(PoisonError::into_inner) = self.report();
+            if busy {
+                continue;
+            }
+            let next = self.next().map(tokio::time::Instant::from_std);
+            let timer = async {
+                match next {
+                    Some(at) => tokio::time::sleep_until(at).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                command = inbox.recv() => match command {
+                    Some(command) => {
+                        // What was told before the command was given is known before it is obeyed.
+                        self.hear(&mut monitor);
+                        self.obey(command);
+                    }
+                    None => return,
+                },
+                () = monitor.readable() => {}
+                () = timer => {}
+            }
+        }
+    }
+
+    fn report(&self) -> PlaneStatus {
+        let mut status = self.state.tracker.status();
+        status.in_sync &= self.started && self.jobs.is_empty() && self.dirty.is_empty() && !self.doubt;
+        status
+    }
+
+    /// When there is something to do of our own accord.
+    fn next(&self) -> Option<Instant> {
+        let repair = (self.doubt || !self.dirty.is_empty()).then_some(self.quiet_until);
+        [repair, self.hope_at, self.state.tracker.next_due()].into_iter().flatten().min()
+    }
+
+    fn obey(&mut self, command: Command) {
+        match command {
+            Command::ReadLearned(reply) => {
+                let learned = |(key, installed): (&RouteKey, &super::message::Installed)| {
+                    let route = installed.route.clone().filter(|_| installed.protocol == PROTO_LEARNED)?;
+                    Some((*key, route))
+                };
+                // Who asked may have gone away: then nobody misses the answer.
+                drop(reply.send(Ok(self.state.mirror.routes.iter().filter_map(learned).collect())));
+            }
+            Command::Start(wanted, keep_learned, reply) => self.start(wanted, keep_learned, reply),
+            Command::SweepLearned(reply) => {
+                self.keep_learned = false;
+                let keys = self.unwanted();
+                self.enqueue(keys, reply);
+            }
+            Command::Apply(changes, reply) => {
+                let keys: Vec<RouteKey> = changes.keys().copied().collect();
+                for (key, route) in changes {
+                    self.touched.remove(&key);
+                    self.state.tracker.want(key, route);
+                }
+                self.enqueue(keys, reply);
+            }
+        }
+    }
+
+    fn start(&mut self, wanted: BTreeMap<RouteKey, Route>, keep_learned: bool, reply: Reply) {
+        if let Err(error) = self.state.mirror.read(&mut self.state.connection) {
+            let what = format!("cannot be read: {error}");
+            drop(reply.send(Err(PlaneError { object: "routes".to_string(), what })));
+            return;
+        }
+        self.started = true;
+        self.keep_learned = keep_learned;
+        self.touched.clear();
+        self.dirty.clear();
+        let mut keys: Vec<RouteKey> = wanted.keys().copied().collect();
+        self.state.tracker.replace(wanted);
+        keys.extend(self.unwanted());
+        self.enqueue(keys, reply);
+    }
+
+    /// Routes of ours that are in the kernel and that nobody wants.
+    fn unwanted(&self) -> Vec<RouteKey> {
+        let unwanted = |key: &RouteKey| self.state.tracker.wanted(key).is_none();
+        let routes = self.state.mirror.routes.iter();
+        routes
+            .filter(|(key, installed)| unwanted(key) && !self.is_kept(installed.protocol))
+            .map(|(key, _)| *key)
+            .collect()
+    }
+
+    fn is_kept(&self, protocol: u8) -> bool {
+        self.keep_learned && protocol == PROTO_LEARNED
+    }
+
+    fn enqueue(&mut self, keys: Vec<RouteKey>, reply: Reply) {
+        self.jobs.push_back(Job { keys, done: 0, failures: Vec::new(), reply });
+    }
+
+    /// Works on the first job for a while; answers whether there is more to do.
+    fn portion(&mut self) -> bool {
+        let Some(mut job) = self.jobs.pop_front() else { return false };
+        let end = job.keys.len().min(job.done + PORTION);
+        job.failures.extend(self.sync(&job.keys[job.done..end]));
+        job.done = end;
+        if job.done == job.keys.len() {
+            drop(job.reply.send(first_error(&job.failures)));
+        } else {
+            self.jobs.push_back(job);
+        }
+        !self.jobs.is_empty()
+    }
+
+    fn sync(&mut self, keys: &[RouteKey]) -> Vec<(RouteKey, String)> {
+        let failures = self.state.sync(keys);
+        self.doubt |= std::mem::take(&mut self.state.unsure);
+        if let Some((key, what)) = failures.first() {
+            tracing::warn!(route = %key, %what, failures = failures.len(), "route cannot be had");
+        }
+        let back: Vec<(RouteKey, &'static str)> = keys
+            .iter()
+            .filter(|key| self.state.tracker.failure(key).is_none())
+            .filter_map(|key| self.touched.remove_entry(key))
+            .collect();
+        if let Some((key, what)) = back.first() {
+            let words = format!("{key} {what}: it was put right{}", and_more(back.len()));
+            tracing::warn!(route = %key, what, count = back.len(), "routes put right");
+            self.state.tracker.repaired(back.len() as u64, words);
+        }
+        failures
+    }
+
+    fn hear(&mut self, monitor: &mut Monitor) {
+        let (mut touched, mut hope, mut doubt) = (Vec::new(), false, false);
+        let mirror = &mut self.state.mirror;
+        let drained = monitor.drain(self.state.connection.port(), |event| {
+            mirror.hear(&event, &mut |consequence| match consequence {
+                Consequence::Touched(key, what) => touched.push((key, what)),
+                Consequence::Hope => hope = true,
+                Consequence::Doubt => doubt = true,
+            });
+        });
+        match drained {
+            Ok(Drained::All) => {}
+            Ok(Drained::Overrun) => (doubt, self.overrun) = (true, true),
+            Err(error) => tracing::error!(%error, "route plane: notifications cannot be read"),
+        }
+        self.doubt |= doubt;
+        touched.into_iter().for_each(|(key, what)| self.touch(key, what));
+        if hope && self.state.tracker.has_failures() && self.hope_at.is_none() {
+            self.hope_at = Some(Instant::now() + HOPE_PAUSE);
+        }
+    }
+
+    /// Somebody else did something to a route with our mark: if it is not as wanted now, it is put right.
+    fn touch(&mut self, key: RouteKey, what: &'static str) {
+        let wanted = self.state.tracker.wanted(&key);
+        let there = self.state.mirror.routes.get(&key);
+        let right = match (wanted, there) {
+            (Some(wanted), Some(there)) => there.is_ours() && there.route.as_ref() == Some(wanted),
+            (None, Some(there)) => !there.is_ours() || self.is_kept(there.protocol),
+            (Some(_), None) => false,
+            (None, None) => true,
+        };
+        if right {
+            self.touched.remove(&key);
+            self.dirty.remove(&key);
+        } else if self.started {
+            self.touched.insert(key, if wanted.is_some() { what } else { "was added, unwanted" });
+            self.dirty.insert(key);
+        }
+    }
+
+    /// What has to be done of our own accord by now: reading anew, repairs, retries.
+    fn mend(&mut self, now: Instant) {
+        if self.hope_at.is_some_and(|at| at <= now) {
+            self.hope_at = None;
+            self.state.tracker.hurry(now);
+        }
+        if self.quiet_until <= now {
+            // What a job has not come to yet would look as if somebody had taken it away.
+            if self.doubt && self.jobs.is_empty() {
+                self.quiet_until = now + REPAIR_PAUSE;
+                self.look_again();
+            }
+            let dirty = std::mem::take(&mut self.dirty);
+            if !dirty.is_empty() {
+                self.quiet_until = now + REPAIR_PAUSE;
+                self.sync(&dirty.into_iter().collect::<Vec<_>>());
+            }
+        }
+        let due = self.state.tracker.due(now);
+        if !due.is_empty() {
+            self.sync(&due[..due.len().min(PORTION)]);
+        }
+    }
+
+    /// Reads what the kernel may have changed without a word, and finds what is not as wanted.
+    fn look_again(&mut self) {
+        let State { mirror, connection, .. } = &mut self.state;
+        let before: Vec<RouteKey> = mirror.routes.keys().copied().collect();
+        let read = if self.overrun { mirror.read(connection) } else { mirror.read_routes(connection) };
+        if let Err(error) = read {
+            // `doubt` stays, so this is tried again after the pause.
+            return tracing::error!(%error, "route plane: routes cannot be read");
+        }
+        (self.doubt, self.overrun) = (false, false);
+        let now: Vec<RouteKey> = self.state.mirror.routes.keys().copied().collect();
+        let failing: Vec<RouteKey> =
+            self.state.tracker.all().keys().filter(|key| self.state.tracker.failure(key).is_none()).copied().collect();
+        let all: BTreeSet<RouteKey> = before.into_iter().chain(now).chain(failing).collect();
+        for key in all {
+            self.touch(key, "was dropped or changed");
+        }
+    }
+}
