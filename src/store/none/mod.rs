@@ -1,14 +1,19 @@
 //! No store: the node's own YAML says it all. Kept in memory, with what this node publishes beside it. Called by the
 //! agent.
 
+mod directory;
 mod memory;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use async_trait::async_trait;
 use tokio::sync::mpsc;
 
 use routenet_core::model::config::StaticCluster;
 use routenet_core::model::keys::{self, StoreKey};
-use routenet_core::model::{Block, Fact, Kind, NodeName, Object, ObjectKey};
+use routenet_core::model::validate::{Invalid, check_objects};
+use routenet_core::model::{Block, Cidr, Fact, Kind, NodeName, Object, ObjectKey};
 
 use super::{Check, ClusterStore, Entry, Revision, StoreError, TxnOutcome, WatchEvent, Write};
 use memory::Memory;
@@ -17,57 +22,59 @@ use memory::Memory;
 pub struct NoneStore {
     node: NodeName,
     memory: Memory,
-    /// Where policies and network sets come from.
-    policies: Option<std::path::PathBuf>,
+    /// The pools, networks and peers of the node's file.
+    fixed: Vec<Object>,
+    policies: Option<PathBuf>,
 }
 
 impl NoneStore {
-    /// What the node's file says, and the objects of its policies directory.
+    /// What the node's file and its policies directory say. Blocks on the disk: for the agent's start.
     ///
     /// # Errors
-    /// A block that lies in none of the pools.
-    pub fn new(node: &NodeName, cluster: &StaticCluster, policies: Vec<Object>) -> Result<NoneStore, StoreError> {
-        let mut facts: Vec<Fact> = Vec::new();
-        for cidr in &cluster.blocks {
-            let pool = cluster.pools.iter().find(|pool| pool.cidr.covers(cidr)).ok_or_else(|| StoreError::Refused {
-                what: format!("`store.blocks`: {cidr} lies in none of this file's pools"),
-                mend: "correct the block, or add its pool to `store.pools`".into(),
-            })?;
-            facts.push(Fact::Block(Block { cidr: *cidr, pool: pool.name.clone(), owner: node.clone(), epoch: 1 }));
-        }
-        facts.extend(cluster.pools.iter().cloned().map(|pool| Fact::Object(Object::IPPool(pool))));
-        facts.extend(cluster.networks.iter().cloned().map(|network| Fact::Object(Object::Network(network))));
-        facts.extend(cluster.peers.iter().cloned().map(|peer| Fact::Object(Object::BGPPeer(peer))));
-        let memory = Memory::new();
-        memory.transact(&[], facts.iter().map(put).collect());
-        let store = NoneStore { node: node.clone(), memory, policies: cluster.policies.clone() };
-        store.replace_policies(policies);
+    /// [`StoreError::Refused`]: a block that lies in none of the pools, or whatever is wrong in the directory's files.
+    pub fn new(node: &NodeName, cluster: &StaticCluster) -> Result<NoneStore, StoreError> {
+        let pools = cluster.pools.iter().cloned().map(Object::IPPool);
+        let networks = cluster.networks.iter().cloned().map(Object::Network);
+        let peers = cluster.peers.iter().cloned().map(Object::BGPPeer);
+        let fixed: Vec<Object> = pools.chain(networks).chain(peers).collect();
+        let blocks = cluster.blocks.iter().map(|cidr| given_block(node, cluster, cidr));
+        let blocks = blocks.collect::<Result<Vec<Fact>, StoreError>>()?;
+        let store = NoneStore { node: node.clone(), memory: Memory::new(), fixed, policies: cluster.policies.clone() };
+        let facts = store.fixed.iter().cloned().map(Fact::Object).chain(blocks);
+        store.memory.transact(&[], facts.map(|fact| put(&fact)).collect());
+        store.reload()?;
         Ok(store)
     }
 
-    /// The directory of policies and network sets, for whoever reads it at start and on SIGHUP.
-    pub fn policies(&self) -> Option<&std::path::Path> {
-        self.policies.as_deref()
-    }
-
-    /// Makes the policies and network sets exactly these, in one transaction that holds only the differences.
-    pub fn replace_policies(&self, objects: Vec<Object>) {
-        let mut stale: std::collections::BTreeMap<String, Vec<u8>> = std::collections::BTreeMap::new();
-        for kind in [Kind::GlobalNetworkPolicy, Kind::NetworkPolicy, Kind::GlobalNetworkSet] {
+    /// Reads the policies directory again (SIGHUP): what differs becomes one transaction. Blocks on the disk.
+    ///
+    /// # Errors
+    /// Every error of every file; what was read before stays in force then.
+    pub fn reload(&self) -> Result<(), StoreError> {
+        let read = match &self.policies {
+            Some(directory) => directory::read(directory)?,
+            None => Vec::new(),
+        };
+        let objects: Vec<Object> = read.iter().map(|located| located.value.clone()).collect();
+        check_objects(&self.fixed, &objects, &[]).map_err(|problems| {
+            let located = |problem: &Invalid| problem.locate(&read).map_or(problem.to_string(), |it| it.to_string());
+            directory::refused(&problems.iter().map(located).collect::<Vec<_>>())
+        })?;
+        let mut stale: BTreeMap<String, Vec<u8>> = BTreeMap::new();
+        for kind in directory::KINDS {
             let (entries, _) = self.memory.range(&keys::objects_of(kind));
             stale.extend(entries.into_iter().map(|entry| (entry.key, entry.value)));
         }
         let mut writes = Vec::new();
         for object in objects {
-            let fact = Fact::Object(object);
-            let value = keys::encode_fact(&fact);
-            let key = StoreKey::of(&fact).path();
+            let Write::Put { key, value } = put(&Fact::Object(object)) else { continue };
             if stale.remove(&key).as_ref() != Some(&value) {
                 writes.push(Write::Put { key, value });
             }
         }
         writes.extend(stale.into_keys().map(|key| Write::Delete { key }));
         self.memory.transact(&[], writes);
+        Ok(())
     }
 
     /// What a node says of itself may be published; the rest is the file's.
@@ -77,6 +84,14 @@ impl NoneStore {
             || key == StoreKey::Condition(self.node.clone()).path()
             || key == StoreKey::Object(own).path()
     }
+}
+
+fn given_block(node: &NodeName, cluster: &StaticCluster, cidr: &Cidr) -> Result<Fact, StoreError> {
+    let pool = cluster.pools.iter().find(|pool| pool.cidr.covers(cidr)).ok_or_else(|| StoreError::Refused {
+        what: format!("`store.blocks`: {cidr} lies in none of this file's pools"),
+        mend: "correct the block, or add its pool to `store.pools`".into(),
+    })?;
+    Ok(Fact::Block(Block { cidr: *cidr, pool: pool.name.clone(), owner: node.clone(), epoch: 1 }))
 }
 
 fn put(fact: &Fact) -> Write {
