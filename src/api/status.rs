@@ -21,6 +21,17 @@ pub struct ClusterStatus {
     pub problems: Vec<NodeProblem>,
 }
 
+impl ClusterStatus {
+    /// Whether there is nothing to say: no problem anywhere, every node heard, the answering node's store in reach and
+    /// its planes working.
+    pub fn is_well(&self) -> bool {
+        self.problems.is_empty()
+            && self.nodes.iter().all(|node| !node.degraded)
+            && self.node.store.state != StoreState::Away
+            && self.node.planes.iter().all(|plane| plane.failure.is_none())
+    }
+}
+
 /// The answering node.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct OwnStatus {

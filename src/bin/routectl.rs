@@ -3,15 +3,8 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use routenet::cli::lab::LabCommand;
-
-#[derive(Parser)]
-enum Routectl {
-    #[command(subcommand)]
-    Lab(LabCommand),
-}
+use routenet::cli::Cli;
 
 fn main() -> ExitCode {
-    let Routectl::Lab(command) = Routectl::parse();
-    command.run()
+    Cli::parse().run()
 }

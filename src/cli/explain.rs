@@ -1,0 +1,132 @@
+//! `routectl explain`: may it, and which rule says so.
+
+use clap::Args;
+use routenet_core::model::Protocol;
+
+use super::output::{Format, Style};
+use super::{Answer, CliError, REFUSED};
+use crate::api::Request;
+use crate::api::client::{Client, ClientError};
+use crate::api::listing::{ExplainReply, Verdict};
+
+/// Whether a packet may go from one to the other, and which rule decides it
+///
+/// Asks the evaluator that the chains in the kernel are made by, at both ends: what the sender may send, and what the
+/// receiver accepts. A reply to a packet that was allowed always passes, and is not asked about here.
+///
+/// FROM and TO are addresses, or workloads by NAMESPACE/NAME. An address that no workload has stands for the world
+/// outside: only the other end then decides.
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+EXAMPLES
+  routectl explain shop/web shop/db tcp/5432
+  routectl explain 203.0.113.7 10.65.0.3 tcp/443
+  routectl explain shop/web 10.65.1.4 icmp
+
+EXIT STATUS
+  0  allowed
+  1  denied
+  2  it cannot be told: no such workload, a wrong command line, or the agent cannot be asked")]
+pub struct ExplainArgs {
+    /// Who sends: an address, or NAMESPACE/NAME
+    from: String,
+    /// Who receives: an address, or NAMESPACE/NAME
+    to: String,
+    /// The protocol, with its destination port where it has ports: tcp/80, udp/53, icmp, 47
+    #[arg(value_name = "PROTO/PORT", value_parser = traffic)]
+    traffic: Traffic,
+    /// How to print
+    #[arg(short, long, value_enum, default_value_t)]
+    output: Format,
+}
+
+/// A protocol and the port where it has ports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Traffic {
+    protocol: Protocol,
+    port: Option<u16>,
+}
+
+fn traffic(text: &str) -> Result<Traffic, String> {
+    let (name, port) = match text.split_once('/') {
+        Some((name, port)) => (name, Some(port)),
+        None => (text, None),
+    };
+    let number = || name.parse().ok().filter(|number| *number != 0).map(Protocol);
+    let protocol = Protocol::from_name(name).or_else(number).ok_or_else(|| {
+        format!("unknown protocol \"{name}\"; expected tcp, udp, sctp, udplite, icmp, icmpv6 or a number from 1 to 255")
+    })?;
+    let port = match (port, protocol.has_ports()) {
+        (None, true) => return Err(format!("{protocol} needs a port: write {protocol}/PORT, such as {protocol}/80")),
+        (Some(_), false) => return Err(format!("{protocol} has no ports: write {protocol}")),
+        (None, false) => None,
+        (Some(port), true) => match port.parse::<u16>() {
+            Ok(port) => Some(port),
+            Err(_) => return Err(format!("\"{port}\" is not a port: expected 0 to 65535")),
+        },
+    };
+    Ok(Traffic { protocol, port })
+}
+
+impl ExplainArgs {
+    pub fn run(self, client: &Client, style: Style) -> Result<Answer, CliError> {
+        let request = Request::Explain {
+            from: self.from,
+            to: self.to,
+            protocol: self.traffic.protocol.to_string(),
+            port: self.traffic.port,
+        };
+        let reply: ExplainReply = client.call(&request).map_err(|error| match error {
+            // Exit 1 says denied here: what cannot be told is another thing.
+            ClientError::Refused(error) => CliError::Input(error.message),
+            error => CliError::Agent(error),
+        })?;
+        let text = self.output.data(&reply).unwrap_or_else(|| render(&reply, self.output.is_wide(), style));
+        Ok(Answer { text, exit: if reply.allowed { 0 } else { REFUSED } })
+    }
+}
+
+fn render(reply: &ExplainReply, wide: bool, style: Style) -> String {
+    let verdict = if reply.allowed { style.good("allowed") } else { style.bad("denied") };
+    let traffic = match reply.port {
+        Some(port) => format!("{}/{port}", reply.protocol),
+        None => reply.protocol.clone(),
+    };
+    let name = |name: &str, address: std::net::IpAddr| match name == address.to_string() {
+        true => name.to_string(),
+        false => format!("{name} ({address})"),
+    };
+    let from = name(&reply.from, reply.source);
+    let to = name(&reply.to, reply.destination);
+    let mut text = format!("{verdict}: {from} to {to}, {traffic}\n");
+    text += &end("sends", "egress", reply.egress.as_ref(), &reply.from, wide, style);
+    text += &end("receives", "ingress", reply.ingress.as_ref(), &reply.to, wide, style);
+    let route = reply.route.as_deref().unwrap_or("none from this node");
+    text += &format!("  route     {route}\n");
+    if let Some(mtu) = reply.mtu {
+        text += &format!("  MTU       {mtu}\n");
+    }
+    for note in &reply.notes {
+        text += &format!("  note      {note}\n");
+    }
+    text
+}
+
+fn end(does: &str, direction: &str, verdict: Option<&Verdict>, name: &str, wide: bool, style: Style) -> String {
+    let Some(verdict) = verdict else {
+        return format!("  {does:<9} {name} is no workload: nothing decides its {direction}\n");
+    };
+    let word = if verdict.allowed { style.good("allowed") } else { style.bad("denied") };
+    let mut text = format!("  {does:<9} {word} by {}\n", verdict.decided_by);
+    // How it came to a denial is what people want to know; for the rest they can ask.
+    if wide || !verdict.allowed {
+        for step in &verdict.trail {
+            text += &format!("            {step}\n");
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+#[path = "explain_tests.rs"]
+mod tests;
