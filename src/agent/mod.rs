@@ -10,6 +10,6 @@
 
 pub mod allocator;
 pub mod local_api;
+pub mod peering;
 pub mod publisher;
 pub mod sync;
-pub mod peering;
