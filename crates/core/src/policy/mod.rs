@@ -24,6 +24,8 @@ mod scope;
 pub mod selector;
 mod sets;
 mod subjects;
+#[cfg(test)]
+mod testing;
 mod tree;
 
 pub use engine::{PolicyEngine, PolicyProblem};

@@ -1,1 +1,293 @@
-//! Tests follow with the next change.
+use proptest::prelude::*;
+
+use super::*;
+use crate::desired::FactDelta;
+use crate::model::{Action, Isolation, Policy};
+use crate::policy::testing::*;
+
+fn engines(facts: &[FactDelta], to_host: bool, by_pool: bool) -> [PolicyEngine; 2] {
+    ["n1", "n2"].map(|name| {
+        let mut settings = settings(name);
+        settings.workload_to_host = to_host;
+        settings.networks_by_pool = by_pool;
+        let mut engine = PolicyEngine::new(&settings);
+        engine.apply(facts);
+        engine
+    })
+}
+
+fn node_fact(name: &str) -> FactDelta {
+    let settings = settings(name);
+    let node = crate::model::Node {
+        name: settings.node.clone(),
+        labels: Default::default(),
+        ipv4: settings.address4,
+        ipv6: settings.address6,
+        as_number: 64512,
+        router_id: [192, 0, 2, 1].into(),
+        bgp_port: 179,
+        mesh: true,
+        incarnation: String::new(),
+    };
+    FactDelta::Node(settings.node, Some(node))
+}
+
+fn workload(endpoint: &Endpoint) -> Side {
+    Side::Workload(endpoint.node.clone(), endpoint.key.clone())
+}
+
+fn tcp(source: Side, destination: Side, port: u16) -> Flow {
+    let protocol = Protocol::TCP;
+    Flow { source, destination, family: None, protocol, source_port: Some(40000), port: Some(port), icmp: None }
+}
+
+/// The demo's cluster: client, guest and web in blue, a stranger in green.
+struct Demo {
+    engine: PolicyEngine,
+    client: Endpoint,
+    guest: Endpoint,
+    web: Endpoint,
+    green: Endpoint,
+}
+
+fn demo_policy() -> Policy {
+    let mut ping = rule(Action::Allow);
+    ping.protocol = Some(Protocol::ICMP);
+    ping.source.selector = Some("role == 'client'".into());
+    let rules = vec![tcp_from(Action::Allow, "role == 'client'", 80), ping, rule(Action::Deny)];
+    Policy { order: Some(100.0), ..ingress_policy("web-only-from-clients", "role == 'web'", rules) }
+}
+
+fn demo() -> Demo {
+    let client = endpoint("n1", "blue", "client", &["10.65.0.1", "fd65::1"], &[("role", "client")]);
+    let guest = endpoint("n1", "blue", "guest", &["10.65.0.2"], &[("role", "guest")]);
+    let web = endpoint("n2", "blue", "web", &["10.65.1.1", "fd65::2"], &[("role", "web")]);
+    let green = endpoint("n2", "green", "other", &["10.66.0.1"], &[]);
+    let mut facts = vec![network("blue", Isolation::Network), network("green", Isolation::Network)];
+    facts.extend([policy_fact(&demo_policy()), node_fact("n1"), node_fact("n2")]);
+    facts.extend([&client, &guest, &web, &green].map(endpoint_fact));
+    let mut engine = PolicyEngine::new(&settings("n1"));
+    engine.apply(&facts);
+    Demo { engine, client, guest, web, green }
+}
+
+#[test]
+fn the_rule_that_lets_through_is_named() {
+    let demo = demo();
+    let found = demo.engine.explain(&tcp(workload(&demo.client), workload(&demo.web), 80)).unwrap();
+    assert_eq!(found.verdict, Verdict::Allow);
+    assert_eq!(
+        found.to_string(),
+        "default/client (10.65.0.1) -> default/web (10.65.1.1) tcp/80: ALLOWED\n  \
+         leaving default/client: allowed: no policy applies to its egress; \
+         the profile of network blue lets it send anywhere\n  \
+         arriving at default/web: allowed: GlobalNetworkPolicy web-only-from-clients, rule 1: \
+         Allow tcp from role == 'client' to port 80\n    \
+         GlobalNetworkPolicy web-only-from-clients, rule 1: Allow tcp from role == 'client' to port 80"
+    );
+}
+
+#[test]
+fn the_rule_that_denies_is_named() {
+    let demo = demo();
+    let found = demo.engine.explain(&tcp(workload(&demo.guest), workload(&demo.web), 80)).unwrap();
+    assert_eq!((found.verdict, found.egress.verdict), (Verdict::Deny, Verdict::Allow));
+    let rule = found.ingress.rule.clone().unwrap();
+    assert_eq!((rule.policy.name.as_str(), rule.number), ("web-only-from-clients", 3));
+    assert!(found.to_string().contains("DENIED at the destination"), "{found}");
+    let json = serde_json::to_string(&found).unwrap();
+    assert_eq!(serde_json::from_str::<Explanation>(&json).unwrap(), found);
+}
+
+#[test]
+fn the_network_that_keeps_apart_is_named() {
+    let demo = demo();
+    let found = demo.engine.explain(&tcp(workload(&demo.green), workload(&demo.client), 80)).unwrap();
+    assert_eq!(found.verdict, Verdict::Deny);
+    assert_eq!(
+        found.ingress.why,
+        "no policy applies to its ingress; the profile of network blue accepts what comes from network blue, and it does not"
+    );
+}
+
+#[test]
+fn an_echo_request_is_taken_in_the_family_of_the_flow() {
+    let demo = demo();
+    let flow = Flow { protocol: Protocol::ICMP, port: None, ..tcp(workload(&demo.client), workload(&demo.web), 0) };
+    assert_eq!(demo.engine.explain(&flow).unwrap().traffic, "icmp type 8 code 0");
+    assert_eq!(demo.engine.explain(&flow).unwrap().verdict, Verdict::Allow);
+    let flow = Flow { family: Some(Family::V6), ..flow };
+    let found = demo.engine.explain(&flow).unwrap();
+    assert_eq!(found.traffic, "icmpv6 type 128 code 0");
+    assert_eq!(found.verdict, Verdict::Deny, "a rule for ICMP is not one for ICMPv6");
+}
+
+#[test]
+fn what_cannot_be_asked_is_an_error_with_its_mend() {
+    let demo = demo();
+    let flow = tcp(workload(&demo.client), workload(&demo.web), 80);
+    let error = |flow: Flow| demo.engine.explain(&flow).unwrap_err().to_string();
+    assert_eq!(error(Flow { port: None, ..flow.clone() }), "tcp needs a port: write tcp/80");
+    assert_eq!(
+        error(Flow { source: workload(&demo.guest), family: Some(Family::V6), ..flow.clone() }),
+        "default/guest and default/web have no addresses of IPv6"
+    );
+    assert!(error(Flow { source: Side::Host(node("n9")), ..flow }).contains("n9"));
+}
+
+#[test]
+fn a_word_of_the_user_finds_its_end() {
+    let demo = demo();
+    let resolve = |text: &str| demo.engine.resolve(text);
+    for text in ["default/web", "web", "10.65.1.1", "fd65::2", "blue/web/eth0"] {
+        assert_eq!(resolve(text).unwrap(), workload(&demo.web), "{text}");
+    }
+    assert_eq!(resolve("host").unwrap(), Side::Host(node("n1")));
+    assert_eq!(resolve("192.0.2.1").unwrap(), Side::Host(node("n1")));
+    assert_eq!(resolve("host:n2").unwrap(), Side::Host(node("n2")));
+    assert_eq!(resolve("2001:db8::2").unwrap(), Side::Host(node("n2")));
+    assert_eq!(resolve("203.0.113.1").unwrap(), Side::Address(address("203.0.113.1")));
+    assert!(resolve("nobody").unwrap_err().to_string().contains("NAMESPACE/NAME"));
+    let mut engine = demo.engine.clone();
+    engine.apply(&[endpoint_fact(&endpoint("n1", "green", "web", &["10.66.0.9"], &[]))]);
+    let error = engine.resolve("web").unwrap_err().to_string();
+    assert_eq!(error, "`web` is the name of several endpoints: choose one of green/web/eth1, blue/web/eth0");
+}
+
+#[test]
+fn the_host_reaches_its_workloads_and_they_reach_it_by_setting() {
+    let demo = demo();
+    let own = Side::Host(node("n1"));
+    let verdict = |engine: &PolicyEngine, source: Side, destination: Side| {
+        engine.explain(&tcp(source, destination, 22)).unwrap().verdict
+    };
+    assert_eq!(verdict(&demo.engine, own.clone(), workload(&demo.client)), Verdict::Allow);
+    assert_eq!(verdict(&demo.engine, workload(&demo.client), own), Verdict::Deny);
+    assert_eq!(verdict(&demo.engine, workload(&demo.client), Side::Host(node("n2"))), Verdict::Allow);
+    assert_eq!(verdict(&demo.engine, Side::Host(node("n1")), workload(&demo.web)), Verdict::Deny);
+}
+
+/// What the compiled chains of both nodes make of a flow.
+struct Journey<'a> {
+    simulators: &'a [Simulator; 2],
+    flow: &'a Flow,
+    found: &'a Explanation,
+}
+
+impl Journey<'_> {
+    fn simulator(&self, node: &NodeName) -> &Simulator {
+        &self.simulators[usize::from(node.as_str() == "n2")]
+    }
+
+    fn packet(&self, input: Option<String>, output: Option<String>) -> Packet {
+        let v4 = self.found.source_address.is_ipv4();
+        let protocol = match self.flow.protocol {
+            Protocol::ICMP | Protocol::ICMPV6 => {
+                if v4 {
+                    1
+                } else {
+                    58
+                }
+            }
+            Protocol(number) => number,
+        };
+        let ports = self.flow.protocol.has_ports();
+        let echo = IcmpMatch { kind: if v4 { 8 } else { 128 }, code: Some(0) };
+        let icmp = self.flow.icmp.unwrap_or(echo);
+        Packet {
+            input,
+            output,
+            source: self.found.source_address,
+            destination: self.found.destination_address,
+            protocol,
+            source_port: self.flow.source_port.filter(|_| ports),
+            port: self.flow.port.filter(|_| ports),
+            icmp: matches!(protocol, 1 | 58).then_some((icmp.kind, icmp.code.unwrap_or(0))),
+            mark: 0x0001_1234,
+            state: "NEW",
+        }
+    }
+
+    fn pass(&self, node: &NodeName, chain: &str, input: Option<String>, output: Option<String>) -> bool {
+        let mut packet = self.packet(input, output);
+        let fate = self.simulator(node).pass(&mut packet, chain);
+        assert_eq!(packet.mark & 0xffff, 0x1234, "other people's mark bits");
+        let ours = [&packet.input, &packet.output].into_iter().flatten().any(|name| name.starts_with("rnw"));
+        assert!(!ours || fate != Fate::Return, "a workload's packet is always decided");
+        fate != Fate::Drop
+    }
+
+    fn arrives(&self) -> bool {
+        let interface = |key: &EndpointKey| Some(key.host_interface().to_string());
+        let wire = || Some("eth0".to_string());
+        match (&self.flow.source, &self.flow.destination) {
+            (Side::Workload(a, from), Side::Workload(b, to)) if a == b => {
+                self.pass(a, "rn-FORWARD", interface(from), interface(to))
+            }
+            (Side::Workload(a, from), Side::Workload(b, to)) => {
+                self.pass(a, "rn-FORWARD", interface(from), wire()) & self.pass(b, "rn-FORWARD", wire(), interface(to))
+            }
+            (Side::Workload(a, from), Side::Host(b)) if a == b => self.pass(a, "rn-INPUT", interface(from), None),
+            (Side::Workload(a, from), Side::Host(b)) => {
+                self.pass(a, "rn-FORWARD", interface(from), wire()) & self.pass(b, "rn-INPUT", wire(), None)
+            }
+            (Side::Workload(a, from), Side::Address(_)) => self.pass(a, "rn-FORWARD", interface(from), wire()),
+            (Side::Host(a), Side::Workload(b, to)) if a == b => self.pass(a, "rn-OUTPUT", None, interface(to)),
+            (Side::Host(_) | Side::Address(_), Side::Workload(b, to)) => {
+                self.pass(b, "rn-FORWARD", wire(), interface(to))
+            }
+            _ => true,
+        }
+    }
+}
+
+fn some_flow() -> impl Strategy<Value = Flow> {
+    let side = || {
+        let workloads = (0u8..8).prop_map(|index| workload(&numbered_endpoint(index, 2, Default::default())));
+        let hosts = prop::sample::select(vec!["n1", "n2"]).prop_map(|name| Side::Host(node(name)));
+        let strangers = prop::sample::select(vec!["198.51.100.7", "10.65.0.99", "2001:db8::99", "fd65::99"])
+            .prop_map(|text| Side::Address(address(text)));
+        prop_oneof![8 => workloads, 1 => hosts, 1 => strangers]
+    };
+    let protocol =
+        prop::sample::select(vec![Protocol::TCP, Protocol::TCP, Protocol::UDP, Protocol::ICMP, Protocol(50)]);
+    let family = prop::option::weighted(0.7, prop::sample::select(vec![Family::V4, Family::V6]));
+    let port = || prop::sample::select(vec![80u16, 81, 82, 83, 100, 443, 8080]).prop_map(Some);
+    let icmp = prop::option::weighted(0.3, Just(IcmpMatch { kind: 13, code: Some(0) }));
+    (side(), side(), family, protocol, port(), port(), icmp).prop_map(
+        |(source, destination, family, protocol, source_port, port, icmp)| Flow {
+            source,
+            destination,
+            family,
+            protocol,
+            source_port,
+            port,
+            icmp,
+        },
+    )
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 128, ..ProptestConfig::default() })]
+
+    #[test]
+    fn the_compiled_chains_say_what_the_evaluator_says(
+        deltas in prop::collection::vec(some_delta(), 8..40),
+        flows in prop::collection::vec(some_flow(), 40),
+        to_host in any::<bool>(),
+        by_pool in any::<bool>(),
+    ) {
+        let mut facts = base();
+        facts.extend((0..8).map(|index| endpoint_fact(&numbered_endpoint(index, 2, Default::default()))));
+        facts.extend(deltas);
+        facts.extend([node_fact("n1"), node_fact("n2")]);
+        let engines = engines(&facts, to_host, by_pool);
+        let simulators = [Simulator::new(&engines[0]), Simulator::new(&engines[1])];
+        for flow in &flows {
+            let Ok(found) = engines[0].explain(flow) else { continue };
+            prop_assert_eq!(&engines[1].explain(flow).unwrap(), &found, "any node gives the same answer");
+            let journey = Journey { simulators: &simulators, flow, found: &found };
+            prop_assert_eq!(journey.arrives(), found.verdict == Verdict::Allow, "{:?}\n{}", flow, found);
+        }
+    }
+}

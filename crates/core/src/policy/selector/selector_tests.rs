@@ -18,7 +18,8 @@ fn refused(selector: &str) -> String {
 
 #[test]
 fn each_term_matches_what_it_says_and_nothing_else() {
-    let cases: &[(&str, &[(&str, &str)], bool)] = &[
+    type Case = (&'static str, &'static [(&'static str, &'static str)], bool);
+    let cases: &[Case] = &[
         ("", &[], true),
         ("  ", &[], true),
         ("all()", &[], true),
