@@ -2,14 +2,115 @@
 //!
 //! | room | owns |
 //! |---|---|
+//! | [`start`] | from a configuration to a running agent, and its end |
+//! | [`engine`] | the loop: facts in, differences to planes and speaker |
+//! | [`attach`] | attach, detach and check of workloads |
 //! | [`allocator`] | blocks and addresses of this node, and its endpoints |
 //! | [`publisher`] | what this node says of itself, in the cluster store |
 //! | [`sync`] | the cluster store as facts |
-//! | [`local_api`] | the socket on which the CNI plugin and `routectl` ask |
+//! | [`cluster`] | what was read last of the cluster, for lookups |
 //! | [`peering`] | sockets and a clock for the BGP speaker |
+//! | [`underlay`] | this host's own addresses and MTU |
+//! | [`local_api`] | the socket on which the CNI plugin and `routectl` ask |
+//! | [`objects`], [`status`], [`explain`], [`health`] | the answers |
 
 pub mod allocator;
+mod answers;
+pub mod attach;
+pub mod cluster;
+pub mod engine;
+pub mod explain;
+mod followers;
+pub mod health;
 pub mod local_api;
+pub mod objects;
 pub mod peering;
 pub mod publisher;
+pub mod start;
+pub mod status;
 pub mod sync;
+pub mod underlay;
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
+
+use routenet_core::bgp::speaker::PeerStatus;
+use routenet_core::model::Node;
+use routenet_core::model::config::NodeConfig;
+use tokio::sync::watch;
+
+use crate::api::status::StoreState;
+use crate::plane::PlaneStatus;
+use crate::store::ClusterStore;
+use allocator::Allocator;
+use attach::LocalWorkloads;
+use cluster::ClusterView;
+use engine::{Engine, Hands};
+use health::Health;
+use publisher::Publisher;
+use sync::SyncStatus;
+
+/// A running agent, as its answers see it.
+pub struct Agent {
+    config: NodeConfig,
+    /// What this node says of itself in the store.
+    node: Node,
+    incarnation: String,
+    /// Of workloads, in bytes.
+    mtu: u32,
+    started: Instant,
+    store: Arc<dyn ClusterStore>,
+    cluster: Arc<ClusterView>,
+    allocator: Arc<Allocator>,
+    engine: Engine,
+    hands: Hands,
+    workloads: LocalWorkloads,
+    publisher: Publisher,
+    sync_status: watch::Receiver<SyncStatus>,
+    health: Health,
+    drained: AtomicBool,
+    /// The store's state as it was told last, and since when it has been that.
+    store_state: Mutex<Option<(StoreState, Instant)>>,
+}
+
+impl Agent {
+    /// The planes in the order in which an endpoint passes them.
+    fn planes(&self) -> [(&'static str, PlaneStatus); 4] {
+        let (ipset, iptables) = self.hands.rules.status();
+        let (link, route) = (self.hands.links.status(), self.hands.routes.status());
+        [("ipset", ipset), ("iptables", iptables), ("link", link), ("route", route)]
+    }
+
+    /// The neighbours; none where the speaker has stopped, which is a problem of its own.
+    async fn peers(&self) -> Vec<PeerStatus> {
+        self.hands.peering.status().await.map(|status| status.peers).unwrap_or_default()
+    }
+
+    fn is_drained(&self) -> bool {
+        self.drained.load(Ordering::Relaxed)
+    }
+
+    fn drain(&self) {
+        self.drained.store(true, Ordering::Relaxed);
+        self.hands.peering.drain();
+    }
+
+    fn undrain(&self) {
+        self.drained.store(false, Ordering::Relaxed);
+        self.hands.peering.undrain();
+    }
+
+    /// Since when the store has been in this state.
+    fn store_since(&self, state: StoreState) -> Instant {
+        let mut told = self.store_state.lock().expect("no panic while it is held");
+        match *told {
+            Some((before, since)) if before == state => since,
+            _ => {
+                let now = Instant::now();
+                *told = Some((state, now));
+                now
+            }
+        }
+    }
+}

@@ -3,6 +3,8 @@
 //! Each test target uses a part of it.
 #![allow(dead_code)]
 
+pub mod hosts;
+
 use std::time::{Duration, Instant};
 
 /// Runs `test` on a thread that has a network namespace of its own, with loopback up. Threads and processes that it

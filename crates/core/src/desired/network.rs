@@ -51,6 +51,11 @@ impl NetworkEngine {
         &self.state
     }
 
+    /// The blocks of this node.
+    pub fn own_blocks(&self) -> &BTreeSet<Cidr> {
+        &self.blocks
+    }
+
     /// Takes changes of facts; answers what should now differ (no rules).
     pub fn apply(&mut self, facts: &[FactDelta]) -> DesiredDelta {
         let mut touched = Touched::default();

@@ -1,0 +1,193 @@
+//! Attach, detach and check: what every front-end's dialect comes down to. Called by the front-ends.
+//!
+//! The order of an attach: addresses and endpoint in the journal, then the endpoint as a fact, which the engine brings
+//! to the kernel. A failure goes the same way backwards, so a failed ADD leaves nothing.
+
+use std::collections::hash_map::DefaultHasher;
+use std::hash::{Hash, Hasher};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use routenet_core::desired::{FactDelta, GATEWAY4, GATEWAY6, Link};
+use routenet_core::ipam::IpamError;
+use routenet_core::model::{Attachment, Endpoint, EndpointKey, NodeName, stable_hash};
+use tokio::sync::{Mutex, MutexGuard};
+use tracing::{info, warn};
+
+use crate::agent::allocator::{AllocateError, Allocator, Request};
+use crate::agent::cluster::ClusterView;
+use crate::agent::engine::Engine;
+use crate::frontend::{AttachError, AttachRequest, Failed, Workloads};
+use crate::plane::link::LinkPlane;
+
+/// So many endpoints can be attached or detached at once; those that share a lock wait for each other.
+const LOCKS: usize = 64;
+
+/// The workloads of this node.
+pub struct LocalWorkloads {
+    node: NodeName,
+    /// Bytes; what a workload gets that asks for none.
+    mtu: u32,
+    allocator: Arc<Allocator>,
+    cluster: Arc<ClusterView>,
+    engine: Engine,
+    links: LinkPlane,
+    locks: [Mutex<()>; LOCKS],
+}
+
+impl LocalWorkloads {
+    pub fn new(
+        node: NodeName,
+        mtu: u32,
+        allocator: Arc<Allocator>,
+        cluster: Arc<ClusterView>,
+        engine: Engine,
+        links: LinkPlane,
+    ) -> Self {
+        LocalWorkloads {
+            node,
+            mtu,
+            allocator,
+            cluster,
+            engine,
+            links,
+            locks: std::array::from_fn(|_| Mutex::default()),
+        }
+    }
+
+    /// One change of an endpoint at a time, so that a DEL never overtakes the ADD it undoes.
+    async fn lock(&self, key: &EndpointKey) -> MutexGuard<'_, ()> {
+        let mut hasher = DefaultHasher::new();
+        key.hash(&mut hasher);
+        self.locks[hasher.finish() as usize % LOCKS].lock().await
+    }
+
+    fn fact(&self, key: &EndpointKey, endpoint: Option<Endpoint>) -> Vec<FactDelta> {
+        vec![FactDelta::Endpoint { node: self.node.clone(), key: key.clone(), endpoint }]
+    }
+
+    async fn attach_locked(&self, request: AttachRequest) -> Result<Endpoint, AttachError> {
+        let key = request.key.clone();
+        if let Some(present) = self.allocator.endpoint(&key) {
+            if self.links.check(link(&present)?).await.is_empty() {
+                let message = format!("{key} is attached already");
+                return Err(AttachError::new(Failed::InterfaceExists, message, "detach it first (DEL)"));
+            }
+            info!(endpoint = %key, "what an earlier workload left is removed first");
+            self.detach_locked(&key).await?;
+        }
+        let Some((network, pools)) = self.cluster.network(&key.network) else {
+            let mend = "apply a Network object of that name, or name another by `network` in the network configuration";
+            return Err(AttachError::new(
+                Failed::UnknownNetwork,
+                format!("there is no network `{}`", key.network),
+                mend,
+            ));
+        };
+        let attachment = Attachment {
+            netns: request.netns.clone(),
+            mac: request.mac.unwrap_or_else(|| mac_of(&key)),
+            mtu: request.mtu.unwrap_or(self.mtu),
+        };
+        let node = self.node.clone();
+        let make = |addresses: &[IpAddr]| Endpoint {
+            key: request.key.clone(),
+            node: node.clone(),
+            namespace: request.namespace.clone(),
+            name: request.name.clone(),
+            labels: request.labels.clone(),
+            addresses: addresses.to_vec(),
+            attachment: Some(attachment.clone()),
+        };
+        let wanted = Request { key: &key, network: &network, pools: &pools, wanted: &[] };
+        let endpoint = self.allocator.attach(&wanted, make).await.map_err(allocation_failed)?;
+        if let Err(error) = self.engine.apply(self.fact(&key, Some(endpoint.clone()))).await {
+            if let Err(left) = self.detach_locked(&key).await {
+                warn!(endpoint = %key, error = %left, "what a failed attach made cannot be removed yet");
+            }
+            return Err(not_programmed(&key, error.to_string()));
+        }
+        info!(endpoint = %key, addresses = ?endpoint.addresses, "attached");
+        Ok(endpoint)
+    }
+
+    /// In reverse: announcement, route and link while its sets still hold it, then the sets, then the addresses.
+    async fn detach_locked(&self, key: &EndpointKey) -> Result<(), AttachError> {
+        let Some(endpoint) = self.allocator.endpoint(key) else { return Ok(()) };
+        let unplugged = Endpoint { attachment: None, ..endpoint.clone() };
+        let failed = |what: String| {
+            let message = format!("{key} cannot be taken out of the kernel: {what}");
+            AttachError::new(Failed::TryAgain, message, "the call may be repeated; routectl status says more")
+        };
+        self.engine.apply(self.fact(key, Some(unplugged))).await.map_err(|error| failed(error.to_string()))?;
+        self.engine.apply(self.fact(key, None)).await.map_err(|error| failed(error.to_string()))?;
+        self.allocator.release(key).await.map_err(|error| failed(error.to_string()))?;
+        info!(endpoint = %key, "detached");
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Workloads for LocalWorkloads {
+    async fn attach(&self, request: AttachRequest) -> Result<Endpoint, AttachError> {
+        let _turn = self.lock(&request.key).await;
+        self.attach_locked(request).await
+    }
+
+    async fn detach(&self, key: &EndpointKey) -> Result<(), AttachError> {
+        let _turn = self.lock(key).await;
+        self.detach_locked(key).await
+    }
+
+    async fn check(&self, key: &EndpointKey) -> Result<Endpoint, AttachError> {
+        let Some(endpoint) = self.allocator.endpoint(key) else {
+            return Err(AttachError::new(Failed::Unknown, format!("{key} is not attached here"), "attach it (ADD)"));
+        };
+        let found = self.links.check(link(&endpoint)?).await;
+        if found.is_empty() {
+            return Ok(endpoint);
+        }
+        let message = format!("{key}: {}", found.join("; "));
+        Err(AttachError::new(Failed::Broken, message, "detach the workload and attach it again"))
+    }
+}
+
+/// A locally administered, unicast address that is the same for the same endpoint each time.
+fn mac_of(key: &EndpointKey) -> [u8; 6] {
+    let hash = stable_hash(["mac", key.network.as_str(), &key.container_id, key.ifname.as_str()], 10);
+    let byte = |index: usize| u8::from_str_radix(&hash[2 * index..2 * index + 2], 16).unwrap_or(0);
+    [0x02, byte(0), byte(1), byte(2), byte(3), byte(4)]
+}
+
+fn link(endpoint: &Endpoint) -> Result<Link, AttachError> {
+    let Some(attachment) = &endpoint.attachment else {
+        let message = format!("{} is not plugged in", endpoint.key);
+        return Err(AttachError::new(Failed::Unknown, message, "attach it (ADD)"));
+    };
+    Ok(Link {
+        endpoint: endpoint.key.clone(),
+        netns: attachment.netns.clone(),
+        ifname: endpoint.key.ifname.clone(),
+        mac: attachment.mac,
+        mtu: attachment.mtu,
+        addresses: endpoint.addresses.clone(),
+        gateway4: GATEWAY4,
+        gateway6: GATEWAY6,
+    })
+}
+
+fn allocation_failed(error: AllocateError) -> AttachError {
+    let message = error.to_string();
+    let kind = match &error {
+        error if error.try_again() => Failed::TryAgain,
+        AllocateError::Ipam(IpamError::NoPool { .. }) => Failed::UnknownNetwork,
+        AllocateError::Ipam(_) => Failed::PoolFull,
+        AllocateError::Claim(_) | AllocateError::Journal(_) => Failed::Internal,
+    };
+    AttachError::new(kind, message, "routectl ipam show lists pools and blocks")
+}
+
+fn not_programmed(key: &EndpointKey, what: String) -> AttachError {
+    AttachError::new(Failed::Internal, format!("{key}: {what}"), "routectl status says more")
+}

@@ -1,0 +1,77 @@
+//! The cluster as this agent knows it, for everything that is not the desired state: which pools a network draws from,
+//! who the nodes and peers are, what they say of themselves. Filled by the loop from [`super::sync`]; read by attach,
+//! peering and status.
+
+use std::collections::BTreeMap;
+use std::sync::{RwLock, RwLockReadGuard};
+use std::time::Instant;
+
+use routenet_core::desired::FactDelta;
+use routenet_core::model::{
+    BgpConfiguration, BgpPeer, Block, Cidr, Endpoint, EndpointKey, Network, NetworkName, Node, NodeCondition, NodeName,
+    Pool, PoolName,
+};
+
+use super::sync::ClusterChange;
+
+/// What was read last of everything.
+#[derive(Default)]
+pub struct Known {
+    pub networks: BTreeMap<NetworkName, Network>,
+    pub pools: BTreeMap<PoolName, Pool>,
+    pub nodes: BTreeMap<NodeName, Node>,
+    pub peers: BTreeMap<String, BgpPeer>,
+    pub bgp_configurations: BTreeMap<String, BgpConfiguration>,
+    pub blocks: BTreeMap<Cidr, Block>,
+    /// Of other nodes.
+    pub endpoints: BTreeMap<(NodeName, EndpointKey), Endpoint>,
+    /// With when each was heard, by our clock: clocks of nodes differ.
+    pub conditions: BTreeMap<NodeName, (Instant, NodeCondition)>,
+}
+
+/// Shared by the agent's parts; one writer.
+#[derive(Default)]
+pub struct ClusterView(RwLock<Known>);
+
+impl ClusterView {
+    pub fn read(&self) -> RwLockReadGuard<'_, Known> {
+        self.0.read().expect("no panic while it is written")
+    }
+
+    pub fn take(&self, change: &ClusterChange) {
+        let mut known = self.0.write().expect("no panic while it is written");
+        match change {
+            ClusterChange::Fact(FactDelta::Network(name, network)) => set(&mut known.networks, name, network),
+            ClusterChange::Fact(FactDelta::Pool(name, pool)) => set(&mut known.pools, name, pool),
+            ClusterChange::Fact(FactDelta::Node(name, node)) => set(&mut known.nodes, name, node),
+            ClusterChange::Fact(FactDelta::Endpoint { node, key, endpoint }) => {
+                set(&mut known.endpoints, &(node.clone(), key.clone()), endpoint);
+            }
+            ClusterChange::Fact(
+                FactDelta::Policy(..) | FactDelta::NetworkSet(..) | FactDelta::OwnBlock(..) | FactDelta::Learned(..),
+            ) => {}
+            ClusterChange::Block(cidr, block) => set(&mut known.blocks, cidr, block),
+            ClusterChange::Peer(name, peer) => set(&mut known.peers, name, peer),
+            ClusterChange::BgpConfiguration(name, configuration) => {
+                set(&mut known.bgp_configurations, name, configuration);
+            }
+            ClusterChange::Condition(node, condition) => {
+                let heard = condition.clone().map(|condition| (Instant::now(), condition));
+                set(&mut known.conditions, node, &heard);
+            }
+        }
+    }
+
+    /// The network and all pools, as an allocation wants them.
+    pub fn network(&self, name: &NetworkName) -> Option<(Network, BTreeMap<PoolName, Pool>)> {
+        let known = self.read();
+        known.networks.get(name).map(|network| (network.clone(), known.pools.clone()))
+    }
+}
+
+fn set<K: Ord + Clone, V: Clone>(map: &mut BTreeMap<K, V>, key: &K, value: &Option<V>) {
+    match value {
+        Some(value) => map.insert(key.clone(), value.clone()),
+        None => map.remove(key),
+    };
+}

@@ -1,0 +1,111 @@
+//! The answer to `explain`: the evaluator's verdict at both ends, and the way between them. Called by the local API.
+
+use std::net::IpAddr;
+
+use routenet_core::desired::{Desired, Route, RouteKey};
+use routenet_core::model::{Cidr, Protocol};
+use routenet_core::policy::{End, Flow, Side, Verdict};
+
+use super::Agent;
+use crate::api::ApiError;
+use crate::api::listing::{ExplainReply, Verdict as EndVerdict};
+
+impl Agent {
+    pub async fn explain(
+        &self,
+        from: String,
+        to: String,
+        protocol: String,
+        port: Option<u16>,
+    ) -> Result<ExplainReply, ApiError> {
+        let protocol = read_protocol(&protocol)?;
+        let mtu = self.mtu;
+        let answer = self.engine.query(move |desired| explain(desired, &from, &to, protocol, port, mtu)).await;
+        let mut reply = answer.unwrap_or_else(|| {
+            Err(ApiError { code: "unavailable".into(), message: "the agent is stopping; ask again".into() })
+        })?;
+        for (name, status) in self.planes() {
+            if !status.in_sync {
+                reply.notes.push(format!("{name} is not in sync with the kernel: packets may meet something else"));
+            }
+        }
+        Ok(reply)
+    }
+}
+
+fn read_protocol(text: &str) -> Result<Protocol, ApiError> {
+    let number = || text.parse().ok().map(Protocol);
+    Protocol::from_name(text).or_else(number).ok_or_else(|| {
+        let message = format!("unknown protocol `{text}`: expected tcp, udp, sctp, icmp, icmpv6, udplite or a number");
+        invalid(message)
+    })
+}
+
+fn invalid(message: String) -> ApiError {
+    ApiError { code: "invalid".into(), message }
+}
+
+fn explain(
+    desired: &Desired,
+    from: &str,
+    to: &str,
+    protocol: Protocol,
+    port: Option<u16>,
+    mtu: u32,
+) -> Result<ExplainReply, ApiError> {
+    let policy = desired.policy();
+    let resolve = |word: &str| policy.resolve(word).map_err(|error| invalid(error.to_string()));
+    let flow = Flow {
+        source: resolve(from)?,
+        destination: resolve(to)?,
+        family: None,
+        protocol,
+        source_port: None,
+        port,
+        icmp: None,
+    };
+    let explanation = policy.explain(&flow).map_err(|error| invalid(error.to_string()))?;
+    let end = |side: &Side, name: &str, end: &End| {
+        matches!(side, Side::Workload(..)).then(|| EndVerdict {
+            endpoint: name.to_string(),
+            allowed: end.verdict == Verdict::Allow,
+            decided_by: end.why.clone(),
+            trail: end.steps.clone(),
+        })
+    };
+    let route = route_to(desired, explanation.destination_address);
+    Ok(ExplainReply {
+        egress: end(&flow.source, &explanation.source, &explanation.egress),
+        ingress: end(&flow.destination, &explanation.destination, &explanation.ingress),
+        from: explanation.source,
+        to: explanation.destination,
+        source: explanation.source_address,
+        destination: explanation.destination_address,
+        protocol: protocol.to_string(),
+        port,
+        allowed: explanation.verdict == Verdict::Allow,
+        route,
+        mtu: Some(mtu),
+        notes: Vec::new(),
+    })
+}
+
+/// The way from this host, by the routes that it wants: the longest prefix.
+fn route_to(desired: &Desired, address: IpAddr) -> Option<String> {
+    let state = desired.routes();
+    let bits = Cidr::host(address).length();
+    let (key, route) = (0..=bits).rev().find_map(|length| {
+        let dst = Cidr::new(address, length).ok()?;
+        let range = RouteKey { dst, metric: 0 }..=RouteKey { dst, metric: u32::MAX };
+        state.range(range).next()
+    })?;
+    Some(match route {
+        Route::Local { dev, .. } => format!("local, dev {dev}"),
+        Route::Blackhole => format!("no workload has it: blackhole {}", key.dst),
+        Route::Unreachable => format!("nobody announces it: unreachable {}", key.dst),
+        Route::Learned { via, .. } => {
+            let hops: Vec<String> = via.iter().map(IpAddr::to_string).collect();
+            format!("via {} (BGP, {})", hops.join(" and "), key.dst)
+        }
+    })
+}

@@ -1,0 +1,176 @@
+//! What is wrong on this node, since when, in words: gathered from the parts, published as the node's condition, and
+//! shown by `routectl status`.
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use routenet_core::bgp::speaker::{PeerStatus, State};
+use routenet_core::model::{NodeCondition, Problem};
+
+use super::Agent;
+use super::peering::PeeringStatus;
+use super::sync::SyncState;
+use crate::plane::PlaneStatus;
+
+/// A node that is silent for so long is degraded.
+pub const SILENCE: Duration = Duration::from_secs(30);
+
+/// A neighbour gets so long to come up, or back, before it is called a problem.
+const PEER_GRACE: Duration = Duration::from_secs(10);
+
+/// Remembers since when each problem has been there.
+#[derive(Default)]
+pub struct Health(Mutex<BTreeMap<(String, String), u64>>);
+
+/// Seconds since the Unix epoch.
+pub fn epoch_seconds(time: SystemTime) -> u64 {
+    time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
+impl Health {
+    /// Gives each problem the time at which it was first seen; those that are over are forgotten.
+    fn date(&self, found: Vec<Found>) -> Vec<Problem> {
+        let now = epoch_seconds(SystemTime::now());
+        let mut known = self.0.lock().expect("no panic while it is held");
+        let mut dated = BTreeMap::new();
+        let problems = found
+            .into_iter()
+            .map(|found| {
+                let subject = (found.part.to_string(), found.subject);
+                let since = found.since.unwrap_or_else(|| known.get(&subject).copied().unwrap_or(now));
+                dated.insert(subject, since);
+                Problem { part: found.part.to_string(), what: found.what, mend: found.mend, since }
+            })
+            .collect();
+        *known = dated;
+        problems
+    }
+}
+
+/// A problem before it is dated. `subject` stays the same while `what` may count up.
+struct Found {
+    part: &'static str,
+    subject: String,
+    what: String,
+    mend: Option<String>,
+    since: Option<u64>,
+}
+
+fn found(part: &'static str, what: impl Into<String>, mend: &str) -> Found {
+    let what = what.into();
+    Found { part, subject: what.clone(), what, mend: Some(mend.to_string()), since: None }
+}
+
+impl Agent {
+    /// Everything that is wrong here now.
+    pub async fn problems(&self) -> Vec<Problem> {
+        let mut all = Vec::new();
+        all.extend(self.store_problems());
+        for (name, status) in self.planes() {
+            all.extend(plane_problem(name, &status));
+        }
+        match self.hands.peering.status().await {
+            Ok(peering) => all.extend(self.peering_problems(&peering)),
+            Err(stopped) => all.push(found("bgp", stopped.to_string(), "restart the agent; the routes stay meanwhile")),
+        }
+        for (block, why) in self.allocator.lost_blocks() {
+            all.push(found("ipam", format!("block {block}: {why}"), "detach its workloads and attach them again"));
+        }
+        let policies = self.engine.query(|desired| desired.policy().problems()).await.unwrap_or_default();
+        for problem in policies {
+            all.push(found(
+                "policy",
+                format!("{}: {}", problem.policy, problem.what),
+                "correct and apply it again; what it governs stays closed",
+            ));
+        }
+        all.extend(self.name_problem());
+        self.health.date(all)
+    }
+
+    /// What the node says of itself to the others.
+    pub async fn condition(&self) -> NodeCondition {
+        let peers = self.peers().await;
+        NodeCondition {
+            node: self.config.node.clone(),
+            at: epoch_seconds(SystemTime::now()),
+            version: env!("CARGO_PKG_VERSION").to_string(),
+            problems: self.problems().await,
+            endpoints: u32::try_from(self.allocator.endpoints().len()).unwrap_or(u32::MAX),
+            blocks: self.allocator.own_blocks().borrow().iter().copied().collect(),
+            peers_established: count(&peers, |peer| peer.state == State::Established),
+            peers_configured: count(&peers, |_| true),
+        }
+    }
+
+    fn peering_problems(&self, peering: &PeeringStatus) -> Vec<Found> {
+        let mut all = Vec::new();
+        for listener in &peering.listeners {
+            if let Some(error) = &listener.error {
+                let what = format!("cannot listen on {}: {error}", listener.wanted);
+                all.push(found("bgp", what, "free the address, or set another `bgp.listen`; it is tried again"));
+            }
+        }
+        if !self.is_drained() {
+            let down = |peer: &&PeerStatus| peer.state != State::Established && peer.in_state >= PEER_GRACE;
+            all.extend(peering.peers.iter().filter(down).map(peer_problem));
+        }
+        all
+    }
+
+    fn store_problems(&self) -> Vec<Found> {
+        let mut all = Vec::new();
+        let status = self.sync_status.borrow().clone();
+        let away = "workloads, policies and routes go on; repair the store, the agent returns to it by itself";
+        match status.state {
+            SyncState::InSync(_) => {}
+            SyncState::Waiting(why) | SyncState::Stale(_, why) | SyncState::Away(_, why) => {
+                let what = format!("{}: {why}", self.store.describe());
+                let subject = "away".to_string();
+                all.push(Found { part: "store", subject, what, mend: Some(away.to_string()), since: None });
+            }
+        }
+        for (key, why) in status.malformed {
+            let mend = "apply the object again; what it said before goes on to hold";
+            all.push(found("store", format!("{key} cannot be read: {why}"), mend));
+        }
+        if let Some(why) = self.publisher.status().borrow().failing.clone() {
+            let what = format!("what this node says of itself cannot be published: {why}");
+            let mend = Some(away.to_string());
+            all.push(Found { part: "store", subject: "publish".into(), what, mend, since: None });
+        }
+        all
+    }
+
+    fn name_problem(&self) -> Option<Found> {
+        let known = self.cluster.read();
+        let other = known.nodes.get(&self.config.node).filter(|node| node.incarnation != self.incarnation)?;
+        let address = other.ipv4.map(|a| a.to_string()).or(other.ipv6.map(|a| a.to_string())).unwrap_or_default();
+        let what = format!("another agent, at {address}, calls itself {} too", self.config.node);
+        Some(found("config", what, "give one of the two another `node:` name, and restart it"))
+    }
+}
+
+fn count(peers: &[PeerStatus], which: impl Fn(&PeerStatus) -> bool) -> u32 {
+    u32::try_from(peers.iter().filter(|peer| which(peer)).count()).unwrap_or(u32::MAX)
+}
+
+fn plane_problem(name: &'static str, status: &PlaneStatus) -> Option<Found> {
+    let (since, what) = status.failure.clone()?;
+    let mend = "it is retried; what depends on it stays closed";
+    Some(Found {
+        part: name,
+        subject: "failure".into(),
+        what,
+        mend: Some(mend.into()),
+        since: Some(epoch_seconds(since)),
+    })
+}
+
+fn peer_problem(peer: &PeerStatus) -> Found {
+    let why = peer.last_error.as_ref().map(|(_, why)| format!(": {why}")).unwrap_or_default();
+    let what = format!("no session with {} ({}), {}{why}", peer.config.name, peer.address, peer.state);
+    let mend = format!("see whether it runs and can be reached: ping {}, routectl bgp neighbors", peer.address);
+    Found { part: "bgp", subject: peer.address.to_string(), what, mend: Some(mend), since: None }
+}

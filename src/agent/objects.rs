@@ -1,0 +1,231 @@
+//! Objects through the store: `get`, `apply`, `delete`. Validated whole before anything is written, all or nothing.
+//! Called by the local API.
+
+use std::collections::BTreeMap;
+
+use routenet_core::model::keys::{self, OBJECTS, StoreKey};
+use routenet_core::model::validate::check_objects;
+use routenet_core::model::yaml::{Located, object_to_value, read_documents, render_errors};
+use routenet_core::model::{Fact, Kind, Object, ObjectKey};
+use tracing::info;
+
+use crate::api::listing::{Change, ChangeReply, GetReply, Outcome};
+use crate::api::{ApiError, Document, ObjectName};
+use crate::store::{Check, ClusterStore, Entry, Revision, StoreError, TxnOutcome, Write};
+
+/// Every change of objects writes this key, so that two changes that are each valid, but not together, cannot both win.
+const GUARD: &str = "/guards/objects";
+
+/// How often a change is tried again when others write at the same time.
+const ATTEMPTS: usize = 10;
+
+/// All objects of the store at one revision.
+struct Snapshot {
+    objects: BTreeMap<ObjectKey, (Object, Revision)>,
+    guard: Revision,
+}
+
+/// Objects of one kind or of all, by name and namespace if given.
+pub async fn get(
+    store: &dyn ClusterStore,
+    kind: &str,
+    name: Option<&str>,
+    namespace: Option<&str>,
+) -> Result<GetReply, ApiError> {
+    let kind = match kind {
+        "all" => None,
+        word => Some(kind_from(word)?),
+    };
+    let snapshot = read(store).await?;
+    let objects: Vec<serde_json::Value> = snapshot
+        .objects
+        .iter()
+        .filter(|(key, _)| kind.is_none_or(|kind| key.kind == kind))
+        .filter(|(key, _)| name.is_none_or(|name| key.name == name))
+        .filter(|(key, _)| namespace.is_none() || key.namespace.is_none() || key.namespace.as_deref() == namespace)
+        .map(|(_, (object, _))| object_to_value(object))
+        .collect();
+    match (kind, name) {
+        (Some(kind), Some(name)) if objects.is_empty() => Err(not_found(kind, namespace, name)),
+        _ => Ok(GetReply { objects }),
+    }
+}
+
+/// Writes all objects of the documents, or none.
+pub async fn apply(store: &dyn ClusterStore, documents: &[Document]) -> Result<ChangeReply, ApiError> {
+    let wanted = read_all(documents)?;
+    refuse_nodes(&wanted)?;
+    let keys: Vec<ObjectKey> = wanted.iter().map(|object| object.value.key()).collect();
+    if let Some(twice) = keys.iter().enumerate().find(|(index, key)| keys[..*index].contains(key)) {
+        let object = &wanted[twice.0];
+        let message =
+            format!("{}:{}: {} stands in the input twice; keep one of them", object.file, object.line, twice.1);
+        return Err(invalid(message));
+    }
+    change(store, |snapshot| {
+        let objects: Vec<Object> = wanted.iter().map(|object| object.value.clone()).collect();
+        validate(snapshot, &objects, &[], &wanted)?;
+        let mut writes = Vec::new();
+        let mut changes = Vec::new();
+        for (key, object) in keys.iter().zip(&objects) {
+            let outcome = match snapshot.objects.get(key) {
+                Some((present, _)) if present == object => Outcome::Unchanged,
+                Some(_) => Outcome::Changed,
+                None => Outcome::Created,
+            };
+            if outcome != Outcome::Unchanged {
+                let value = keys::encode_fact(&Fact::Object(object.clone()));
+                writes.push(Write::Put { key: StoreKey::Object(key.clone()).path(), value });
+            }
+            changes.push(change_line(key, outcome));
+        }
+        Ok((writes, changes))
+    })
+    .await
+}
+
+/// Deletes what the documents hold and what is named, or nothing.
+pub async fn delete(
+    store: &dyn ClusterStore,
+    documents: &[Document],
+    names: &[ObjectName],
+) -> Result<ChangeReply, ApiError> {
+    let located = read_all(documents)?;
+    let mut keys: Vec<ObjectKey> = located.iter().map(|object| object.value.key()).collect();
+    for name in names {
+        keys.push(ObjectKey {
+            kind: kind_from(&name.kind)?,
+            namespace: name.namespace.clone(),
+            name: name.name.clone(),
+        });
+    }
+    change(store, |snapshot| {
+        let present: Vec<ObjectKey> = keys.iter().filter(|key| snapshot.objects.contains_key(*key)).cloned().collect();
+        validate(snapshot, &[], &present, &located)?;
+        let named_absent = names.iter().zip(&keys[located.len()..]).find(|(_, key)| !present.contains(key));
+        if let Some((_, key)) = named_absent {
+            return Err(not_found(key.kind, key.namespace.as_deref(), &key.name));
+        }
+        let writes = present.iter().map(|key| Write::Delete { key: StoreKey::Object(key.clone()).path() }).collect();
+        let changes = keys
+            .iter()
+            .map(|key| change_line(key, if present.contains(key) { Outcome::Deleted } else { Outcome::Absent }))
+            .collect();
+        Ok((writes, changes))
+    })
+    .await
+}
+
+/// Reads, decides and writes under the guard; decides anew when somebody else was faster.
+async fn change(
+    store: &dyn ClusterStore,
+    decide: impl Fn(&Snapshot) -> Result<(Vec<Write>, Vec<Change>), ApiError> + Send,
+) -> Result<ChangeReply, ApiError> {
+    if !store.writable() {
+        let what = format!("the store `{}` cannot be written", store.describe());
+        return Err(invalid(format!("{what}: edit the files that the node's configuration names, and send SIGHUP")));
+    }
+    for _ in 0..ATTEMPTS {
+        let snapshot = read(store).await?;
+        let (mut writes, changes) = decide(&snapshot)?;
+        if writes.is_empty() {
+            return Ok(ChangeReply { changes });
+        }
+        let checks = vec![Check { key: GUARD.to_string(), revision: snapshot.guard }];
+        writes.push(Write::Put { key: GUARD.to_string(), value: b"{}".to_vec() });
+        match store.transact(checks, writes).await.map_err(unavailable)? {
+            TxnOutcome::Committed(revision) => {
+                info!(revision, objects = changes.len(), "objects changed");
+                return Ok(ChangeReply { changes });
+            }
+            TxnOutcome::Conflict(_) => {}
+        }
+    }
+    let message = format!("others changed objects {ATTEMPTS} times meanwhile; nothing was written; try again");
+    Err(ApiError { code: "conflict".into(), message })
+}
+
+async fn read(store: &dyn ClusterStore) -> Result<Snapshot, ApiError> {
+    // The guard first: whatever changes between the two reads fails its check.
+    let guard = store.get(GUARD).await.map_err(unavailable)?.map_or(0, |entry| entry.revision);
+    let (entries, _) = store.range(OBJECTS).await.map_err(unavailable)?;
+    let mut objects = BTreeMap::new();
+    for Entry { key, value, revision } in entries {
+        match keys::decode_fact(&key, &value) {
+            Ok(Fact::Object(object)) => {
+                objects.insert(object.key(), (object, revision));
+            }
+            Ok(_) => return Err(internal(format!("{key} of the store holds no object"))),
+            Err(error) => return Err(internal(error.to_string())),
+        }
+    }
+    Ok(Snapshot { objects, guard })
+}
+
+fn read_all(documents: &[Document]) -> Result<Vec<Located<Object>>, ApiError> {
+    let mut objects = Vec::new();
+    let mut errors = Vec::new();
+    for document in documents {
+        match read_documents(&document.file, &document.text) {
+            Ok(found) => objects.extend(found),
+            Err(found) => errors.extend(found),
+        }
+    }
+    if errors.is_empty() { Ok(objects) } else { Err(invalid(render_errors(&errors))) }
+}
+
+fn refuse_nodes(objects: &[Located<Object>]) -> Result<(), ApiError> {
+    match objects.iter().find(|object| matches!(object.value, Object::Node(_))) {
+        None => Ok(()),
+        Some(object) => Err(invalid(format!(
+            "{}:{}: {}: a node is written by its own agent; set labels and addresses in that node's configuration",
+            object.file,
+            object.line,
+            object.value.key()
+        ))),
+    }
+}
+
+fn validate(
+    snapshot: &Snapshot,
+    changed: &[Object],
+    deleted: &[ObjectKey],
+    located: &[Located<Object>],
+) -> Result<(), ApiError> {
+    let existing: Vec<Object> = snapshot.objects.values().map(|(object, _)| object.clone()).collect();
+    check_objects(&existing, changed, deleted).map_err(|problems| {
+        let lines: Vec<String> = problems
+            .iter()
+            .map(|problem| problem.locate(located).map_or_else(|| problem.to_string(), |error| error.to_string()))
+            .collect();
+        invalid(lines.join("\n"))
+    })
+}
+
+fn kind_from(word: &str) -> Result<Kind, ApiError> {
+    Kind::from_word(word).map_err(|error| invalid(error.to_string()))
+}
+
+fn change_line(key: &ObjectKey, outcome: Outcome) -> Change {
+    Change { kind: key.kind.to_string(), namespace: key.namespace.clone(), name: key.name.clone(), outcome }
+}
+
+fn not_found(kind: Kind, namespace: Option<&str>, name: &str) -> ApiError {
+    let place = namespace.map(|namespace| format!(" in namespace {namespace}")).unwrap_or_default();
+    ApiError {
+        code: "not-found".into(),
+        message: format!("there is no {kind} `{name}`{place}; see: routectl get {kind}"),
+    }
+}
+
+fn invalid(message: String) -> ApiError {
+    ApiError { code: "invalid".into(), message }
+}
+
+fn internal(message: String) -> ApiError {
+    ApiError { code: "internal".into(), message }
+}
+
+fn unavailable(error: StoreError) -> ApiError {
+    ApiError { code: "unavailable".into(), message: error.to_string() }
+}

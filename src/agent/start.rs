@@ -1,0 +1,360 @@
+//! From a configuration to a running agent, and its end. Called by `routenetd`.
+//!
+//! The order matters: what may be refused (journal, socket, name) comes before anything is written; nothing is written
+//! to the kernel before the store, or the snapshot, was read; the whole of what is wanted is in the kernel before the
+//! socket answers.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use routenet_core::bgp::speaker::SpeakerConfig;
+use routenet_core::desired::{ChainKey, Desired, FactDelta, Hook, Route, Settings};
+use routenet_core::model::config::{NodeConfig, StoreConfig};
+use routenet_core::model::{Fact, Family, Node, Object};
+use tokio::signal::unix::{SignalKind, signal};
+use tracing::{error, info, warn};
+
+use super::allocator::{Allocator, AllocatorConfig};
+use super::answers::Answers;
+use super::attach::LocalWorkloads;
+use super::cluster::ClusterView;
+use super::engine::{Engine, Hands};
+use super::followers::{self, speaker_settings};
+use super::health::{Health, SILENCE, epoch_seconds};
+use super::local_api::Server;
+use super::local_api::access::AccessRules;
+use super::peering::{Peering, PeeringConfig};
+use super::publisher::Publisher;
+use super::sync::{ClusterChange, ClusterSync, SyncState};
+use super::underlay::Underlay;
+use super::{Agent, underlay};
+use crate::plane::iptables::Backend;
+use crate::plane::link::LinkPlane;
+use crate::plane::route::RoutePlane;
+use crate::plane::rules::{RulesConfig, RulesPlane};
+use crate::plane::{PlaneError, sysctl};
+use crate::store::{ClusterStore, EmbeddedStore, Journal, NoneStore, Snapshot, StoreError};
+
+/// Why the agent cannot run; each text says what mends it.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error("{0}")]
+    Refused(String),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Plane(#[from] PlaneError),
+    #[error(transparent)]
+    Socket(#[from] super::local_api::SocketError),
+}
+
+/// Between two attempts to bring the frame of the chains into the kernel.
+const RULES_RETRY: Duration = Duration::from_secs(1);
+
+/// Runs the agent until SIGTERM or SIGINT. Whatever ends it, links, routes and chains stay as they are.
+pub async fn run(config: NodeConfig) -> Result<(), StartError> {
+    let mut ends = Ends::new()?;
+    let access = AccessRules::from_config(&config.api).map_err(StartError::Refused)?;
+    let underlay = underlay::resolve(&config).await.map_err(StartError::Refused)?;
+    let journal = Arc::new(Journal::open(&config.paths.state.join("journal.db"))?);
+    let server = Server::bind(&config.paths.socket, access).await?;
+    let answers = Answers::default();
+    answers.waiting_for("the cluster store is being read");
+    let serving = tokio::spawn(server.serve(Arc::new(answers.clone())));
+
+    let starting = start(config, underlay, journal, &answers);
+    let outcome = tokio::select! {
+        outcome = starting => outcome,
+        () = ends.stop() => {
+            info!("stopped before the start was done");
+            serving.abort();
+            let _ = serving.await;
+            return Ok(());
+        }
+    };
+    let (agent, reload) = match outcome {
+        Ok(started) => started,
+        Err(error) => {
+            serving.abort();
+            let _ = serving.await;
+            return Err(error);
+        }
+    };
+    answers.ready(agent.clone());
+    info!(node = %agent.config.node, socket = %agent.config.paths.socket.display(), "ready");
+    loop {
+        match ends.next().await {
+            End::Stop => break,
+            End::Reload => reload.policies(),
+        }
+    }
+    // Without a NOTIFICATION: neighbours keep the routes until we are back (RFC 4724).
+    agent.hands.peering.stop().await;
+    serving.abort();
+    let _ = serving.await;
+    info!("stopped; links, routes and rules stay");
+    Ok(())
+}
+
+/// What a signal asks for.
+enum End {
+    Stop,
+    Reload,
+}
+
+/// SIGTERM, SIGINT and SIGHUP.
+struct Ends {
+    terminate: tokio::signal::unix::Signal,
+    interrupt: tokio::signal::unix::Signal,
+    hangup: tokio::signal::unix::Signal,
+}
+
+impl Ends {
+    fn new() -> Result<Ends, StartError> {
+        let failed = |error: std::io::Error| StartError::Refused(format!("signals cannot be taken: {error}"));
+        Ok(Ends {
+            terminate: signal(SignalKind::terminate()).map_err(failed)?,
+            interrupt: signal(SignalKind::interrupt()).map_err(failed)?,
+            hangup: signal(SignalKind::hangup()).map_err(failed)?,
+        })
+    }
+
+    async fn next(&mut self) -> End {
+        tokio::select! {
+            _ = self.terminate.recv() => End::Stop,
+            _ = self.interrupt.recv() => End::Stop,
+            _ = self.hangup.recv() => End::Reload,
+        }
+    }
+
+    /// Until it is told to stop; what it is told else meanwhile has nothing to act on yet.
+    async fn stop(&mut self) {
+        while !matches!(self.next().await, End::Stop) {}
+    }
+}
+
+/// Reads the policies of a node without a store again, on SIGHUP.
+pub struct Reload(Option<Arc<NoneStore>>);
+
+impl Reload {
+    fn policies(&self) {
+        let Some(store) = &self.0 else {
+            info!("SIGHUP: nothing to read again, the cluster store tells changes by itself");
+            return;
+        };
+        match store.reload() {
+            Ok(_) => info!("SIGHUP: policies read again"),
+            Err(error) => error!(%error, "the policies cannot be read; those in force stay"),
+        }
+    }
+}
+
+async fn start(
+    config: NodeConfig,
+    underlay: Underlay,
+    journal: Arc<Journal>,
+    answers: &Answers,
+) -> Result<(Arc<Agent>, Reload), StartError> {
+    let (store, none) = open_store(&config)?;
+    let snapshot = Snapshot::open(&config.paths.state.join("snapshot.db"))?;
+    let mut sync = ClusterSync::spawn(store.clone(), snapshot, config.node.clone()).await;
+    let cluster = Arc::new(ClusterView::default());
+    sync.initial.changes.iter().for_each(|change| cluster.take(change));
+    wait_for_facts(&mut sync, &cluster, &store, answers).await;
+
+    let incarnation = journal.incarnation().to_string();
+    refuse_a_second_agent(&cluster, &config, &incarnation)?;
+    let allocator_config = AllocatorConfig {
+        node: config.node.clone(),
+        labels: config.labels.clone(),
+        cooldown: Duration::from_secs(config.workloads.address_cooldown.into()),
+    };
+    let allocator = Arc::new(Allocator::start(store.clone(), journal.clone(), allocator_config)?);
+    if let Err(error) = allocator.reconcile().await {
+        warn!(%error, "own blocks cannot be compared with the store yet");
+    }
+
+    let speaker = speaker_settings(&config, &underlay, &cluster);
+    let node = own_node(&config, &underlay, &speaker, &incarnation);
+    let mut desired = Desired::new(&settings(&config, &underlay, none.is_some()));
+    desired.apply(&initial_facts(&sync.initial.changes, &allocator));
+    answers.waiting_for("links, routes and rules are being compared with the kernel");
+    let (hands, events) = bring_up(&config, &desired, &cluster, speaker).await?;
+
+    let engine = Engine::spawn(desired, hands.clone());
+    let publisher = Publisher::spawn(store.clone(), allocator.clone());
+    publisher.publish(&Fact::Object(Object::Node(node.clone())));
+    let mtu = config.workloads.mtu.unwrap_or(underlay.mtu);
+    let workloads = LocalWorkloads::new(
+        config.node.clone(),
+        mtu,
+        allocator.clone(),
+        cluster.clone(),
+        engine.clone(),
+        hands.links.clone(),
+    );
+    let agent = Arc::new(Agent {
+        config,
+        node,
+        incarnation,
+        mtu,
+        started: Instant::now(),
+        store,
+        cluster,
+        allocator,
+        engine,
+        hands,
+        workloads,
+        publisher,
+        sync_status: sync.status.clone(),
+        health: Health::default(),
+        drained: false.into(),
+        store_state: Default::default(),
+    });
+    followers::spawn(&agent, sync, events, underlay);
+    Ok((agent, Reload(none)))
+}
+
+fn open_store(config: &NodeConfig) -> Result<(Arc<dyn ClusterStore>, Option<Arc<NoneStore>>), StartError> {
+    match &config.store {
+        StoreConfig::Embedded { path } => Ok((Arc::new(EmbeddedStore::new(path)), None)),
+        StoreConfig::None(cluster) => {
+            let store = Arc::new(NoneStore::new(&config.node, cluster)?);
+            Ok((store.clone(), Some(store)))
+        }
+    }
+}
+
+/// Nothing is written to the kernel before the facts are known, from the store or from the snapshot.
+async fn wait_for_facts(
+    sync: &mut ClusterSync,
+    cluster: &ClusterView,
+    store: &Arc<dyn ClusterStore>,
+    answers: &Answers,
+) {
+    loop {
+        let state = sync.status.borrow().state.clone();
+        let SyncState::Waiting(why) = state else { return };
+        warn!(%why, "no facts yet, neither from the store nor from an earlier run: waiting");
+        answers.waiting_for(format!("it waits for the store {}: {why}", store.describe()));
+        let Some(batch) = sync.batches.recv().await else { return };
+        batch.changes.iter().for_each(|change| cluster.take(change));
+        sync.initial.changes.extend(batch.changes);
+    }
+}
+
+/// Two agents with one name would take each other's blocks: the later one does not start.
+fn refuse_a_second_agent(cluster: &ClusterView, config: &NodeConfig, incarnation: &str) -> Result<(), StartError> {
+    let known = cluster.read();
+    let Some(other) = known.nodes.get(&config.node).filter(|node| node.incarnation != incarnation) else {
+        return Ok(());
+    };
+    let Some((_, condition)) = known.conditions.get(&config.node) else { return Ok(()) };
+    let age = epoch_seconds(std::time::SystemTime::now()).saturating_sub(condition.at);
+    if age >= SILENCE.as_secs() {
+        warn!(node = %config.node, "another incarnation of this node was here; it is silent, its place is taken over");
+        return Ok(());
+    }
+    let address = Family::BOTH.iter().find_map(|family| other.address(*family));
+    let address = address.map_or("an unknown address".to_string(), |address| address.to_string());
+    Err(StartError::Refused(format!(
+        "node name `{}` is in use: another agent, at {address}, was heard {age} s ago; \
+         give this one another `node:` name, or stop the other one and wait {} s",
+        config.node,
+        SILENCE.as_secs()
+    )))
+}
+
+fn own_node(config: &NodeConfig, underlay: &Underlay, speaker: &SpeakerConfig, incarnation: &str) -> Node {
+    Node {
+        name: config.node.clone(),
+        labels: config.labels.clone(),
+        ipv4: underlay.ipv4,
+        ipv6: underlay.ipv6,
+        as_number: speaker.as_number,
+        router_id: speaker.router_id,
+        bgp_port: config.bgp.listen.first().map_or(179, |address| address.port()),
+        mesh: config.bgp.mesh,
+        incarnation: incarnation.to_string(),
+    }
+}
+
+fn settings(config: &NodeConfig, underlay: &Underlay, networks_by_pool: bool) -> Settings {
+    Settings {
+        node: config.node.clone(),
+        address4: underlay.ipv4,
+        address6: underlay.ipv6,
+        announce: config.bgp.announce,
+        mark_mask: config.iptables.mark_mask,
+        workload_to_host: config.workloads.to_host,
+        networks_by_pool,
+    }
+}
+
+/// What the store, or the snapshot, says; and what the journal says of this node.
+fn initial_facts(changes: &[ClusterChange], allocator: &Allocator) -> Vec<FactDelta> {
+    let cluster = changes.iter().filter_map(|change| match change {
+        ClusterChange::Fact(fact) => Some(fact.clone()),
+        _ => None,
+    });
+    let blocks: BTreeSet<_> = allocator.own_blocks().borrow().clone();
+    let blocks = blocks.into_iter().map(|block| FactDelta::OwnBlock(block, true));
+    let endpoints = allocator.endpoints().into_iter().map(|endpoint| FactDelta::Endpoint {
+        node: endpoint.node.clone(),
+        key: endpoint.key.clone(),
+        endpoint: Some(endpoint),
+    });
+    cluster.chain(blocks).chain(endpoints).collect()
+}
+
+/// Planes and speaker, with the whole of what is wanted.
+async fn bring_up(
+    config: &NodeConfig,
+    desired: &Desired,
+    cluster: &ClusterView,
+    speaker: SpeakerConfig,
+) -> Result<(Hands, tokio::sync::mpsc::Receiver<super::peering::PeeringEvent>), StartError> {
+    let backend = Backend::detect(config.iptables.backend)?;
+    let rules = RulesPlane::spawn(RulesConfig::new(backend))?;
+    let links = LinkPlane::spawn()?;
+    let routes = RoutePlane::spawn()?;
+    for said in sysctl::enable_forwarding(&Family::BOTH)? {
+        info!("{said}");
+    }
+    let state = desired.state();
+    // What is not closed must not be opened: without the frame of the chains no link is made. One policy's chain that
+    // the kernel refuses is another matter: its endpoints are closed, and the plane tries again.
+    while let Err(error) = rules.start(state.sets.clone(), state.chains.clone(), state.hooks.clone()).await {
+        error!(%error, "rules are not all in the kernel");
+        if is_framed(&rules, &state.hooks).await {
+            break;
+        }
+        tokio::time::sleep(RULES_RETRY).await;
+    }
+    if let Err(error) = links.start(state.links).await {
+        warn!(%error, "not every link is as it should be; it is tried again");
+    }
+    let kept = routes.read_learned().await?;
+    let restarting = kept.iter().any(|(_, route)| matches!(route, Route::Learned { .. }));
+    if let Err(error) = routes.start(state.routes, true).await {
+        warn!(%error, "not every route is as it should be; it is tried again");
+    }
+    let (peering, events) = Peering::spawn(PeeringConfig { listen: config.bgp.listen.clone(), restarting, speaker })
+        .map_err(|error| StartError::Refused(format!("the BGP speaker cannot be started: {error}")))?;
+    peering.set_pools(cluster.read().pools.values().map(|pool| pool.cidr).collect());
+    let own: BTreeMap<_, _> = state.announcements.into_iter().map(|prefix| (prefix, true)).collect();
+    peering.originate(own.into_iter().collect());
+    Ok((Hands { rules, links, routes, peering }, events))
+}
+
+/// Whether every chain that a hook jumps to is in the kernel, with rules.
+async fn is_framed(rules: &RulesPlane, hooks: &BTreeSet<Hook>) -> bool {
+    for hook in hooks {
+        let chain = ChainKey { family: hook.family, table: hook.table, name: hook.chain.clone() };
+        if rules.counters(chain).await.map_or(true, |rules| rules.is_empty()) {
+            return false;
+        }
+    }
+    true
+}

@@ -1,0 +1,169 @@
+//! This host's own addresses and MTU: given, or found by interface or CIDR, never by luck. Called at the start.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use futures::TryStreamExt;
+use routenet_core::model::Family;
+use routenet_core::model::config::{AutoAddress, NodeConfig};
+use rtnetlink::packet_route::address::{AddressAttribute, AddressFlags};
+use rtnetlink::packet_route::link::LinkAttribute;
+
+/// What the other nodes reach this one by.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Underlay {
+    pub ipv4: Option<Ipv4Addr>,
+    pub ipv6: Option<Ipv6Addr>,
+    /// The smallest of the interfaces that have these addresses, in bytes.
+    pub mtu: u32,
+}
+
+/// An address of this host that could serve: global, lasting, and not a second one of the same prefix.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Candidate {
+    interface: String,
+    address: IpAddr,
+    mtu: u32,
+}
+
+/// Finds the addresses of `address:` on this host.
+///
+/// # Errors
+/// In words with field and mend: an address that no interface has, an `auto` that finds none or several of a family.
+pub async fn resolve(config: &NodeConfig) -> Result<Underlay, String> {
+    let candidates = candidates().await.map_err(|error| format!("the host's addresses cannot be read: {error}"))?;
+    choose(config, &candidates)
+}
+
+fn choose(config: &NodeConfig, candidates: &[Candidate]) -> Result<Underlay, String> {
+    let mut underlay = Underlay { ipv4: None, ipv6: None, mtu: u32::MAX };
+    for family in Family::BOTH {
+        let chosen = match config.given_address(family) {
+            Some(address) => Some(given(address, candidates)?),
+            None => found(&config.address.auto, family, candidates)?,
+        };
+        let Some(chosen) = chosen else { continue };
+        underlay.mtu = underlay.mtu.min(chosen.mtu);
+        match chosen.address {
+            IpAddr::V4(address) => underlay.ipv4 = Some(address),
+            IpAddr::V6(address) => underlay.ipv6 = Some(address),
+        }
+    }
+    if underlay.ipv4.is_none() && underlay.ipv6.is_none() {
+        let rules: Vec<String> = config.address.auto.iter().map(describe).collect();
+        return Err(format!(
+            "address.auto: no address found by {}; this host has {}",
+            rules.join(" or "),
+            listed(candidates)
+        ));
+    }
+    Ok(underlay)
+}
+
+fn given(address: IpAddr, candidates: &[Candidate]) -> Result<&Candidate, String> {
+    candidates.iter().find(|candidate| candidate.address == address).ok_or_else(|| {
+        let field = if address.is_ipv4() { "ipv4" } else { "ipv6" };
+        format!(
+            "address.{field}: no interface of this host has {address}; it has {}: add it (ip address add), or correct the file",
+            listed(candidates)
+        )
+    })
+}
+
+/// The first rule that finds an address of the family decides; one that finds several is refused.
+fn found<'a>(
+    rules: &[AutoAddress],
+    family: Family,
+    candidates: &'a [Candidate],
+) -> Result<Option<&'a Candidate>, String> {
+    for rule in rules {
+        let fits = |candidate: &&Candidate| {
+            Family::of(candidate.address) == family
+                && match rule {
+                    AutoAddress::Interface(name) => candidate.interface == name.as_str(),
+                    AutoAddress::Cidr(cidr) => cidr.contains(candidate.address),
+                }
+        };
+        let all: Vec<&Candidate> = candidates.iter().filter(fits).collect();
+        match all.as_slice() {
+            [] => {}
+            [one] => return Ok(Some(one)),
+            several => {
+                let field = if family == Family::V4 { "ipv4" } else { "ipv6" };
+                let several: Vec<String> = several.iter().map(|one| one.address.to_string()).collect();
+                return Err(format!(
+                    "address.auto: {} finds {}: give the right one by address.{field}",
+                    describe(rule),
+                    several.join(" and ")
+                ));
+            }
+        }
+    }
+    Ok(None)
+}
+
+fn describe(rule: &AutoAddress) -> String {
+    match rule {
+        AutoAddress::Interface(name) => format!("interface {name}"),
+        AutoAddress::Cidr(cidr) => format!("cidr {cidr}"),
+    }
+}
+
+fn listed(candidates: &[Candidate]) -> String {
+    if candidates.is_empty() {
+        return "no address".to_string();
+    }
+    let each = candidates.iter().map(|candidate| format!("{} ({})", candidate.address, candidate.interface));
+    each.collect::<Vec<_>>().join(", ")
+}
+
+async fn candidates() -> Result<Vec<Candidate>, rtnetlink::Error> {
+    let (connection, handle, _) =
+        rtnetlink::new_connection().map_err(|error| rtnetlink::Error::NamespaceError(error.to_string()))?;
+    let driver = tokio::spawn(connection);
+    let mut candidates = Vec::new();
+    let mut links = handle.link().get().execute();
+    let mut interfaces = std::collections::BTreeMap::new();
+    while let Some(link) = links.try_next().await? {
+        let mut name = String::new();
+        let mut mtu = 1500;
+        for attribute in link.attributes {
+            match attribute {
+                LinkAttribute::IfName(text) => name = text,
+                LinkAttribute::Mtu(bytes) => mtu = bytes,
+                _ => {}
+            }
+        }
+        interfaces.insert(link.header.index, (name, mtu));
+    }
+    let mut addresses = handle.address().get().execute();
+    while let Some(message) = addresses.try_next().await? {
+        let Some((interface, mtu)) = interfaces.get(&message.header.index) else { continue };
+        let mut address = None;
+        let mut flags = AddressFlags::empty();
+        for attribute in message.attributes {
+            match attribute {
+                // On a point-to-point link ADDRESS is the other end's.
+                AddressAttribute::Local(local) => address = Some(local),
+                AddressAttribute::Address(given) if address.is_none() => address = Some(given),
+                AddressAttribute::Flags(given) => flags = given,
+                _ => {}
+            }
+        }
+        let Some(address) = address else { continue };
+        // For IPv6 this bit means temporary, for IPv4 secondary: neither is what others should rely on.
+        let passing = flags.intersects(AddressFlags::Secondary | AddressFlags::Deprecated);
+        let link_local = match address {
+            IpAddr::V4(address) => address.is_link_local(),
+            IpAddr::V6(address) => address.is_unicast_link_local(),
+        };
+        if !passing && !link_local && !address.is_loopback() {
+            candidates.push(Candidate { interface: interface.clone(), address, mtu: *mtu });
+        }
+    }
+    driver.abort();
+    Ok(candidates)
+}
+
+#[cfg(test)]
+#[path = "underlay_tests.rs"]
+mod tests;

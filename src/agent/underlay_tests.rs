@@ -1,0 +1,47 @@
+use super::*;
+
+fn candidate(interface: &str, address: &str, mtu: u32) -> Candidate {
+    Candidate { interface: interface.into(), address: address.parse().unwrap(), mtu }
+}
+
+fn config(address: &str) -> NodeConfig {
+    let text = format!("node: h1\naddress: {address}\nstore: {{type: embedded, path: /x/cluster.db}}\n");
+    routenet_core::model::config::read("node.yaml", &text).unwrap()
+}
+
+fn host() -> Vec<Candidate> {
+    vec![
+        candidate("eth0", "10.0.0.5", 1500),
+        candidate("eth1", "192.0.2.1", 9000),
+        candidate("eth1", "192.0.2.129", 9000),
+        candidate("eth1", "2001:db8::1", 9000),
+    ]
+}
+
+#[test]
+fn a_given_address_must_be_there() {
+    let underlay = choose(&config("{ipv4: 192.0.2.1, ipv6: '2001:db8::1'}"), &host()).unwrap();
+    assert_eq!(underlay.ipv4, Some("192.0.2.1".parse().unwrap()));
+    assert_eq!((underlay.ipv6, underlay.mtu), (Some("2001:db8::1".parse().unwrap()), 9000));
+    let error = choose(&config("{ipv4: 192.0.2.7}"), &host()[..1]).unwrap_err();
+    assert_eq!(
+        error,
+        "address.ipv4: no interface of this host has 192.0.2.7; it has 10.0.0.5 (eth0): add it (ip address add), or correct the file"
+    );
+}
+
+#[test]
+fn auto_takes_what_is_unambiguous_and_refuses_the_rest() {
+    let by_interface = choose(&config("{auto: [{interface: eth0}]}"), &host()).unwrap();
+    assert_eq!(by_interface, Underlay { ipv4: Some("10.0.0.5".parse().unwrap()), ipv6: None, mtu: 1500 });
+    let by_cidr = choose(&config("{auto: [{cidr: 192.0.2.0/25}, {cidr: '2001:db8::/64'}]}"), &host()).unwrap();
+    assert_eq!(by_cidr.ipv4, Some("192.0.2.1".parse().unwrap()));
+    assert!(by_cidr.ipv6.is_some());
+    let error = choose(&config("{auto: [{interface: eth1}]}"), &host()).unwrap_err();
+    assert_eq!(
+        error,
+        "address.auto: interface eth1 finds 192.0.2.1 and 192.0.2.129: give the right one by address.ipv4"
+    );
+    let error = choose(&config("{auto: [{cidr: 172.16.0.0/12}]}"), &host()[..1]).unwrap_err();
+    assert_eq!(error, "address.auto: no address found by cidr 172.16.0.0/12; this host has 10.0.0.5 (eth0)");
+}

@@ -1,0 +1,117 @@
+//! SIGKILL and SIGTERM of agents: no packet between running workloads is lost, here or across hosts.
+
+use std::io::Read;
+use std::process::{Child, Stdio};
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::fixture::{Agent, CLUSTER, Site, Workload, attach};
+use crate::support::hosts::segment;
+use crate::support::{in_fresh_netns, wait_for};
+
+/// A ping every 10 ms, until it is stopped.
+struct ContinuousPing(Child);
+
+impl ContinuousPing {
+    fn start(from: &Workload, to: &str) -> ContinuousPing {
+        let child = from
+            .namespace
+            .command("ping")
+            .args(["-n", "-q", "-i", "0.01", to])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("ping");
+        ContinuousPing(child)
+    }
+
+    /// Stops it; (sent, received).
+    fn stop(mut self) -> (u64, u64) {
+        let pid = nix::unistd::Pid::from_raw(self.0.id() as i32);
+        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGINT).expect("our own process");
+        let mut text = String::new();
+        self.0.stdout.take().expect("piped").read_to_string(&mut text).expect("its summary");
+        self.0.wait().expect("its end");
+        let line = text.lines().find(|line| line.contains("packets transmitted")).expect("a summary");
+        let mut numbers = line.split(|c: char| !c.is_ascii_digit()).filter_map(|word| word.parse().ok());
+        (numbers.next().expect("sent"), numbers.next().expect("received"))
+    }
+}
+
+impl Drop for ContinuousPing {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn established(agent: &Agent) -> bool {
+    let status = agent.routectl(&["status", "-o", "json"]).json();
+    let peers = status["node"]["bgp"].as_array().cloned().unwrap_or_default();
+    !peers.is_empty() && peers.iter().all(|peer| peer["state"] == "Established")
+}
+
+#[test]
+fn no_packet_is_lost_when_agents_are_killed_terminated_and_started_again() {
+    in_fresh_netns(|| {
+        let site = Site::new();
+        let hosts = segment(2);
+        let mut one = Agent::start(&site, &hosts[0], 1, "");
+        let mut two = Agent::start(&site, &hosts[1], 2, "");
+        one.apply(CLUSTER);
+        let a = attach(&one, "a", "blue", json!({}));
+        let b = attach(&two, "b", "blue", json!({}));
+        let c = attach(&one, "c", "blue", json!({}));
+        a.reaches(&b.ipv4);
+        let b6 = b.ipv6.clone().expect("dual stack");
+        a.reaches(&b6);
+
+        let pings =
+            [ContinuousPing::start(&a, &b.ipv4), ContinuousPing::start(&a, &b6), ContinuousPing::start(&a, &c.ipv4)];
+        for round in 0..2 {
+            one.kill();
+            // Long enough for the neighbour to have seen the TCP connection end.
+            wait_for("the neighbour's loss of the session", Duration::from_secs(10), || !established(&two));
+            one.launch(&hosts[0]);
+            wait_for(&format!("the session after kill {round}"), Duration::from_secs(30), || {
+                established(&one) && established(&two)
+            });
+            let status = two.terminate();
+            assert!(status.success(), "SIGTERM is an ordinary end: {status}");
+            wait_for("the neighbour's loss of the session", Duration::from_secs(10), || !established(&one));
+            two.launch(&hosts[1]);
+            wait_for(&format!("the session after SIGTERM {round}"), Duration::from_secs(30), || {
+                established(&one) && established(&two)
+            });
+        }
+        for (what, ping) in ["across hosts", "across hosts, IPv6", "on one host"].iter().zip(pings) {
+            let (sent, received) = ping.stop();
+            assert!(sent > 100, "{what}: {sent} sent");
+            assert_eq!(sent, received, "{what}: packets were lost");
+        }
+    });
+}
+
+#[test]
+fn an_agent_that_comes_back_sweeps_what_went_away_meanwhile() {
+    in_fresh_netns(|| {
+        let site = Site::new();
+        let hosts = segment(2);
+        let one = Agent::start(&site, &hosts[0], 1, "");
+        let mut two = Agent::start(&site, &hosts[1], 2, "");
+        one.apply(CLUSTER);
+        let a = attach(&one, "a", "blue", json!({}));
+        let gone = attach(&one, "gone", "blue", json!({}));
+        let b = attach(&two, "b", "blue", json!({}));
+        b.reaches(&gone.ipv4);
+        two.kill();
+        let output = crate::fixture::cni(&one, "DEL", "gone", &gone.namespace, json!({"name": "blue"}));
+        assert_eq!(output.exit, 0, "{}", output.stdout);
+        let learned = |address: &str| hosts[1].run("ip", &["route"]).contains(&format!("{address} via 192.0.2.1"));
+        assert!(learned(&gone.ipv4), "the dead agent's routes stay");
+        two.launch(&hosts[1]);
+        wait_for("the withdrawn route to be gone", Duration::from_secs(30), || !learned(&gone.ipv4));
+        assert!(learned(&a.ipv4), "and the others stay");
+    });
+}
