@@ -43,19 +43,16 @@ pub struct Deployed {
 /// Deploys a lab. Whatever fails, nothing of it is left; `progress` hears of each step.
 pub fn deploy(topology: &Topology, options: &Options, progress: &mut dyn FnMut(&str)) -> Result<Deployed, LabError> {
     let dir = LabDir::new(&options.base, &topology.name);
-    let held = dir.lock()?;
+    let _held = dir.lock()?;
     if dir.record()?.is_some_and(|record| record.running()) && !options.reconfigure {
         return Err(LabError::Lab(format!(
             "lab `{}` is already deployed; `--reconfigure` replaces it, `routectl lab destroy --name {}` ends it",
             topology.name, topology.name
         )));
     }
-    if dir.destroy_held()? {
+    if dir.clear()? {
         progress("the lab of this name that was there is gone");
     }
-    // Destroying took the directory, and so the lock, away.
-    drop(held);
-    let _held = dir.lock()?;
     let mut building = Building { dir: &dir, nodes: Vec::new() };
     let built = building.build(topology, options, progress);
     let nodes = std::mem::take(&mut building.nodes);

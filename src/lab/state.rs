@@ -160,21 +160,26 @@ impl LabDir {
             return Ok(false);
         }
         let _held = self.lock()?;
-        self.destroy_held()
-    }
-
-    /// The same for who holds the lock.
-    pub(super) fn destroy_held(&self) -> Result<bool, LabError> {
-        let mut any = false;
-        if let Some(record) = self.record()? {
-            let killed: Vec<_> = record.nodes.iter().filter_map(kill).collect();
-            any = !killed.is_empty();
-            for handle in &killed {
-                wait_for_end(handle)?;
-            }
-        }
+        let any = self.clear()?;
         self.remove()?;
         Ok(any)
+    }
+
+    /// Ends the nodes that were written down and empties the directory, for who holds the lock. Answers whether a node
+    /// was running.
+    pub(super) fn clear(&self) -> Result<bool, LabError> {
+        let killed: Vec<_> = self.record()?.iter().flat_map(|record| &record.nodes).filter_map(kill).collect();
+        killed.iter().try_for_each(wait_for_end)?;
+        let path = self.path();
+        let fail = |error: io::Error| LabError::system(path.display().to_string(), error);
+        for entry in fs::read_dir(&path).map_err(fail)? {
+            let entry = entry.map_err(fail)?;
+            match entry.file_type().map_err(fail)?.is_dir() {
+                true => fs::remove_dir_all(entry.path()).map_err(fail)?,
+                false => fs::remove_file(entry.path()).map_err(fail)?,
+            }
+        }
+        Ok(!killed.is_empty())
     }
 
     pub(super) fn remove(&self) -> Result<(), LabError> {

@@ -61,6 +61,16 @@ fn exec_passes_streams_environment_and_exit_code() {
     let mut cat = cat.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("exec");
     cat.stdin.take().expect("a pipe").write_all(b"through\n").expect("a reader");
     assert_eq!(cat.wait_with_output().expect("an end").stdout, b"through\n");
+
+    // A terminal goes through as well, with job control: `script` gives one to what it runs.
+    let shell = format!(
+        "{} lab exec --state-dir {} --name exec --node one -- bash -ic 'tty; case $- in *m*) echo jobs ;; esac'",
+        env!("CARGO_BIN_EXE_routectl"),
+        place.path().join("state").display()
+    );
+    let said = super::support::run("script", &["-qec", &shell, "/dev/null"]);
+    assert!(said.starts_with("/dev/pts/") && said.contains("jobs"), "{said}");
+    assert!(!said.contains("no job control"), "{said}");
 }
 
 #[test]
