@@ -71,6 +71,15 @@ FILES
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    #[command(flatten)]
+    Ask(Question),
+    #[command(subcommand)]
+    Lab(lab::LabCommand),
+}
+
+/// The commands that an agent answers.
+#[derive(Debug, Subcommand)]
+enum Question {
     Status(status::StatusArgs),
     Get(objects::GetArgs),
     Apply(objects::ApplyArgs),
@@ -86,8 +95,22 @@ enum Command {
     /// The node that answers: take it out of routing, and back
     #[command(subcommand)]
     Node(node::NodeCommand),
-    #[command(subcommand)]
-    Lab(lab::LabCommand),
+}
+
+impl Question {
+    fn ask(self, client: &Client, style: output::Style) -> Result<Answer, CliError> {
+        match self {
+            Question::Status(args) => args.run(client, style),
+            Question::Get(args) => args.run(client),
+            Question::Apply(args) => args.run(client),
+            Question::Delete(args) => args.run(client),
+            Question::Endpoints(args) => args.run(client),
+            Question::Ipam(command) => command.run(client),
+            Question::Explain(args) => args.run(client, style),
+            Question::Bgp(command) => command.run(client),
+            Question::Node(command) => command.run(client),
+        }
+    }
 }
 
 /// The command line is wrong, or the agent cannot be asked.
@@ -131,21 +154,12 @@ impl Cli {
     /// Runs the command and prints its answer. Must be called before the process has a second thread (see
     /// [`lab::LabCommand::run`]).
     pub fn run(self) -> ExitCode {
-        let client = Client::new(self.socket);
-        let colour = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|set| set.is_empty());
-        let style = output::Style { colour };
-        let answer = match self.command {
-            Command::Status(args) => args.run(&client, style),
-            Command::Get(args) => args.run(&client),
-            Command::Apply(args) => args.run(&client),
-            Command::Delete(args) => args.run(&client),
-            Command::Endpoints(args) => args.run(&client),
-            Command::Ipam(command) => command.run(&client),
-            Command::Explain(args) => args.run(&client, style),
-            Command::Bgp(command) => command.run(&client),
-            Command::Node(command) => command.run(&client),
+        let question = match self.command {
             Command::Lab(command) => return command.run(),
+            Command::Ask(question) => question,
         };
+        let colour = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|set| set.is_empty());
+        let answer = question.ask(&Client::new(self.socket), output::Style { colour });
         match answer {
             Ok(answer) => {
                 // A reader that has seen enough (`| head`) closes the pipe: no error.
