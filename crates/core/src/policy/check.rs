@@ -6,10 +6,7 @@
 use crate::model::{EntityRule, IcmpMatch, Policy, PolicyRule, Protocol};
 
 use super::Direction;
-use super::selector::{Selector, SelectorError};
-
-/// The labels that a namespace has as long as there are no Namespace objects: its name, under two names.
-pub const NAMESPACE_NAME_LABELS: [&str; 2] = ["projectcalico.org/name", "kubernetes.io/metadata.name"];
+use super::selector::{NAMESPACE_NAME_LABELS, Selector, SelectorError};
 
 /// A field of a rule that cannot be, relative to the rule (`source.ports`).
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -8,8 +8,7 @@ use std::net::IpAddr;
 
 use crate::model::{Cidr, Endpoint, EndpointKey, NetworkSet, NodeName};
 
-use super::check::NAMESPACE_NAME_LABELS;
-use super::selector::{LabelLookup, NAMESPACE_LABEL, NAMESPACE_PREFIX, Selector};
+use super::selector::{LabelLookup, NAMESPACE_LABEL, NAMESPACE_NAME_LABELS, NAMESPACE_PREFIX, Selector};
 
 /// The network of an endpoint, as a label. The grammar has no spaces in names, so no user's selector can say it.
 pub(super) const NETWORK_LABEL: &str = "the network";

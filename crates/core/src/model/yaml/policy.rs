@@ -6,6 +6,7 @@ use super::pool::{read_cidr, read_selector};
 use crate::model::{
     Action, Cidr, EntityRule, Family, IcmpMatch, NetworkSet, Policy, PolicyKey, PolicyRule, PortMatch, Protocol,
 };
+use crate::policy::selector::{NAMESPACE_NAME_LABELS, Selector};
 
 const ACTIONS: [(&str, Action); 4] =
     [("Allow", Action::Allow), ("Deny", Action::Deny), ("Log", Action::Log), ("Pass", Action::Pass)];
@@ -175,7 +176,7 @@ impl Given {
         });
         let selector = fields.take("selector").map(|at| read_selector(&at));
         let not_selector = fields.take("notSelector").map(|at| read_selector(&at));
-        let namespace_selector = fields.take("namespaceSelector").map(|at| read_selector(&at));
+        let namespace_selector = fields.take("namespaceSelector").map(|at| read_namespace_selector(&at));
         let mut ports = |name| {
             let at = fields.take(name)?;
             let ports = at.each(|item| read_port(&item));
@@ -205,6 +206,20 @@ impl Given {
                 at.fail(format!("{net} is {}, and the rule's ipVersion says {family}", net.family()), None)
             }
             _ => Some(net),
+        }
+    }
+}
+
+/// A selector over the labels of namespaces, which have their names only.
+fn read_namespace_selector(at: &At<'_>) -> Option<String> {
+    let text = read_selector(at)?;
+    let selector = Selector::parse(&text).ok()?;
+    match selector.label_names().into_iter().find(|name| !NAMESPACE_NAME_LABELS.contains(name)) {
+        None => Some(text),
+        Some(unknown) => {
+            let [name, other] = NAMESPACE_NAME_LABELS;
+            let what = format!("namespaces have no label `{unknown}`: those of Namespace objects are not built yet");
+            at.fail(what, Some(format!("choose by name, with `{name}` or `{other}`, or by all() or global()")))
         }
     }
 }

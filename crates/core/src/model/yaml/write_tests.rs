@@ -49,13 +49,20 @@ fn selector() -> impl Strategy<Value = String> {
     ]
 }
 
+fn namespace_selector() -> impl Strategy<Value = String> {
+    prop_oneof![
+        Just("global()".to_string()),
+        "[a-z]{1,5}".prop_map(|name| format!("projectcalico.org/name != '{name}'")),
+    ]
+}
+
 fn ports() -> impl Strategy<Value = Vec<PortMatch>> {
     vec((any::<u16>(), any::<u16>()).prop_map(|(a, b)| PortMatch { first: a.min(b), last: a.max(b) }), 0..3)
 }
 
 fn entity() -> impl Strategy<Value = EntityRule> {
-    (vec(net(), 0..3), vec(net(), 0..2), of(selector()), of(selector()), of(selector()), ports(), ports()).prop_map(
-        |(nets, not_nets, selector, not_selector, namespace_selector, ports, not_ports)| EntityRule {
+    (vec(net(), 0..3), vec(net(), 0..2), of(selector()), of(selector()), of(namespace_selector()), ports(), ports())
+        .prop_map(|(nets, not_nets, selector, not_selector, namespace_selector, ports, not_ports)| EntityRule {
             nets,
             not_nets,
             selector,
@@ -63,8 +70,7 @@ fn entity() -> impl Strategy<Value = EntityRule> {
             namespace_selector,
             ports,
             not_ports,
-        },
-    )
+        })
 }
 
 fn action() -> impl Strategy<Value = Action> {

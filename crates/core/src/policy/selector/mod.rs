@@ -268,6 +268,8 @@ fn anchor_cost(anchor: &Anchor) -> usize {
 pub const NAMESPACE_LABEL: &str = "projectcalico.org/namespace";
 /// Before the labels of a member's namespace.
 pub const NAMESPACE_PREFIX: &str = "pcns.";
+/// The labels that a namespace has as long as there are no Namespace objects: its name, under two names.
+pub const NAMESPACE_NAME_LABELS: [&str; 2] = ["projectcalico.org/name", "kubernetes.io/metadata.name"];
 
 impl FromStr for Selector {
     type Err = SelectorError;
