@@ -24,6 +24,9 @@ const NEXT_HOP: &str = "bgp.update.path_attribute.next_hop";
 const NEXT_HOP_V6: &str = "bgp.update.path_attribute.mp_reach_nlri.next_hop.ipv6";
 const NEXT_HOP_LOCAL: &str = "bgp.update.path_attribute.mp_reach_nlri.next_hop.ipv6.link_local";
 
+/// Without zero bytes: tshark guesses at ADD-PATH identifiers where it sees several.
+const HOST_V6: &str = "2001:db8:1:2:3:4:5:6/128";
+
 /// A message of ours, and fields as tshark should print them: a value an occurrence, joined by commas.
 struct Case {
     message: Vec<u8>,
@@ -237,7 +240,9 @@ fn routes_for_a_four_octet_peer() {
         ("bgp.path_attribute.cluster_id", "10.0.0.2,10.0.0.3"),
         ("bgp.ext_com.value_as2", "65001"),
         ("bgp.ext_com.value_an4", "9"),
-        ("bgp.large_communities", "65001:1:2"),
+        ("bgp.large_communities.ga", "65001"),
+        ("bgp.large_communities.ldp1", "1"),
+        ("bgp.large_communities.ldp2", "2"),
     ];
     let with = |more: &[(&'static str, &'static str)]| [everything.as_slice(), more].concat();
     let internal = context(true, true);
@@ -261,7 +266,7 @@ fn routes_for_a_four_octet_peer() {
             message: reach(
                 &all_attributes(),
                 next_hop("2001:db8::1", Some("fe80::1")),
-                &["2001:db8::/33", "fd00::1/128", "::/0"],
+                &["2001:db8:8000::/33", HOST_V6],
                 &internal,
             ),
             fields: with(&[
@@ -269,8 +274,8 @@ fn routes_for_a_four_octet_peer() {
                 (FLAGS, "0x90,0x40,0x40,0x80,0x40,0x40,0xc0,0xc0,0x80,0x80,0xc0,0xc0,0xe0"),
                 (NEXT_HOP_V6, "2001:db8::1"),
                 (NEXT_HOP_LOCAL, "fe80::1"),
-                (REACH_V6, "2001:db8::,fd00::1,::"),
-                (LENGTH, "33,128,0"),
+                (REACH_V6, "2001:db8:8000::,2001:db8:1:2:3:4:5:6"),
+                (LENGTH, "33,128"),
             ]),
         },
         Case {
@@ -288,10 +293,10 @@ fn routes_for_a_four_octet_peer() {
             fields: vec![(WITHDRAWN, "0.0.0.0,10.1.2.3"), (LENGTH, "0,32"), (CODES, "")],
         },
         Case {
-            // Few zero bytes, and the default route last: tshark guesses at ADD-PATH identifiers.
-            message: withdraw(&["2001:db8::1/128", "::/0"]),
-            fields: vec![(UNREACH_V6, "2001:db8::1,::"), (LENGTH, "128,0"), (CODES, "15")],
+            message: withdraw(&["2001:db8:8000::/33", HOST_V6]),
+            fields: vec![(UNREACH_V6, "2001:db8:8000::,2001:db8:1:2:3:4:5:6"), (LENGTH, "33,128"), (CODES, "15")],
         },
+        Case { message: withdraw(&["::/0"]), fields: vec![(UNREACH_V6, "::"), (LENGTH, "0"), (CODES, "15")] },
     ];
     assert_read(&cases, "4 octet");
 }
