@@ -137,6 +137,9 @@ impl Follower {
     async fn begin(&mut self) -> bool {
         match self.snapshot.load().await {
             Ok(Some((entries, revision))) => {
+                if !entries.is_empty() {
+                    self.store.expect_existing();
+                }
                 self.replace(entries);
                 self.unsaved = Unsaved::default();
                 self.revision = revision;

@@ -82,6 +82,8 @@ pub trait ClusterStore: Send + Sync {
     async fn transact(&self, checks: Vec<Check>, writes: Vec<Write>) -> Result<TxnOutcome, StoreError>;
     /// Everything after `from`, until the receiver is dropped.
     async fn watch(&self, from: Revision) -> Result<mpsc::Receiver<WatchEvent>, StoreError>;
+    /// This node has seen the cluster before: a store that cannot be found from now on is lost, not new.
+    fn expect_existing(&self) {}
     /// Whether objects can be written by `routectl apply` (not with `none`: its YAML is the truth).
     fn writable(&self) -> bool;
     /// For `status`: `embedded /var/lib/...`.

@@ -67,8 +67,7 @@ pub(super) fn open(path: &Path, kind: &FileKind, create: bool) -> Result<Connect
     check_directory(path, kind)?;
     if !create && !path.exists() {
         return Err(StoreError::Away(format!(
-            "{} {} is gone: it was deleted or moved while in use (put it back, or restart the agents to begin with a \
-             new one)",
+            "{} {} is gone: it was deleted or moved (put it back; an empty file in its place begins anew)",
             kind.what,
             path.display()
         )));

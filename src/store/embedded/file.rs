@@ -14,7 +14,8 @@ use crate::store::sqlite::{self, FileId};
 pub(super) struct StoreFile {
     path: PathBuf,
     opened: Option<Opened>,
-    /// Whether this process has had the file open: from then on a missing file is a loss, not a beginning.
+    /// Whether this node has seen the file: from then on a missing one is a loss, not a beginning. An agent that
+    /// made an empty store in its place would take every policy away.
     known: Arc<AtomicBool>,
     /// Counts the openings: a watcher that sees it grow may have missed something.
     openings: u64,

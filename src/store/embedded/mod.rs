@@ -1,8 +1,8 @@
 //! The embedded cluster store: one SQLite file that several agents share, each in its own process. Called by the agent.
 //!
 //! Three threads, each with its own connection, so that nothing waits on the async side: one reads, one writes, one
-//! watches. The file is made at the first opening; from then on a missing or replaced file is noticed, the store is
-//! away until it is back, and watchers read all again.
+//! watches. The file is made at the first opening, unless the node has seen the cluster before; from then on a missing
+//! or replaced file is noticed, the store is away until it is back, and watchers read all again.
 
 mod file;
 mod schema;
@@ -10,7 +10,7 @@ mod watch;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc as jobs;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -28,6 +28,7 @@ type Job = Box<dyn FnOnce(&mut StoreFile) + Send>;
 pub struct EmbeddedStore {
     path: PathBuf,
     history: History,
+    known: Arc<AtomicBool>,
     reader: jobs::Sender<Job>,
     writer: jobs::Sender<Job>,
     watcher: jobs::Sender<Command>,
@@ -49,7 +50,8 @@ impl EmbeddedStore {
             path: path.to_path_buf(),
             history,
             reader: worker("store-read", StoreFile::new(path, known.clone())),
-            writer: worker("store-write", StoreFile::new(path, known)),
+            writer: worker("store-write", StoreFile::new(path, known.clone())),
+            known,
             watcher,
         }
     }
@@ -125,6 +127,10 @@ impl ClusterStore for EmbeddedStore {
             .send(Command::Subscribe(Subscriber::new(sender, from)))
             .map_err(|_| StoreError::Away(format!("the watcher of {} has ended", self.path.display())))?;
         Ok(receiver)
+    }
+
+    fn expect_existing(&self) {
+        self.known.store(true, Ordering::Relaxed);
     }
 
     fn writable(&self) -> bool {

@@ -33,7 +33,8 @@ pub(super) const KIND: FileKind = FileKind {
         ) WITHOUT ROWID;
     "],
     synchronous: "FULL",
-    damaged_mend: "move it away and put back a copy; agents go on with what they know until then",
+    damaged_mend: "move it away, with its -wal and -shm, and put back a copy; agents go on with what they know \
+                   until then",
 };
 
 /// How long a watcher may fall behind before it must read all again.

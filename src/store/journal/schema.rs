@@ -45,8 +45,8 @@ pub(super) const KIND: FileKind = FileKind {
         ) WITHOUT ROWID;
     "],
     synchronous: "FULL",
-    damaged_mend: "it was left as it is: put back a copy, or move it away to begin anew with what the cluster store \
-                   and the kernel show",
+    damaged_mend: "it was left as it is: move it away, with its -wal and -shm, and put back a copy, or begin anew with \
+                   what the cluster store and the kernel show",
 };
 
 /// Reads every page: a damaged journal is found at the start, not in the middle of an ADD.
