@@ -1,41 +1,61 @@
 //! What each request on the socket is answered with: dispatch, nothing else.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use serde::Serialize;
+use tokio::sync::watch;
 
 use super::local_api::Handler;
 use super::{Agent, objects};
 use crate::api::{ApiError, Reply, Request};
 use crate::frontend::cni;
 
-/// Answers for the agent as soon as it stands; before, it says what the start waits for.
-#[derive(Clone, Default)]
-pub struct Answers {
-    agent: Arc<OnceLock<Arc<Agent>>>,
-    waiting: Arc<std::sync::Mutex<String>>,
+/// How long a request waits for the start to be done: an ordinary start takes a fraction of it.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Answers for the agent as soon as it stands; where that takes long, it says what the start waits for.
+#[derive(Clone)]
+pub struct Answers(Arc<watch::Sender<Stage>>);
+
+enum Stage {
+    WaitingFor(String),
+    Ready(Arc<Agent>),
 }
 
 impl Answers {
-    /// What clients are told until [`Answers::ready`].
-    pub fn waiting_for(&self, what: impl Into<String>) {
-        *self.waiting.lock().expect("no panic while it is held") = what.into();
+    /// `what` is what clients are told until [`Answers::ready`] or another such call.
+    pub fn waiting_for(what: impl Into<String>) -> Answers {
+        Answers(Arc::new(watch::Sender::new(Stage::WaitingFor(what.into()))))
+    }
+
+    pub fn now_waiting_for(&self, what: impl Into<String>) {
+        self.0.send_replace(Stage::WaitingFor(what.into()));
     }
 
     pub fn ready(&self, agent: Arc<Agent>) {
-        // Said once, by the start.
-        let _ = self.agent.set(agent);
+        self.0.send_replace(Stage::Ready(agent));
+    }
+
+    async fn agent(&self) -> Result<Arc<Agent>, String> {
+        let mut stage = self.0.subscribe();
+        let is_ready = stage.wait_for(|stage| matches!(stage, Stage::Ready(_)));
+        // Late or not: what it is waiting for stands there.
+        let _ = tokio::time::timeout(PATIENCE, is_ready).await;
+        match &*self.0.borrow() {
+            Stage::Ready(agent) => Ok(agent.clone()),
+            Stage::WaitingFor(what) => Err(what.clone()),
+        }
     }
 }
 
 #[async_trait]
 impl Handler for Answers {
     async fn handle(&self, request: Request) -> Reply {
-        match self.agent.get() {
-            Some(agent) => agent.answer(request).await,
-            None => {
-                let waiting = self.waiting.lock().expect("no panic while it is held").clone();
+        match self.agent().await {
+            Ok(agent) => agent.answer(request).await,
+            Err(waiting) => {
                 let message = format!("the agent is starting: {waiting}");
                 Reply::Error(ApiError { code: "unavailable".into(), message })
             }

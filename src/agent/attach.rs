@@ -19,7 +19,7 @@ use crate::agent::allocator::{AllocateError, Allocator, Request};
 use crate::agent::cluster::ClusterView;
 use crate::agent::engine::Engine;
 use crate::frontend::{AttachError, AttachRequest, Failed, Workloads};
-use crate::plane::link::LinkPlane;
+use crate::plane::link::{EXISTS_ALREADY, LinkPlane, check_workload_namespace};
 
 /// So many endpoints can be attached or detached at once; those that share a lock wait for each other.
 const LOCKS: usize = 64;
@@ -77,6 +77,9 @@ impl LocalWorkloads {
             info!(endpoint = %key, "what an earlier workload left is removed first");
             self.detach_locked(&key).await?;
         }
+        check_workload_namespace(&request.netns).map_err(|what| {
+            AttachError::new(Failed::Namespace, what, "hand over the workload's own namespace (CNI_NETNS)")
+        })?;
         let Some((network, pools)) = self.cluster.network(&key.network) else {
             let mend = "apply a Network object of that name, or name another by `network` in the network configuration";
             return Err(AttachError::new(
@@ -189,5 +192,12 @@ fn allocation_failed(error: AllocateError) -> AttachError {
 }
 
 fn not_programmed(key: &EndpointKey, what: String) -> AttachError {
+    if what.contains(EXISTS_ALREADY) {
+        return AttachError::new(
+            Failed::InterfaceExists,
+            what,
+            "remove it, or ask for another interface name (CNI_IFNAME)",
+        );
+    }
     AttachError::new(Failed::Internal, format!("{key}: {what}"), "routectl status says more")
 }

@@ -59,8 +59,7 @@ pub async fn run(config: NodeConfig) -> Result<(), StartError> {
     let underlay = underlay::resolve(&config).await.map_err(StartError::Refused)?;
     let journal = Arc::new(Journal::open(&config.paths.state.join("journal.db"))?);
     let server = Server::bind(&config.paths.socket, access).await?;
-    let answers = Answers::default();
-    answers.waiting_for("the cluster store is being read");
+    let answers = Answers::waiting_for("the cluster store is being read");
     let serving = tokio::spawn(server.serve(Arc::new(answers.clone())));
 
     let starting = start(config, underlay, journal, &answers);
@@ -179,7 +178,7 @@ async fn start(
     let node = own_node(&config, &underlay, &speaker, &incarnation);
     let mut desired = Desired::new(&settings(&config, &underlay, none.is_some()));
     desired.apply(&initial_facts(&sync.initial.changes, &allocator));
-    answers.waiting_for("links, routes and rules are being compared with the kernel");
+    answers.now_waiting_for("links, routes and rules are being compared with the kernel");
     let (hands, events) = bring_up(&config, &desired, &cluster, speaker).await?;
 
     let engine = Engine::spawn(desired, hands.clone());
@@ -237,7 +236,7 @@ async fn wait_for_facts(
         let state = sync.status.borrow().state.clone();
         let SyncState::Waiting(why) = state else { return };
         warn!(%why, "no facts yet, neither from the store nor from an earlier run: waiting");
-        answers.waiting_for(format!("it waits for the store {}: {why}", store.describe()));
+        answers.now_waiting_for(format!("it waits for the store {}: {why}", store.describe()));
         let Some(batch) = sync.batches.recv().await else { return };
         batch.changes.iter().for_each(|change| cluster.take(change));
         sync.initial.changes.extend(batch.changes);

@@ -4,7 +4,7 @@ use serde_json::json;
 
 use crate::fixture::{Agent, CLUSTER, Site, Workload, attach, cni, cni_on};
 use crate::support::hosts::{Namespace, segment};
-use crate::support::{in_fresh_netns, run};
+use crate::support::in_fresh_netns;
 
 /// One host with an agent, and the cluster's pools and networks.
 fn one_host(test: impl FnOnce(&Site, &Namespace, &Agent) + Send + 'static) {
@@ -25,7 +25,7 @@ fn code(output: &crate::fixture::Output) -> i64 {
 #[test]
 fn a_workload_gets_addresses_routes_and_packets_and_del_leaves_nothing() {
     one_host(|_, host, agent| {
-        let before = (run_ip(host, &["-o", "link"]), host.run("ip", &["route"]));
+        let before = run_ip(host, &["-o", "link"]);
         let a = attach(agent, "a", "blue", json!({}));
         let b = attach(agent, "b", "blue", json!({}));
         let ipv6 = a.ipv6.as_deref().expect("dual stack");
@@ -50,10 +50,9 @@ fn a_workload_gets_addresses_routes_and_packets_and_del_leaves_nothing() {
             }
             assert!(!workload.namespace.succeeds("ip", &["link", "show", "eth0"]), "gone from the workload");
         }
-        assert_eq!(before.0, run_ip(host, &["-o", "link"]), "links are as before");
+        assert_eq!(before, run_ip(host, &["-o", "link"]), "links are as before");
         assert!(!host.run("ip", &["route"]).contains("rnw"));
         assert!(!host.run("ipset", &["save"]).contains(&a.ipv4), "no set names the address");
-        drop(before);
     });
 }
 
@@ -74,9 +73,8 @@ fn networks_are_apart_and_sources_cannot_be_forged() {
         // A forged source from inside the same network: only the sender's own address may leave its interface.
         green.namespace.run("ip", &["addr", "add", &format!("{}/32", blue2.ipv4), "dev", "lo"]);
         let forged = ["-n", "-c", "1", "-W", "1", "-I", blue2.ipv4.as_str(), blue.ipv4.as_str()];
-        blue.namespace.run("ip", &["link", "set", "eth0", "up"]);
         assert!(!green.namespace.succeeds("ping", &forged));
-        assert_eq!(received_echoes(&blue), 1, "blue2's own ping, and no forged one");
+        assert_eq!(received_echoes(&blue), 0, "no forged packet arrived");
     });
 }
 
@@ -174,6 +172,5 @@ fn a_dead_agent_is_said_and_what_runs_goes_on_closed() {
         stranger.run("ip", &["route", "add", "169.254.1.1/32", "dev", "eth0"]);
         stranger.run("ip", &["route", "add", "default", "via", "169.254.1.1"]);
         assert!(!stranger.succeeds("ping", &["-n", "-c", "1", "-W", "1", &a.ipv4]));
-        let _ = run("true", &[]);
     });
 }

@@ -69,7 +69,7 @@ fn no_packet_is_lost_when_agents_are_killed_terminated_and_started_again() {
 
         let pings =
             [ContinuousPing::start(&a, &b.ipv4), ContinuousPing::start(&a, &b6), ContinuousPing::start(&a, &c.ipv4)];
-        for round in 0..2 {
+        for round in 0..5 {
             one.kill();
             // Long enough for the neighbour to have seen the TCP connection end.
             wait_for("the neighbour's loss of the session", Duration::from_secs(10), || !established(&two));
@@ -87,7 +87,7 @@ fn no_packet_is_lost_when_agents_are_killed_terminated_and_started_again() {
         }
         for (what, ping) in ["across hosts", "across hosts, IPv6", "on one host"].iter().zip(pings) {
             let (sent, received) = ping.stop();
-            assert!(sent > 100, "{what}: {sent} sent");
+            assert!(sent > 50, "{what}: {sent} sent");
             assert_eq!(sent, received, "{what}: packets were lost");
         }
     });

@@ -52,7 +52,10 @@ pub fn ask(call: &Call, config: String) -> Result<Answer, Failure> {
     })?;
     if let Some(error) = reply.get("error") {
         let message = error.get("message").and_then(Value::as_str).unwrap_or("no reason given");
-        return Err(Failure::new(100, "routenetd refused the call", message));
+        return Err(match error.get("code").and_then(Value::as_str) {
+            Some("unavailable") => Failure::new(11, "routenetd cannot answer yet", message),
+            _ => Failure::new(100, "routenetd refused the call", message),
+        });
     }
     let answer = &reply["ok"];
     Ok(Answer {

@@ -9,6 +9,7 @@ use routenet_core::model::InterfaceName;
 use crate::plane::netlink::{Connection, Outcome, Request};
 use crate::plane::sysctl;
 
+use super::EXISTS_ALREADY;
 use super::host::{self, HostLink, has_ipv6};
 use super::namespace::{Namespace, NamespaceId};
 use super::{reaper, workload};
@@ -103,7 +104,7 @@ impl Builder {
         let [created, up, got] = <[Outcome; 3]>::try_from(outcomes).map_err(|_| "netlink: an answer is missing")?;
         if let Err(refusal) = created {
             return Err(match refusal.is(Errno::EEXIST) {
-                true => format!("interface {} exists already in {}", link.ifname, link.netns),
+                true => format!("interface {} {EXISTS_ALREADY} {}", link.ifname, link.netns),
                 false => format!("the veth cannot be created: {refusal}"),
             });
         }

@@ -26,6 +26,18 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::{PlaneError, PlaneStatus};
 
+/// Whether a path leads to a network namespace that a workload can have: not this host's own. Changes nothing.
+///
+/// # Errors
+/// What is wrong with it, in words.
+pub fn check_workload_namespace(path: &str) -> Result<(), String> {
+    let host = namespace::Namespace::open("/proc/thread-self/ns/net")?;
+    namespace::Namespace::of_workload(path, &host).map(|_| ())
+}
+
+/// How the error of [`LinkPlane::create`] reads where the workload has such an interface already.
+pub const EXISTS_ALREADY: &str = "exists already in";
+
 /// A request to the worker, with where its answer goes.
 enum Command {
     Start(BTreeMap<InterfaceName, Link>, oneshot::Sender<Result<(), PlaneError>>),
