@@ -25,7 +25,7 @@ impl Namespace {
         Namespace::open("/proc/thread-self/ns/net")
     }
 
-    fn open(path: &str) -> Result<Namespace, String> {
+    pub(super) fn open(path: &str) -> Result<Namespace, String> {
         let file = File::open(path).map_err(|error| format!("network namespace {path}: {error}"))?;
         let kind = nix::sys::statfs::fstatfs(&file).map_err(|error| format!("network namespace {path}: {error}"))?;
         if kind.filesystem_type() != nix::sys::statfs::NSFS_MAGIC {
