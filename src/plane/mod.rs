@@ -9,9 +9,12 @@
 //! | `link` | the veths of workloads |
 //! | `route` | routes with our protocol ids |
 //!
+//! Beside them: `conntrack` forgets the connections of an address, `sysctl` switches forwarding on.
+//!
 //! A plane is a worker thread of its own behind a handle. The handle takes the whole once (`start`), then deltas; each
 //! call answers when the kernel has it, or with the error that keeps it out. What failed is retried with back-off.
 
+pub mod conntrack;
 pub mod ipset;
 pub mod iptables;
 pub mod link;

@@ -3,5 +3,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod conntrack;
 mod links;
+mod machine;
 mod routes;
