@@ -113,19 +113,35 @@ impl Worker {
                 () = retry => self.retry(),
             }
             self.hear(&mut monitor);
-            *self.status.lock().unwrap_or_else(PoisonError::into_inner) = self.tracker.status();
+            self.publish();
         }
     }
 
+    fn publish(&self) {
+        *self.status.lock().unwrap_or_else(PoisonError::into_inner) = self.tracker.status();
+    }
+
+    /// Who asked may have gone away: then nobody misses the answer. Who has it finds the status to match.
+    fn answer<T>(&self, reply: oneshot::Sender<T>, answer: T) {
+        self.publish();
+        drop(reply.send(answer));
+    }
+
     fn obey(&mut self, command: Command) {
-        // Who asked may have gone away: then nobody misses the answer.
         match command {
-            Command::Start(wanted, reply) => drop(reply.send(self.start(wanted))),
-            Command::Create(link, reply) => drop(reply.send(self.create(*link))),
+            Command::Start(wanted, reply) => {
+                let outcome = self.start(wanted);
+                self.answer(reply, outcome);
+            }
+            Command::Create(link, reply) => {
+                let outcome = self.create(*link);
+                self.answer(reply, outcome);
+            }
             Command::Delete(name, reply) => self.delete(name, reply),
             Command::Check(link, reply) => {
                 let name = link.endpoint.host_interface();
-                drop(reply.send(self.builder.check(&name, &link).unwrap_or_else(|error| vec![error])));
+                let said = self.builder.check(&name, &link).unwrap_or_else(|error| vec![error]);
+                self.answer(reply, said);
             }
         }
     }
@@ -234,10 +250,10 @@ impl Worker {
         self.tracker.want(name.clone(), None);
         self.built.remove(&name);
         match self.builder.find(&name) {
-            Ok(None) => drop(reply.send(Ok(()))),
+            Ok(None) => self.answer(reply, Ok(())),
             Ok(Some(there)) if !(there.veth && host::is_ours(&there.name)) => {
                 let what = "is not ours to delete".to_string();
-                drop(reply.send(Err(PlaneError { object: format!("link {name}"), what })));
+                self.answer(reply, Err(PlaneError { object: format!("link {name}"), what }));
             }
             Ok(Some(there)) => {
                 let (_, waiting) = self.deleting.entry(there.index).or_insert_with(|| (name, Vec::new()));
@@ -246,7 +262,7 @@ impl Worker {
                     self.reaper.delete(there.index);
                 }
             }
-            Err(what) => drop(reply.send(Err(PlaneError { object: format!("link {name}"), what }))),
+            Err(what) => self.answer(reply, Err(PlaneError { object: format!("link {name}"), what })),
         }
     }
 
@@ -260,7 +276,7 @@ impl Worker {
         });
         for reply in waiting {
             let object = format!("link {name}");
-            drop(reply.send(outcome.clone().map_err(|what| PlaneError { object, what })));
+            self.answer(reply, outcome.clone().map_err(|what| PlaneError { object, what }));
         }
     }
 

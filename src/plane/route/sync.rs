@@ -93,10 +93,9 @@ impl State {
                         Err(refusal) => {
                             plan.failures.push((key, self.explain(&key, &refusal)));
                             // What stood there leads where nobody wants it to go any more.
-                            if let (Step::Replace, Some(old)) = (step, self.mirror.routes.get(&key)) {
-                                if old.is_ours() {
-                                    stale.remove(key, old);
-                                }
+                            let old = self.mirror.routes.get(&key).filter(|old| old.is_ours());
+                            if let (Step::Replace, Some(old)) = (step, old) {
+                                stale.remove(key, old);
                             }
                         }
                     }

@@ -98,7 +98,7 @@ impl Worker {
             }
             self.mend(Instant::now());
             let busy = self.portion();
-            *self.status.lock().unwrap_or_else(PoisonError::into_inner) = self.report();
+            self.publish();
             if busy {
                 continue;
             }
@@ -124,10 +124,16 @@ impl Worker {
         }
     }
 
-    fn report(&self) -> PlaneStatus {
+    fn publish(&self) {
         let mut status = self.state.tracker.status();
         status.in_sync &= self.started && self.jobs.is_empty() && self.dirty.is_empty() && !self.doubt;
-        status
+        *self.status.lock().unwrap_or_else(PoisonError::into_inner) = status;
+    }
+
+    /// Who asked may have gone away: then nobody misses the answer. Who has it finds the status to match.
+    fn answer<T>(&self, reply: tokio::sync::oneshot::Sender<T>, answer: T) {
+        self.publish();
+        drop(reply.send(answer));
     }
 
     /// When there is something to do of our own accord.
@@ -143,8 +149,8 @@ impl Worker {
                     let route = installed.route.clone().filter(|_| installed.protocol == PROTO_LEARNED)?;
                     Some((*key, route))
                 };
-                // Who asked may have gone away: then nobody misses the answer.
-                drop(reply.send(Ok(self.state.mirror.routes.iter().filter_map(learned).collect())));
+                let all = self.state.mirror.routes.iter().filter_map(learned).collect();
+                self.answer(reply, Ok(all));
             }
             Command::Start(wanted, keep_learned, reply) => self.start(wanted, keep_learned, reply),
             Command::SweepLearned(reply) => {
@@ -166,8 +172,7 @@ impl Worker {
     fn start(&mut self, wanted: BTreeMap<RouteKey, Route>, keep_learned: bool, reply: Reply) {
         if let Err(error) = self.state.mirror.read(&mut self.state.connection) {
             let what = format!("cannot be read: {error}");
-            drop(reply.send(Err(PlaneError { object: "routes".to_string(), what })));
-            return;
+            return self.answer(reply, Err(PlaneError { object: "routes".to_string(), what }));
         }
         self.started = true;
         self.keep_learned = keep_learned;
@@ -204,7 +209,7 @@ impl Worker {
         job.failures.extend(self.sync(&job.keys[job.done..end]));
         job.done = end;
         if job.done == job.keys.len() {
-            drop(job.reply.send(first_error(&job.failures)));
+            self.answer(job.reply, first_error(&job.failures));
         } else {
             self.jobs.push_back(job);
         }
