@@ -7,3 +7,5 @@ mod conntrack;
 mod links;
 mod machine;
 mod routes;
+mod rules;
+mod sets;

@@ -101,13 +101,12 @@ impl IpsetPlane {
         Ok(())
     }
 
-    /// What stands between the mirror and what is wanted, in words: empty when they agree.
+    /// The first set whose mirror is not what is wanted, in words. Leftovers and known failures do not count.
     pub fn difference(&self) -> Option<String> {
-        self.all_names().iter().find_map(|name| {
-            let words = match (self.want.get(name), self.have.get(name)) {
-                (None, _) => "nobody wants it".to_string(),
-                (Some(_), None) => "missing".to_string(),
-                (Some(want), Some(have)) => {
+        self.want.iter().filter(|(name, _)| !self.failed.contains_key(*name)).find_map(|(name, want)| {
+            let words = match self.have.get(name) {
+                None => "missing".to_string(),
+                Some(have) => {
                     let missing = want.members.iter().filter(|m| !have.members.contains(m)).count();
                     let extra = have.members.iter().chain(&have.odd).filter(|m| !want.members.contains(m)).count();
                     if missing + extra == 0 && !needs_rebuild(want, have, self.counters) {
@@ -189,14 +188,12 @@ impl IpsetPlane {
         for name in names {
             self.failed.remove(name);
             let Some(want) = self.want.get(name) else { continue };
-            if let Some(have) = self.have.get(name) {
-                if needs_rebuild(want, have, self.counters) {
-                    errors.extend(self.rebuild(name));
-                    continue;
-                }
+            let have = self.have.get(name);
+            if have.is_some_and(|have| needs_rebuild(want, have, self.counters)) {
+                errors.extend(self.rebuild(name));
+                continue;
             }
             let mut steps = Vec::new();
-            let have = self.have.get(name);
             if have.is_none() {
                 steps.push(Step::Create(self.new_set(name, want)));
             }

@@ -36,14 +36,13 @@ pub fn edits(have: &[Option<RuleId>], want: &[RuleId]) -> Vec<Edit> {
         edits.extend(gone.map(|index| Edit::Delete { position: index + 1 }));
     }
     let stays: BTreeSet<usize> = kept.iter().map(|(_, want)| *want).collect();
-    let mut length = kept.len();
-    for index in (0..want.len()).filter(|index| !stays.contains(index)) {
+    let missing = (0..want.len()).filter(|index| !stays.contains(index));
+    for (length, index) in (kept.len()..).zip(missing) {
         edits.push(if index == length {
             Edit::Append { rule: index }
         } else {
             Edit::Insert { position: index + 1, rule: index }
         });
-        length += 1;
     }
     edits
 }
@@ -65,7 +64,8 @@ fn common(have: &[Option<RuleId>], want: &[RuleId]) -> Vec<(usize, usize)> {
         before.push(length.checked_sub(1).map(|previous| tails[previous]));
         if length == tails.len() {
             tails.push(at);
-        } else {
+        } else if *place < pairs[tails[length]].1 {
+            // Of two equal rules the first is kept.
             tails[length] = at;
         }
     }

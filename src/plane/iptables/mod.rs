@@ -1,8 +1,8 @@
 //! Our chains (`rn-*`) and the jumps into them from the kernel's built-in chains: read, mirror, apply. Called by
 //! `plane::rules`.
 //!
-//! A change is a few lines to one long-lived `iptables-restore` a family ([`Restore`]); each table commits as a whole or
-//! not at all. Rules are known again by a hash in their comment ([`RuleId`]), never by their text, since what
+//! A change is a few lines to one long-lived `iptables-restore` a family (`restore`); each table commits as a whole or
+//! not at all. Rules are known again by a hash in their comment (`identity`), never by their text, since what
 //! `iptables-save` prints is not what was written. Chains, rules and hooks of others are never changed.
 
 mod backend;

@@ -168,10 +168,10 @@ impl Running {
                 fds.push(PollFd::new(self.input.as_fd(), PollFlags::POLLOUT));
             }
             let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
-            if let Err(error) = poll(&mut fds, timeout) {
-                if error != nix::Error::EINTR {
-                    return format!("waiting for it: {error}");
-                }
+            if let Err(error) = poll(&mut fds, timeout)
+                && error != nix::Error::EINTR
+            {
+                return format!("waiting for it: {error}");
             }
             let output_ended = drain(&self.output, &mut self.said);
             drain(&self.errors, &mut self.complained);

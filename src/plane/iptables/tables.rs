@@ -282,7 +282,7 @@ impl FamilyTables {
         let rule = self.want.get(chain).and_then(|wanted| wanted.rules.get(index));
         let policy = rule.and_then(|rule| rule.origin.as_ref()).map_or(String::new(), |origin| {
             let direction = if origin.ingress { "ingress" } else { "egress" };
-            format!(" (policy {}, {direction} rule {})", origin.policy, origin.index)
+            format!(" ({}, {direction} rule {})", origin.policy, origin.index)
         });
         let effect = match stand_in {
             StandIn::Closed(_) => "it drops everything from there on until that is mended",
