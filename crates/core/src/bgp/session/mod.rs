@@ -123,12 +123,12 @@ impl Session {
     pub fn new(settings: Settings, now: Time) -> Session {
         Session {
             attempt_at: (!settings.passive).then_some(now),
+            state: if settings.passive { State::Active } else { State::Idle },
             settings,
             connections: Vec::new(),
             shut: false,
             idle_until: None,
             failures: 0,
-            state: State::Idle,
             state_since: now,
             sessions: 0,
             last_error: None,

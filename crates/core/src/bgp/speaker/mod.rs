@@ -500,7 +500,3 @@ impl Speaker {
         self.rib.trim(slowest);
     }
 }
-
-#[cfg(test)]
-#[path = "mod_tests.rs"]
-mod tests;

@@ -27,6 +27,8 @@ pub(super) struct Progress {
     /// Our own prefixes have been named: before that no End-of-RIB is true.
     pub originated: bool,
     deadline: Time,
+    /// When the neighbours were last looked at.
+    looked: Time,
     selected: bool,
     converged: bool,
     /// Whether [`Progress::converged`] was reported.
@@ -40,6 +42,7 @@ impl Progress {
             restarting: startup.restarting && restart_time > 0,
             originated: false,
             deadline: now + wait,
+            looked: now,
             selected: false,
             converged: false,
             reported: false,
@@ -63,6 +66,7 @@ impl Progress {
 
     /// Looks at the neighbours; `true` when the selection has just been done.
     pub fn advance(&mut self, peers: &BTreeMap<IpAddr, Peer>, now: Time) -> bool {
+        self.looked = now;
         let late = now >= self.deadline;
         if !self.converged {
             self.converged = late || peers.values().all(|peer| peer.told_all(now));
@@ -80,7 +84,7 @@ impl Progress {
             return None;
         }
         let quiet = peers.values().filter(|peer| peer.outbound.is_some()).map(|peer| peer.last_update + QUIET);
-        let ahead = quiet.filter(|at| !self.converged && *at < self.deadline).max();
+        let ahead = quiet.filter(|at| !self.converged && *at > self.looked).max();
         Some(ahead.map_or(self.deadline, |at| at.min(self.deadline)))
     }
 }
