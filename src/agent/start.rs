@@ -215,7 +215,10 @@ async fn start(
     Ok((agent, Reload(none)))
 }
 
-fn open_store(config: &NodeConfig) -> Result<(Arc<dyn ClusterStore>, Option<Arc<NoneStore>>), StartError> {
+/// The store, and the same again where it is the node's own file, which can be read again.
+type Opened = (Arc<dyn ClusterStore>, Option<Arc<NoneStore>>);
+
+fn open_store(config: &NodeConfig) -> Result<Opened, StartError> {
     match &config.store {
         StoreConfig::Embedded { path } => Ok((Arc::new(EmbeddedStore::new(path)), None)),
         StoreConfig::None(cluster) => {

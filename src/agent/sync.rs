@@ -369,13 +369,11 @@ fn removal_of(key: StoreKey) -> ClusterChange {
         StoreKey::Condition(node) => ClusterChange::Condition(node, None),
         StoreKey::Endpoint(node, key) => ClusterChange::Fact(FactDelta::Endpoint { node, key, endpoint: None }),
         StoreKey::Object(ObjectKey { kind, namespace, name }) => {
-            let named = |what: &str| format!("an entry of the mirror was read as a {what}, so its name is one");
+            let is_one = "an entry of the mirror was read as an object of the kind, so its name is one";
             match kind {
-                Kind::IPPool => ClusterChange::Fact(FactDelta::Pool(PoolName::new(name).expect(&named("pool")), None)),
-                Kind::Node => ClusterChange::Fact(FactDelta::Node(NodeName::new(name).expect(&named("node")), None)),
-                Kind::Network => {
-                    ClusterChange::Fact(FactDelta::Network(NetworkName::new(name).expect(&named("network")), None))
-                }
+                Kind::IPPool => ClusterChange::Fact(FactDelta::Pool(PoolName::new(name).expect(is_one), None)),
+                Kind::Node => ClusterChange::Fact(FactDelta::Node(NodeName::new(name).expect(is_one), None)),
+                Kind::Network => ClusterChange::Fact(FactDelta::Network(NetworkName::new(name).expect(is_one), None)),
                 Kind::GlobalNetworkPolicy | Kind::NetworkPolicy => {
                     ClusterChange::Fact(FactDelta::Policy(PolicyKey { namespace, name }, None))
                 }

@@ -41,9 +41,12 @@ pub struct SnapshotChange {
     pub entries: Vec<(String, Option<Vec<u8>>)>,
 }
 
+/// Everything that was saved, and the revision at which it was so.
+type Saved = (Vec<Entry>, Revision);
+
 enum Command {
     Save(SnapshotChange, oneshot::Sender<Result<(), StoreError>>),
-    Load(oneshot::Sender<Result<Option<(Vec<Entry>, Revision)>, StoreError>>),
+    Load(oneshot::Sender<Result<Option<Saved>, StoreError>>),
 }
 
 /// The open snapshot, with a thread of its own. Whoever holds the journal's lock is its only writer.

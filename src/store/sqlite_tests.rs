@@ -18,7 +18,7 @@ fn scratch() -> (tempfile::TempDir, PathBuf) {
 }
 
 fn error(outcome: Result<Connection, StoreError>) -> String {
-    outcome.err().expect("a refusal").to_string()
+    outcome.expect_err("a refusal").to_string()
 }
 
 #[test]

@@ -64,7 +64,8 @@ fn its_routes_go_with_its_session() {
     };
     let next_hop = wire::NextHop { address: address(8), link_local: None };
     let prefix = "10.9.0.0/24".parse().expect("a prefix");
-    wire::encode_reach(&attributes, &next_hop, &[prefix], &crate::world::puppet_context(), &mut update).expect("it fits");
+    wire::encode_reach(&attributes, &next_hop, &[prefix], &crate::world::puppet_context(), &mut update)
+        .expect("it fits");
     world.puppet_says(&update);
     assert_eq!(world.kernel(1).len(), 2);
     world.puppet_says(&[0; 40]);

@@ -190,10 +190,7 @@ fn a_path_that_does_not_begin_with_the_neighbor_counts_as_withdrawn() {
     assert_eq!(world.kernel(1).len(), 0);
     let status = world.status(0, 8);
     assert_eq!((status.state, status.malformed), (State::Established, 1));
-    assert_eq!(
-        status.last_malformed.as_deref(),
-        Some("the AS_PATH does not begin with the neighbour's AS 65009")
-    );
+    assert_eq!(status.last_malformed.as_deref(), Some("the AS_PATH does not begin with the neighbour's AS 65009"));
 }
 
 #[test]

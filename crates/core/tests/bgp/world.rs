@@ -243,7 +243,8 @@ impl World {
 
     fn connect(&mut self, from: usize, conn: ConnId, remote: IpAddr) {
         self.connects += 1;
-        let to = (0..self.hosts.len()).find(|index| address(*index) == remote).filter(|to| !self.cut.contains(&(from, *to)));
+        let to =
+            (0..self.hosts.len()).find(|index| address(*index) == remote).filter(|to| !self.cut.contains(&(from, *to)));
         let now = self.now;
         let accepted = to.and_then(|to| {
             let there = self.hosts[to].speaker.as_mut()?.accept(address(from), address(to), now)?;

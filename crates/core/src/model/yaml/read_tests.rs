@@ -190,11 +190,9 @@ fn what_is_not_built_is_refused_by_name_unless_it_says_the_default() {
     }
     assert_eq!(
         errors(&rule("action: Deny\nsource:\n  namespaceSelector: team == 'red'")),
-        [
-            "a.yaml:8: GlobalNetworkPolicy deny-db: spec.ingress[0].source.namespaceSelector: namespaces have no label \
+        ["a.yaml:8: GlobalNetworkPolicy deny-db: spec.ingress[0].source.namespaceSelector: namespaces have no label \
           `team`: those of Namespace objects are not built yet (choose by name, with `projectcalico.org/name` or \
-          `kubernetes.io/metadata.name`, or by all() or global())"
-        ]
+          `kubernetes.io/metadata.name`, or by all() or global())"]
     );
     assert!(errors(&rule("action: Deny\nhttp: {methods: [GET]}"))[0].contains("spec.ingress[0].http: not built yet"));
     assert_eq!(
