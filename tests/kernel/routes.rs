@@ -239,7 +239,8 @@ fn what_stands_is_taken_over_and_only_our_own_is_swept() {
         let _monitor = crate::support::Process(monitor);
         let said = || std::fs::read_to_string(heard.path()).expect("what it said");
         wait_for("ip monitor to listen", 5 * SECOND, || {
-            ip("route replace 10.72.0.0/16 via 192.0.2.9");
+            ip("route add 10.72.0.0/16 via 192.0.2.9");
+            ip("route delete 10.72.0.0/16");
             said().contains("10.72.0.0/16")
         });
         block_on(plane.start(wanted, true)).expect("started");
