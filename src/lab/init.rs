@@ -1,5 +1,5 @@
 //! A node's init: PID 1 of its namespaces. Started by `deploy` as `routectl lab node-init`; ends when the runner goes
-//! away before it said [`Order::Keep`], and with it the kernel ends everything in the node.
+//! away before it said `Order::Keep`, and with it the kernel ends everything in the node.
 
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek};

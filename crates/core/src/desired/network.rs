@@ -2,7 +2,7 @@
 //!
 //! Each wanted thing is a pure function of the facts about one subject (an endpoint, a block, a pool, a learned
 //! prefix); a change of a fact recomputes its subject and answers the difference. Where several facts want the same
-//! route, the rank of [`Want`] decides, so the order in which facts come does not matter.
+//! route, the rank of `Want` decides, so the order in which facts come does not matter.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;

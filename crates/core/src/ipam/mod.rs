@@ -1,7 +1,7 @@
 //! Which block and which address: decisions as values. No store, no journal; those carry them out.
 //!
-//! * [`choose`]: which pools a network may draw from on this node, and which block of a pool to claim next.
-//! * [`space`]: the addresses of the blocks that this node owns; which one to give out next.
+//! * `choose`: which pools a network may draw from on this node, and which block of a pool to claim next.
+//! * `space`: the addresses of the blocks that this node owns; which one to give out next.
 //!
 //! Called by the agent's allocator.
 
