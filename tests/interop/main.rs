@@ -3,4 +3,10 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod bird;
+mod frr;
+mod garbage;
+mod restart;
+mod rig;
+mod routes;
 mod wire_tshark;

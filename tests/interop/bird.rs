@@ -1,0 +1,118 @@
+//! BIRD 2 as a neighbour.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::process::Command;
+
+use routenet_core::model::Cidr;
+
+use crate::rig::{LIMIT, Namespace, Neighbor, OUR_AS, OURS, THEIRS};
+use crate::support::{Process, wait_for};
+
+pub struct Bird {
+    namespace: Namespace,
+    folder: tempfile::TempDir,
+    daemon: Option<Process>,
+}
+
+impl Bird {
+    /// Announces these prefixes to us, over IPv4 (0) or IPv6 (1), as a speaker of this AS.
+    pub fn new(namespace: Namespace, transport: usize, as_number: u32, announced: &[&str]) -> Bird {
+        let folder = tempfile::tempdir().expect("a folder");
+        let routes = |six: bool| -> String {
+            let of_family = announced.iter().filter(|prefix| prefix.contains(':') == six);
+            of_family.map(|prefix| format!("  route {prefix} blackhole;\n")).collect()
+        };
+        let config = format!(
+            "log stderr all;\nrouter id {router_id};\nprotocol device {{ scan time 1; }}\n\
+             protocol static static4 {{\n  ipv4;\n{routes4}}}\nprotocol static static6 {{\n  ipv6;\n{routes6}}}\n\
+             protocol bgp routenet {{\n  local {local} as {as_number};\n  neighbor {remote} as {OUR_AS};\n\
+             \x20 hold time 30; connect delay time 1; connect retry time 1; error wait time 1, 2;\n  graceful restart on;\n\
+             \x20 ipv4 {{ import all; export where source = RTS_STATIC; next hop self; }};\n\
+             \x20 ipv6 {{ import all; export where source = RTS_STATIC; next hop self; }};\n}}\n",
+            router_id = THEIRS[0],
+            routes4 = routes(false),
+            routes6 = routes(true),
+            local = THEIRS[transport],
+            remote = OURS[transport],
+        );
+        std::fs::write(folder.path().join("bird.conf"), config).expect("a file");
+        let mut bird = Bird { namespace, folder, daemon: None };
+        bird.run(&[]);
+        bird
+    }
+
+    fn run(&mut self, more: &[&str]) {
+        let mut command = self.namespace.command("bird");
+        command.arg("-f").arg("-c").arg(self.file("bird.conf")).arg("-s").arg(self.socket()).args(more);
+        let log = std::fs::File::create(self.file("log")).expect("a file");
+        self.daemon = Some(Process(command.stderr(log).spawn().expect("bird (make deps)")));
+        wait_for("BIRD's socket", LIMIT, || self.try_ask("show status").is_some());
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn socket(&self) -> PathBuf {
+        self.file("bird.ctl")
+    }
+
+    fn try_ask(&self, question: &str) -> Option<String> {
+        let output =
+            Command::new("birdc").arg("-s").arg(self.socket()).arg(question).output().expect("birdc (make deps)");
+        output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+
+    /// What birdc answers.
+    pub fn ask(&self, question: &str) -> String {
+        self.try_ask(question).unwrap_or_else(|| {
+            let log = std::fs::read_to_string(self.file("log")).unwrap_or_default();
+            panic!("BIRD does not answer `{question}`; its log:\n{log}")
+        })
+    }
+}
+
+impl Neighbor for Bird {
+    fn established(&self) -> bool {
+        self.ask("show protocols routenet").contains("Established")
+    }
+
+    fn learned(&self) -> BTreeMap<Cidr, (IpAddr, Vec<u32>)> {
+        let listing = self.ask("show route protocol routenet all");
+        let mut learned = BTreeMap::new();
+        let mut prefix: Option<Cidr> = None;
+        let mut path = Vec::new();
+        for line in listing.lines() {
+            let first = line.split_whitespace().next().unwrap_or_default();
+            if let (false, Ok(next)) = (line.starts_with([' ', '\t']), first.parse()) {
+                prefix = Some(next);
+                path.clear();
+            } else if let Some(numbers) = line.trim().strip_prefix("BGP.as_path:") {
+                path = numbers.split_whitespace().map(|number| number.parse().expect("an AS number")).collect();
+            } else if let (Some(hops), Some(prefix)) = (line.trim().strip_prefix("BGP.next_hop:"), prefix) {
+                let hop = hops.split_whitespace().next().expect("a next hop").parse().expect("an address");
+                learned.insert(prefix, (hop, path.clone()));
+            }
+        }
+        learned
+    }
+
+    fn withdraw_all(&self) {
+        self.ask("disable static4");
+        self.ask("disable static6");
+    }
+
+    fn kill(&mut self) {
+        self.daemon = None;
+    }
+
+    fn start(&mut self) {
+        self.run(&["-R"]);
+    }
+
+    fn shut(&self) {
+        self.ask("disable routenet \"maintenance\"");
+    }
+}

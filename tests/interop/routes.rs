@@ -1,0 +1,77 @@
+//! Routes both ways, both families, over both families of TCP: eBGP and iBGP.
+
+use std::net::IpAddr;
+
+use crate::bird::Bird;
+use crate::frr::Frr;
+use crate::rig::{LIMIT, Neighbor, OUR_AS, OURS, THEIR_AS, THEIRS, Us, between, cidr, ip, speaker};
+use crate::support::wait_for;
+
+const OWN: [&str; 3] = ["10.65.0.0/26", "10.65.0.200/32", "fd65::/122"];
+const FOREIGN: [&str; 3] = ["198.51.100.0/24", "203.0.113.128/25", "2001:db8:1::/48"];
+
+fn of_family<'a>(pair: [&'a str; 2], prefix: &str) -> &'a str {
+    pair[usize::from(prefix.contains(':'))]
+}
+
+fn exchange(neighbor: &dyn Neighbor, transport: usize, their_as: u32) {
+    let mut us = Us::start(speaker(transport, their_as), false);
+    us.announce(&OWN);
+    wait_for("the session", LIMIT, || us.established(THEIRS[transport]) && neighbor.established());
+    wait_for("our routes in its table", LIMIT, || neighbor.learned().len() == OWN.len());
+    wait_for("its routes in ours", LIMIT, || us.learned().len() == FOREIGN.len());
+
+    let external = their_as != OUR_AS;
+    let theirs = neighbor.learned();
+    for prefix in OWN {
+        let expected = (ip(of_family(OURS, prefix)), if external { vec![OUR_AS] } else { vec![] });
+        assert_eq!(theirs.get(&cidr(prefix)), Some(&expected), "{prefix} in its table");
+    }
+    let ours = us.learned();
+    for prefix in FOREIGN {
+        let expected = (ip(of_family(THEIRS, prefix)), if external { their_as.to_string() } else { String::new() });
+        assert_eq!(ours.get(&cidr(prefix)), Some(&expected), "{prefix} in ours");
+    }
+    let status = us.peer(THEIRS[transport]);
+    // FRR sends our own routes back over eBGP; they are loops, and not accepted.
+    assert!(status.received == 3 || (external && status.received == 6), "{} received", status.received);
+    assert_eq!((status.accepted, status.advertised, status.sessions), (3, 3, 1));
+    for capability in ["ipv4-unicast", "ipv6-unicast", "four-octet-as", "route-refresh", "graceful-restart"] {
+        assert!(status.capabilities.iter().any(|has| has == capability), "{capability}: {:?}", status.capabilities);
+    }
+    assert_eq!(status.hold_time, Some(30), "the lower one");
+
+    us.withdraw(&OWN[1..]);
+    wait_for("our withdrawals", LIMIT, || neighbor.learned().into_keys().eq([cidr(OWN[0])]));
+    us.listen();
+    let kernel: Vec<IpAddr> = FOREIGN.iter().map(|prefix| us.kernel[&cidr(prefix)][0]).collect();
+    assert_eq!(kernel, FOREIGN.map(|prefix| ip(of_family(THEIRS, prefix))));
+    neighbor.withdraw_all();
+    wait_for("its withdrawals", LIMIT, || us.learned().is_empty());
+    wait_for("its withdrawals at the kernel's door", LIMIT, || {
+        us.listen();
+        us.kernel.is_empty()
+    });
+    assert_eq!(us.peer(THEIRS[transport]).malformed, 0);
+    us.stop();
+}
+
+#[test]
+fn bird_over_ebgp_and_ipv4() {
+    between(|namespace| exchange(&Bird::new(namespace, 0, THEIR_AS, &FOREIGN), 0, THEIR_AS));
+}
+
+#[test]
+fn bird_over_ibgp_and_ipv6() {
+    between(|namespace| exchange(&Bird::new(namespace, 1, OUR_AS, &FOREIGN), 1, OUR_AS));
+}
+
+#[test]
+fn frr_over_ebgp_and_ipv4() {
+    between(|namespace| exchange(&Frr::new(namespace, 0, THEIR_AS, &FOREIGN), 0, THEIR_AS));
+}
+
+#[test]
+fn frr_over_ibgp_and_ipv6() {
+    between(|namespace| exchange(&Frr::new(namespace, 1, OUR_AS, &FOREIGN), 1, OUR_AS));
+}
