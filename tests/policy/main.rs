@@ -1,0 +1,10 @@
+//! Policy in a real kernel, held to the evaluator: compiled chains and sets programmed by the rules plane, packets of
+//! every kind between every pair, both iptables back ends, both families. Needs root.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod forged;
+mod matrix;
+mod probe;
+mod world;
