@@ -19,7 +19,6 @@ use crate::agent::allocator::{AllocateError, Allocator, Request};
 use crate::agent::cluster::ClusterView;
 use crate::agent::engine::Engine;
 use crate::frontend::{AttachError, AttachRequest, Failed, Workloads};
-use crate::plane::conntrack;
 use crate::plane::link::{EXISTS_ALREADY, LinkPlane, check_workload_namespace};
 
 /// So many endpoints can be attached or detached at once; those that share a lock wait for each other.
@@ -126,11 +125,6 @@ impl LocalWorkloads {
         };
         self.engine.apply(self.fact(key, Some(unplugged))).await.map_err(|error| failed(error.to_string()))?;
         self.engine.apply(self.fact(key, None)).await.map_err(|error| failed(error.to_string()))?;
-        for address in &endpoint.addresses {
-            if let Err(error) = conntrack::flush_address(*address) {
-                warn!(%address, %error, "its connection tracking entries cannot be removed");
-            }
-        }
         self.allocator.release(key).await.map_err(|error| failed(error.to_string()))?;
         info!(endpoint = %key, "detached");
         Ok(())

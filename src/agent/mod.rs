@@ -7,6 +7,7 @@
 //! | [`attach`] | attach, detach and check of workloads |
 //! | [`allocator`] | blocks and addresses of this node, and its endpoints |
 //! | [`publisher`] | what this node says of itself, in the cluster store |
+//! | [`forget`] | released addresses, until nothing of them is left |
 //! | [`sync`] | the cluster store as facts |
 //! | [`cluster`] | what was read last of the cluster, for lookups |
 //! | [`peering`] | sockets and a clock for the BGP speaker |
@@ -21,6 +22,7 @@ pub mod cluster;
 pub mod engine;
 pub mod explain;
 mod followers;
+pub mod forget;
 pub mod health;
 pub mod local_api;
 pub mod objects;

@@ -2,8 +2,8 @@
 //! by the loop.
 //!
 //! Level-triggered: after an outage, and every now and then, what is published is read back and made equal to what
-//! should be. Withdrawn endpoints are acknowledged in the journal once the store has forgotten them, which is when
-//! the cooldown of their addresses begins.
+//! should be. What the store has forgotten goes on to the [`super::forget`] task, after which the cooldown of its addresses
+//! begins.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -17,6 +17,7 @@ use routenet_core::model::keys::{self, StoreKey};
 use routenet_core::model::{Endpoint, EndpointKey, Fact};
 
 use super::allocator::Allocator;
+use super::forget::{Forget, Forgetter};
 use crate::store::{ClusterStore, StoreError, Write};
 
 /// Writes in one transaction: so few that other agents' transactions are not kept waiting.
@@ -47,7 +48,7 @@ struct Shared {
     own: Mutex<BTreeMap<StoreKey, Option<Vec<u8>>>>,
     /// Whether what is published must be read back first.
     read_back: Mutex<bool>,
-    news: Notify,
+    news: Arc<Notify>,
 }
 
 struct Task(tokio::task::JoinHandle<()>);
@@ -59,10 +60,12 @@ impl Drop for Task {
 }
 
 impl Publisher {
-    pub fn spawn(store: Arc<dyn ClusterStore>, allocator: Arc<Allocator>) -> Publisher {
+    /// `forget` is called with addresses that the store has no more, before they can be given out again.
+    pub fn spawn(store: Arc<dyn ClusterStore>, allocator: Arc<Allocator>, forget: Forget) -> Publisher {
         let shared = Arc::new(Shared::default());
         let (sender, status) = watch::channel(PublisherStatus::default());
-        let worker = Worker { store, allocator, shared: shared.clone(), status: sender, published: None };
+        let forgetter = Forgetter::spawn(allocator.clone(), forget, shared.news.clone());
+        let worker = Worker { store, allocator, shared: shared.clone(), status: sender, published: None, forgetter };
         Publisher { shared, status, _task: Arc::new(Task(tokio::spawn(worker.run()))) }
     }
 
@@ -96,6 +99,7 @@ struct Worker {
     status: watch::Sender<PublisherStatus>,
     /// What the store has under our keys, as far as we know; `None`: to be read.
     published: Option<BTreeMap<String, Vec<u8>>>,
+    forgetter: Forgetter,
 }
 
 impl Worker {
@@ -146,7 +150,9 @@ impl Worker {
 
     async fn round(&mut self) -> Result<(), StoreError> {
         // Taken before anything is read: an address released later waits for the next round.
-        let resting = self.allocator.unacknowledged();
+        let under_way = self.forgetter.under_way();
+        let mut resting = self.allocator.unacknowledged();
+        resting.retain(|address, _| !under_way.contains(address));
         let dirty = self.allocator.take_dirty();
         let writes = match self.published.take() {
             Some(mut published) => {
@@ -161,7 +167,10 @@ impl Worker {
         };
         let published = self.published.insert(writes?);
         let gone = withdrawn(&resting, published, self.allocator.node());
-        if gone.is_empty() { Ok(()) } else { self.allocator.acknowledge(gone).await }
+        if !gone.is_empty() {
+            self.forgetter.take(gone);
+        }
+        Ok(())
     }
 
     async fn read_published(&self) -> Result<BTreeMap<String, Vec<u8>>, StoreError> {

@@ -33,7 +33,7 @@ use crate::plane::iptables::Backend;
 use crate::plane::link::LinkPlane;
 use crate::plane::route::RoutePlane;
 use crate::plane::rules::{RulesConfig, RulesPlane};
-use crate::plane::{PlaneError, sysctl};
+use crate::plane::{PlaneError, conntrack, sysctl};
 use crate::store::{ClusterStore, EmbeddedStore, Journal, NoneStore, Snapshot, StoreError};
 
 /// Why the agent cannot run; each text says what mends it.
@@ -182,7 +182,8 @@ async fn start(
     let (hands, events) = bring_up(&config, &desired, &cluster, speaker).await?;
 
     let engine = Engine::spawn(desired, hands.clone());
-    let publisher = Publisher::spawn(store.clone(), allocator.clone());
+    let publisher =
+        Publisher::spawn(store.clone(), allocator.clone(), Arc::new(|addresses| conntrack::flush(addresses).map(drop)));
     publisher.publish(&Fact::Object(Object::Node(node.clone())));
     let mtu = config.workloads.mtu.unwrap_or(underlay.mtu);
     let workloads = LocalWorkloads::new(

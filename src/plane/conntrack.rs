@@ -1,5 +1,5 @@
 //! Forgets the connections of an address that was given back, over ctnetlink: an address that is given out again must
-//! not inherit what was allowed to its former holder. Called by the agent after it has removed the link.
+//! not inherit what was allowed to its former holder. Called by the agent before an address that was given back rests.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -8,6 +8,7 @@ use netlink_sys::{Socket, SocketAddr};
 
 use super::PlaneError;
 use super::nfnetlink::{Attrs, Message, NFGENMSG, messages};
+use super::tracker::and_more;
 
 const NFNL_SUBSYS_CTNETLINK: u16 = 1 << 8;
 const CT_GET: u16 = NFNL_SUBSYS_CTNETLINK | 1;
@@ -23,41 +24,51 @@ const CTA_TUPLE_ORIG: u16 = 1;
 const CTA_TUPLE_REPLY: u16 = 2;
 const CTA_ID: u16 = 12;
 const CTA_ZONE: u16 = 18;
-const CTA_FILTER: u16 = 25;
 const CTA_TUPLE_IP: u16 = 1;
-/// `CTA_IP_V4_DST`, `CTA_IP_V6_SRC` and `CTA_IP_V6_DST` follow it.
-const CTA_IP_V4_SRC: u16 = 1;
 /// More than the kernel puts into a datagram of a dump.
 const RECEIVE_BUFFER: usize = 64 * 1024;
 /// Deletions in one send: their refusals fit into the default receive buffer.
 const DELETIONS_A_SEND: usize = 128;
 
-/// Deletes every connection that has `address` as source or destination in either direction (so also those that are
-/// NATed to it), in the calling thread's network namespace. Answers how many these were.
+/// Deletes every connection that has one of these addresses as source or destination in either direction (so also those
+/// that are NATed to it), in the calling thread's network namespace. Answers how many these were.
 ///
-/// Walks the connection table: milliseconds where it is large, so not a thing for an asynchronous thread.
+/// Walks the connection table once a family: milliseconds even where it is empty, so not a thing for an asynchronous
+/// thread, and better called for many addresses than for each.
 ///
 /// # Errors
 /// When the table cannot be read; a connection that ended meanwhile is none.
-pub fn flush_address(address: IpAddr) -> Result<usize, PlaneError> {
-    let fault = |what: String| PlaneError { object: format!("connections of {address}"), what };
-    let mut client = Client::open().map_err(|error| fault(format!("netlink socket: {error}")))?;
-    let mut found = BTreeSet::new();
-    let filters: &[_] = if address.is_ipv4() { &FILTERS } else { &[None] };
-    for filter in filters {
-        client.find(address, *filter, &mut found).map_err(|error| fault(format!("cannot be read: {error}")))?;
+pub fn flush(addresses: &BTreeSet<IpAddr>) -> Result<usize, PlaneError> {
+    let mut forgotten = 0;
+    for family in [libc::AF_INET, libc::AF_INET6] {
+        let wanted: BTreeSet<Vec<u8>> =
+            addresses.iter().filter(|address| family_of(**address) == family).map(|address| octets(*address)).collect();
+        if !wanted.is_empty() {
+            forgotten += flush_family(family as u8, &wanted).map_err(|what| {
+                let first = addresses.iter().find(|address| family_of(**address) == family);
+                let object = format!(
+                    "connections of {}{}",
+                    first.map_or_else(String::new, IpAddr::to_string),
+                    and_more(wanted.len())
+                );
+                PlaneError { object, what }
+            })?;
+        }
     }
-    let found: Vec<Entry> = found.into_iter().collect();
+    Ok(forgotten)
+}
+
+/// The kernel could filter by an address, but then walks the table four times for each: by source and by destination,
+/// both ways; and for IPv6, Linux (5.8 to at least 6.18) sends just those connections that do not match.
+fn flush_family(family: u8, wanted: &BTreeSet<Vec<u8>>) -> Result<usize, String> {
+    let mut client = Client::open(family).map_err(|error| format!("netlink socket: {error}"))?;
+    let found: Vec<Entry> =
+        client.find(wanted).map_err(|error| format!("cannot be read: {error}"))?.into_iter().collect();
     for portion in found.chunks(DELETIONS_A_SEND) {
-        client.delete(address, portion).map_err(|error| fault(format!("cannot be deleted: {error}")))?;
+        client.delete(portion).map_err(|error| format!("cannot be deleted: {error}"))?;
     }
     Ok(found.len())
 }
-
-/// A tuple, and the end of it that the kernel is to look at: bit 0 is the source, bit 1 the destination. For IPv4 only:
-/// for IPv6, Linux (5.8 to at least 6.18) sends just those connections that do not match, so it is asked for all.
-const FILTERS: [Option<(u16, u32)>; 4] =
-    [Some((CTA_TUPLE_ORIG, 0)), Some((CTA_TUPLE_ORIG, 1)), Some((CTA_TUPLE_REPLY, 0)), Some((CTA_TUPLE_REPLY, 1))];
 
 /// What identifies a connection to the kernel: attributes as it sent them.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -68,56 +79,47 @@ struct Entry {
 }
 
 struct Client {
+    family: u8,
     socket: Socket,
     sequence: u32,
     buffer: Vec<u8>,
 }
 
 impl Client {
-    fn open() -> std::io::Result<Client> {
+    fn open(family: u8) -> std::io::Result<Client> {
         let mut socket = Socket::new(netlink_sys::protocols::NETLINK_NETFILTER)?;
         socket.bind_auto()?;
-        Ok(Client { socket, sequence: 0, buffer: Vec::with_capacity(RECEIVE_BUFFER) })
+        Ok(Client { family, socket, sequence: 0, buffer: Vec::with_capacity(RECEIVE_BUFFER) })
     }
 
-    /// Adds the connections of the address. A kernel that does not filter sends more, so what comes is looked at too.
-    fn find(
-        &mut self,
-        address: IpAddr,
-        filter: Option<(u16, u32)>,
-        found: &mut BTreeSet<Entry>,
-    ) -> std::io::Result<()> {
+    /// The connections that have one of these addresses at an end. One that changes while the table is walked may come
+    /// twice.
+    fn find(&mut self, wanted: &BTreeSet<Vec<u8>>) -> std::io::Result<BTreeSet<Entry>> {
+        let mut found = BTreeSet::new();
         let mut bytes = Vec::new();
         self.sequence += 1;
-        begin(&mut bytes, CT_GET, NLM_F_REQUEST | NLM_F_DUMP, self.sequence, address);
-        if let Some((tuple, end)) = filter {
-            nest(&mut bytes, tuple, |bytes| {
-                nest(bytes, CTA_TUPLE_IP, |bytes| attribute(bytes, CTA_IP_V4_SRC + end as u16, &octets(address)));
-            });
-            // The flags of a tuple have the tuple's own number there.
-            nest(&mut bytes, CTA_FILTER, |bytes| attribute(bytes, tuple, &(1u32 << end).to_ne_bytes()));
-        }
+        begin(&mut bytes, CT_GET, NLM_F_REQUEST | NLM_F_DUMP, self.sequence, self.family);
         finish(&mut bytes, 0);
         self.socket.send_to(&bytes, &SocketAddr::new(0, 0), 0)?;
         loop {
             self.receive()?;
             for message in messages(&self.buffer).filter(|message| message.sequence == self.sequence) {
                 match message.kind {
-                    NLMSG_DONE => return Ok(()),
+                    NLMSG_DONE => return Ok(found),
                     NLMSG_ERROR => errno(&message)?,
-                    _ => found.extend(read(&message, address)),
+                    _ => found.extend(read(&message, wanted)),
                 }
             }
         }
     }
 
-    fn delete(&mut self, address: IpAddr, portion: &[Entry]) -> std::io::Result<()> {
+    fn delete(&mut self, portion: &[Entry]) -> std::io::Result<()> {
         let mut bytes = Vec::new();
         for (position, entry) in portion.iter().enumerate() {
             let start = bytes.len();
             self.sequence += 1;
             let ack = if position + 1 == portion.len() { NLM_F_ACK } else { 0 };
-            begin(&mut bytes, CT_DELETE, NLM_F_REQUEST | ack, self.sequence, address);
+            begin(&mut bytes, CT_DELETE, NLM_F_REQUEST | ack, self.sequence, self.family);
             attribute(&mut bytes, CTA_TUPLE_ORIG | NLA_F_NESTED, &entry.original);
             if let Some(zone) = &entry.zone {
                 attribute(&mut bytes, CTA_ZONE, zone);
@@ -157,14 +159,17 @@ fn octets(address: IpAddr) -> Vec<u8> {
     }
 }
 
-fn begin(bytes: &mut Vec<u8>, kind: u16, flags: u16, sequence: u32, address: IpAddr) {
-    let family = if address.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 };
+fn family_of(address: IpAddr) -> i32 {
+    if address.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 }
+}
+
+fn begin(bytes: &mut Vec<u8>, kind: u16, flags: u16, sequence: u32, family: u8) {
     bytes.extend(0u32.to_ne_bytes());
     bytes.extend(kind.to_ne_bytes());
     bytes.extend(flags.to_ne_bytes());
     bytes.extend(sequence.to_ne_bytes());
     bytes.extend(0u32.to_ne_bytes());
-    bytes.extend([family as u8, 0, 0, 0]);
+    bytes.extend([family, 0, 0, 0]);
 }
 
 fn finish(bytes: &mut [u8], start: usize) {
@@ -179,25 +184,18 @@ fn attribute(bytes: &mut Vec<u8>, kind: u16, value: &[u8]) {
     bytes.resize(bytes.len().next_multiple_of(4), 0);
 }
 
-fn nest(bytes: &mut Vec<u8>, kind: u16, inside: impl FnOnce(&mut Vec<u8>)) {
-    let mut value = Vec::new();
-    inside(&mut value);
-    attribute(bytes, kind | NLA_F_NESTED, &value);
-}
-
 fn errno(message: &Message<'_>) -> std::io::Result<()> {
     let code = message.payload.get(..4).map_or(-libc::EPROTO, |b| i32::from_ne_bytes([b[0], b[1], b[2], b[3]]));
     if code == 0 { Ok(()) } else { Err(std::io::Error::from_raw_os_error(code.saturating_neg())) }
 }
 
-/// A connection, if the address is one of its ends.
-fn read(message: &Message<'_>, address: IpAddr) -> Option<Entry> {
+/// A connection, if one of the addresses is at an end of it.
+fn read(message: &Message<'_>, wanted: &BTreeSet<Vec<u8>>) -> Option<Entry> {
     let attributes = Attrs(message.payload.get(NFGENMSG..)?);
     let find = |wanted: u16| attributes.clone().find(|(kind, _)| *kind == wanted).map(|(_, value)| value);
-    let wanted = octets(address);
     let is_end = |tuple: u16| {
         let ends = find(tuple).and_then(|tuple| Attrs(tuple).find(|(kind, _)| *kind == CTA_TUPLE_IP));
-        ends.is_some_and(|(_, ends)| Attrs(ends).any(|(_, value)| value == wanted))
+        ends.is_some_and(|(_, ends)| Attrs(ends).any(|(_, value)| wanted.contains(value)))
     };
     (is_end(CTA_TUPLE_ORIG) || is_end(CTA_TUPLE_REPLY)).then_some(Entry {
         original: find(CTA_TUPLE_ORIG)?.to_vec(),

@@ -13,7 +13,7 @@ use routenet_core::model::config::StaticCluster;
 use routenet_core::model::keys::StoreKey;
 use routenet_core::model::{Block, Fact};
 
-use super::fixture::{Host, Place, Plan, blocks, endpoint, key, let_go, node, pool, put, until};
+use super::fixture::{Host, Place, Plan, blocks, endpoint, key, let_go, no_connections, node, pool, put, until};
 
 const NO_REST: Duration = Duration::ZERO;
 
@@ -104,7 +104,7 @@ async fn a_full_pool_is_named_and_frees_itself_by_release() {
         "{cooling}"
     );
     assert!(cooling.try_again());
-    let _publisher = Publisher::spawn(store, host.allocator.clone());
+    let _publisher = Publisher::spawn(store, host.allocator.clone(), no_connections());
     let request = key("e");
     until("the withdrawal is acknowledged", async || {
         host.allocator.allocate(&plan.request(&request)).await.is_ok_and(|addresses| addresses == last)
@@ -120,7 +120,7 @@ async fn the_cooldown_runs_from_the_acknowledgement_and_over_a_restart() {
     let host = Host::start(store.clone(), "h1", &place.state("h1"), hour).await;
     host.attach(&plan, &key("one")).await;
     host.allocator.release(&key("one")).await.unwrap();
-    let publisher = Publisher::spawn(store.clone(), host.allocator.clone());
+    let publisher = Publisher::spawn(store.clone(), host.allocator.clone(), no_connections());
     let ready_in = async |host: &Host| match error(host, &plan, "two").await {
         AllocateError::Ipam(IpamError::Cooling { ready_in, .. }) => ready_in,
         other => panic!("{other}"),
@@ -174,7 +174,7 @@ async fn empty_blocks_go_back_after_two_looks_but_never_the_last() {
     let plan = plan("10.0.0.0/28", 30);
     let (place, store) = cluster(&plan).await;
     let host = Host::start(store.clone(), "h1", &place.state("h1"), NO_REST).await;
-    let _publisher = Publisher::spawn(store.clone(), host.allocator.clone());
+    let _publisher = Publisher::spawn(store.clone(), host.allocator.clone(), no_connections());
     for id in ["a", "b", "c", "d", "e"] {
         host.attach(&plan, &key(id)).await;
     }
@@ -278,7 +278,7 @@ async fn without_a_store_the_given_blocks_are_all_there_is() {
     };
     let store = Arc::new(NoneStore::new(&node("h1"), &given).unwrap());
     let host = Host::start(store.clone(), "h1", &place.state("h1"), NO_REST).await;
-    let _publisher = Publisher::spawn(store, host.allocator.clone());
+    let _publisher = Publisher::spawn(store, host.allocator.clone(), no_connections());
     assert_eq!(host.attach(&plan, &key("a")).await, ["10.0.0.8".parse::<IpAddr>().unwrap()]);
     let last = host.attach(&plan, &key("b")).await;
     let text = error(&host, &plan, "c").await.to_string();

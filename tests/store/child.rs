@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use routenet::agent::publisher::Publisher;
 use routenet::store::{ClusterStore, EmbeddedStore, Write};
 
-use super::fixture::{Host, Place, Plan, key, let_go, pool};
+use super::fixture::{Host, Place, Plan, key, let_go, no_connections, pool};
 use super::support::Process;
 
 const VARIABLE: &str = "ROUTENET_TEST_CHILD";
@@ -68,7 +68,7 @@ async fn work(job: Job) {
         Job::Churn { store, state, node, seed, steps } => {
             let store = std::sync::Arc::new(EmbeddedStore::new(&store));
             let host = Host::start(store.clone(), &node, &state, Duration::ZERO).await;
-            let _publisher = Publisher::spawn(store, host.allocator.clone());
+            let _publisher = Publisher::spawn(store, host.allocator.clone(), no_connections());
             churn(&host, seed, steps).await;
         }
     }

@@ -10,7 +10,7 @@ use routenet::store::ClusterStore;
 use routenet_core::model::EndpointKey;
 
 use super::child::{self, Job, pools};
-use super::fixture::{Host, Place, Plan, blocks, key, until};
+use super::fixture::{Host, Place, Plan, blocks, key, no_connections, until};
 use super::support::Process;
 
 const NODES: [&str; 3] = ["h1", "h2", "h3"];
@@ -145,7 +145,8 @@ async fn everything_can_be_given_back(place: &Place) {
     let store = place.store();
     for name in NODES {
         let host = Host::start(store.clone(), name, &place.state(name), Duration::ZERO).await;
-        let _publisher = routenet::agent::publisher::Publisher::spawn(store.clone(), host.allocator.clone());
+        let _publisher =
+            routenet::agent::publisher::Publisher::spawn(store.clone(), host.allocator.clone(), no_connections());
         for endpoint in host.allocator.endpoints() {
             assert!(host.allocator.release(&endpoint.key).await.unwrap());
         }

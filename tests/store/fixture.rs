@@ -9,6 +9,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 
 use routenet::agent::allocator::{Allocator, AllocatorConfig, Request};
+use routenet::agent::forget::Forget;
 use routenet::store::{ClusterStore, EmbeddedStore, Journal, TxnOutcome, WatchEvent, Write};
 use routenet_core::model::keys::{self, StoreKey};
 use routenet_core::model::{
@@ -18,6 +19,11 @@ use routenet_core::model::{
 
 /// Longer than anything here takes on a busy machine.
 pub const LIMIT: Duration = Duration::from_secs(20);
+
+/// Addresses of these tests are in no kernel.
+pub fn no_connections() -> Forget {
+    Arc::new(|_| Ok(()))
+}
 
 pub fn node(name: &str) -> NodeName {
     NodeName::new(name).unwrap()

@@ -7,7 +7,7 @@ use routenet::store::{ClusterStore, Write};
 use routenet_core::model::keys::{self, StoreKey};
 use routenet_core::model::{Attachment, Fact, NodeCondition};
 
-use super::fixture::{Host, LIMIT, Place, Plan, key, node, pool, until};
+use super::fixture::{Host, LIMIT, Place, Plan, key, no_connections, node, pool, until};
 
 fn condition(problems: u32) -> Fact {
     Fact::Condition(NodeCondition {
@@ -33,7 +33,7 @@ async fn endpoints_come_go_and_come_back() {
     let plan = Plan::new(&[pool("p", "10.0.0.0/24", 26)]);
     plan.write_to(&*store).await;
     let host = Host::start(store.clone(), "h1", &place.state("h1"), Duration::ZERO).await;
-    let publisher = Publisher::spawn(store.clone(), host.allocator.clone());
+    let publisher = Publisher::spawn(store.clone(), host.allocator.clone(), no_connections());
     publisher.publish(&condition(0));
     host.attach(&plan, &key("one")).await;
     host.attach(&plan, &key("two")).await;
@@ -79,7 +79,7 @@ async fn an_outage_is_told_and_made_up_for() {
     let plan = Plan::new(&[pool("p", "10.0.0.0/24", 26)]);
     plan.write_to(&*store).await;
     let host = Host::start(store.clone(), "h1", &place.state("h1"), Duration::ZERO).await;
-    let publisher = Publisher::spawn(store.clone(), host.allocator.clone());
+    let publisher = Publisher::spawn(store.clone(), host.allocator.clone(), no_connections());
     host.attach(&plan, &key("one")).await;
     until("it is published", async || published(&*store).await.len() == 1).await;
 
