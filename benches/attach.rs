@@ -42,7 +42,13 @@ fn main() {
         call(Path::new(PTP), command, &format!("ptp{index}"), workload, &config)
     });
     row("ptp + host-local (no policy)", &ptp);
-    println!();
+    let mut spawn: Vec<f64> = workloads
+        .iter()
+        .map(|workload| call(&agent.plugin, "VERSION", "floor", workload, r#"{"cniVersion":"1.0.0"}"#))
+        .map(|took| took.as_secs_f64() * 1000.0)
+        .collect();
+    spawn.sort_by(f64::total_cmp);
+    println!("\nthe plugin alone (VERSION: spawn to exit, no agent), p50: {:.2}", spawn[(spawn.len() - 1) / 2]);
     println!("ratio to ptp, ADD p50: hit {:.2}, miss {:.2}", hit.add(50) / ptp.add(50), miss.add(50) / ptp.add(50));
     println!("routenetd, resident memory after the run: {:.1} MB", agent.resident_megabytes());
 }
