@@ -41,6 +41,8 @@ pub struct Env<'a> {
     pub last_id: &'a mut u64,
     /// We have restarted, and our selection is not done yet: the R bit (RFC 4724).
     pub restarting: bool,
+    /// The kernel kept forwarding what an earlier incarnation of ours told: the F bit (RFC 4724).
+    pub preserved: bool,
     pub out: &'a mut Vec<Output>,
 }
 
@@ -314,7 +316,11 @@ impl Session {
 
     /// TCP stands: our OPEN goes out.
     fn greet(&mut self, env: &mut Env<'_>, id: ConnId, local: IpAddr) {
-        let offer = wire::encode_open(&open::offer(&self.settings, env.restarting));
+        // After a break of TCP alone nothing was lost either: this process, which had a session with the neighbour before,
+        // has forwarded ever since. Without the F bit a helper drops our routes at once (RFC 4724 4.2). A first session
+        // has it only from an earlier incarnation: after a reboot there is nothing that was preserved.
+        let preserved = env.preserved || self.sessions > 0;
+        let offer = wire::encode_open(&open::offer(&self.settings, env.restarting, preserved));
         let now = env.now;
         if let Some(connection) = self.connection(id) {
             connection.local = Some(local);
