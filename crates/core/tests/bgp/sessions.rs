@@ -99,6 +99,18 @@ fn a_neighbor_that_never_opens_is_let_go() {
 }
 
 #[test]
+fn a_neighbor_that_never_confirms_is_let_go_also_without_a_hold_time() {
+    let mut world = alone();
+    world.puppet_connects(0, address(8));
+    world.puppet_says(&wire::encode_open(&Open { hold_time: 0, ..puppet_open(PUPPET, None) }));
+    world.seconds(239);
+    assert_eq!(world.status(0, 8).state, State::OpenConfirm);
+    world.seconds(2);
+    assert_eq!(answer(&mut world), notification(4, 0));
+    assert_eq!(world.status(0, 8).state, State::Active);
+}
+
+#[test]
 fn bad_opens_are_answered_with_their_reason() {
     let wrong_as = puppet_open(65010, None);
     let no_family = Open {

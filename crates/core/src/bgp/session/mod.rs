@@ -378,6 +378,8 @@ impl Session {
     }
 
     /// RFC 4271 6.8, once the OPEN of connection `id` has come. Ends the other connection where that one loses.
+            // With a hold time of 0 nothing else would end the wait for its KEEPALIVE.
+            connection.hold_at.get_or_insert(now + timers::OPEN_HOLD);
     fn wins_collision(&mut self, env: &mut Env<'_>, id: ConnId, negotiated: &Negotiated) -> bool {
         let Some(this) = self.connections.iter().find(|connection| connection.id == id) else { return false };
         let other = self.connections.iter().find(|c| c.id != id && c.phase >= Phase::OpenConfirm);
