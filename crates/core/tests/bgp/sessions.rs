@@ -219,6 +219,34 @@ fn a_second_connection_soon_after_the_first_is_a_collision_and_loses() {
 }
 
 #[test]
+fn a_connection_that_lost_a_collision_is_no_error_of_the_session() {
+    // Before Established: the first connection is closed without a word (or its last words are lost) after its OPEN.
+    let mut world = alone();
+    world.puppet_connects(0, address(8));
+    world.puppet_says(&wire::encode_open(&puppet_open(PUPPET, None)));
+    world.puppet_breaks();
+    assert_eq!(world.status(0, 8).last_error.map(|(_, why)| why).as_deref(), Some("reset by peer"), "no session yet");
+    world.puppet_connects(0, address(8));
+    world.puppet_establishes(&puppet_open(PUPPET, None));
+    assert_eq!((world.status(0, 8).state, world.status(0, 8).last_error), (State::Established, None));
+
+    // After Established: a second connection comes and goes.
+    let first = world.puppet.take();
+    world.puppet_connects(0, address(8));
+    world.puppet_breaks();
+    assert_eq!((world.status(0, 8).state, world.status(0, 8).last_error), (State::Established, None));
+
+    // What ended a session stays in sight through the next one.
+    world.puppet = first;
+    world.puppet_breaks();
+    world.puppet_connects(0, address(8));
+    world.puppet_establishes(&puppet_open(PUPPET, None));
+    let status = world.status(0, 8);
+    assert_eq!((status.state, status.sessions), (State::Established, 2));
+    assert_eq!(status.last_error.map(|(_, why)| why).as_deref(), Some("reset by peer"));
+}
+
+#[test]
 fn a_change_of_configuration_resets_only_whom_it_touches() {
     let mut world = World::mesh(&[64512, 64513, 64514], ImportPolicy::All);
     world.start();

@@ -118,7 +118,10 @@ pub struct Session {
     state_since: Time,
     /// How often it was Established.
     sessions: u64,
-    last_error: Option<(Time, String)>,
+    /// What ended the last session that was Established.
+    session_error: Option<(Time, String)>,
+    /// What ended the last attempt that came to no session; forgotten once one came about, as is a collision's loser.
+    attempt_error: Option<(Time, String)>,
 }
 
 impl Session {
@@ -133,7 +136,8 @@ impl Session {
             failures: 0,
             state_since: now,
             sessions: 0,
-            last_error: None,
+            session_error: None,
+            attempt_error: None,
         }
     }
 
@@ -153,8 +157,9 @@ impl Session {
         self.sessions
     }
 
+    /// The latest of what ended a session, and of what has kept the next from coming about.
     pub fn last_error(&self) -> Option<&(Time, String)> {
-        self.last_error.as_ref()
+        self.attempt_error.as_ref().or(self.session_error.as_ref())
     }
 
     /// The connection of the Established session.
@@ -373,13 +378,13 @@ impl Session {
         if let Some(connection) = self.connections.iter_mut().find(|connection| connection.id == id) {
             connection.phase = Phase::OpenConfirm;
             connection.agree(negotiated, now, env.rng);
+            // With a hold time of 0 nothing else would end the wait for its KEEPALIVE.
+            connection.hold_at.get_or_insert(now + timers::OPEN_HOLD);
             connection.keepalive(now, env.rng);
         }
     }
 
     /// RFC 4271 6.8, once the OPEN of connection `id` has come. Ends the other connection where that one loses.
-            // With a hold time of 0 nothing else would end the wait for its KEEPALIVE.
-            connection.hold_at.get_or_insert(now + timers::OPEN_HOLD);
     fn wins_collision(&mut self, env: &mut Env<'_>, id: ConnId, negotiated: &Negotiated) -> bool {
         let Some(this) = self.connections.iter().find(|connection| connection.id == id) else { return false };
         let other = self.connections.iter().find(|c| c.id != id && c.phase >= Phase::OpenConfirm);
@@ -415,6 +420,7 @@ impl Session {
         }
         let now = env.now;
         self.attempt_at = None;
+        self.attempt_error = None;
         self.sessions += 1;
         if let Some(connection) = self.connection(id) {
             connection.phase = Phase::Established;
@@ -446,7 +452,7 @@ impl Session {
             Cause::Quiet => None,
         };
         if !collision && let Some(error) = error {
-            self.last_error = Some((env.now, error));
+            self.note(env.now, phase, error);
         }
         match cause {
             // Before TCP stands there is nobody to speak to.
@@ -464,6 +470,17 @@ impl Session {
             }
         }
         self.schedule(env, phase, graceful, collision);
+    }
+
+    /// Keeps what ended a connection in this phase, unless the session goes on without it: then it lost a collision (RFC 4271
+    /// 6.8), of which the neighbour may tell us no more than a closed connection.
+    fn note(&mut self, now: Time, phase: Phase, error: String) {
+        if phase == Phase::Established {
+            self.session_error = Some((now, error));
+            self.attempt_error = None;
+        } else if self.established().is_none() {
+            self.attempt_error = Some((now, error));
+        }
     }
 
     /// When to try again after a connection has ended in this phase.
