@@ -279,16 +279,6 @@ fn routes_for_a_four_octet_peer() {
             ]),
         },
         Case {
-            // RFC 8950: IPv4 prefixes by an IPv6 next hop.
-            message: reach(&all_attributes(), next_hop("2001:db8::1", None), &["10.0.0.0/8"], &context(true, false)),
-            fields: vec![
-                (CODES, "14,1,2,4,6,7,8,16,32,77"),
-                ("bgp.update.path_attribute.mp_reach_nlri.afi", "1"),
-                (NEXT_HOP_V6, "2001:db8::1"),
-                ("bgp.mp_reach_nlri_ipv4_prefix", "10.0.0.0"),
-            ],
-        },
-        Case {
             message: withdraw(&["0.0.0.0/0", "10.1.2.3/32"]),
             fields: vec![(WITHDRAWN, "0.0.0.0,10.1.2.3"), (LENGTH, "0,32"), (CODES, "")],
         },

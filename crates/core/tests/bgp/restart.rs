@@ -59,6 +59,26 @@ fn a_neighbor_that_kept_nothing_loses_them_at_once() {
 }
 
 #[test]
+fn a_break_of_tcp_alone_loses_nothing_and_leaves_nothing_stale() {
+    let mut world = pair();
+    world.announce(0, &["10.9.0.0/24"]);
+    world.settle();
+    world.break_tcp(0, 1);
+    world.withdraw(1, &["10.2.0.0/24"]);
+    world.settle();
+    assert_eq!((world.kernel(0).len(), world.kernel(1).len()), (2, 1), "both help");
+    assert!(world.speaker(0).routes().iter().all(|route| route.from.is_none() || route.stale));
+    world.seconds(20);
+    assert_eq!((world.status(0, 1).state, world.status(0, 1).sessions), (State::Established, 2));
+    assert_eq!(world.hosts[0].lost, [cidr("10.2.0.0/24")], "at End-of-RIB; the other was there all the time");
+    assert_eq!(world.hosts[1].lost, []);
+    for (index, other) in [(0, 1), (1, 0)] {
+        assert!(!world.status(index, other).retained);
+        assert!(world.speaker(index).routes().iter().all(|route| !route.stale));
+    }
+}
+
+#[test]
 fn leaving_quietly_keeps_them_and_draining_takes_them() {
     let mut world = pair();
     world.handle(1, Input::Leave);
@@ -181,6 +201,38 @@ fn alone(restarting: bool) -> World {
     world
 }
 
+/// The restart capability of the OPEN that the puppet was greeted with.
+fn offered(world: &mut World) -> GracefulRestart {
+    let Some(Message::Open(open)) = world.puppet_heard().into_iter().next() else { panic!("no OPEN") };
+    let said = open.capabilities.into_iter().find_map(|capability| match capability {
+        wire::Capability::GracefulRestart(said) => Some(said),
+        _ => None,
+    });
+    said.expect("the capability")
+}
+
+fn our_restart(restarted: bool, kept: bool) -> GracefulRestart {
+    let families = vec![(AfiSafi::IPV4_UNICAST, kept), (AfiSafi::IPV6_UNICAST, kept)];
+    GracefulRestart { restarted, notification: false, restart_time: 120, families }
+}
+
+#[test]
+fn the_f_bit_says_that_there_was_forwarding_since_the_session_before() {
+    let mut world = alone(false);
+    world.handle(0, Input::Originate(vec![]));
+    world.puppet_connects(0, address(8));
+    assert_eq!(offered(&mut world), our_restart(false, false), "nothing can have been preserved");
+    world.puppet_establishes(&puppet_open(65009, Some(restart(false, true))));
+    world.puppet_breaks();
+    world.puppet_connects(0, address(8));
+    assert_eq!(offered(&mut world), our_restart(false, true), "this process has not restarted, and went on forwarding");
+
+    let mut world = alone(true);
+    world.seconds(200);
+    world.puppet_connects(0, address(8));
+    assert_eq!(offered(&mut world), our_restart(false, true), "the selection is long done, and the kernel kept all");
+}
+
 fn end_of_rib(family: AfiSafi) -> Vec<u8> {
     let mut bytes = Vec::new();
     wire::encode_end_of_rib(family, &mut bytes);
@@ -191,14 +243,7 @@ fn end_of_rib(family: AfiSafi) -> Vec<u8> {
 fn the_bits_of_the_open_and_the_order_of_end_of_rib() {
     let mut world = alone(true);
     world.puppet_connects(0, address(8));
-    let Some(Message::Open(open)) = world.puppet_heard().into_iter().next() else { panic!("no OPEN") };
-    let said = open.capabilities.iter().find_map(|capability| match capability {
-        wire::Capability::GracefulRestart(said) => Some(said.clone()),
-        _ => None,
-    });
-    let both = vec![(AfiSafi::IPV4_UNICAST, true), (AfiSafi::IPV6_UNICAST, true)];
-    let expected = GracefulRestart { restarted: true, notification: false, restart_time: 120, families: both };
-    assert_eq!(said, Some(expected));
+    assert_eq!(offered(&mut world), our_restart(true, true));
 
     world.puppet_establishes(&puppet_open(65009, Some(restart(false, false))));
     world.announce(0, &["10.1.0.0/24"]);

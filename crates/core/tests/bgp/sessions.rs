@@ -99,6 +99,18 @@ fn a_neighbor_that_never_opens_is_let_go() {
 }
 
 #[test]
+fn a_neighbor_that_never_confirms_is_let_go_also_without_a_hold_time() {
+    let mut world = alone();
+    world.puppet_connects(0, address(8));
+    world.puppet_says(&wire::encode_open(&Open { hold_time: 0, ..puppet_open(PUPPET, None) }));
+    world.seconds(239);
+    assert_eq!(world.status(0, 8).state, State::OpenConfirm);
+    world.seconds(2);
+    assert_eq!(answer(&mut world), notification(4, 0));
+    assert_eq!(world.status(0, 8).state, State::Active);
+}
+
+#[test]
 fn bad_opens_are_answered_with_their_reason() {
     let wrong_as = puppet_open(65010, None);
     let no_family = Open {
@@ -204,6 +216,34 @@ fn a_second_connection_soon_after_the_first_is_a_collision_and_loses() {
     assert_eq!(answer(&mut world), (6, cease::COLLISION_RESOLUTION));
     assert!(!first.expect("the first").closed);
     assert_eq!(world.status(0, 8).state, State::Established);
+}
+
+#[test]
+fn a_connection_that_lost_a_collision_is_no_error_of_the_session() {
+    // Before Established: the first connection is closed without a word (or its last words are lost) after its OPEN.
+    let mut world = alone();
+    world.puppet_connects(0, address(8));
+    world.puppet_says(&wire::encode_open(&puppet_open(PUPPET, None)));
+    world.puppet_breaks();
+    assert_eq!(world.status(0, 8).last_error.map(|(_, why)| why).as_deref(), Some("reset by peer"), "no session yet");
+    world.puppet_connects(0, address(8));
+    world.puppet_establishes(&puppet_open(PUPPET, None));
+    assert_eq!((world.status(0, 8).state, world.status(0, 8).last_error), (State::Established, None));
+
+    // After Established: a second connection comes and goes.
+    let first = world.puppet.take();
+    world.puppet_connects(0, address(8));
+    world.puppet_breaks();
+    assert_eq!((world.status(0, 8).state, world.status(0, 8).last_error), (State::Established, None));
+
+    // What ended a session stays in sight through the next one.
+    world.puppet = first;
+    world.puppet_breaks();
+    world.puppet_connects(0, address(8));
+    world.puppet_establishes(&puppet_open(PUPPET, None));
+    let status = world.status(0, 8);
+    assert_eq!((status.state, status.sessions), (State::Established, 2));
+    assert_eq!(status.last_error.map(|(_, why)| why).as_deref(), Some("reset by peer"));
 }
 
 #[test]

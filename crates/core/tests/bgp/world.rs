@@ -56,6 +56,8 @@ pub struct Host {
     pub kernel: BTreeMap<Cidr, Vec<IpAddr>>,
     /// What of it the present speaker said.
     fresh: BTreeSet<Cidr>,
+    /// Prefixes that its kernel once had and lost, in order.
+    pub lost: Vec<Cidr>,
     pub converged: bool,
     pub reports: Vec<(IpAddr, State, Option<String>)>,
 }
@@ -109,6 +111,7 @@ impl World {
             speaker: None,
             kernel: BTreeMap::new(),
             fresh: BTreeSet::new(),
+            lost: Vec::new(),
             converged: false,
             reports: Vec::new(),
         });
@@ -140,6 +143,18 @@ impl World {
             self.pipes.remove(&own);
             self.pipes.remove(&other);
             self.handle(other.0, Input::Closed { conn: other.1, why: "reset by peer" });
+        }
+    }
+
+    /// TCP breaks between the two, while both go on.
+    pub fn break_tcp(&mut self, a: usize, b: usize) {
+        let between = |from: &End, to: &End| (from.0, to.0) == (a, b);
+        let ends: Vec<(End, End)> = self.pipes.iter().map(|(x, y)| (*x, *y)).filter(|(x, y)| between(x, y)).collect();
+        for (one, other) in ends {
+            for end in [one, other] {
+                self.pipes.remove(&end);
+                self.handle(end.0, Input::Closed { conn: end.1, why: "reset by peer" });
+            }
         }
     }
 
@@ -309,7 +324,7 @@ impl World {
                     for (prefix, hops) in changes {
                         host.fresh.insert(prefix);
                         if hops.is_empty() {
-                            host.kernel.remove(&prefix);
+                            host.lost.extend(host.kernel.remove(&prefix).map(|_| prefix));
                         } else {
                             host.kernel.insert(prefix, hops);
                         }
@@ -342,6 +357,13 @@ impl World {
     pub fn puppet_establishes(&mut self, open: &Open) {
         self.puppet_says(&wire::encode_open(open));
         self.puppet_says(&wire::encode_keepalive());
+    }
+
+    /// Its TCP breaks.
+    pub fn puppet_breaks(&mut self) {
+        let (host, conn) = self.puppet.take().map(|puppet| (puppet.host, puppet.conn)).expect("a puppet");
+        self.handle(host, Input::Closed { conn, why: "reset by peer" });
+        self.settle();
     }
 
     pub fn puppet_heard(&mut self) -> Vec<Message> {

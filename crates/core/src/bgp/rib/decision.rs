@@ -40,7 +40,7 @@ fn keep_least_med(left: &mut Vec<usize>, candidates: &[Candidate]) {
         return;
     }
     let med = |i: usize| candidates[i].path.attributes.med.unwrap_or(0);
-    let neighbor = |i: usize| candidates[i].path.neighbor_as();
+    let neighbor = |i: usize| candidates[i].path.attributes.neighbor_as();
     let before = left.clone();
     left.retain(|&i| !before.iter().any(|&other| neighbor(other) == neighbor(i) && med(other) < med(i)));
 }

@@ -32,14 +32,6 @@ impl Path {
             .sum()
     }
 
-    /// The AS that handed the route over: the first of the path, if that is a sequence.
-    pub fn neighbor_as(&self) -> Option<u32> {
-        match self.attributes.as_path.first() {
-            Some(AsSegment::Sequence(numbers)) => numbers.first().copied(),
-            _ => None,
-        }
-    }
-
     pub fn passes_through(&self, as_number: u32) -> bool {
         self.attributes.as_path.iter().any(|segment| match segment {
             AsSegment::Sequence(numbers) | AsSegment::Set(numbers) => numbers.contains(&as_number),

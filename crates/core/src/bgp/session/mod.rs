@@ -41,6 +41,8 @@ pub struct Env<'a> {
     pub last_id: &'a mut u64,
     /// We have restarted, and our selection is not done yet: the R bit (RFC 4724).
     pub restarting: bool,
+    /// The kernel kept forwarding what an earlier incarnation of ours told: the F bit (RFC 4724).
+    pub preserved: bool,
     pub out: &'a mut Vec<Output>,
 }
 
@@ -116,7 +118,10 @@ pub struct Session {
     state_since: Time,
     /// How often it was Established.
     sessions: u64,
-    last_error: Option<(Time, String)>,
+    /// What ended the last session that was Established.
+    session_error: Option<(Time, String)>,
+    /// What ended the last attempt that came to no session; forgotten once one came about, as is a collision's loser.
+    attempt_error: Option<(Time, String)>,
 }
 
 impl Session {
@@ -131,7 +136,8 @@ impl Session {
             failures: 0,
             state_since: now,
             sessions: 0,
-            last_error: None,
+            session_error: None,
+            attempt_error: None,
         }
     }
 
@@ -151,8 +157,9 @@ impl Session {
         self.sessions
     }
 
+    /// The latest of what ended a session, and of what has kept the next from coming about.
     pub fn last_error(&self) -> Option<&(Time, String)> {
-        self.last_error.as_ref()
+        self.attempt_error.as_ref().or(self.session_error.as_ref())
     }
 
     /// The connection of the Established session.
@@ -314,7 +321,11 @@ impl Session {
 
     /// TCP stands: our OPEN goes out.
     fn greet(&mut self, env: &mut Env<'_>, id: ConnId, local: IpAddr) {
-        let offer = wire::encode_open(&open::offer(&self.settings, env.restarting));
+        // After a break of TCP alone nothing was lost either: this process, which had a session with the neighbour before,
+        // has forwarded ever since. Without the F bit a helper drops our routes at once (RFC 4724 4.2). A first session
+        // has it only from an earlier incarnation: after a reboot there is nothing that was preserved.
+        let preserved = env.preserved || self.sessions > 0;
+        let offer = wire::encode_open(&open::offer(&self.settings, env.restarting, preserved));
         let now = env.now;
         if let Some(connection) = self.connection(id) {
             connection.local = Some(local);
@@ -367,6 +378,8 @@ impl Session {
         if let Some(connection) = self.connections.iter_mut().find(|connection| connection.id == id) {
             connection.phase = Phase::OpenConfirm;
             connection.agree(negotiated, now, env.rng);
+            // With a hold time of 0 nothing else would end the wait for its KEEPALIVE.
+            connection.hold_at.get_or_insert(now + timers::OPEN_HOLD);
             connection.keepalive(now, env.rng);
         }
     }
@@ -407,6 +420,7 @@ impl Session {
         }
         let now = env.now;
         self.attempt_at = None;
+        self.attempt_error = None;
         self.sessions += 1;
         if let Some(connection) = self.connection(id) {
             connection.phase = Phase::Established;
@@ -438,7 +452,7 @@ impl Session {
             Cause::Quiet => None,
         };
         if !collision && let Some(error) = error {
-            self.last_error = Some((env.now, error));
+            self.note(env.now, phase, error);
         }
         match cause {
             // Before TCP stands there is nobody to speak to.
@@ -456,6 +470,17 @@ impl Session {
             }
         }
         self.schedule(env, phase, graceful, collision);
+    }
+
+    /// Keeps what ended a connection in this phase, unless the session goes on without it: then it lost a collision (RFC 4271
+    /// 6.8), of which the neighbour may tell us no more than a closed connection.
+    fn note(&mut self, now: Time, phase: Phase, error: String) {
+        if phase == Phase::Established {
+            self.session_error = Some((now, error));
+            self.attempt_error = None;
+        } else if self.established().is_none() {
+            self.attempt_error = Some((now, error));
+        }
     }
 
     /// When to try again after a connection has ended in this phase.

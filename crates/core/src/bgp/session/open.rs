@@ -37,8 +37,9 @@ impl Negotiated {
     }
 }
 
-/// The OPEN that we send. `restarting`: we have restarted, and the kernel kept our routes (the R and F bits).
-pub fn offer(settings: &Settings, restarting: bool) -> Open {
+/// The OPEN that we send. `restarting`: we have restarted, and our selection is not done yet (the R bit of RFC 4724);
+/// `preserved`: what we told this neighbour before was forwarded all the while (the F bit).
+pub fn offer(settings: &Settings, restarting: bool, preserved: bool) -> Open {
     let mut capabilities: Vec<Capability> = FAMILIES.into_iter().map(Capability::Multiprotocol).collect();
     capabilities.push(Capability::RouteRefresh);
     capabilities.push(Capability::FourOctetAs(settings.local_as));
@@ -47,7 +48,7 @@ pub fn offer(settings: &Settings, restarting: bool) -> Open {
             restarted: restarting,
             notification: false,
             restart_time: settings.restart_time.min(4095),
-            families: FAMILIES.into_iter().map(|family| (family, restarting)).collect(),
+            families: FAMILIES.into_iter().map(|family| (family, preserved)).collect(),
         }));
     }
     Open { as_number: settings.local_as, hold_time: settings.hold_time, router_id: settings.router_id, capabilities }

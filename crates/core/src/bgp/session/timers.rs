@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-/// How long a connection may stay in OpenSent (RFC 4271 8.2.2 suggests four minutes).
+/// How long a connection may stay in OpenSent (RFC 4271 8.2.2 suggests four minutes), and in OpenConfirm where the two
+/// agreed on no hold time.
 pub const OPEN_HOLD: Duration = Duration::from_secs(240);
 /// Before the next attempt after a session was lost without a NOTIFICATION: the neighbour has probably restarted.
 pub const RECONNECT: Duration = Duration::from_secs(1);

@@ -373,6 +373,7 @@ impl Speaker {
                 rng: &mut self.rng,
                 last_id: &mut self.last_id,
                 restarting: self.progress.deferring(),
+                preserved: self.progress.preserved(),
                 out: &mut out,
             };
             step(&mut held.session, &mut env)

@@ -49,6 +49,12 @@ impl Progress {
         }
     }
 
+    /// Whether the kernel forwarded all the while what an earlier incarnation told; true also when the selection is done,
+    /// for neighbours that are late.
+    pub fn preserved(&self) -> bool {
+        self.restarting
+    }
+
     /// Whether we still say that we have restarted, and keep learned routes to ourselves.
     pub fn deferring(&self) -> bool {
         self.restarting && !self.selected

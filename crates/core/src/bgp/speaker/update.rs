@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::{Event, Speaker};
 use crate::bgp::filter::{self, Import};
 use crate::bgp::rib::{Candidate, Path};
-use crate::bgp::wire::{NextHop, Update};
+use crate::bgp::wire::{Attributes, NextHop, Update};
 use crate::model::Cidr;
 use crate::time::Time;
 
@@ -14,15 +14,24 @@ impl Speaker {
     pub(super) fn update(&mut self, address: IpAddr, update: Update, now: Time) {
         let Some(peer) = self.peers.get_mut(&address) else { return };
         peer.last_update = now;
-        if let Some(defect) = update.defects.first() {
-            let what = defect.what.clone();
-            self.malformed(address, what);
-        }
+        let mut fault = update.defects.into_iter().next().map(|defect| defect.what);
         for prefix in update.withdrawn {
             self.rib.forget(prefix, Some(address));
         }
         if let Some(attributes) = update.attributes {
-            self.reachable(address, attributes, update.reachable);
+            match self.foreign_path(address, &attributes) {
+                Some(what) => {
+                    for (prefix, _) in update.reachable {
+                        self.rib.forget(prefix, Some(address));
+                    }
+                    fault.get_or_insert(what);
+                }
+                None => self.reachable(address, attributes, update.reachable),
+            }
+        }
+        // An UPDATE counts once, whatever is wrong with it and however many prefixes it holds.
+        if let Some(what) = fault {
+            self.malformed(address, what);
         }
         if let Some(family) = update.end_of_rib {
             if let Some(peer) = self.peers.get_mut(&address) {
@@ -32,12 +41,16 @@ impl Speaker {
         }
     }
 
-    fn reachable(
-        &mut self,
-        address: IpAddr,
-        mut attributes: crate::bgp::wire::Attributes,
-        reachable: Vec<(Cidr, NextHop)>,
-    ) {
+    /// RFC 4271 6.3: over eBGP the neighbour's AS comes first; else (RFC 7606 7.2) the routes count as withdrawn. Answers
+    /// what is wrong, in words.
+    fn foreign_path(&self, address: IpAddr, attributes: &Attributes) -> Option<String> {
+        let peer = self.peers.get(&address).filter(|peer| peer.source.external)?;
+        let expected = peer.config.as_number;
+        let foreign = attributes.neighbor_as() != Some(expected);
+        foreign.then(|| format!("the AS_PATH does not begin with the neighbour's AS {expected}"))
+    }
+
+    fn reachable(&mut self, address: IpAddr, mut attributes: Attributes, reachable: Vec<(Cidr, NextHop)>) {
         let Some(peer) = self.peers.get(&address) else { return };
         let source = peer.source.clone();
         if source.external {
@@ -51,16 +64,8 @@ impl Speaker {
                 Some((known, path)) if *known == next_hop => path.clone(),
                 _ => self.interner.intern(Path { attributes: attributes.clone(), next_hop }),
             };
-            let Some(peer) = self.peers.get(&address) else { return };
-            // RFC 4271 6.3: over eBGP the neighbour's AS comes first; else (RFC 7606 7.2) it counts as withdrawn.
-            if source.external && path.neighbor_as() != Some(peer.config.as_number) {
-                let what = format!("the AS_PATH does not begin with the neighbour's AS {}", peer.config.as_number);
-                self.rib.forget(prefix, Some(address));
-                self.malformed(address, what);
-            } else {
-                let refused = self.import(address, &own).and_then(|import| import.judge(&prefix, &path));
-                self.rib.learn(prefix, Candidate { source: source.clone(), path: path.clone(), refused });
-            }
+            let refused = self.import(address, &own).and_then(|import| import.judge(&prefix, &path));
+            self.rib.learn(prefix, Candidate { source: source.clone(), path: path.clone(), refused });
             last = Some((next_hop, path));
         }
     }

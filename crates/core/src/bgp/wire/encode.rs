@@ -24,13 +24,13 @@ const LONG_HEADER: usize = 4;
 pub enum EncodeError {
     #[error("{prefix}: the path attributes take {length} bytes, which leaves no room for it in a message of 4096")]
     AttributesTooLong { prefix: Cidr, length: usize },
-    #[error("{prefix}: an IPv6 prefix has no encoding with the IPv4 next hop {next_hop}")]
-    NextHopFamily { prefix: Cidr, next_hop: Ipv4Addr },
+    #[error("{prefix}: a prefix has no encoding with the next hop {next_hop}, which is of the other family")]
+    NextHopFamily { prefix: Cidr, next_hop: IpAddr },
 }
 
 /// Appends one UPDATE that announces the leading prefixes, as many as fit; answers how many those are (0 only if there
-/// are none). Prefixes behind a change of family wait for the next call. IPv4 with an IPv4 next hop goes into the NLRI
-/// field, everything else into MP_REACH_NLRI. LOCAL_PREF, ORIGINATOR_ID and CLUSTER_LIST go to internal neighbours only
+/// are none). Prefixes behind a change of family wait for the next call. IPv4 goes into the NLRI field, IPv6 into
+/// MP_REACH_NLRI. LOCAL_PREF, ORIGINATOR_ID and CLUSTER_LIST go to internal neighbours only
 /// (RFC 4271 5.1.5, RFC 4456 section 8); those want a LOCAL_PREF always, and giving one is the caller's part. Four-octet
 /// AS numbers reach a two-octet peer as RFC 6793 4.2.2 says.
 ///
@@ -47,8 +47,8 @@ pub fn encode_reach(
     let family = prefix.family();
     let classic = match (family, next_hop.address) {
         (Family::V4, IpAddr::V4(address)) => Some(address),
-        (Family::V6, IpAddr::V4(next_hop)) => return Err(EncodeError::NextHopFamily { prefix, next_hop }),
-        (_, IpAddr::V6(_)) => None,
+        (Family::V6, IpAddr::V6(_)) => None,
+        (_, next_hop) => return Err(EncodeError::NextHopFamily { prefix, next_hop }),
     };
     let start = header::begin(MessageType::Update, out);
     out.extend_from_slice(&[0; 4]);

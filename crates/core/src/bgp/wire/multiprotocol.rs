@@ -1,4 +1,4 @@
-//! MP_REACH_NLRI and MP_UNREACH_NLRI (RFC 4760, RFC 2545, RFC 8950). Decoding is ours: zettabgp panics on short ones and
+//! MP_REACH_NLRI and MP_UNREACH_NLRI (RFC 4760, RFC 2545). Decoding is ours: zettabgp panics on short ones and
 //! loses half of a 32-byte next hop.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -74,14 +74,15 @@ fn negotiated(reader: &mut Reader<'_>, context: &CodecContext) -> Result<(AfiSaf
     Ok((wire, family))
 }
 
-/// 4 bytes for IPv4; 16, or 32 with a link-local address, for either family (RFC 2545 section 3, RFC 8950 section 3).
+/// 4 bytes for IPv4; 16, or 32 with a link-local address, for IPv6 (RFC 2545 section 3). IPv4 prefixes with an IPv6 next hop
+/// need the extended next hop capability (RFC 8950 section 4), which we do not offer: a length that is not expected.
 fn next_hop_of(family: Family, bytes: &[u8]) -> Option<NextHop> {
     let mut reader = Reader::new(bytes);
     let v6 = |octets: [u8; 16]| Ipv6Addr::from(octets);
     match (family, bytes.len()) {
         (Family::V4, 4) => Some(NextHop { address: Ipv4Addr::from(reader.u32()?).into(), link_local: None }),
-        (_, 16) => Some(NextHop { address: v6(reader.array()?).into(), link_local: None }),
-        (_, 32) => {
+        (Family::V6, 16) => Some(NextHop { address: v6(reader.array()?).into(), link_local: None }),
+        (Family::V6, 32) => {
             let (global, local) = (v6(reader.array()?), v6(reader.array()?));
             let link_local = local.is_unicast_link_local().then_some(local);
             // A speaker without a global address leaves the first half empty.

@@ -77,9 +77,9 @@ prop_compose! {
     }
 }
 
-fn next_hop_for(prefixes: &[Cidr], link_local: bool, v6: bool) -> NextHop {
+fn next_hop_for(prefixes: &[Cidr], link_local: bool) -> NextHop {
     let is_v4 = prefixes.first().is_some_and(|prefix| prefix.address().is_ipv4());
-    let address: IpAddr = if is_v4 && !v6 { [192, 0, 2, 9].into() } else { "2001:db8::9".parse().unwrap() };
+    let address: IpAddr = if is_v4 { [192, 0, 2, 9].into() } else { "2001:db8::9".parse().unwrap() };
     let link_local = (link_local && address.is_ipv6()).then(|| "fe80::9".parse().unwrap());
     NextHop { address, link_local }
 }
@@ -96,10 +96,10 @@ fn as_sent(attributes: &Attributes, context: &CodecContext) -> Attributes {
 
 /// Sound messages of every type, to mutate.
 fn some_message() -> impl Strategy<Value = Vec<u8>> {
-    let update = (some_attributes(), prefixes_of_one_family(), any::<bool>(), any::<bool>(), both_families()).prop_map(
-        |(attributes, prefixes, link_local, v6, context)| {
+    let update = (some_attributes(), prefixes_of_one_family(), any::<bool>(), both_families()).prop_map(
+        |(attributes, prefixes, link_local, context)| {
             let mut out = Vec::new();
-            let via = next_hop_for(&prefixes, link_local, v6);
+            let via = next_hop_for(&prefixes, link_local);
             let _ = encode_reach(&attributes, &via, &prefixes[..prefixes.len().min(5)], &context, &mut out);
             out
         },
@@ -191,10 +191,9 @@ proptest! {
         attributes in some_attributes(),
         prefixes in prefixes_of_one_family(),
         link_local in any::<bool>(),
-        v6 in any::<bool>(),
         context in both_families(),
     ) {
-        let via = next_hop_for(&prefixes, link_local, v6);
+        let via = next_hop_for(&prefixes, link_local);
         let mut rest = prefixes.as_slice();
         while !rest.is_empty() {
             let mut out = Vec::new();

@@ -138,6 +138,16 @@ pub struct Attributes {
     pub unknown: Vec<(u8, u8, Vec<u8>)>,
 }
 
+impl Attributes {
+    /// The AS that handed the route over: the first of the path, if that is a sequence.
+    pub fn neighbor_as(&self) -> Option<u32> {
+        match self.as_path.first() {
+            Some(AsSegment::Sequence(numbers)) => numbers.first().copied(),
+            _ => None,
+        }
+    }
+}
+
 /// One thing wrong with an UPDATE and what RFC 7606 has us do about it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Defect {

@@ -100,14 +100,15 @@ fn n05_what_is_wrong_is_not_accepted() {
     assert_eq!(action(&and(&attribute(0xc0, 16, &[0; 9])), &ebgp()), Some(TreatAsWithdraw), "extended of 9");
 }
 
-/// It reads the first half as 254.128.0.0, and loses the link-local address.
+/// Of IPv4 prefixes it reads such a one (RFC 8950, which we have not negotiated) as 254.128.0.0; of IPv6 prefixes it loses
+/// the link-local address.
 #[test]
 fn n06_next_hops_of_16_and_32_bytes() {
     let fe80 = [0xfe, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1];
     let global = [0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1];
     let reach = |value: &[u8]| update(&[], &[ORIGIN, AS_PATH, &attribute(0x80, 14, value)].concat(), &[]);
-    let v4 = survives(&reach(&[&[0, 1, 1, 16][..], &fe80, &[0, 8, 10]].concat()), &ebgp());
-    assert_eq!(v4.reachable, [(prefixes(&["10.0.0.0/8"])[0], next_hop("fe80::1"))]);
+    let (code, subcode, _) = refused(&reach(&[&[0, 1, 1, 16][..], &fe80, &[0, 8, 10]].concat()), &ebgp());
+    assert_eq!((code, subcode), (3, 9));
     let v6 = survives(&reach(&[&[0, 2, 1, 32][..], &global, &fe80, &[0, 8, 0x20]].concat()), &ebgp());
     let both = NextHop { link_local: Some("fe80::1".parse().unwrap()), ..next_hop("2001:db8::1") };
     assert_eq!(v6.reachable, [(prefixes(&["2000::/8"])[0], both)]);
