@@ -2,20 +2,9 @@
 
 use serde_json::json;
 
-use crate::fixture::{Agent, CLUSTER, Site, Workload, attach, cni, cni_on};
+use crate::fixture::{Agent, CLUSTER, Site, Workload, attach, cni, cni_on, one_host};
 use crate::support::hosts::{Namespace, segment};
 use crate::support::in_fresh_netns;
-
-/// One host with an agent, and the cluster's pools and networks.
-fn one_host(test: impl FnOnce(&Site, &Namespace, &Agent) + Send + 'static) {
-    in_fresh_netns(|| {
-        let site = Site::new();
-        let hosts = segment(1);
-        let agent = Agent::start(&site, &hosts[0], 1, "");
-        agent.apply(CLUSTER);
-        test(&site, &hosts[0], &agent);
-    });
-}
 
 fn code(output: &crate::fixture::Output) -> i64 {
     assert_eq!(output.exit, 1, "{output:?}");

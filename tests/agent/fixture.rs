@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::support::hosts::Namespace;
-use crate::support::{Process, wait_for};
+use crate::support::hosts::{Namespace, segment};
+use crate::support::{Process, in_fresh_netns, wait_for};
 
 /// Pools and networks `blue` and `green`, both families, and nothing else.
 pub const CLUSTER: &str = "
@@ -80,7 +80,12 @@ pub struct Agent {
 impl Agent {
     /// Starts host `number`'s agent in `host` and waits until it answers.
     pub fn start(site: &Site, host: &Namespace, number: usize, more: &str) -> Agent {
-        let config = site.write(&format!("h{number}.yaml"), &site.node_config(number, more));
+        Agent::start_with(site, host, number, &site.node_config(number, more))
+    }
+
+    /// The same, with a whole configuration; its socket is `hNUMBER.sock` of the site.
+    pub fn start_with(site: &Site, host: &Namespace, number: usize, config: &str) -> Agent {
+        let config = site.write(&format!("h{number}.yaml"), config);
         let mut agent = Agent {
             process: None,
             config,
@@ -134,6 +139,10 @@ impl Agent {
         process.0.wait().expect("its status")
     }
 
+    pub fn signal(&self, signal: nix::sys::signal::Signal) {
+        nix::sys::signal::kill(nix::unistd::Pid::from_raw(self.pid() as i32), signal).expect("our own process");
+    }
+
     pub fn routectl(&self, args: &[&str]) -> Output {
         let child = Command::new(env!("CARGO_BIN_EXE_routectl"))
             .env("ROUTENET_SOCKET", &self.socket)
@@ -146,8 +155,8 @@ impl Agent {
         Output::of(child, "")
     }
 
-    /// `routectl apply` of a text, which must succeed.
-    pub fn apply(&self, yaml: &str) {
+    /// `routectl apply` of a text.
+    pub fn try_apply(&self, yaml: &str) -> Output {
         let child = Command::new(env!("CARGO_BIN_EXE_routectl"))
             .env("ROUTENET_SOCKET", &self.socket)
             .args(["apply", "-f", "-"])
@@ -156,13 +165,29 @@ impl Agent {
             .stderr(Stdio::piped())
             .spawn()
             .expect("routectl");
-        let output = Output::of(child, yaml);
+        Output::of(child, yaml)
+    }
+
+    /// `routectl apply` of a text, which must succeed.
+    pub fn apply(&self, yaml: &str) {
+        let output = self.try_apply(yaml);
         assert_eq!(output.exit, 0, "{}{}", output.stdout, output.stderr);
     }
 
     pub fn log_text(&self) -> String {
         std::fs::read_to_string(&self.log).unwrap_or_default()
     }
+}
+
+/// One host with an agent, and the cluster's pools and networks.
+pub fn one_host(test: impl FnOnce(&Site, &Namespace, &Agent) + Send + 'static) {
+    in_fresh_netns(|| {
+        let site = Site::new();
+        let hosts = segment(1);
+        let agent = Agent::start(&site, &hosts[0], 1, "");
+        agent.apply(CLUSTER);
+        test(&site, &hosts[0], &agent);
+    });
 }
 
 /// What a program said, and how it ended.

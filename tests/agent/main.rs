@@ -1,7 +1,10 @@
 //! The agent as its users meet it: real agents, real workloads attached by the real plugin, real packets.
 
 mod attach;
+mod bad_input;
 mod fixture;
+mod repair;
 mod restart;
+mod storeless;
 #[path = "../support/mod.rs"]
 mod support;
