@@ -80,7 +80,12 @@ pub struct Agent {
 impl Agent {
     /// Starts host `number`'s agent in `host` and waits until it answers.
     pub fn start(site: &Site, host: &Namespace, number: usize, more: &str) -> Agent {
-        let config = site.write(&format!("h{number}.yaml"), &site.node_config(number, more));
+        Agent::start_with(site, host, number, &site.node_config(number, more))
+    }
+
+    /// The same, with the text of its whole configuration.
+    pub fn start_with(site: &Site, host: &Namespace, number: usize, config: &str) -> Agent {
+        let config = site.write(&format!("h{number}.yaml"), config);
         let mut agent = Agent {
             process: None,
             config,
@@ -163,6 +168,13 @@ impl Agent {
     pub fn log_text(&self) -> String {
         std::fs::read_to_string(&self.log).unwrap_or_default()
     }
+}
+
+/// Whether it has neighbours, and a session with each.
+pub fn established(agent: &Agent) -> bool {
+    let status = agent.routectl(&["status", "-o", "json"]).json();
+    let peers = status["node"]["bgp"].as_array().cloned().unwrap_or_default();
+    !peers.is_empty() && peers.iter().all(|peer| peer["state"] == "Established")
 }
 
 /// What a program said, and how it ended.
