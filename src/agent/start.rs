@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use routenet_core::bgp::speaker::SpeakerConfig;
-use routenet_core::desired::{ChainKey, Desired, FactDelta, Hook, Route, Settings};
+use routenet_core::desired::{ChainKey, Desired, FactDelta, Hook, Settings};
 use routenet_core::model::config::{NodeConfig, StoreConfig};
 use routenet_core::model::{Fact, Family, Node, Object};
 use tokio::signal::unix::{SignalKind, signal};
@@ -338,8 +338,8 @@ async fn bring_up(
     if let Err(error) = links.start(state.links).await {
         warn!(%error, "not every link is as it should be; it is tried again");
     }
-    let kept = routes.read_learned().await?;
-    let restarting = kept.iter().any(|(_, route)| matches!(route, Route::Learned { .. }));
+    // Own routes too: neighbours that told us nothing still send to our workloads.
+    let restarting = !routes.read_ours().await?.is_empty();
     if let Err(error) = routes.start(state.routes, true).await {
         warn!(%error, "not every route is as it should be; it is tried again");
     }

@@ -83,7 +83,7 @@ impl Agent {
         Agent::start_with(site, host, number, &site.node_config(number, more))
     }
 
-    /// The same, with a whole configuration; its socket is `hNUMBER.sock` of the site.
+    /// The same, with the text of its whole configuration; its socket is `hNUMBER.sock` of the site.
     pub fn start_with(site: &Site, host: &Namespace, number: usize, config: &str) -> Agent {
         let config = site.write(&format!("h{number}.yaml"), config);
         let mut agent = Agent {
@@ -188,6 +188,13 @@ pub fn one_host(test: impl FnOnce(&Site, &Namespace, &Agent) + Send + 'static) {
         agent.apply(CLUSTER);
         test(&site, &hosts[0], &agent);
     });
+}
+
+/// Whether it has neighbours, and a session with each.
+pub fn established(agent: &Agent) -> bool {
+    let status = agent.routectl(&["status", "-o", "json"]).json();
+    let peers = status["node"]["bgp"].as_array().cloned().unwrap_or_default();
+    !peers.is_empty() && peers.iter().all(|peer| peer["state"] == "Established")
 }
 
 /// What a program said, and how it ended.

@@ -1,56 +1,13 @@
 //! SIGKILL and SIGTERM of agents: no packet between running workloads is lost, here or across hosts.
 
-use std::io::Read;
-use std::process::{Child, Stdio};
 use std::time::Duration;
 
 use serde_json::json;
 
-use crate::fixture::{Agent, CLUSTER, Site, Workload, attach};
+use crate::fixture::{Agent, CLUSTER, Site, attach, established};
 use crate::support::hosts::segment;
+use crate::support::ping::ContinuousPing;
 use crate::support::{in_fresh_netns, wait_for};
-
-/// A ping every 10 ms, until it is stopped.
-struct ContinuousPing(Child);
-
-impl ContinuousPing {
-    fn start(from: &Workload, to: &str) -> ContinuousPing {
-        let child = from
-            .namespace
-            .command("ping")
-            .args(["-n", "-q", "-i", "0.01", to])
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("ping");
-        ContinuousPing(child)
-    }
-
-    /// Stops it; (sent, received).
-    fn stop(mut self) -> (u64, u64) {
-        let pid = nix::unistd::Pid::from_raw(self.0.id() as i32);
-        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGINT).expect("our own process");
-        let mut text = String::new();
-        self.0.stdout.take().expect("piped").read_to_string(&mut text).expect("its summary");
-        self.0.wait().expect("its end");
-        let line = text.lines().find(|line| line.contains("packets transmitted")).expect("a summary");
-        let mut numbers = line.split(|c: char| !c.is_ascii_digit()).filter_map(|word| word.parse().ok());
-        (numbers.next().expect("sent"), numbers.next().expect("received"))
-    }
-}
-
-impl Drop for ContinuousPing {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-fn established(agent: &Agent) -> bool {
-    let status = agent.routectl(&["status", "-o", "json"]).json();
-    let peers = status["node"]["bgp"].as_array().cloned().unwrap_or_default();
-    !peers.is_empty() && peers.iter().all(|peer| peer["state"] == "Established")
-}
 
 #[test]
 fn no_packet_is_lost_when_agents_are_killed_terminated_and_started_again() {
@@ -67,8 +24,8 @@ fn no_packet_is_lost_when_agents_are_killed_terminated_and_started_again() {
         let b6 = b.ipv6.clone().expect("dual stack");
         a.reaches(&b6);
 
-        let pings =
-            [ContinuousPing::start(&a, &b.ipv4), ContinuousPing::start(&a, &b6), ContinuousPing::start(&a, &c.ipv4)];
+        let ping = |to: &str| ContinuousPing::start(a.namespace.command("ping"), to);
+        let pings = [ping(&b.ipv4), ping(&b6), ping(&c.ipv4)];
         for round in 0..5 {
             one.kill();
             // Long enough for the neighbour to have seen the TCP connection end.

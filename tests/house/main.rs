@@ -1,6 +1,8 @@
-//! The house rules that a compiler does not hold: who may import whom, how long a file may be, how it opens.
+//! The house rules that a compiler does not hold: who may import whom, how long a file may be, how it opens,
+//! and that the README says of the configuration what the code says.
 
 mod imports;
+mod readme;
 mod shape;
 
 use std::fs;

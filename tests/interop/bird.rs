@@ -26,6 +26,8 @@ impl Bird {
         };
         let config = format!(
             "log stderr all;\nrouter id {router_id};\nprotocol device {{ scan time 1; }}\n\
+             protocol kernel kernel4 {{ ipv4 {{ export where source = RTS_BGP; }}; }}\n\
+             protocol kernel kernel6 {{ ipv6 {{ export where source = RTS_BGP; }}; }}\n\
              protocol static static4 {{\n  ipv4;\n{routes4}}}\nprotocol static static6 {{\n  ipv6;\n{routes6}}}\n\
              protocol bgp routenet {{\n  local {local} as {as_number};\n  neighbor {remote} as {OUR_AS};\n\
              \x20 hold time 30; connect delay time 1; connect retry time 1; error wait time 1, 2;\n  graceful restart on;\n\
@@ -114,5 +116,15 @@ impl Neighbor for Bird {
 
     fn shut(&self) {
         self.ask("disable routenet \"maintenance\"");
+    }
+
+    fn last_error(&self) -> String {
+        let answer = self.ask("show protocols all routenet");
+        let line = answer.lines().find_map(|line| line.trim().strip_prefix("Last error:"));
+        line.unwrap_or_default().trim().to_string()
+    }
+
+    fn command(&self, program: &str) -> Command {
+        self.namespace.command(program)
     }
 }

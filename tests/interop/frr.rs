@@ -147,4 +147,14 @@ impl Neighbor for Frr {
     fn shut(&self) {
         self.configure(&format!("neighbor {} shutdown", OURS[self.transport]));
     }
+
+    fn last_error(&self) -> String {
+        let us = OURS[self.transport];
+        let answer = self.ask_json(&format!("show bgp neighbors {us} json"));
+        answer[us]["lastNotificationReason"].as_str().unwrap_or_default().to_string()
+    }
+
+    fn command(&self, program: &str) -> Command {
+        self.namespace.command(program)
+    }
 }

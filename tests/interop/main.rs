@@ -1,8 +1,12 @@
 //! What others understand of what we say: independent decoders and other BGP speakers, from Debian's packages.
 
+#[allow(dead_code, reason = "the agent's tests use all of it")]
+#[path = "../agent/fixture.rs"]
+mod fixture;
 #[path = "../support/mod.rs"]
 mod support;
 
+mod agent;
 mod bird;
 mod frr;
 mod garbage;

@@ -42,6 +42,10 @@ pub trait Neighbor {
     fn start(&mut self);
     /// Ends the session in an orderly way: it says Cease.
     fn shut(&self);
+    /// Why the last session ended, in its own words.
+    fn last_error(&self) -> String;
+    /// A command in its namespace.
+    fn command(&self, program: &str) -> Command;
 }
 
 /// A namespace that lives as long as this value.

@@ -220,12 +220,13 @@ fn what_stands_is_taken_over_and_only_our_own_is_swept() {
         ip("route add 10.70.0.0/16 via 192.0.2.9 proto static");
         ip("route add 10.71.0.0/16 via 192.0.2.9 proto 83 table 100");
         let plane = RoutePlane::spawn().expect("a plane");
-        let read = block_on(plane.read_learned()).expect("read");
+        let read = block_on(plane.read_ours()).expect("read");
         assert_eq!(
             read,
             [
                 (key("10.65.1.0/26"), learned(&["192.0.2.2"])),
                 (key("10.65.2.0/26"), learned(&["192.0.2.2"])),
+                (key("10.65.9.0/26"), Route::Blackhole),
                 (key("fd65::2:0/122"), learned(&["2001:db8::2", "2001:db8::3"])),
             ]
         );

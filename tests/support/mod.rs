@@ -4,6 +4,7 @@
 #![allow(dead_code)]
 
 pub mod hosts;
+pub mod ping;
 
 use std::time::{Duration, Instant};
 

@@ -38,7 +38,7 @@ const EVENTS: usize = 64;
 pub struct PeeringConfig {
     /// Where to listen; `[::]` without an IPv4 address of the same port takes both families.
     pub listen: Vec<SocketAddr>,
-    /// Whether the kernel holds routes that an earlier incarnation learned: neighbours are then told that this is a
+    /// Whether the kernel holds routes of an earlier incarnation, own or learned: neighbours are then told that this is a
     /// restart (RFC 4724).
     pub restarting: bool,
     pub speaker: SpeakerConfig,

@@ -24,7 +24,7 @@ type Reply = oneshot::Sender<Result<(), PlaneError>>;
 
 /// A request to the worker, with where its answer goes.
 enum Command {
-    ReadLearned(oneshot::Sender<Result<Vec<(RouteKey, Route)>, PlaneError>>),
+    ReadOurs(oneshot::Sender<Result<Vec<(RouteKey, Route)>, PlaneError>>),
     Start(BTreeMap<RouteKey, Route>, bool, Reply),
     SweepLearned(Reply),
     Apply(BTreeMap<RouteKey, Option<Route>>, Reply),
@@ -49,12 +49,12 @@ impl RoutePlane {
         Ok(RoutePlane { commands, status })
     }
 
-    /// What the kernel still has of routes learned over BGP: the seed of the RIB after a restart (RFC 4724).
+    /// What the kernel has of our routes, own and learned: it went on forwarding by them (RFC 4724).
     ///
     /// # Errors
     /// When the kernel's routes cannot be read.
-    pub async fn read_learned(&self) -> Result<Vec<(RouteKey, Route)>, PlaneError> {
-        self.ask(Command::ReadLearned).await?
+    pub async fn read_ours(&self) -> Result<Vec<(RouteKey, Route)>, PlaneError> {
+        self.ask(Command::ReadOurs).await?
     }
 
     /// Takes over what is there: what is as wanted is not touched, the rest of ours is changed or removed. With

@@ -144,12 +144,12 @@ impl Worker {
 
     fn obey(&mut self, command: Command) {
         match command {
-            Command::ReadLearned(reply) => {
-                let learned = |(key, installed): (&RouteKey, &super::message::Installed)| {
-                    let route = installed.route.clone().filter(|_| installed.protocol == PROTO_LEARNED)?;
+            Command::ReadOurs(reply) => {
+                let ours = |(key, installed): (&RouteKey, &super::message::Installed)| {
+                    let route = installed.route.clone().filter(|_| installed.is_ours())?;
                     Some((*key, route))
                 };
-                let all = self.state.mirror.routes.iter().filter_map(learned).collect();
+                let all = self.state.mirror.routes.iter().filter_map(ours).collect();
                 self.answer(reply, Ok(all));
             }
             Command::Start(wanted, keep_learned, reply) => self.start(wanted, keep_learned, reply),

@@ -14,8 +14,8 @@ const DEFERRAL: Duration = Duration::from_secs(60);
 /// How the speaker was started.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Startup {
-    /// The kernel holds routes that an earlier incarnation learned: we say so (the R and F bits), and tell learned routes
-    /// and End-of-RIB only when the neighbours have told theirs.
+    /// The kernel holds routes of an earlier incarnation, own or learned: we say so (the R and F bits), and tell learned
+    /// routes and End-of-RIB only when the neighbours have told theirs.
     pub restarting: bool,
     /// Where jitter starts from.
     pub seed: u64,
