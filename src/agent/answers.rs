@@ -100,14 +100,14 @@ impl Agent {
     }
 }
 
-fn ok(value: &impl Serialize) -> Reply {
+pub(super) fn ok(value: &impl Serialize) -> Reply {
     match serde_json::to_value(value) {
         Ok(value) => Reply::Ok(value),
         Err(error) => Reply::Error(ApiError { code: "internal".into(), message: error.to_string() }),
     }
 }
 
-fn reply(outcome: Result<impl Serialize, ApiError>) -> Reply {
+pub(super) fn reply(outcome: Result<impl Serialize, ApiError>) -> Reply {
     match outcome {
         Ok(value) => ok(&value),
         Err(error) => Reply::Error(error),

@@ -92,7 +92,7 @@ fn read(file: &PathBuf) -> Result<NodeConfig, String> {
 async fn speak_only(config: &NodeConfig) -> Result<(), String> {
     use tokio::signal::unix::{SignalKind, signal};
     let mut terminate = signal(SignalKind::terminate()).map_err(|error| error.to_string())?;
-    let speaker = peering::run_speaker_only(config).map_err(|error| error.to_string())?;
+    let speaker = peering::run_speaker_only(config).await?;
     tokio::select! {
         _ = terminate.recv() => {}
         outcome = tokio::signal::ctrl_c() => outcome.map_err(|error| error.to_string())?,
