@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use routenet_core::desired::{Desired, Route, RouteKey};
-use routenet_core::model::{Cidr, Protocol};
+use routenet_core::model::{Cidr, NodeName, Protocol};
 use routenet_core::policy::{End, Flow, Side, Verdict};
 
 use super::Agent;
@@ -20,10 +20,14 @@ impl Agent {
     ) -> Result<ExplainReply, ApiError> {
         let protocol = read_protocol(&protocol)?;
         let mtu = self.mtu;
-        let answer = self.engine.query(move |desired| explain(desired, &from, &to, protocol, port, mtu)).await;
+        let node = self.config.node.clone();
+        let answer = self.engine.query(move |desired| explain(desired, &node, &from, &to, protocol, port, mtu)).await;
         let mut reply = answer.unwrap_or_else(|| {
             Err(ApiError { code: "unavailable".into(), message: "the agent is stopping; ask again".into() })
         })?;
+        if let Some(route) = &mut reply.route {
+            *route = format!("from {}: {route}", self.config.node);
+        }
         for (name, status) in self.planes() {
             if !status.in_sync {
                 reply.notes.push(format!("{name} is not in sync with the kernel: packets may meet something else"));
@@ -47,6 +51,7 @@ fn invalid(message: String) -> ApiError {
 
 fn explain(
     desired: &Desired,
+    answering: &NodeName,
     from: &str,
     to: &str,
     protocol: Protocol,
@@ -74,6 +79,12 @@ fn explain(
         })
     };
     let route = route_to(desired, explanation.destination_address);
+    let notes = match &flow.source {
+        Side::Workload(node, _) if node != answering => {
+            vec![format!("the route is this node's, {answering}; for the sender's, ask on {node}")]
+        }
+        _ => Vec::new(),
+    };
     Ok(ExplainReply {
         egress: end(&flow.source, &explanation.source, &explanation.egress),
         ingress: end(&flow.destination, &explanation.destination, &explanation.ingress),
@@ -86,7 +97,7 @@ fn explain(
         allowed: explanation.verdict == Verdict::Allow,
         route,
         mtu: Some(mtu),
-        notes: Vec::new(),
+        notes,
     })
 }
 

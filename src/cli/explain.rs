@@ -117,7 +117,7 @@ fn end(does: &str, direction: &str, verdict: Option<&Verdict>, name: &str, wide:
         return format!("  {does:<9} {name} is no workload: nothing decides its {direction}\n");
     };
     let word = if verdict.allowed { style.good("allowed") } else { style.bad("denied") };
-    let mut text = format!("  {does:<9} {word} by {}\n", verdict.decided_by);
+    let mut text = format!("  {does:<9} {word}: {}\n", verdict.decided_by);
     // How it came to a denial is what people want to know; for the rest they can ask.
     if wide || !verdict.allowed {
         for step in &verdict.trail {

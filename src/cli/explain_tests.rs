@@ -22,8 +22,8 @@ fn a_denial_names_its_rule_and_exits_1() {
     assert_eq!(
         answer.text,
         "denied: shop/web (10.65.0.1) to shop/db (10.65.0.65), tcp/5432\n  \
-           sends     allowed by profile rn-net.blue: Allow\n  \
-           receives  denied by GlobalNetworkPolicy deny-db, ingress rule 0: Deny\n            \
+           sends     allowed: profile rn-net.blue: Allow\n  \
+           receives  denied: GlobalNetworkPolicy deny-db, ingress rule 0: Deny\n            \
                      GlobalNetworkPolicy deny-db applies\n  \
            route     via 192.0.2.12 (BGP, 10.65.0.65/32)\n  \
            MTU       1500\n"

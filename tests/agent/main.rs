@@ -2,6 +2,7 @@
 
 mod attach;
 mod bad_input;
+mod explain;
 mod fixture;
 mod repair;
 mod restart;
