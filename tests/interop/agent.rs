@@ -9,7 +9,7 @@ use crate::frr::Frr;
 use crate::rig::{LIMIT, Neighbor, OUR_AS, OURS, THEIR_AS, THEIRS, between, cidr};
 use crate::support::hosts::Namespace;
 use crate::support::ping::ContinuousPing;
-use crate::support::{run, wait_for};
+use crate::support::{Process, run, wait_for};
 
 /// What the neighbour announces to us, inside our pools.
 const FOREIGN: [&str; 2] = ["10.65.255.0/26", "fd65::ff00/122"];
@@ -51,6 +51,10 @@ fn knows(neighbor: &dyn Neighbor, workload: &Workload) -> [bool; 2] {
     [format!("{}/32", workload.ipv4), format!("{ipv6}/128")].map(|prefix| table.contains_key(&cidr(&prefix)))
 }
 
+fn names(workload: &Workload, line: &str) -> bool {
+    [Some(&workload.ipv4), workload.ipv6.as_ref()].into_iter().flatten().any(|a| line.contains(&format!("{a} ")))
+}
+
 /// A ping that gets through, from the neighbour to the workload.
 fn reaches(neighbor: &dyn Neighbor, address: &str) {
     wait_for(&format!("an answer of {address}"), LIMIT, || {
@@ -75,6 +79,10 @@ fn a_kill_costs_no_packet(agent: &mut Agent, host: &Namespace, neighbor: &dyn Ne
     let addresses = [workload.ipv4.clone(), workload.ipv6.clone().expect("dual stack")];
     addresses.iter().for_each(|address| reaches(neighbor, address));
     let pings = addresses.map(|address| ContinuousPing::start(neighbor.command("ping"), &address));
+    let heard = tempfile::NamedTempFile::new().expect("a file");
+    let mut monitor = neighbor.command("ip");
+    monitor.args(["monitor", "route"]).stdout(heard.reopen().expect("the file"));
+    let _monitor = Process(monitor.spawn().expect("ip"));
     agent.kill();
     wait_for("the end of the session", LIMIT, || !neighbor.established());
     assert_eq!(knows(neighbor, workload), [true; 2], "kept while we are away");
@@ -85,6 +93,10 @@ fn a_kill_costs_no_packet(agent: &mut Agent, host: &Namespace, neighbor: &dyn Ne
     wait_for("news in its table", LIMIT, || knows(neighbor, &news) == [true; 2]);
     detach(agent, neighbor, &news);
     assert_eq!(knows(neighbor, workload), [true; 2], "and told again");
+    let heard = std::fs::read_to_string(heard.path()).expect("what it said");
+    assert!(heard.contains(&news.ipv4), "the monitor hears");
+    let lost = heard.lines().find(|line| line.starts_with("Deleted") && names(workload, line));
+    assert_eq!(lost, None, "its kernel has our workload's routes all the time");
     for ping in pings {
         let (sent, received) = ping.stop();
         assert!(sent > 10, "{sent} sent");
