@@ -99,7 +99,7 @@ fn a_kill_costs_no_packet(agent: &mut Agent, host: &Namespace, neighbor: &dyn Ne
     assert_eq!(lost, None, "its kernel has our workload's routes all the time");
     for ping in pings {
         let (sent, received) = ping.stop();
-        assert!(sent > 10, "{sent} sent");
+        assert!(sent >= 5, "{sent} sent: too few to notice a gap");
         assert_eq!(sent, received, "packets were lost");
     }
 }
