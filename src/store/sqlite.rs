@@ -109,10 +109,21 @@ fn pragma(conn: &Connection, name: &str) -> rusqlite::Result<i32> {
     conn.pragma_query_value(None, name, |row| row.get(0))
 }
 
+/// Application id, schema version and number of tables, all of one moment: another process may be making the file.
+fn identity(conn: &Connection) -> rusqlite::Result<(i32, i32, i64)> {
+    conn.execute_batch("SAVEPOINT identity")?;
+    let read = || -> rusqlite::Result<(i32, i32, i64)> {
+        let tables = conn.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
+        Ok((pragma(conn, "application_id")?, pragma(conn, "user_version")?, tables))
+    };
+    let found = read();
+    let released = conn.execute_batch("RELEASE identity");
+    let found = found?;
+    released.map(|()| found)
+}
+
 fn check_identity(conn: &Connection, path: &Path, kind: &FileKind) -> Result<i32, Failure> {
-    let application = pragma(conn, "application_id")?;
-    let version = pragma(conn, "user_version")?;
-    let tables: i64 = conn.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
+    let (application, version, tables) = identity(conn)?;
     let blank = application == 0 && version == 0 && tables == 0;
     if application != kind.application_id && !blank {
         return Err(Failure::Store(StoreError::Refused {
