@@ -7,6 +7,7 @@ use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use routenet_core::desired::{FactDelta, GATEWAY4, GATEWAY6, Link};
@@ -23,6 +24,9 @@ use crate::plane::link::{EXISTS_ALREADY, LinkPlane, check_workload_namespace};
 
 /// So many endpoints can be attached or detached at once; those that share a lock wait for each other.
 const LOCKS: usize = 64;
+
+/// What somebody applied at another node is known here by then, if the store is well.
+const NEWS_TRAVEL: Duration = Duration::from_secs(1);
 
 /// The workloads of this node.
 pub struct LocalWorkloads {
@@ -80,7 +84,7 @@ impl LocalWorkloads {
         check_workload_namespace(&request.netns).map_err(|what| {
             AttachError::new(Failed::Namespace, what, "hand over the workload's own namespace (CNI_NETNS)")
         })?;
-        let Some((network, pools)) = self.cluster.network(&key.network) else {
+        let Some((network, pools)) = self.cluster.network_within(NEWS_TRAVEL, &key.network).await else {
             let mend = "apply a Network object of that name, or name another by `network` in the network configuration";
             return Err(AttachError::new(
                 Failed::UnknownNetwork,

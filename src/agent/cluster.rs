@@ -4,13 +4,14 @@
 
 use std::collections::BTreeMap;
 use std::sync::{RwLock, RwLockReadGuard};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use routenet_core::desired::FactDelta;
 use routenet_core::model::{
     BgpConfiguration, BgpPeer, Block, Cidr, Endpoint, EndpointKey, Network, NetworkName, Node, NodeCondition, NodeName,
     Pool, PoolName,
 };
+use tokio::sync::Notify;
 
 use super::sync::ClusterChange;
 
@@ -31,17 +32,24 @@ pub struct Known {
 
 /// Shared by the agent's parts; one writer.
 #[derive(Default)]
-pub struct ClusterView(RwLock<Known>);
+pub struct ClusterView {
+    known: RwLock<Known>,
+    /// Told when a network changed.
+    networks: Notify,
+}
 
 impl ClusterView {
     pub fn read(&self) -> RwLockReadGuard<'_, Known> {
-        self.0.read().expect("no panic while it is written")
+        self.known.read().expect("no panic while it is written")
     }
 
     pub fn take(&self, change: &ClusterChange) {
-        let mut known = self.0.write().expect("no panic while it is written");
+        let mut known = self.known.write().expect("no panic while it is written");
         match change {
-            ClusterChange::Fact(FactDelta::Network(name, network)) => set(&mut known.networks, name, network),
+            ClusterChange::Fact(FactDelta::Network(name, network)) => {
+                set(&mut known.networks, name, network);
+                self.networks.notify_waiters();
+            }
             ClusterChange::Fact(FactDelta::Pool(name, pool)) => set(&mut known.pools, name, pool),
             ClusterChange::Fact(FactDelta::Node(name, node)) => set(&mut known.nodes, name, node),
             ClusterChange::Fact(FactDelta::Endpoint { node, key, endpoint }) => {
@@ -66,6 +74,22 @@ impl ClusterView {
     pub fn network(&self, name: &NetworkName) -> Option<(Network, BTreeMap<PoolName, Pool>)> {
         let known = self.read();
         known.networks.get(name).map(|network| (network.clone(), known.pools.clone()))
+    }
+
+    /// The same, with patience for a network that another node's user has only just made.
+    pub async fn network_within(
+        &self,
+        limit: Duration,
+        name: &NetworkName,
+    ) -> Option<(Network, BTreeMap<PoolName, Pool>)> {
+        let deadline = tokio::time::Instant::now() + limit;
+        loop {
+            let changed = self.networks.notified();
+            if let Some(found) = self.network(name) {
+                return Some(found);
+            }
+            tokio::time::timeout_at(deadline, changed).await.ok()?;
+        }
     }
 }
 

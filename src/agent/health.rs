@@ -132,7 +132,7 @@ impl Agent {
             }
         }
         for (key, why) in status.malformed {
-            let mend = "apply the object again; what it said before goes on to hold";
+            let mend = "apply the object again; what it said before goes on to hold, and a policy that said nothing before denies";
             all.push(found("store", format!("{key} cannot be read: {why}"), mend));
         }
         if let Some(why) = self.publisher.status().borrow().failing.clone() {

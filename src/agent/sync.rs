@@ -12,8 +12,9 @@ use routenet_core::desired::FactDelta;
 use routenet_core::model::keys::{self, StoreKey};
 use routenet_core::model::{
     BgpConfiguration, BgpPeer, Block, Cidr, Fact, Kind, NetworkName, NodeCondition, NodeName, Object, ObjectKey,
-    PolicyKey, PoolName,
+    Policy, PolicyKey, PoolName,
 };
+use routenet_core::policy::check::check_policy;
 
 use crate::store::{ClusterStore, Entry, Revision, Snapshot, SnapshotChange, StoreError, WatchEvent};
 
@@ -63,7 +64,8 @@ pub enum SyncState {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SyncStatus {
     pub state: SyncState,
-    /// Entries that cannot be read, by key, and why; what they said before stays.
+    /// Entries that cannot be read, by key, and why; what they said before stays. A policy that said nothing readable
+    /// before is sealed.
     pub malformed: BTreeMap<String, String>,
 }
 
@@ -103,6 +105,8 @@ impl ClusterSync {
 struct Mirror {
     entries: BTreeMap<String, Vec<u8>>,
     malformed: BTreeMap<String, String>,
+    /// Policies that cannot be read and never could, as the store has them, and what stands in for them.
+    sealed: BTreeMap<String, (Vec<u8>, Policy)>,
 }
 
 #[derive(Default)]
@@ -267,7 +271,8 @@ impl Follower {
         };
         if let Err(error) = self.snapshot.save(change).await {
             tracing::warn!(%error, "the snapshot cannot be written; all of it is written with the next change");
-            let all = self.mirror.entries.iter().filter(|(key, _)| !is_passing(key));
+            let sealed = self.mirror.sealed.iter().map(|(key, (value, _))| (key, value));
+            let all = self.mirror.entries.iter().filter(|(key, _)| !is_passing(key)).chain(sealed);
             self.unsaved.entries = all.map(|(key, value)| (key.clone(), Some(value.clone()))).collect();
             self.unsaved.whole = true;
         }
@@ -275,7 +280,7 @@ impl Follower {
 
     /// Takes over a whole reading; what differs from before.
     fn replace(&mut self, entries: Vec<Entry>) -> Vec<ClusterChange> {
-        let mut gone: Vec<String> = self.mirror.entries.keys().cloned().collect();
+        let mut gone: Vec<String> = self.mirror.entries.keys().chain(self.mirror.sealed.keys()).cloned().collect();
         gone.retain(|key| entries.binary_search_by(|entry| entry.key.as_str().cmp(key)).is_err());
         self.mirror.malformed.clear();
         let taken = gone.into_iter().map(|key| (key, None));
@@ -287,29 +292,54 @@ impl Follower {
     /// Takes over one entry; what it means, if it means anything new.
     fn change(&mut self, key: String, value: Option<Vec<u8>>) -> Option<ClusterChange> {
         self.mirror.malformed.remove(&key);
-        if !is_known(&key) || self.mirror.entries.get(&key) == value.as_ref() {
+        let sealed = self.mirror.sealed.remove(&key);
+        if !is_known(&key) || (sealed.is_none() && self.mirror.entries.get(&key) == value.as_ref()) {
             return None;
         }
         let meaning = match &value {
-            Some(value) => match keys::decode_fact(&key, value) {
+            Some(value) => match read(&key, value) {
                 Ok(fact) => change_of(fact),
-                Err(error) => {
-                    tracing::warn!(%error, "an entry of the cluster store cannot be read; what it said before stays");
-                    self.mirror.malformed.insert(key, error.what);
-                    return None;
-                }
+                Err(error) => return self.take_malformed(key, value, error, sealed.as_ref().map(|(_, policy)| policy)),
             },
             None => removal_of(StoreKey::parse(&key).ok()?),
         };
-        if !is_passing(&key) {
-            self.unsaved.entries.insert(key.clone(), value.clone());
-            self.unsaved.since.get_or_insert_with(Instant::now);
-        }
+        self.remember(&key, value.as_ref());
         match value {
             Some(value) => self.mirror.entries.insert(key, value),
             None => self.mirror.entries.remove(&key),
         };
         Some(meaning).filter(|meaning| self.concerns(meaning))
+    }
+
+    /// What the entry said before stays; a policy that said nothing readable before is sealed, since without it the
+    /// endpoints that it was to protect would be open.
+    fn take_malformed(
+        &mut self,
+        key: String,
+        value: &[u8],
+        error: Malformed,
+        sealed: Option<&Policy>,
+    ) -> Option<ClusterChange> {
+        tracing::warn!(
+            key,
+            error = error.what,
+            "an entry of the cluster store cannot be read; what it said before stays"
+        );
+        self.mirror.malformed.insert(key.clone(), error.what);
+        let policy = error.policy.filter(|_| !self.mirror.entries.contains_key(&key))?;
+        self.remember(&key, Some(&value.to_vec()));
+        let change = (sealed != Some(&policy))
+            .then(|| ClusterChange::Fact(FactDelta::Policy(policy.key.clone(), Some(policy.clone()))));
+        self.mirror.sealed.insert(key, (value.to_vec(), policy));
+        change
+    }
+
+    /// For the snapshot.
+    fn remember(&mut self, key: &str, value: Option<&Vec<u8>>) {
+        if !is_passing(key) {
+            self.unsaved.entries.insert(key.to_string(), value.cloned());
+            self.unsaved.since.get_or_insert_with(Instant::now);
+        }
     }
 
     /// Endpoints of this node are the journal's.
@@ -319,7 +349,10 @@ impl Follower {
 
     fn everything(&self) -> Vec<ClusterChange> {
         let facts = self.mirror.entries.iter().filter_map(|(key, value)| keys::decode_fact(key, value).ok());
-        facts.map(change_of).filter(|change| self.concerns(change)).collect()
+        let sealed = self.mirror.sealed.values().map(|(_, policy)| policy);
+        let sealed =
+            sealed.map(|policy| ClusterChange::Fact(FactDelta::Policy(policy.key.clone(), Some(policy.clone()))));
+        facts.map(change_of).filter(|change| self.concerns(change)).chain(sealed).collect()
     }
 }
 
@@ -328,6 +361,32 @@ async fn sleep_until(at: Option<Instant>) {
         Some(at) => tokio::time::sleep_until(at).await,
         None => std::future::pending().await,
     }
+}
+
+/// What is wrong with an entry and, if it is a policy's, what stands in for it where no good one was read before.
+struct Malformed {
+    what: String,
+    policy: Option<Policy>,
+}
+
+/// A fact that means something: of a policy, the selectors and rules too.
+fn read(key: &str, value: &[u8]) -> Result<Fact, Malformed> {
+    let fact = keys::decode_fact(key, value).map_err(|error| {
+        let policy = match StoreKey::parse(key) {
+            Ok(StoreKey::Object(ObjectKey {
+                kind: Kind::GlobalNetworkPolicy | Kind::NetworkPolicy,
+                namespace,
+                name,
+            })) => Some(Policy::sealed(PolicyKey { namespace, name })),
+            _ => None,
+        };
+        Malformed { what: error.what, policy }
+    })?;
+    if let Fact::Object(Object::GlobalNetworkPolicy(policy) | Object::NetworkPolicy(policy)) = &fact {
+        check_policy(policy)
+            .map_err(|error| Malformed { what: format!("spec.{error}"), policy: Some(policy.clone()) })?;
+    }
+    Ok(fact)
 }
 
 /// Others may keep keys of their own in the store.

@@ -4,6 +4,7 @@ mod attach;
 mod bad_input;
 mod explain;
 mod fixture;
+mod load;
 mod repair;
 mod restart;
 mod storeless;

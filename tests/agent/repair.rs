@@ -1,5 +1,6 @@
 //! What others remove or change behind the agent's back comes back within a second; what is theirs is left alone.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
@@ -83,5 +84,33 @@ fn routes_links_and_rules_come_back_and_what_is_others_stays() {
         let repairs = status["node"]["planes"].as_array().into_iter().flatten();
         let repairs: u64 = repairs.filter_map(|plane| plane["repairs"].as_u64()).sum();
         assert!(repairs >= 6, "repairs are counted: {status}");
+    });
+}
+
+/// The kernel tells nobody of changes to sets, nor legacy iptables of changes to rules: the full read finds them.
+#[test]
+fn sets_and_legacy_rules_come_back_at_the_full_read() {
+    const FULL_READ: Duration = Duration::from_secs(45);
+    in_fresh_netns(|| {
+        let site = Site::new();
+        let hosts = segment(1);
+        let host = &hosts[0];
+        let agent = Agent::start(&site, host, 1, "iptables: {backend: legacy}");
+        agent.apply(CLUSTER);
+        let a = attach(&agent, "a", "blue", json!({}));
+        let b = attach(&agent, "b", "blue", json!({}));
+        let rules = || host.run("iptables-legacy", &["-S"]);
+        let sets = || {
+            let saved = host.run("ipset", &["save"]);
+            saved.lines().filter(|line| line.starts_with("add ")).map(str::to_string).collect::<BTreeSet<_>>()
+        };
+        let (rules_before, sets_before) = (rules(), sets());
+        let entry = sets_before.iter().find(|line| line.starts_with("add rn4-local ")).expect("an own address").clone();
+        let words: Vec<&str> = entry.split_whitespace().collect();
+        host.run("ipset", &["del", words[1], words[2]]);
+        host.run("iptables-legacy", &["-I", "rn-FORWARD", "-j", "ACCEPT"]);
+        assert!(rules() != rules_before && sets() != sets_before, "both are broken");
+        wait_for("both to be as before", FULL_READ, || rules() == rules_before && sets() == sets_before);
+        a.reaches(&b.ipv4);
     });
 }

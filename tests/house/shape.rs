@@ -32,6 +32,17 @@ fn every_module_opens_with_what_it_owns() {
 }
 
 #[test]
+fn a_file_of_tests_holds_tests() {
+    let empty: Vec<String> = sources()
+        .iter()
+        .filter(|source| source.path.ends_with("_tests.rs") && !source.text.contains("#[test]"))
+        .filter(|source| !source.text.contains("#[tokio::test]"))
+        .map(|source| source.path.clone())
+        .collect();
+    assert!(empty.is_empty(), "a file of tests without a test promises what it does not hold:\n{}", empty.join("\n"));
+}
+
+#[test]
 fn nothing_is_left_for_later() {
     let words =
         [["TO", "DO"].concat(), ["FIX", "ME"].concat(), ["todo", "!("].concat(), ["unimplemented", "!("].concat()];

@@ -6,7 +6,7 @@ use routenet::agent::sync::{Batch, ClusterChange, ClusterSync, SyncState};
 use routenet::store::{ClusterStore, EmbeddedStore, Snapshot, Write};
 use routenet_core::desired::FactDelta;
 use routenet_core::model::keys::StoreKey;
-use routenet_core::model::{Fact, NetworkSet, Object};
+use routenet_core::model::{Fact, NetworkSet, Object, Policy, PolicyKey};
 
 use super::fixture::{LIMIT, Place, closed, endpoint, key, node, pool, put, until};
 
@@ -51,6 +51,13 @@ fn words(batch: &Batch) -> Vec<String> {
             ClusterChange::Fact(FactDelta::Endpoint { node, key, endpoint }) => {
                 word(format!("endpoint {node} {}", key.container_id), endpoint.is_some())
             }
+            ClusterChange::Fact(FactDelta::Policy(key, value)) => word(
+                match value {
+                    Some(policy) if policy.selector.is_empty() => format!("{key} sealed"),
+                    _ => key.to_string(),
+                },
+                value.is_some(),
+            ),
             other => panic!("{other:?}"),
         })
         .collect();
@@ -143,6 +150,46 @@ async fn an_entry_that_cannot_be_read_is_named_and_the_last_good_one_stays() {
     write(&*store, vec![put(&set("s", "203.0.113.0/24"))]).await;
     assert_eq!(words(&next(&mut sync).await), ["set s"]);
     assert!(sync.status.borrow().malformed.is_empty());
+}
+
+fn policy(selector: &str) -> Fact {
+    let key = PolicyKey { namespace: None, name: "p".into() };
+    let policy = Policy { selector: selector.into(), ..Policy::sealed(key) };
+    Fact::Object(Object::GlobalNetworkPolicy(policy))
+}
+
+#[tokio::test]
+async fn a_policy_that_cannot_be_read_leaves_the_last_good_one_and_is_sealed_where_there_was_none() {
+    let place = Place::new();
+    let store = place.store();
+    let path = StoreKey::of(&policy("")).path();
+    let nonsense = || Write::Put { key: path.clone(), value: b"{\"type\":\"Nonsense\"}".to_vec() };
+    write(&*store, vec![put(&policy("app == 'db'"))]).await;
+    let mut sync = spawn(&place, store.clone()).await;
+    for bad in [nonsense(), put(&policy("app = 'db'"))] {
+        write(&*store, vec![bad, put(&set("s", "192.0.2.0/24"))]).await;
+        assert!(!words(&next(&mut sync).await).iter().any(|word| word.contains("Policy")), "the last good one stays");
+        assert_eq!(sync.status.borrow().malformed.keys().collect::<Vec<_>>(), [&path]);
+        write(&*store, vec![delete(&set("s", "192.0.2.0/24"))]).await;
+        next(&mut sync).await;
+    }
+    write(&*store, vec![Write::Delete { key: path.clone() }]).await;
+    assert_eq!(words(&next(&mut sync).await), ["-GlobalNetworkPolicy p"]);
+
+    write(&*store, vec![nonsense()]).await;
+    assert_eq!(words(&next(&mut sync).await), ["GlobalNetworkPolicy p sealed"]);
+    wait_saved(&place, 7).await;
+    drop(sync);
+    let mut sync = spawn(&place, store.clone()).await;
+    assert_eq!(words(&sync.initial), ["GlobalNetworkPolicy p sealed"], "over a restart too");
+    write(&*store, vec![put(&policy("app = 'db'"))]).await;
+    assert_eq!(words(&next(&mut sync).await), ["GlobalNetworkPolicy p"], "as far as it can be read");
+    assert!(sync.status.borrow().malformed[&path].contains("spec.selector"), "{:?}", sync.status.borrow());
+    write(&*store, vec![put(&policy("app == 'db'"))]).await;
+    assert_eq!(words(&next(&mut sync).await), ["GlobalNetworkPolicy p"]);
+    assert!(sync.status.borrow().malformed.is_empty());
+    write(&*store, vec![Write::Delete { key: path }]).await;
+    assert_eq!(words(&next(&mut sync).await), ["-GlobalNetworkPolicy p"]);
 }
 
 #[tokio::test]

@@ -1,7 +1,8 @@
 //! Which policies have a meaning: what the compiler and the evaluator rely on.
 //!
 //! The readers of YAML refuse what fails here, naming the field. What gets past them all the same (an object written
-//! by a newer version) stays closed: an unsound rule denies, and is reported as a problem.
+//! by a newer version) stays closed and is reported as a problem: an unsound rule denies, and an unreadable selector
+//! governs everyone.
 
 use crate::model::{EntityRule, IcmpMatch, Policy, PolicyRule, Protocol};
 

@@ -19,7 +19,7 @@ pub(super) struct Cluster {
     pub settings: Settings,
     pub subjects: Subjects,
     pub policies: BTreeMap<PolicyKey, ScopedPolicy>,
-    /// Policies whose selector cannot be read, and why: they govern nobody.
+    /// Policies whose selector cannot be read, and why: they govern all that they could, and let nothing through.
     pub unreadable: BTreeMap<PolicyKey, String>,
     pub governing: SelectorIndex<PolicyKey>,
     pub networks: BTreeMap<NetworkName, Network>,

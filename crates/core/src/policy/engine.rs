@@ -133,7 +133,9 @@ impl PolicyEngine {
     pub fn problems(&self) -> Vec<PolicyProblem> {
         let unreadable = self.cluster.unreadable.iter().map(|(key, error)| PolicyProblem {
             policy: key.clone(),
-            what: format!("its selector cannot be read, so it governs nobody: {error}"),
+            what: format!(
+                "its selector cannot be read, so it governs all that it could and lets nothing through: {error}"
+            ),
         });
         let unsound = self.cluster.policies.values().flat_map(|policy| {
             policy.unsound_rules().map(|(direction, index, error)| PolicyProblem {
@@ -222,17 +224,13 @@ impl PolicyEngine {
     }
 
     fn take_policy(&mut self, key: &PolicyKey, policy: Option<&Policy>, dirty: &mut Dirty) {
-        let scoped = match policy.map(ScopedPolicy::new) {
-            Some(Ok(scoped)) => Some(scoped),
-            Some(Err(error)) => {
+        self.cluster.unreadable.remove(key);
+        let scoped = policy.map(|policy| {
+            ScopedPolicy::new(policy).unwrap_or_else(|error| {
                 self.cluster.unreadable.insert(key.clone(), error.to_string());
-                None
-            }
-            None => None,
-        };
-        if policy.is_none() || scoped.is_some() {
-            self.cluster.unreadable.remove(key);
-        }
+                ScopedPolicy::sealed(policy)
+            })
+        });
         let old = self.cluster.replace_policy(key, scoped);
         let new = self.cluster.policies.get(key);
         if old.as_ref() == new {

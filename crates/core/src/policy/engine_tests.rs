@@ -208,6 +208,10 @@ fn a_policy_that_cannot_be_done_is_reported_and_denies() {
         icmp: None,
     };
     assert_eq!(engine.explain(&flow).unwrap().verdict, Verdict::Deny);
+    let other = endpoint("n1", "green", "b", &["10.65.0.2"], &[("role", "db")]);
+    engine.apply(&[endpoint_fact(&other)]);
+    let to_other = Flow { destination: Side::Workload(other.node.clone(), other.key.clone()), ..flow.clone() };
+    assert_eq!(engine.explain(&to_other).unwrap().verdict, Verdict::Deny, "whom the unreadable one was for is unknown");
     broken.source.selector = None;
     engine.apply(&[
         policy_fact(&ingress_policy("broken", "role == 'web'", vec![broken])),

@@ -40,18 +40,28 @@ pub(super) struct ScopedSide {
 
 impl ScopedPolicy {
     pub fn new(policy: &Policy) -> Result<ScopedPolicy, SelectorError> {
-        let mut applies_to = Selector::parse(&policy.selector)?;
+        Ok(ScopedPolicy::of(policy, Selector::parse(&policy.selector)?))
+    }
+
+    /// In place of a policy whose selector cannot be read: nobody can tell whom it was to protect, so it governs all
+    /// that it could, in its order and directions, and lets nothing through.
+    pub fn sealed(policy: &Policy) -> ScopedPolicy {
+        let policy = Policy { selector: String::new(), ingress: Vec::new(), egress: Vec::new(), ..policy.clone() };
+        ScopedPolicy::of(&policy, Selector::all())
+    }
+
+    fn of(policy: &Policy, mut applies_to: Selector) -> ScopedPolicy {
         let namespace = policy.key.namespace.as_deref();
         if let Some(namespace) = namespace {
             applies_to = applies_to.and(Selector::equal(NAMESPACE_LABEL, namespace));
         }
         let scoped = |rules: &[PolicyRule]| rules.iter().map(|rule| ScopedRule::new(rule, namespace)).collect();
-        Ok(ScopedPolicy {
+        ScopedPolicy {
             applies_to,
             ingress: scoped(&policy.ingress),
             egress: scoped(&policy.egress),
             policy: policy.clone(),
-        })
+        }
     }
 
     pub fn governs(&self, direction: Direction) -> bool {

@@ -255,7 +255,3 @@ impl Best {
         }
     }
 }
-
-#[cfg(test)]
-#[path = "mod_tests.rs"]
-mod tests;

@@ -221,7 +221,3 @@ impl Batch<'_> {
         staged[index].prefixes.push(prefix);
     }
 }
-
-#[cfg(test)]
-#[path = "outbound_tests.rs"]
-mod tests;

@@ -533,7 +533,3 @@ fn type_number(message: &Message) -> u8 {
         Message::RouteRefresh { .. } => 5,
     }
 }
-
-#[cfg(test)]
-#[path = "mod_tests.rs"]
-mod tests;

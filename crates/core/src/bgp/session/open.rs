@@ -111,7 +111,3 @@ fn common_families(open: &Open) -> Result<Vec<AfiSafi>, Notification> {
 fn wanted_families() -> Vec<u8> {
     FAMILIES.iter().flat_map(|f| [&[1, 4][..], &f.afi.to_be_bytes(), &[0, f.safi]].concat()).collect()
 }
-
-#[cfg(test)]
-#[path = "open_tests.rs"]
-mod tests;

@@ -114,7 +114,3 @@ fn router_id(config: &NodeConfig, address4: Option<IpAddr>) -> Ipv4Addr {
         }
     }
 }
-
-#[cfg(test)]
-#[path = "from_model_tests.rs"]
-mod tests;
