@@ -30,7 +30,7 @@ pub fn epoch_seconds(time: SystemTime) -> u64 {
 
 impl Health {
     /// Gives each problem the time at which it was first seen; those that are over are forgotten.
-    fn date(&self, found: Vec<Found>) -> Vec<Problem> {
+    pub(super) fn date(&self, found: Vec<Found>) -> Vec<Problem> {
         let now = epoch_seconds(SystemTime::now());
         let mut known = self.0.lock().expect("no panic while it is held");
         let mut dated = BTreeMap::new();
@@ -49,7 +49,7 @@ impl Health {
 }
 
 /// A problem before it is dated. `subject` stays the same while `what` may count up.
-struct Found {
+pub(super) struct Found {
     part: &'static str,
     subject: String,
     what: String,
@@ -71,7 +71,7 @@ impl Agent {
             all.extend(plane_problem(name, &status));
         }
         match self.hands.peering.status().await {
-            Ok(peering) => all.extend(self.peering_problems(&peering)),
+            Ok(peering) => all.extend(peering_problems(&peering, self.is_drained())),
             Err(stopped) => all.push(found("bgp", stopped.to_string(), "restart the agent; the routes stay meanwhile")),
         }
         for (block, why) in self.allocator.lost_blocks() {
@@ -102,21 +102,6 @@ impl Agent {
             peers_established: count(&peers, |peer| peer.state == State::Established),
             peers_configured: count(&peers, |_| true),
         }
-    }
-
-    fn peering_problems(&self, peering: &PeeringStatus) -> Vec<Found> {
-        let mut all = Vec::new();
-        for listener in &peering.listeners {
-            if let Some(error) = &listener.error {
-                let what = format!("cannot listen on {}: {error}", listener.wanted);
-                all.push(found("bgp", what, "free the address, or set another `bgp.listen`; it is tried again"));
-            }
-        }
-        if !self.is_drained() {
-            let down = |peer: &&PeerStatus| peer.state != State::Established && peer.in_state >= PEER_GRACE;
-            all.extend(peering.peers.iter().filter(down).map(peer_problem));
-        }
-        all
     }
 
     fn store_problems(&self) -> Vec<Found> {
@@ -166,6 +151,22 @@ fn plane_problem(name: &'static str, status: &PlaneStatus) -> Option<Found> {
         mend: Some(mend.into()),
         since: Some(epoch_seconds(since)),
     })
+}
+
+/// A drained node's neighbours may go.
+pub(super) fn peering_problems(peering: &PeeringStatus, drained: bool) -> Vec<Found> {
+    let mut all = Vec::new();
+    for listener in &peering.listeners {
+        if let Some(error) = &listener.error {
+            let what = format!("cannot listen on {}: {error}", listener.wanted);
+            all.push(found("bgp", what, "free the address, or set another `bgp.listen`; it is tried again"));
+        }
+    }
+    if !drained {
+        let down = |peer: &&PeerStatus| peer.state != State::Established && peer.lasting >= PEER_GRACE;
+        all.extend(peering.peers.iter().filter(down).map(peer_problem));
+    }
+    all
 }
 
 fn peer_problem(peer: &PeerStatus) -> Found {

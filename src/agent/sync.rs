@@ -326,7 +326,7 @@ impl Follower {
             "an entry of the cluster store cannot be read; what it said before stays"
         );
         self.mirror.malformed.insert(key.clone(), error.what);
-        let policy = error.policy.filter(|_| !self.mirror.entries.contains_key(&key))?;
+        let policy = *error.policy.filter(|_| !self.mirror.entries.contains_key(&key))?;
         self.remember(&key, Some(&value.to_vec()));
         let change = (sealed != Some(&policy))
             .then(|| ClusterChange::Fact(FactDelta::Policy(policy.key.clone(), Some(policy.clone()))));
@@ -366,7 +366,7 @@ async fn sleep_until(at: Option<Instant>) {
 /// What is wrong with an entry and, if it is a policy's, what stands in for it where no good one was read before.
 struct Malformed {
     what: String,
-    policy: Option<Policy>,
+    policy: Option<Box<Policy>>,
 }
 
 /// A fact that means something: of a policy, the selectors and rules too.
@@ -377,14 +377,14 @@ fn read(key: &str, value: &[u8]) -> Result<Fact, Malformed> {
                 kind: Kind::GlobalNetworkPolicy | Kind::NetworkPolicy,
                 namespace,
                 name,
-            })) => Some(Policy::sealed(PolicyKey { namespace, name })),
+            })) => Some(Box::new(Policy::sealed(PolicyKey { namespace, name }))),
             _ => None,
         };
         Malformed { what: error.what, policy }
     })?;
     if let Fact::Object(Object::GlobalNetworkPolicy(policy) | Object::NetworkPolicy(policy)) = &fact {
         check_policy(policy)
-            .map_err(|error| Malformed { what: format!("spec.{error}"), policy: Some(policy.clone()) })?;
+            .map_err(|error| Malformed { what: format!("spec.{error}"), policy: Some(Box::new(policy.clone())) })?;
     }
     Ok(fact)
 }

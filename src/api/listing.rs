@@ -104,6 +104,7 @@ pub struct NeighborLine {
     /// `none`, `pools`, `all`.
     pub import: String,
     pub state: String,
+    /// How long it has been Established, or has not been.
     pub since_secs: u64,
     /// The peer's BGP identifier, once it said so.
     pub router_id: Option<Ipv4Addr>,

@@ -118,13 +118,13 @@ pub struct PeerStatus {
     pub as_number: u32,
     /// The state's name in RFC 4271: `Idle`, `Connect`, `Active`, `OpenSent`, `OpenConfirm`, `Established`.
     pub state: String,
-    /// How long it has been in that state.
+    /// How long it has been Established, or has not been.
     pub since_secs: u64,
     /// Prefixes accepted from it.
     pub received: u64,
     /// Prefixes announced to it.
     pub advertised: u64,
-    /// Why the last session ended, in words.
+    /// Why the last session ended or, while one stands, what was wrong with UPDATEs that it survived, in words.
     pub last_error: Option<String>,
 }
 

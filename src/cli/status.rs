@@ -105,7 +105,11 @@ fn own_lines(node: &OwnStatus, style: Style) -> String {
     let addresses = joined(&node.addresses);
     let mut text = format!("{}\n", style.strong(&node.name));
     let mut line = |name: &str, value: String| text += &format!("  {name:<10} {value}\n");
-    line("address", format!("{addresses}, AS {}, router id {}", node.as_number, node.router_id));
+    if node.addresses.is_empty() {
+        line("speaker", format!("AS {}, router id {}", node.as_number, node.router_id));
+    } else {
+        line("address", format!("{addresses}, AS {}, router id {}", node.as_number, node.router_id));
+    }
     line("agent", format!("{}, up for {}", node.version, duration(node.uptime_secs)));
     if node.data_plane == "off" {
         line("kernel", "not touched (dataPlane: off)".to_string());
@@ -123,7 +127,9 @@ fn own_lines(node: &OwnStatus, style: Style) -> String {
         store += &format!(": {error}");
     }
     line("store", store);
-    line("endpoints", node.endpoints.to_string());
+    if node.data_plane != "off" {
+        line("endpoints", node.endpoints.to_string());
+    }
     for (index, block) in node.blocks.iter().enumerate() {
         let resting = if block.resting == 0 { String::new() } else { format!(", {} resting", block.resting) };
         let fill = format!("{} of {} used{resting}", block.allocated, block.size);

@@ -73,6 +73,8 @@ impl Site {
 pub struct Agent {
     process: Option<Process>,
     config: PathBuf,
+    /// Whether it runs as nobody, without any capability.
+    unprivileged: bool,
     pub socket: PathBuf,
     pub log: PathBuf,
 }
@@ -85,10 +87,20 @@ impl Agent {
 
     /// The same, with the text of its whole configuration; its socket is `hNUMBER.sock` of the site.
     pub fn start_with(site: &Site, host: &Namespace, number: usize, config: &str) -> Agent {
+        Agent::start_as(site, host, number, config, false)
+    }
+
+    /// The same as nobody, who must be able to write in the site.
+    pub fn start_unprivileged(site: &Site, host: &Namespace, number: usize, config: &str) -> Agent {
+        Agent::start_as(site, host, number, config, true)
+    }
+
+    fn start_as(site: &Site, host: &Namespace, number: usize, config: &str, unprivileged: bool) -> Agent {
         let config = site.write(&format!("h{number}.yaml"), config);
         let mut agent = Agent {
             process: None,
             config,
+            unprivileged,
             socket: site.path(&format!("h{number}.sock")),
             log: site.path(&format!("h{number}.log")),
         };
@@ -100,8 +112,15 @@ impl Agent {
     pub fn launch(&mut self, host: &Namespace) {
         assert!(self.process.is_none(), "it runs already");
         let log = std::fs::OpenOptions::new().create(true).append(true).open(&self.log).expect("a log");
-        let child = host
-            .command(env!("CARGO_BIN_EXE_routenetd"))
+        let routenetd = env!("CARGO_BIN_EXE_routenetd");
+        let mut command = if self.unprivileged {
+            let mut setpriv = host.command("setpriv");
+            setpriv.args(["--reuid=65534", "--regid=65534", "--clear-groups", "--", routenetd]);
+            setpriv
+        } else {
+            host.command(routenetd)
+        };
+        let child = command
             .arg("--config")
             .arg(&self.config)
             .stdin(Stdio::null())

@@ -7,6 +7,7 @@ mod fixture;
 mod load;
 mod repair;
 mod restart;
+mod speaker_only;
 mod storeless;
 #[path = "../support/mod.rs"]
 mod support;

@@ -1,6 +1,6 @@
 //! The speaker's answers in the words of the local API.
 
-use routenet_core::bgp::speaker::{PeerSource, PeerStatus, RouteStatus};
+use routenet_core::bgp::speaker::{PeerSource, PeerStatus, RouteStatus, State};
 use routenet_core::bgp::wire::Origin;
 use routenet_core::model::ImportPolicy;
 
@@ -28,7 +28,7 @@ pub fn neighbor_line(peer: &PeerStatus) -> NeighborLine {
         passive: peer.config.passive,
         import: import.to_string(),
         state: peer.state.to_string(),
-        since_secs: peer.in_state.as_secs(),
+        since_secs: peer.lasting.as_secs(),
         router_id: peer.router_id,
         hold_time: peer.hold_time,
         capabilities: peer.capabilities.clone(),
@@ -36,7 +36,7 @@ pub fn neighbor_line(peer: &PeerStatus) -> NeighborLine {
         accepted: peer.accepted,
         advertised: peer.advertised,
         sessions: peer.sessions,
-        last_error: peer.last_error.as_ref().map(|(_, what)| what.clone()),
+        last_error: trouble(peer),
         last_error_secs_ago: peer.last_error.as_ref().map(|(ago, _)| ago.as_secs()),
     }
 }
@@ -48,11 +48,18 @@ pub fn peer_line(peer: &PeerStatus) -> status::PeerStatus {
         address: peer.address,
         as_number: peer.config.as_number,
         state: peer.state.to_string(),
-        since_secs: peer.in_state.as_secs(),
+        since_secs: peer.lasting.as_secs(),
         received: peer.accepted,
         advertised: peer.advertised,
-        last_error: peer.last_error.as_ref().map(|(_, what)| what.clone()),
+        last_error: trouble(peer),
     }
+}
+
+/// What broke a session last or, while it stands, what was wrong with UPDATEs that it survived.
+fn trouble(peer: &PeerStatus) -> Option<String> {
+    let mended = peer.last_malformed.as_ref().filter(|_| peer.state == State::Established);
+    let mended = mended.map(|what| format!("{} malformed UPDATEs (RFC 7606), the last: {what}", peer.malformed));
+    mended.or_else(|| peer.last_error.as_ref().map(|(_, what)| what.clone()))
 }
 
 /// For `routectl bgp routes`.

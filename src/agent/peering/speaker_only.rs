@@ -1,17 +1,22 @@
 //! `dataPlane: off`: a speaker that touches no kernel and needs no root. It passes routes between its neighbours and
-//! announces what its file says, and answers `routectl bgp`.
+//! announces what its file says, and answers `routectl status`, `bgp` and `node`.
 
+use std::net::Ipv4Addr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Instant, SystemTime};
 
 use async_trait::async_trait;
 use routenet_core::model::Pool;
 use routenet_core::model::config::{NodeConfig, StaticCluster, StoreConfig};
 use tokio::task::JoinHandle;
 
-use super::{Peering, PeeringConfig, neighbor_line, route_line, speaker_config};
+use super::{Peering, PeeringConfig, Stopped, neighbor_line, peer_line, route_line, speaker_config};
 use crate::agent::answers::{ok, reply};
+use crate::agent::health::{Health, epoch_seconds, peering_problems};
 use crate::agent::local_api::access::AccessRules;
 use crate::agent::local_api::{Handler, Server};
+use crate::api::status::{ClusterStatus, NodeProblem, OwnStatus, StoreState, StoreStatus};
 use crate::api::{ApiError, Reply, Request};
 
 /// A running speaker.
@@ -48,12 +53,11 @@ pub async fn run_speaker_only(config: &NodeConfig) -> Result<SpeakerOnly, String
         }
         StoreConfig::Embedded { .. } => (&[] as &[Pool], &[] as &[_]),
     };
-    let (peering, mut events) = Peering::spawn(PeeringConfig {
-        listen: config.bgp.listen.clone(),
-        restarting: false,
-        speaker: speaker_config(config, &[], peers, &[]),
-    })
-    .map_err(|error| format!("the BGP speaker cannot be started: {error}"))?;
+    let speaker = speaker_config(config, &[], peers, &[]);
+    let (as_number, router_id) = (speaker.as_number, speaker.router_id);
+    let (peering, mut events) =
+        Peering::spawn(PeeringConfig { listen: config.bgp.listen.clone(), restarting: false, speaker })
+            .map_err(|error| format!("the BGP speaker cannot be started: {error}"))?;
     peering.set_pools(pools.iter().map(|pool| pool.cidr).collect());
     peering.originate(config.bgp.originate.iter().map(|prefix| (*prefix, true)).collect());
     let listening = tokio::spawn(async move {
@@ -61,36 +65,89 @@ pub async fn run_speaker_only(config: &NodeConfig) -> Result<SpeakerOnly, String
             tracing::trace!(?event, "BGP");
         }
     });
-    let serving = tokio::spawn(server.serve(Arc::new(Answers(peering.clone()))));
+    let serving = tokio::spawn(server.serve(Arc::new(Answers {
+        peering: peering.clone(),
+        name: config.node.to_string(),
+        as_number,
+        router_id,
+        started: Instant::now(),
+        drained: AtomicBool::new(false),
+        health: Health::default(),
+    })));
     Ok(SpeakerOnly { peering, listening, serving })
 }
 
 /// What can be asked of a speaker alone.
-struct Answers(Peering);
+struct Answers {
+    peering: Peering,
+    name: String,
+    as_number: u32,
+    router_id: Ipv4Addr,
+    started: Instant,
+    drained: AtomicBool,
+    health: Health,
+}
+
+impl Answers {
+    async fn status(&self) -> Result<ClusterStatus, Stopped> {
+        let peering = self.peering.status().await?;
+        let drained = self.drained.load(Ordering::Relaxed);
+        let problems = self.health.date(peering_problems(&peering, drained));
+        let uptime_secs = self.started.elapsed().as_secs();
+        Ok(ClusterStatus {
+            at: epoch_seconds(SystemTime::now()),
+            node: OwnStatus {
+                name: self.name.clone(),
+                addresses: Vec::new(),
+                as_number: self.as_number,
+                router_id: self.router_id,
+                version: env!("CARGO_PKG_VERSION").to_string(),
+                uptime_secs,
+                data_plane: "off".into(),
+                drained,
+                // Its file says everything, and was read at the start.
+                store: StoreStatus {
+                    description: "none".into(),
+                    state: StoreState::InSync,
+                    since_secs: uptime_secs,
+                    error: None,
+                },
+                blocks: Vec::new(),
+                endpoints: 0,
+                planes: Vec::new(),
+                bgp: peering.peers.iter().map(peer_line).collect(),
+            },
+            nodes: Vec::new(),
+            problems: problems.into_iter().map(|problem| NodeProblem { node: self.name.clone(), problem }).collect(),
+        })
+    }
+}
 
 #[async_trait]
 impl Handler for Answers {
     async fn handle(&self, request: Request) -> Reply {
-        let Answers(peering) = self;
         match request {
+            Request::Status => reply(self.status().await.map_err(unavailable)),
             Request::BgpNeighbors => {
-                let status = peering.status().await;
+                let status = self.peering.status().await;
                 reply(status.map(|s| s.peers.iter().map(neighbor_line).collect::<Vec<_>>()).map_err(unavailable))
             }
             Request::BgpRoutes => {
-                let routes = peering.routes().await;
+                let routes = self.peering.routes().await;
                 reply(routes.map(|routes| routes.iter().map(route_line).collect::<Vec<_>>()).map_err(unavailable))
             }
             Request::Drain => {
-                peering.drain();
+                self.drained.store(true, Ordering::Relaxed);
+                self.peering.drain();
                 ok(&())
             }
             Request::Undrain => {
-                peering.undrain();
+                self.drained.store(false, Ordering::Relaxed);
+                self.peering.undrain();
                 ok(&())
             }
             _ => Reply::Error(unavailable(
-                "this node is a speaker alone (`dataPlane: off`): it answers `routectl bgp` and `routectl node`",
+                "this node is a speaker alone (`dataPlane: off`): it answers `routectl status`, `bgp` and `node`",
             )),
         }
     }

@@ -133,6 +133,9 @@ pub(super) fn chains(settings: &Settings) -> BTreeMap<ChainKey, Vec<ChainRule>> 
             chains.insert(key, rules.into_iter().map(plain).collect());
         };
         put(Table::Raw, "rn-PREROUTING", prerouting(family));
+        if family == Family::V6 {
+            put(Table::Raw, "rn-link-local", link_local());
+        }
         put(Table::Filter, "rn-FORWARD", forward(marks));
         put(Table::Filter, "rn-INPUT", vec!["-i rnw+ -g rn-wl-to-host".to_string()]);
         put(Table::Filter, "rn-wl-to-host", workload_to_host(family, marks, settings.workload_to_host));
@@ -148,13 +151,18 @@ pub(super) fn chains(settings: &Settings) -> BTreeMap<ChainKey, Vec<ChainRule>> 
 fn prerouting(family: Family) -> Vec<String> {
     let mut rules = Vec::new();
     if family == Family::V6 {
-        // Neighbour discovery with the host; none of it is ever forwarded, since it has no entry in any group.
         for source in ["fe80::/10", "::/128"] {
-            rules.push(format!("-i rnw+ -s {source} -p icmpv6 -j RETURN"));
+            rules.push(format!("-i rnw+ -s {source} -g rn-link-local"));
         }
     }
     rules.push(format!("-i rnw+ -m set ! --match-set {} src,src -j DROP", local_set(family)));
     rules
+}
+
+/// Neighbour discovery with the host, and nothing else: an ICMPv6 error, say, could speak of other people's connections.
+fn link_local() -> Vec<String> {
+    let discovery = NEIGHBOUR_DISCOVERY.map(|kind| format!("-p icmpv6 -m icmp6 --icmpv6-type {kind} -j RETURN"));
+    discovery.into_iter().chain(["-j DROP".to_string()]).collect()
 }
 
 fn forward(marks: Marks) -> Vec<String> {

@@ -86,4 +86,10 @@ fn neighbour_discovery_reaches_the_host_and_no_further() {
     assert_eq!(pass("fe80::1", 128, None, "rn-INPUT"), Fate::Drop);
     assert_eq!(pass("fd65::2", 135, None, "rn-INPUT"), Fate::Drop);
     assert_eq!(pass("fe80::1", 135, Some("eth0"), "rn-FORWARD"), Fate::Drop);
+    for output in [None, Some("eth0")] {
+        let mut error = packet(Some(&interface), output, "fe80::1", "RELATED");
+        (error.protocol, error.icmp) = (58, Some((2, 0)));
+        let chain = if output.is_none() { "rn-INPUT" } else { "rn-FORWARD" };
+        assert_eq!(host.pass(&mut error, chain), Fate::Drop, "an error that nobody on the link has to say");
+    }
 }

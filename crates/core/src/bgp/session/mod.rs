@@ -115,7 +115,8 @@ pub struct Session {
     /// Errors in a row.
     failures: u32,
     state: State,
-    state_since: Time,
+    /// When it came to be Established, or ceased to be. Between attempts its state changes all the time.
+    turned: Time,
     /// How often it was Established.
     sessions: u64,
     /// What ended the last session that was Established.
@@ -134,7 +135,7 @@ impl Session {
             shut: false,
             idle_until: None,
             failures: 0,
-            state_since: now,
+            turned: now,
             sessions: 0,
             session_error: None,
             attempt_error: None,
@@ -149,8 +150,9 @@ impl Session {
         self.state
     }
 
-    pub fn state_since(&self) -> Time {
-        self.state_since
+    /// Since when it is Established, or is not.
+    pub fn turned(&self) -> Time {
+        self.turned
     }
 
     pub fn sessions(&self) -> u64 {
@@ -395,7 +397,7 @@ impl Session {
             // after Established, though, it may be the loser of a collision that is still on its way.
             let graceful = other.negotiated.as_ref().is_some_and(|n| n.graceful_restart.is_some());
             let restarted = negotiated.graceful_restart.as_ref().is_some_and(|theirs| theirs.restarted);
-            let old = env.now.since(self.state_since) >= timers::COLLISION_WINDOW;
+            let old = env.now.since(self.turned) >= timers::COLLISION_WINDOW;
             if graceful && (restarted || old) {
                 self.end(env, other_id, Cause::Quiet);
                 return true;
@@ -465,7 +467,7 @@ impl Session {
         }
         if phase == Phase::Established {
             env.out.push(Output::Down { graceful });
-            if env.now.since(self.state_since) >= timers::STEADY {
+            if env.now.since(self.turned) >= timers::STEADY {
                 self.failures = 0;
             }
         }
@@ -506,7 +508,7 @@ impl Session {
         self.attempt_at = (!self.settings.passive).then_some(again);
     }
 
-    /// Notes a change of state, and since when.
+    /// Notes a change of state.
     fn settle(&mut self, env: &mut Env<'_>) {
         let state = match self.connections.iter().map(|connection| connection.phase).max() {
             Some(Phase::Established) => State::Established,
@@ -516,10 +518,10 @@ impl Session {
             None if self.shut || self.idle_until.is_some() => State::Idle,
             None => State::Active,
         };
-        if state != self.state {
-            self.state = state;
-            self.state_since = env.now;
+        if (state == State::Established) != (self.state == State::Established) {
+            self.turned = env.now;
         }
+        self.state = state;
     }
 }
 

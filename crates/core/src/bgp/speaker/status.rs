@@ -18,8 +18,8 @@ pub struct PeerStatus {
     pub address: IpAddr,
     pub config: PeerConfig,
     pub state: State,
-    /// How long it has been in that state.
-    pub in_state: Duration,
+    /// How long it has been Established, or has not been.
+    pub lasting: Duration,
     /// Of the present session, as are the next two.
     pub router_id: Option<Ipv4Addr>,
     /// Seconds; 0: none runs.
@@ -34,7 +34,7 @@ pub struct PeerStatus {
     pub sessions: u64,
     /// Whether routes from before its restart are kept (RFC 4724).
     pub retained: bool,
-    /// UPDATEs with faults that the session survived (RFC 7606), and the last one in words.
+    /// UPDATEs with faults that the present session, or else the last one, survived (RFC 7606), and the last one in words.
     pub malformed: u64,
     pub last_malformed: Option<String>,
     /// How long ago, and what, in words: what we sent, what it said, or how the connection broke.
@@ -73,7 +73,7 @@ impl Speaker {
                     address: *address,
                     config: peer.config.clone(),
                     state: peer.session.state(),
-                    in_state: now.since(peer.session.state_since()),
+                    lasting: now.since(peer.session.turned()),
                     router_id: negotiated.map(|n| n.router_id),
                     hold_time: negotiated.map(|n| n.hold_time),
                     capabilities: negotiated.map(|n| n.words()).unwrap_or_default(),

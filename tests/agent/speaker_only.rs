@@ -1,0 +1,62 @@
+//! `dataPlane: off`: two speakers that are nobody and touch no kernel pass routes between each other.
+
+use std::os::unix::fs::PermissionsExt;
+use std::time::Duration;
+
+use crate::fixture::{Agent, Site, established};
+use crate::support::hosts::segment;
+use crate::support::{in_fresh_netns, wait_for};
+
+/// A speaker at 192.0.2.`number` that announces `originate` and takes what lies in 10.0.0.0/8.
+fn config(site: &Site, number: usize, originate: &str) -> String {
+    let other = 3 - number;
+    let at = site.directory.path().display();
+    format!(
+        "node: s{number}\ndataPlane: off\n\
+         store: {{type: none, pools: [{{name: ten, cidr: 10.0.0.0/8}}, {{name: fd, cidr: 'fd00::/16'}}]}}\n\
+         bgp:\n  as: 6451{number}\n  routerId: 192.0.2.{number}\n  listen: ['192.0.2.{number}:1179']\n  connectRetry: 1\n\
+         \x20 peers: [{{name: other, address: 192.0.2.{other}, port: 1179, as: 6451{other}, import: pools}}]\n\
+         \x20 originate: [{originate}]\n\
+         paths: {{state: {at}/h{number}, socket: {at}/h{number}.sock}}\n"
+    )
+}
+
+#[test]
+fn speakers_without_root_exchange_routes_and_leave_the_kernel_alone() {
+    in_fresh_netns(|| {
+        let site = Site::new();
+        std::fs::set_permissions(site.directory.path(), PermissionsExt::from_mode(0o777)).expect("our directory");
+        let hosts = segment(2);
+        let kernel = || {
+            ["route show table all", "-6 route show table all", "-o link", "rule"]
+                .map(|words| hosts[1].run("ip", &words.split(' ').collect::<Vec<_>>()))
+        };
+        let before = kernel();
+        let originate = "10.1.0.0/16, 203.0.113.0/24, 'fd00:1::/32'";
+        let one = Agent::start_unprivileged(&site, &hosts[0], 1, &config(&site, 1, originate));
+        let mut two = Agent::start_unprivileged(&site, &hosts[1], 2, &config(&site, 2, "10.2.0.0/16"));
+        wait_for("a session", Duration::from_secs(20), || established(&one) && established(&two));
+
+        let has = |agent: &Agent, prefix: &str| {
+            let routes = agent.routectl(&["bgp", "routes", "-o", "json"]).json();
+            routes.as_array().into_iter().flatten().any(|route| route["prefix"] == prefix && route["best"] == true)
+        };
+        wait_for("the route into the pool", Duration::from_secs(10), || has(&two, "10.1.0.0/16"));
+        wait_for("the route back", Duration::from_secs(10), || has(&one, "10.2.0.0/16"));
+        assert!(!has(&two, "203.0.113.0/24"), "it lies in no pool");
+        for agent in [&one, &two] {
+            let status = agent.routectl(&["status"]);
+            assert_eq!(status.exit, 0, "{}{}", status.stdout, status.stderr);
+            assert!(status.stdout.contains("not touched (dataPlane: off)"), "{}", status.stdout);
+        }
+        assert_eq!(before, kernel(), "no route, link or rule");
+        let refused = one.routectl(&["get", "ippool"]);
+        assert!(refused.exit != 0 && refused.stderr.contains("speaker alone"), "{refused:?}");
+
+        two.kill();
+        wait_for("the loss to be a problem", Duration::from_secs(30), || {
+            let status = one.routectl(&["status"]);
+            status.exit == 1 && status.stdout.contains("no session with other (192.0.2.2)")
+        });
+    });
+}
