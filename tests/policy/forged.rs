@@ -66,6 +66,37 @@ fn a_forged_source_is_dropped_with_legacy() {
     a_workload_speaks_for_itself_only(Backend::Legacy);
 }
 
+/// Whether a ping from a link-local source is answered.
+fn pings_from_link_local(place: &Place, to: &str) -> bool {
+    let to = to.to_string();
+    place.run(move || {
+        let output = std::process::Command::new("ping")
+            .args(["-6", "-n", "-c", "1", "-W", "1", "-I", "fe80::77%eth0", &to])
+            .output()
+            .expect("ping (make deps)");
+        output.status.success()
+    })
+}
+
+#[test]
+fn a_link_local_source_finds_its_neighbour_and_nothing_else() {
+    in_fresh_netns(|| {
+        let world = World::new(Backend::Nft, true);
+        let (client, web) = (world.workload("client"), world.workload("web"));
+        client.place.ip("address add fe80::77/64 dev eth0 nodad");
+        let web6 = web.endpoint.addresses.iter().find(|a| a.is_ipv6()).expect("dual stack").to_string();
+        assert!(!pings_from_link_local(&client.place, &web6), "never forwarded");
+        assert!(!pings_from_link_local(&client.place, "2001:db8::1"), "nor heard by the host");
+        let chain = ChainKey { family: Family::V6, table: Table::Raw, name: "rn-link-local".into() };
+        let counters = block_on(world.rules.counters(chain)).expect("the chain is there");
+        assert!(counters.last().is_some_and(|rule| rule.packets >= 2), "dropped by our rule: {counters:?}");
+        let to = web.endpoint.addresses.iter().find(|a| a.is_ipv6()).copied().expect("dual stack");
+        let from = client.endpoint.addresses.iter().find(|a| a.is_ipv6()).copied().expect("dual stack");
+        say(&client.place, from, to, "true");
+        wait_for("its own address goes on to pass", 5 * SECOND, || heard(&web.listener, "true"));
+    });
+}
+
 #[test]
 fn an_interface_that_nobody_knows_is_closed_and_stays_closed_when_nobody_works() {
     in_fresh_netns(|| {
