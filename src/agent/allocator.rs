@@ -18,7 +18,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use tokio::sync::{Notify, watch};
 
-use routenet_core::ipam::{AddressState, BlockFill, IpamError, Pick, Space, usable_pools};
+use routenet_core::ipam::{AddressState, BlockFill, IpamError, Pick, Space, check_room, usable_pools};
 use routenet_core::model::{
     Block, Cidr, Endpoint, EndpointKey, Family, Labels, Network, NetworkName, NodeName, Pool, PoolName,
 };
@@ -362,6 +362,19 @@ impl Allocator {
     /// The own blocks and how full they are.
     pub fn fill(&self) -> Vec<BlockFill> {
         self.lock().space.fill()
+    }
+
+    /// Whether an allocation in the network could succeed, given every block that is claimed in the cluster.
+    ///
+    /// # Errors
+    /// What the allocation would say.
+    pub fn check_room(
+        &self,
+        network: &Network,
+        pools: &BTreeMap<PoolName, Pool>,
+        claimed: &[Block],
+    ) -> Result<(), AllocateError> {
+        Ok(check_room(network, pools, &self.config.labels, &self.fill(), claimed, &self.config.node)?)
     }
 
     /// Blocks in which endpoints of this node have addresses although another node owns them, and what to do.

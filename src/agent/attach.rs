@@ -3,6 +3,7 @@
 //! The order of an attach: addresses and endpoint in the journal, then the endpoint as a fact, which the engine brings
 //! to the kernel. A failure goes the same way backwards, so a failed ADD leaves nothing.
 
+use std::collections::BTreeMap;
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
 use std::net::IpAddr;
@@ -12,7 +13,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use routenet_core::desired::{FactDelta, GATEWAY4, GATEWAY6, Link};
 use routenet_core::ipam::IpamError;
-use routenet_core::model::{Attachment, Endpoint, EndpointKey, NodeName, stable_hash};
+use routenet_core::model::{
+    Attachment, Block, Endpoint, EndpointKey, Network, NetworkName, NodeName, Pool, PoolName, stable_hash,
+};
 use tokio::sync::{Mutex, MutexGuard};
 use tracing::{info, warn};
 
@@ -67,6 +70,13 @@ impl LocalWorkloads {
         self.locks[hasher.finish() as usize % LOCKS].lock().await
     }
 
+    async fn network(&self, name: &NetworkName) -> Result<(Network, BTreeMap<PoolName, Pool>), AttachError> {
+        self.cluster.network_within(NEWS_TRAVEL, name).await.ok_or_else(|| {
+            let mend = "apply a Network object of that name, or name another by `network` in the network configuration";
+            AttachError::new(Failed::UnknownNetwork, format!("there is no network `{name}`"), mend)
+        })
+    }
+
     fn fact(&self, key: &EndpointKey, endpoint: Option<Endpoint>) -> Vec<FactDelta> {
         vec![FactDelta::Endpoint { node: self.node.clone(), key: key.clone(), endpoint }]
     }
@@ -84,18 +94,12 @@ impl LocalWorkloads {
         check_workload_namespace(&request.netns).map_err(|what| {
             AttachError::new(Failed::Namespace, what, "hand over the workload's own namespace (CNI_NETNS)")
         })?;
-        let Some((network, pools)) = self.cluster.network_within(NEWS_TRAVEL, &key.network).await else {
-            let mend = "apply a Network object of that name, or name another by `network` in the network configuration";
-            return Err(AttachError::new(
-                Failed::UnknownNetwork,
-                format!("there is no network `{}`", key.network),
-                mend,
-            ));
-        };
+        let (network, pools) = self.network(&key.network).await?;
         let attachment = Attachment {
             netns: request.netns.clone(),
             mac: request.mac.unwrap_or_else(|| mac_of(&key)),
             mtu: request.mtu.unwrap_or(self.mtu),
+            requester: request.requester.clone(),
         };
         let node = self.node.clone();
         let make = |addresses: &[IpAddr]| Endpoint {
@@ -157,6 +161,19 @@ impl Workloads for LocalWorkloads {
         }
         let message = format!("{key}: {}", found.join("; "));
         Err(AttachError::new(Failed::Broken, message, "detach the workload and attach it again"))
+    }
+
+    async fn attached(&self, requester: &str) -> Vec<EndpointKey> {
+        let of_requester = |endpoint: &Endpoint| {
+            endpoint.attachment.as_ref().is_some_and(|attachment| attachment.requester.as_deref() == Some(requester))
+        };
+        self.allocator.endpoints().into_iter().filter(of_requester).map(|endpoint| endpoint.key).collect()
+    }
+
+    async fn ready(&self, network: &NetworkName) -> Result<(), AttachError> {
+        let (network, pools) = self.network(network).await?;
+        let claimed: Vec<Block> = self.cluster.read().blocks.values().cloned().collect();
+        self.allocator.check_room(&network, &pools, &claimed).map_err(allocation_failed)
     }
 }
 

@@ -2,7 +2,7 @@
 //! the agent answers into the runtime's words; [`Workloads`] is all they know of the agent.
 
 use async_trait::async_trait;
-use routenet_core::model::{Endpoint, EndpointKey, Labels};
+use routenet_core::model::{Endpoint, EndpointKey, Labels, NetworkName};
 
 pub mod cni;
 
@@ -19,6 +19,8 @@ pub struct AttachRequest {
     pub mac: Option<[u8; 6]>,
     /// Bytes; `None`: the node's.
     pub mtu: Option<u32>,
+    /// Whose it is to collect: [`routenet_core::model::Attachment::requester`].
+    pub requester: Option<String>,
 }
 
 /// Why the agent could not do what a front-end asked. Every front-end has its own code for each kind.
@@ -65,4 +67,8 @@ pub trait Workloads: Send + Sync {
     async fn detach(&self, key: &EndpointKey) -> Result<(), AttachError>;
     /// Whether everything of the endpoint is still as it was made.
     async fn check(&self, key: &EndpointKey) -> Result<Endpoint, AttachError>;
+    /// Everything attached here that is this requester's to collect.
+    async fn attached(&self, requester: &str) -> Vec<EndpointKey>;
+    /// Whether the network is known here and has an address left for a workload.
+    async fn ready(&self, network: &NetworkName) -> Result<(), AttachError>;
 }

@@ -116,6 +116,50 @@ fn a_full_pool_is_named_and_says_how_full_it_is() {
 }
 
 #[test]
+fn gc_collects_what_died_without_del_and_status_says_when_no_add_can_succeed() {
+    one_host(|_, host, agent| {
+        agent.apply(
+            "apiVersion: projectcalico.org/v3\nkind: IPPool\nmetadata: {name: tiny}\nspec: {cidr: 10.70.0.0/31, blockSize: 31}\n\
+             ---\napiVersion: routenet/v1\nkind: Network\nmetadata: {name: tiny}\nspec: {pools: [tiny]}\n",
+        );
+        let conf = |name: &str| json!({"cniVersion": "1.1.0", "name": name, "network": "tiny"});
+        let add = |id: &str, name: &str| {
+            let workload = Namespace::new();
+            let output = cni(agent, "ADD", id, &workload, conf(name));
+            assert_eq!(output.exit, 0, "{}", output.stdout);
+            let result = output.json();
+            assert_eq!(result["interfaces"][1]["mtu"], 1500, "{result}");
+            workload
+        };
+        let status = || cni_on(agent, "STATUS", "", "", conf("ours"));
+        assert_eq!((status().exit, status().stdout.as_str()), (0, ""));
+        let died = add("died", "ours");
+        let _theirs = add("theirs", "another-runtime");
+        assert_eq!(code(&status()), 50, "the pool is full");
+        assert!(status().stdout.contains("tiny"), "{}", status().stdout);
+        drop(died);
+
+        let gc = |valid: serde_json::Value| {
+            let mut config = conf("ours");
+            config["cni.dev/valid-attachments"] = valid;
+            let output = cni_on(agent, "GC", "", "", config);
+            assert_eq!((output.exit, output.stdout.as_str()), (0, ""), "{}", output.stderr);
+            let lines = agent.routectl(&["endpoints", "-o", "json"]).json();
+            lines.as_array().map(Vec::len)
+        };
+        assert_eq!(gc(json!([{"containerID": "died", "ifname": "eth0"}])), Some(2), "still known");
+        assert_eq!(gc(json!([])), Some(1), "only what its own configuration made");
+        assert!(
+            !host.run("ip", &["route"]).contains("10.70.0.0 dev")
+                || !host.run("ip", &["route"]).contains("10.70.0.1 dev")
+        );
+        assert_eq!(status().exit, 0, "an address rests, and comes back");
+        let unknown = cni_on(agent, "STATUS", "", "", json!({"cniVersion": "1.1.0", "name": "purple"}));
+        assert_eq!(code(&unknown), 50);
+    });
+}
+
+#[test]
 fn check_finds_what_is_broken() {
     one_host(|_, _, agent| {
         let workload = Namespace::new();

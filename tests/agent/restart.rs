@@ -44,7 +44,8 @@ fn no_packet_is_lost_when_agents_are_killed_terminated_and_started_again() {
         }
         for (what, ping) in ["across hosts", "across hosts, IPv6", "on one host"].iter().zip(pings) {
             let (sent, received) = ping.stop();
-            assert!(sent > 50, "{what}: {sent} sent");
+            // Ten restarts take half a second at the least.
+            assert!(sent > 20, "{what}: {sent} sent");
             assert_eq!(sent, received, "{what}: packets were lost");
         }
     });

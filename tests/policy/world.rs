@@ -283,7 +283,9 @@ fn underlay(remote: &Endpoint) -> (Place, Listener) {
     let mut all = remote.addresses.clone();
     all.extend(addresses(&STRANGER));
     for address in &all {
-        outside.ip(&format!("address add {address} dev lo"));
+        // A tentative address cannot be listened on.
+        let nodad = if address.is_ipv6() { "nodad" } else { "" };
+        outside.ip(&format!("address add {address} dev lo {nodad}"));
         ip(&format!("route add {address} via {}", if address.is_ipv4() { "192.0.2.254" } else { "2001:db8::fe" }));
     }
     let listener = outside.run(move || Listener::new(&all));

@@ -19,8 +19,12 @@ pub struct Answer {
 }
 
 /// Sends the call, with the configuration as it came, and waits for the answer. Code 11 (try again later) where
-/// there is no agent to ask.
+/// there is no agent to ask; for STATUS code 50, since no ADD is possible then.
 pub fn ask(call: &Call, config: String) -> Result<Answer, Failure> {
+    exchange(call, config).map_err(|failure| if call.command == "STATUS" { failure.with_code(50) } else { failure })
+}
+
+fn exchange(call: &Call, config: String) -> Result<Answer, Failure> {
     let request = json!({
         "op": "cni",
         "command": call.command,
@@ -32,7 +36,7 @@ pub fn ask(call: &Call, config: String) -> Result<Answer, Failure> {
         "config": config,
     });
     let mut stream = UnixStream::connect(&call.socket).map_err(|error| unreachable_agent(&call.socket, &error))?;
-    let exchange = |stream: &mut UnixStream| -> std::io::Result<String> {
+    let converse = |stream: &mut UnixStream| -> std::io::Result<String> {
         stream.set_read_timeout(Some(ANSWER_WITHIN))?;
         stream.set_write_timeout(Some(ANSWER_WITHIN))?;
         stream.write_all(format!("{request}\n").as_bytes())?;
@@ -40,7 +44,7 @@ pub fn ask(call: &Call, config: String) -> Result<Answer, Failure> {
         BufReader::new(stream).read_line(&mut line)?;
         Ok(line)
     };
-    let line = exchange(&mut stream).map_err(|error| {
+    let line = converse(&mut stream).map_err(|error| {
         Failure::new(11, format!("routenetd on {} stopped answering", call.socket), error.to_string())
     })?;
     if line.is_empty() {

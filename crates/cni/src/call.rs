@@ -17,13 +17,24 @@ pub struct Call {
 
 impl Call {
     pub fn read(command: &str, version: &str, config: &Value) -> Result<Call, Failure> {
-        if !matches!(command, "ADD" | "DEL" | "CHECK") {
-            let details = "expected ADD, DEL, CHECK or VERSION";
-            return Err(Failure::new(4, format!("unknown CNI_COMMAND `{command}`"), details));
-        }
+        // The version that brought the command.
+        let since = match command {
+            "ADD" | "DEL" => "0.3.0",
+            "CHECK" => "0.4.0",
+            "GC" | "STATUS" => "1.1.0",
+            _ => {
+                let details = "expected ADD, DEL, CHECK, GC, STATUS or VERSION";
+                return Err(Failure::new(4, format!("unknown CNI_COMMAND `{command}`"), details));
+            }
+        };
         if !SUPPORTED_VERSIONS.contains(&version) {
             let details = format!("supported: {}", SUPPORTED_VERSIONS.join(", "));
             return Err(Failure::new(1, format!("cniVersion `{version}` is not supported"), details));
+        }
+        let age = |version: &str| SUPPORTED_VERSIONS.iter().position(|known| *known == version);
+        if age(version) < age(since) {
+            let details = format!("raise `cniVersion` in the network configuration to {since} or later");
+            return Err(Failure::new(1, format!("{command} is not part of CNI {version}"), details));
         }
         if config.get("name").and_then(Value::as_str).is_none_or(str::is_empty) {
             let details = "give the network configuration a `name`";
@@ -42,18 +53,22 @@ impl Call {
             })
         };
         let optional = |name: &str| std::env::var(name).unwrap_or_default();
+        // GC and STATUS are of a network, not of a container.
+        let of_container = !matches!(command, "GC" | "STATUS");
         let call = Call {
             command: command.to_string(),
-            container_id: needed("CNI_CONTAINERID")?,
+            container_id: if of_container { needed("CNI_CONTAINERID")? } else { String::new() },
             // DEL must succeed for a namespace that is gone.
-            netns: if command == "DEL" { optional("CNI_NETNS") } else { needed("CNI_NETNS")? },
-            ifname: needed("CNI_IFNAME")?,
+            netns: if matches!(command, "ADD" | "CHECK") { needed("CNI_NETNS")? } else { optional("CNI_NETNS") },
+            ifname: if of_container { needed("CNI_IFNAME")? } else { String::new() },
             args: optional("CNI_ARGS"),
             path: optional("CNI_PATH"),
             socket: socket.to_string(),
         };
-        check_container_id(&call.container_id)?;
-        check_ifname(&call.ifname)?;
+        if of_container {
+            check_container_id(&call.container_id)?;
+            check_ifname(&call.ifname)?;
+        }
         Ok(call)
     }
 }

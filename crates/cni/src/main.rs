@@ -20,7 +20,7 @@ const ABOUT: &str = "\
 routenet: CNI plugin of routenetd, version {version}
 CNI protocol versions supported: {supported}
 
-A container runtime calls it with CNI_COMMAND (ADD, DEL, CHECK, VERSION) and the network configuration on
+A container runtime calls it with CNI_COMMAND (ADD, DEL, CHECK, GC, STATUS, VERSION) and the network configuration on
 standard input. Configuration keys beside those of the specification:
   network   the routenet Network to attach to (default: `name`)
   labels    labels of the endpoint, for policy (args.cni.labels outranks them)

@@ -50,14 +50,21 @@ fn version_needs_no_agent_and_takes_dummy_values() {
     let dummy = [("CNI_COMMAND", "VERSION"), ("CNI_NETNS", "dummy"), ("CNI_IFNAME", "dummy"), ("CNI_PATH", "dummy")];
     let outcome = call(&dummy, r#"{"cniVersion":"0.4.0"}"#);
     assert_eq!(outcome.exit, 0);
-    assert_eq!(outcome.stdout, serde_json::json!({"cniVersion": "0.4.0", "supportedVersions": ["0.4.0", "1.0.0"]}));
+    assert_eq!(
+        outcome.stdout,
+        serde_json::json!({"cniVersion": "0.4.0", "supportedVersions": ["0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0"]})
+    );
 }
 
 #[test]
 fn without_a_command_it_says_what_it_is() {
     let outcome = call(&[], "");
     assert_eq!(outcome.exit, 0);
-    assert!(outcome.stderr.contains("CNI protocol versions supported: 0.4.0, 1.0.0"), "{}", outcome.stderr);
+    assert!(
+        outcome.stderr.contains("CNI protocol versions supported: 0.3.0, 0.3.1, 0.4.0, 1.0.0, 1.1.0"),
+        "{}",
+        outcome.stderr
+    );
 }
 
 #[test]
@@ -66,7 +73,7 @@ fn each_kind_of_bad_call_has_its_code() {
     assert_eq!((broken.exit, &broken.stdout["code"]), (1, &6.into()));
     let nameless = call(&ADD, r#"{"cniVersion":"1.0.0"}"#);
     assert_eq!((nameless.exit, &nameless.stdout["code"]), (1, &7.into()));
-    for version in ["9.9.9", "0.3.1"] {
+    for version in ["9.9.9", "0.2.0"] {
         let unsupported = call(&ADD, &format!(r#"{{"cniVersion":"{version}","name":"blue"}}"#));
         assert_eq!((unsupported.exit, &unsupported.stdout["code"]), (1, &1.into()), "{version}");
         assert_eq!(unsupported.stdout["cniVersion"], version);
@@ -84,6 +91,28 @@ fn each_kind_of_bad_call_has_its_code() {
         let outcome = add_with(name, value);
         assert_eq!((outcome.exit, &outcome.stdout["code"]), (1, &4.into()), "{name}={value}");
     }
+}
+
+#[test]
+fn a_command_needs_the_version_that_brought_it() {
+    let call_at = |command: &str, version: &str| {
+        let mut environment = ADD.to_vec();
+        environment[0].1 = command;
+        call(&environment, &CONFIG.replace("1.0.0", version)).stdout["code"].as_i64()
+    };
+    assert_eq!(call_at("CHECK", "0.3.1"), Some(1));
+    assert_eq!(call_at("CHECK", "0.4.0"), Some(11), "it gets as far as the agent");
+    for command in ["GC", "STATUS"] {
+        assert_eq!(call_at(command, "1.0.0"), Some(1), "{command}");
+    }
+    assert_eq!(call_at("ADD", "0.3.0"), Some(11));
+}
+
+#[test]
+fn gc_and_status_need_no_container_and_status_says_that_no_add_is_possible() {
+    let of_network = |command| call(&[("CNI_COMMAND", command), ("CNI_PATH", "/x")], &CONFIG.replace("1.0.0", "1.1.0"));
+    assert_eq!(of_network("STATUS").stdout["code"], 50);
+    assert_eq!(of_network("GC").stdout["code"], 11);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 use std::sync::Mutex;
 
 use async_trait::async_trait;
-use routenet_core::model::{Attachment, Endpoint, EndpointKey, NodeName};
+use routenet_core::model::{Attachment, Endpoint, EndpointKey, NetworkName, NodeName};
 use serde_json::json;
 
 use super::*;
@@ -31,6 +31,7 @@ impl Workloads for Recorder {
                 netns: request.netns.clone(),
                 mac: request.mac.unwrap_or([2, 0, 0, 0, 0, 1]),
                 mtu: 1500,
+                requester: request.requester.clone(),
             }),
         };
         self.attached.lock().unwrap().push(request);
@@ -40,6 +41,18 @@ impl Workloads for Recorder {
     async fn detach(&self, key: &EndpointKey) -> Result<(), AttachError> {
         self.detached.lock().unwrap().push(key.clone());
         Ok(())
+    }
+
+    async fn attached(&self, requester: &str) -> Vec<EndpointKey> {
+        let attached = self.attached.lock().unwrap();
+        attached.iter().filter(|it| it.requester.as_deref() == Some(requester)).map(|it| it.key.clone()).collect()
+    }
+
+    async fn ready(&self, network: &NetworkName) -> Result<(), AttachError> {
+        match network.as_str() {
+            "unknown" => Err(AttachError::new(Failed::UnknownNetwork, "no network `unknown`", "apply it")),
+            _ => Ok(()),
+        }
     }
 
     async fn check(&self, key: &EndpointKey) -> Result<Endpoint, AttachError> {
@@ -124,4 +137,32 @@ fn del_prints_nothing_and_needs_no_result() {
     let reply = call(&recorder, "DEL", "", &json!({"cniVersion": "1.0.0", "name": "blue"}));
     assert_eq!((reply.exit, reply.stdout), (0, None));
     assert_eq!(recorder.detached.lock().unwrap()[0].to_string(), "blue/c1/eth0");
+}
+
+#[test]
+fn gc_takes_what_its_own_configuration_asked_for_and_the_runtime_knows_no_more() {
+    let recorder = Recorder::default();
+    let configuration = |name: &str| json!({"cniVersion": "1.1.0", "name": name, "network": "blue"});
+    for name in ["podman", "containerd"] {
+        assert_eq!(call(&recorder, "ADD", "", &configuration(name)).exit, 0);
+    }
+    let gc = |valid: Value| {
+        let mut config = configuration("podman");
+        config["cni.dev/valid-attachments"] = valid;
+        let reply = call(&recorder, "GC", "", &config);
+        assert_eq!((reply.exit, reply.stdout), (0, None));
+        recorder.detached.lock().unwrap().len()
+    };
+    assert_eq!(call(&recorder, "GC", "", &configuration("podman")).exit, 0);
+    assert_eq!(recorder.detached.lock().unwrap().len(), 0, "no list is no order");
+    assert_eq!(gc(json!([{"containerID": "c1", "ifname": "eth0"}])), 0, "still known");
+    assert_eq!(gc(json!([{"containerID": "c1", "ifname": "eth1"}])), 1, "another interface; and only podman's");
+}
+
+#[test]
+fn status_answers_with_nothing_or_with_50() {
+    let recorder = Recorder::default();
+    let status = |name: &str| call(&recorder, "STATUS", "", &json!({"cniVersion": "1.1.0", "name": name}));
+    assert_eq!((status("blue").exit, status("blue").stdout), (0, None));
+    assert_eq!(code(&status("unknown")), 50);
 }

@@ -15,7 +15,11 @@ pub struct Config {
     pub version: String,
     pub previous: Option<Value>,
     pub dns: Option<Value>,
-    network: NetworkName,
+    /// What of GC's `cni.dev/valid-attachments` there is; `None`: nothing may be concluded.
+    pub valid: Option<Vec<ValidAttachment>>,
+    pub network: NetworkName,
+    /// The name of the network configuration: several may lead to one network.
+    name: String,
     labels: Labels,
     mtu: Option<u32>,
     arguments: Arguments,
@@ -37,6 +41,16 @@ struct Raw {
     args: RawArgs,
     #[serde(default)]
     runtime_config: RuntimeConfig,
+    #[serde(rename = "cni.dev/valid-attachments")]
+    valid: Option<Vec<ValidAttachment>>,
+}
+
+/// An attachment that the runtime still knows (CNI specification 1.1.0, GC).
+#[derive(Debug, Deserialize, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ValidAttachment {
+    #[serde(rename = "containerID")]
+    pub container_id: String,
+    pub ifname: String,
 }
 
 #[derive(Default, Deserialize)]
@@ -101,7 +115,7 @@ impl Config {
         let raw: Raw = serde_json::from_str(call.config)
             .map_err(|error| CniError::new(6, "the network configuration cannot be read", error.to_string()))?;
         let mut arguments = Arguments::parse(call.args)?;
-        let named = raw.network.unwrap_or(raw.name);
+        let named = raw.network.unwrap_or_else(|| raw.name.clone());
         let network = NetworkName::new(named).map_err(|error| CniError::new(7, error.to_string(), NAME_IT))?;
         if call.command == "ADD" && non_empty(&raw.args.cni.ips) | non_empty(&raw.runtime_config.ips) {
             return Err(static_addresses("ips"));
@@ -115,11 +129,18 @@ impl Config {
             version: raw.cni_version.unwrap_or_else(|| "1.0.0".to_string()),
             previous: raw.prev_result,
             dns: raw.dns,
+            valid: raw.valid,
             network,
+            name: raw.name,
             labels,
             mtu: raw.mtu,
             arguments,
         })
+    }
+
+    /// Whose attachments are this configuration's to collect.
+    pub fn requester(&self) -> String {
+        format!("cni/{}", self.name)
     }
 
     pub fn key(&self, call: &Call<'_>) -> Result<EndpointKey, CniError> {
@@ -140,6 +161,7 @@ impl Config {
             netns: call.netns.to_string(),
             mac: self.arguments.mac,
             mtu: self.mtu,
+            requester: Some(self.requester()),
         })
     }
 }

@@ -1,4 +1,4 @@
-//! The CNI dialect (specification 0.4.0 and 1.0.0): what the plugin hands on, in the agent.
+//! The CNI dialect (specification 0.3.0 to 1.1.0): what the plugin hands on, in the agent.
 //!
 //! `config` reads the network configuration and CNI_ARGS into an attach request; `result` prints endpoints and errors
 //! in the version asked for.
@@ -6,7 +6,9 @@
 mod config;
 mod result;
 
+use routenet_core::model::EndpointKey;
 use serde_json::Value;
+use tracing::info;
 
 use crate::api::CniReply;
 use crate::frontend::Workloads;
@@ -56,8 +58,39 @@ async fn run(workloads: &dyn Workloads, call: &Call<'_>, config: Config) -> Resu
             result::compare(previous, &endpoint)?;
             Ok(None)
         }
-        other => Err(CniError::new(4, format!("unknown CNI_COMMAND `{other}`"), "expected ADD, DEL or CHECK")),
+        "GC" => collect(workloads, &config).await.map(|()| None),
+        "STATUS" => match workloads.ready(&config.network).await {
+            Ok(()) => Ok(None),
+            Err(error) => Err(CniError::new(NOT_AVAILABLE, error.message, error.mend)),
+        },
+        other => {
+            let mend = "expected ADD, DEL, CHECK, GC or STATUS";
+            Err(CniError::new(4, format!("unknown CNI_COMMAND `{other}`"), mend))
+        }
     }
+}
+
+/// CNI specification 1.1.0, STATUS: no ADD can succeed now.
+const NOT_AVAILABLE: u32 = 50;
+
+/// GC: detaches what this network configuration asked for and the runtime knows no more. All is tried; the first
+/// failure is reported.
+async fn collect(workloads: &dyn Workloads, config: &Config) -> Result<(), CniError> {
+    let Some(valid) = &config.valid else { return Ok(()) };
+    let is_valid = |key: &EndpointKey| {
+        valid.iter().any(|known| known.container_id == key.container_id && known.ifname == key.ifname.as_str())
+    };
+    let mut outcome = Ok(());
+    for key in workloads.attached(&config.requester()).await {
+        if is_valid(&key) {
+            continue;
+        }
+        match workloads.detach(&key).await {
+            Ok(()) => info!(endpoint = %key, "collected: its runtime knows it no more"),
+            Err(error) => outcome = outcome.and(Err(error.into())),
+        }
+    }
+    outcome
 }
 
 fn failure(error: &CniError, version: &str) -> CniReply {

@@ -52,14 +52,20 @@ pub fn added(config: &Config, endpoint: &Endpoint, netns: &str) -> Value {
     let container = interfaces.len() + 1;
     let mac = endpoint.attachment.as_ref().map(|attachment| mac_text(attachment.mac)).unwrap_or_default();
     interfaces.push(json!({"name": endpoint.key.host_interface(), "mac": mac_text(HOST_MAC), "sandbox": ""}));
-    interfaces.push(json!({"name": endpoint.key.ifname, "mac": mac, "sandbox": netns}));
+    let mut inside = json!({"name": endpoint.key.ifname, "mac": mac, "sandbox": netns});
+    if config.version == "1.1.0"
+        && let Some(attachment) = &endpoint.attachment
+    {
+        inside["mtu"] = attachment.mtu.into();
+    }
+    interfaces.push(inside);
     for address in &endpoint.addresses {
         let (version, gateway, all) = match address {
             IpAddr::V4(_) => ("4", IpAddr::V4(GATEWAY4), "0.0.0.0/0"),
             IpAddr::V6(_) => ("6", IpAddr::V6(GATEWAY6), "::/0"),
         };
         let mut ip = json!({"address": Cidr::host(*address), "gateway": gateway, "interface": container});
-        if config.version == "0.4.0" {
+        if config.version.starts_with("0.") {
             ip["version"] = version.into();
         }
         list(&mut result, "ips").push(ip);

@@ -29,7 +29,12 @@ fn endpoint(id: &str, address: &str, plugged: bool) -> FactDelta {
         container_id: id.into(),
         ifname: InterfaceName::new("eth0").unwrap(),
     };
-    let attachment = plugged.then(|| Attachment { netns: "/run/netns/x".into(), mac: [2, 0, 0, 0, 0, 1], mtu: 1500 });
+    let attachment = plugged.then(|| Attachment {
+        netns: "/run/netns/x".into(),
+        mac: [2, 0, 0, 0, 0, 1],
+        mtu: 1500,
+        requester: None,
+    });
     let endpoint = Endpoint {
         key: key.clone(),
         node: node.clone(),

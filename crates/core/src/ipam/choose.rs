@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use super::{IpamError, PoolRefusal};
-use crate::model::{Block, Cidr, Labels, Network, NodeName, Pool, PoolName, stable_hash};
+use super::{BlockFill, IpamError, PoolRefusal};
+use crate::model::{Block, Cidr, Family, Labels, Network, NodeName, Pool, PoolName, stable_hash};
 use crate::policy::selector::Selector;
 
 /// How full a pool is.
@@ -102,6 +102,36 @@ pub fn choose_block(pool: &Pool, claimed: &[Block], node: &NodeName) -> Result<C
         claimed: claimed.min(blocks),
         blocks,
     })
+}
+
+/// Whether the node could give an address of each family of the network: from its own blocks, where what rests counts
+/// too, or from one that it could still claim.
+///
+/// # Errors
+/// As an allocation's: [`IpamError::NoPool`] or [`IpamError::PoolFull`].
+pub fn check_room(
+    network: &Network,
+    pools: &BTreeMap<PoolName, Pool>,
+    labels: &Labels,
+    own: &[BlockFill],
+    claimed: &[Block],
+    node: &NodeName,
+) -> Result<(), IpamError> {
+    let usable = usable_pools(network, pools, labels)?;
+    for family in Family::BOTH {
+        let of_family: Vec<&&Pool> = usable.iter().filter(|pool| pool.cidr.family() == family).collect();
+        let has_room =
+            |pool: &Pool| own.iter().any(|block| block.pool == pool.name && (block.held as u128) < block.size);
+        if of_family.is_empty() || of_family.iter().any(|pool| has_room(pool)) {
+            continue;
+        }
+        let claims: Result<Vec<PoolFill>, ()> =
+            of_family.iter().map(|pool| choose_block(pool, claimed, node).err().ok_or(())).collect();
+        if let Ok(pools) = claims {
+            return Err(IpamError::PoolFull { network: network.name.clone(), family, pools });
+        }
+    }
+    Ok(())
 }
 
 /// Start, and an odd stride.

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use crate::model::{Cidr, Family, NetworkName, NodeName, PoolName};
 
-pub use choose::{PoolFill, choose_block, usable_pools};
+pub use choose::{PoolFill, check_room, choose_block, usable_pools};
 pub use space::{AddressState, BlockFill, Pick, Space};
 
 /// Why a pool cannot be drawn from.

@@ -66,4 +66,7 @@ pub struct Attachment {
     pub mac: [u8; 6],
     /// MTU of the veth, in bytes.
     pub mtu: u32,
+    /// Whose it is to collect: `cni/NAME` for what a CNI network configuration of that name asked for.
+    #[serde(default)]
+    pub requester: Option<String>,
 }
