@@ -111,7 +111,7 @@ impl LocalWorkloads {
             addresses: addresses.to_vec(),
             attachment: Some(attachment.clone()),
         };
-        let wanted = Request { key: &key, network: &network, pools: &pools, wanted: &[] };
+        let wanted = Request { key: &key, network: &network, pools: &pools, wanted: &request.addresses };
         let endpoint = self.allocator.attach(&wanted, make).await.map_err(allocation_failed)?;
         if let Err(error) = self.engine.apply(self.fact(&key, Some(endpoint.clone()))).await {
             if let Err(left) = self.detach_locked(&key).await {
@@ -206,6 +206,7 @@ fn allocation_failed(error: AllocateError) -> AttachError {
     let kind = match &error {
         error if error.try_again() => Failed::TryAgain,
         AllocateError::Ipam(IpamError::NoPool { .. }) => Failed::UnknownNetwork,
+        AllocateError::Ipam(IpamError::Unavailable { .. }) => Failed::AddressUnavailable,
         AllocateError::Ipam(_) => Failed::PoolFull,
         AllocateError::Claim(_) | AllocateError::Journal(_) => Failed::Internal,
     };

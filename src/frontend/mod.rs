@@ -1,6 +1,8 @@
 //! Front-ends: dialects of attach and detach. Each translates what its runtime sends into [`AttachRequest`] and what
 //! the agent answers into the runtime's words; [`Workloads`] is all they know of the agent.
 
+use std::net::IpAddr;
+
 use async_trait::async_trait;
 use routenet_core::model::{Endpoint, EndpointKey, Labels, NetworkName};
 
@@ -15,6 +17,8 @@ pub struct AttachRequest {
     pub labels: Labels,
     /// The path of the workload's network namespace, as the agent can open it.
     pub netns: String,
+    /// Addresses that it must get, at most one of each family; the agent chooses the rest.
+    pub addresses: Vec<IpAddr>,
     /// `None`: the agent makes one from the key.
     pub mac: Option<[u8; 6]>,
     /// Bytes; `None`: the node's.
@@ -34,6 +38,8 @@ pub enum Failed {
     InterfaceExists,
     /// No address to give.
     PoolFull,
+    /// The address that was asked for belongs to somebody else, or to no pool of the network.
+    AddressUnavailable,
     /// Passing: the same call may succeed later.
     TryAgain,
     /// CHECK found something missing or changed.

@@ -116,6 +116,40 @@ fn a_full_pool_is_named_and_says_how_full_it_is() {
 }
 
 #[test]
+fn an_address_that_is_asked_for_is_given_or_its_owner_is_named() {
+    in_fresh_netns(|| {
+        let site = Site::new();
+        let hosts = segment(2);
+        let one = Agent::start(&site, &hosts[0], 1, "");
+        let two = Agent::start(&site, &hosts[1], 2, "");
+        one.apply(CLUSTER);
+        let conf = |ips: &[&str]| json!({"name": "blue", "runtimeConfig": {"ips": ips}});
+        let namespace = Namespace::new();
+        let fixed = cni(&one, "ADD", "fixed", &namespace, conf(&["10.65.200.7/16", "fd65::77/64"]));
+        assert_eq!(fixed.exit, 0, "{}", fixed.stdout);
+        let addresses: Vec<String> = fixed.json()["ips"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(|ip| ip["address"].as_str().map(str::to_string))
+            .collect();
+        assert_eq!(addresses, ["10.65.200.7/32", "fd65::77/128"]);
+        let other = attach(&two, "other", "blue", json!({}));
+        other.reaches("10.65.200.7");
+        other.reaches("fd65::77");
+
+        for (agent, address, why) in
+            [(&one, "10.65.200.7", "fixed"), (&two, "10.65.200.8", "h1"), (&one, "10.99.0.1", "none of the pools")]
+        {
+            let refused = cni(agent, "ADD", "again", &Namespace::new(), conf(&[address]));
+            assert_eq!(code(&refused), 104, "{}", refused.stdout);
+            assert!(refused.stdout.contains(why), "{}", refused.stdout);
+        }
+        other.reaches("10.65.200.7");
+    });
+}
+
+#[test]
 fn gc_collects_what_died_without_del_and_status_says_when_no_add_can_succeed() {
     one_host(|_, host, agent| {
         agent.apply(
@@ -149,10 +183,8 @@ fn gc_collects_what_died_without_del_and_status_says_when_no_add_can_succeed() {
         };
         assert_eq!(gc(json!([{"containerID": "died", "ifname": "eth0"}])), Some(2), "still known");
         assert_eq!(gc(json!([])), Some(1), "only what its own configuration made");
-        assert!(
-            !host.run("ip", &["route"]).contains("10.70.0.0 dev")
-                || !host.run("ip", &["route"]).contains("10.70.0.1 dev")
-        );
+        let routes = host.run("ip", &["route"]);
+        assert_eq!(routes.lines().filter(|line| line.contains("dev rnw")).count(), 1, "{routes}");
         assert_eq!(status().exit, 0, "an address rests, and comes back");
         let unknown = cni_on(agent, "STATUS", "", "", json!({"cniVersion": "1.1.0", "name": "purple"}));
         assert_eq!(code(&unknown), 50);

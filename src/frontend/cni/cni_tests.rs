@@ -89,6 +89,27 @@ fn names_and_labels_come_from_args_and_configuration() {
 }
 
 #[test]
+fn addresses_are_asked_for_in_three_ways() {
+    let plain = json!({"cniVersion": "1.0.0", "name": "blue"});
+    let mut runtime = plain.clone();
+    runtime["runtimeConfig"] = json!({"ips": ["10.65.0.7/24", "fd65::7/64"]});
+    let mut args = plain.clone();
+    args["args"] = json!({"cni": {"ips": ["10.65.0.7"]}});
+    for (cni_args, config, wanted) in [
+        ("IP=10.65.0.7", &plain, vec!["10.65.0.7"]),
+        ("IP=10.65.0.7", &runtime, vec!["10.65.0.7", "fd65::7"]),
+        ("", &args, vec!["10.65.0.7"]),
+        ("IP=", &plain, vec![]),
+    ] {
+        let recorder = Recorder::default();
+        assert_eq!(call(&recorder, "ADD", cni_args, config).exit, 0);
+        let addresses: Vec<String> =
+            recorder.attached.lock().unwrap()[0].addresses.iter().map(ToString::to_string).collect();
+        assert_eq!(addresses, wanted);
+    }
+}
+
+#[test]
 fn a_result_lists_both_ends_in_the_version_asked_for() {
     let config = json!({"cniVersion": "0.4.0", "name": "blue"});
     let result = call(&Recorder::default(), "ADD", "", &config).stdout.unwrap();
@@ -118,7 +139,9 @@ fn every_failure_has_its_code() {
     let recorder = Recorder::default();
     let config = json!({"cniVersion": "1.0.0", "name": "blue"});
     assert_eq!(code(&call(&recorder, "ADD", "FOO=1", &config)), 4);
-    assert_eq!(code(&call(&recorder, "ADD", "IP=10.0.0.1", &config)), 2);
+    assert_eq!(code(&call(&recorder, "ADD", "IP=10.0.0", &config)), 4);
+    let two = json!({"cniVersion": "1.0.0", "name": "blue", "runtimeConfig": {"ips": ["10.0.0.1/24", "10.0.0.2"]}});
+    assert_eq!(code(&call(&recorder, "ADD", "", &two)), 7);
     assert_eq!(code(&call(&recorder, "ADD", "MAC=01:00:00:00:00:00", &config)), 4);
     assert_eq!(code(&call(&recorder, "ADD", "", &json!({"cniVersion": "1.0.0", "name": 5}))), 6);
     assert_eq!(code(&call(&recorder, "ADD", "", &json!({"cniVersion": "1.0.0", "name": "a b"}))), 7);

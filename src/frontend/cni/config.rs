@@ -1,6 +1,7 @@
 //! The network configuration and CNI_ARGS, read into an attach request.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use routenet_core::model::{EndpointKey, InterfaceName, Labels, NetworkName};
 use serde::Deserialize;
@@ -63,14 +64,14 @@ struct RawArgs {
 struct CniArgs {
     #[serde(default)]
     labels: LabelList,
-    ips: Option<Value>,
+    ips: Option<Vec<String>>,
 }
 
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct RuntimeConfig {
     mac: Option<String>,
-    ips: Option<Value>,
+    ips: Option<Vec<String>>,
 }
 
 /// The conventions write labels as a list of pairs; people write a map.
@@ -108,6 +109,7 @@ struct Arguments {
     namespace: Option<String>,
     pod: Option<String>,
     mac: Option<[u8; 6]>,
+    addresses: Vec<IpAddr>,
 }
 
 impl Config {
@@ -117,8 +119,8 @@ impl Config {
         let mut arguments = Arguments::parse(call.args)?;
         let named = raw.network.unwrap_or_else(|| raw.name.clone());
         let network = NetworkName::new(named).map_err(|error| CniError::new(7, error.to_string(), NAME_IT))?;
-        if call.command == "ADD" && non_empty(&raw.args.cni.ips) | non_empty(&raw.runtime_config.ips) {
-            return Err(static_addresses("ips"));
+        for (field, ips) in [("args.cni.ips", &raw.args.cni.ips), ("runtimeConfig.ips", &raw.runtime_config.ips)] {
+            parse_addresses(ips.iter().flatten().map(String::as_str), field, 7, &mut arguments.addresses)?;
         }
         if let Some(mac) = &raw.runtime_config.mac {
             arguments.mac = Some(parse_mac(mac, "runtimeConfig.mac")?);
@@ -159,6 +161,7 @@ impl Config {
             name: self.arguments.pod.clone().unwrap_or_else(|| call.container_id.to_string()),
             labels: self.labels.clone(),
             netns: call.netns.to_string(),
+            addresses: self.arguments.addresses.clone(),
             mac: self.arguments.mac,
             mtu: self.mtu,
             requester: Some(self.requester()),
@@ -168,12 +171,31 @@ impl Config {
 
 const NAME_IT: &str = "set `network` in the network configuration to the name of a Network object";
 
-fn non_empty(value: &Option<Value>) -> bool {
-    value.as_ref().is_some_and(|value| value.as_array().is_none_or(|list| !list.is_empty()))
-}
-
-fn static_addresses(field: &str) -> CniError {
-    CniError::new(2, format!("static addresses (`{field}`) are not built yet"), "leave the choice to routenet")
+/// Addresses that a call asks for, each a text with or without a prefix length: a workload has no use for one.
+///
+/// # Errors
+/// Code 4 or 7, naming the field: what is no address, or two of one family.
+fn parse_addresses<'a>(
+    texts: impl IntoIterator<Item = &'a str>,
+    field: &str,
+    code: u32,
+    into: &mut Vec<IpAddr>,
+) -> Result<(), CniError> {
+    for text in texts.into_iter().map(str::trim) {
+        let address: IpAddr = text.split('/').next().unwrap_or(text).parse().map_err(|_| {
+            let mend = "expected an IPv4 or IPv6 address, such as 10.65.0.7";
+            CniError::new(code, format!("{field}: `{text}` is no address"), mend)
+        })?;
+        match into.iter().find(|other| other.is_ipv4() == address.is_ipv4()) {
+            Some(same) if *same == address => {}
+            Some(other) => {
+                let mend = "an interface has at most one address of each family";
+                return Err(CniError::new(code, format!("{field}: {address} is asked for beside {other}"), mend));
+            }
+            None => into.push(address),
+        }
+    }
+    Ok(())
 }
 
 fn parse_mac(text: &str, field: &str) -> Result<[u8; 6], CniError> {
@@ -209,7 +231,9 @@ impl Arguments {
                 "K8S_POD_NAMESPACE" => arguments.namespace = given,
                 "K8S_POD_NAME" => arguments.pod = given,
                 "MAC" if given.is_some() => arguments.mac = Some(parse_mac(value, "CNI_ARGS MAC")?),
-                "IP" if given.is_some() => return Err(static_addresses("IP")),
+                "IP" if given.is_some() => {
+                    parse_addresses(value.split(','), "CNI_ARGS IP", 4, &mut arguments.addresses)?
+                }
                 "IgnoreUnknown" | "K8S_POD_INFRA_CONTAINER_ID" | "K8S_POD_UID" | "MAC" | "IP" => {}
                 _ if tolerant => {}
                 _ => {

@@ -10,7 +10,7 @@ use super::config::Config;
 use crate::frontend::{AttachError, Failed};
 
 /// An error result. Codes from 100 are ours: 100 internal, 101 the interface exists, 102 the pools are full,
-/// 103 CHECK found something broken.
+/// 103 CHECK found something broken, 104 the address that was asked for is not to be had.
 #[derive(Debug)]
 pub struct CniError {
     code: u32,
@@ -39,6 +39,7 @@ impl From<AttachError> for CniError {
             Failed::InterfaceExists => 101,
             Failed::PoolFull => 102,
             Failed::Broken => 103,
+            Failed::AddressUnavailable => 104,
         };
         CniError::new(code, error.message, error.mend)
     }

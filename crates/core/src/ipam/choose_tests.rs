@@ -33,6 +33,29 @@ fn network(pools: &[&str]) -> Network {
 }
 
 #[test]
+fn there_is_room_in_an_own_block_or_in_one_that_can_be_claimed() {
+    let tiny = pool("tiny", "10.0.0.0/30", 31);
+    let pools = BTreeMap::from([(tiny.name.clone(), tiny.clone())]);
+    let fill = |held| BlockFill {
+        cidr: "10.0.0.0/31".parse().unwrap(),
+        pool: tiny.name.clone(),
+        held,
+        resting: 2 - held,
+        size: 2,
+    };
+    let blocks = ["10.0.0.0/31", "10.0.0.2/31"].map(|cidr| claimed(cidr.parse().unwrap(), &tiny, "n1"));
+    let check = |own: &[BlockFill], claimed: &[Block]| {
+        check_room(&network(&["tiny"]), &pools, &Labels::new(), own, claimed, &node("n1"))
+    };
+    assert_eq!(check(&[], &blocks[..1]), Ok(()), "a block is left to claim");
+    assert_eq!(check(&[fill(1)], &blocks), Ok(()), "what rests comes back");
+    let error = check(&[fill(2)], &blocks).unwrap_err().to_string();
+    assert!(error.contains("IPPool tiny (10.0.0.0/30): 2 of 2 blocks of /31 are claimed"), "{error}");
+    let error = check_room(&network(&["other"]), &pools, &Labels::new(), &[], &[], &node("n1")).unwrap_err();
+    assert!(matches!(error, IpamError::NoPool { .. }), "{error}");
+}
+
+#[test]
 fn the_networks_order_holds_and_refusals_are_told() {
     let mut disabled = pool("b", "10.1.0.0/24", 26);
     disabled.disabled = true;
