@@ -1,0 +1,8 @@
+//! Real container runtimes as clients of the CNI plugin.
+
+#[path = "../agent/fixture.rs"]
+#[allow(dead_code)]
+mod fixture;
+mod podman;
+#[path = "../support/mod.rs"]
+mod support;

@@ -1,0 +1,190 @@
+//! podman with its CNI back end: real containers on two hosts.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::fixture::{Agent, CLUSTER, Site, cni_on, plugin};
+use crate::support::hosts::{Namespace, segment};
+use crate::support::{in_fresh_netns, run, wait_for};
+
+const IMAGE: &str = "localhost/tiny:1";
+
+/// A mount namespace for the calling thread and all that it starts, with a `/run` and a podman of its own.
+fn in_private_mounts() {
+    nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNS).expect("a mount namespace (run as root)");
+    run("mount", &["--make-rprivate", "/"]);
+    std::fs::create_dir_all("/var/lib/cni").expect("podman's directory");
+    for directory in ["/run", "/var/lib/cni"] {
+        run("mount", &["-t", "tmpfs", "tmpfs", directory]);
+    }
+}
+
+/// A podman on one host, with storage and networks of its own; its containers end with it.
+struct Podman<'a> {
+    host: &'a Namespace,
+    folder: PathBuf,
+    cgroup: String,
+}
+
+impl<'a> Podman<'a> {
+    /// With one CNI network for each of `networks`: its name, and the labels that it gives.
+    fn new(site: &Site, host: &'a Namespace, agent: &Agent, networks: &[(&str, Value)]) -> Podman<'a> {
+        let folder = site.path(&format!("podman-{}", agent.pid()));
+        let networks_folder = folder.join("net.d");
+        std::fs::create_dir_all(&networks_folder).expect("a folder");
+        for (name, labels) in networks {
+            let list = json!({"cniVersion": "1.0.0", "name": name, "plugins": [conf(agent, labels)]});
+            std::fs::write(networks_folder.join(format!("{name}.conflist")), list.to_string()).expect("a file");
+        }
+        let plugins = plugin();
+        let text = format!(
+            "[containers]\ndefault_ulimits = [\"nofile=1024:1024\", \"nproc=1024:1024\"]\nlog_driver = \"k8s-file\"\n\
+             [network]\nnetwork_backend = \"cni\"\ncni_plugin_dirs = [\"{}\"]\nnetwork_config_dir = \"{}\"\n\
+             [engine]\ncgroup_manager = \"cgroupfs\"\nevents_logger = \"file\"\nruntime = \"runc\"\n",
+            plugins.parent().expect("a folder").display(),
+            networks_folder.display(),
+        );
+        std::fs::write(folder.join("containers.conf"), text).expect("a file");
+        let podman = Podman { host, cgroup: format!("/routenet-test-{}", agent.pid()), folder };
+        podman.import();
+        podman
+    }
+
+    fn command(&self, args: &[&str]) -> Command {
+        let mut command = self.host.command("podman");
+        let storage = |name: &str| self.folder.join(name);
+        command.env("CONTAINERS_CONF", storage("containers.conf"));
+        command.arg("--root").arg(storage("root")).arg("--runroot").arg(storage("run"));
+        command.args(["--storage-driver", "vfs"]).args(args);
+        command
+    }
+
+    fn try_run(&self, args: &[&str]) -> Output {
+        self.command(args).output().expect("podman (make deps)")
+    }
+
+    fn run(&self, args: &[&str]) -> String {
+        let output = self.try_run(args);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "podman {}: {said}", args.join(" "));
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
+    /// An image of busybox and nothing else.
+    fn import(&self) {
+        let root = self.folder.join("image");
+        std::fs::create_dir_all(root.join("bin")).expect("a folder");
+        let busybox = ["/usr/bin/busybox", "/bin/busybox"].into_iter().find(|path| Path::new(path).exists());
+        std::fs::copy(busybox.expect("busybox (make deps)"), root.join("bin/busybox")).expect("a copy");
+        for name in ["sleep", "ping"] {
+            std::os::unix::fs::symlink("busybox", root.join("bin").join(name)).expect("a link");
+        }
+        let tar = self.folder.join("image.tar");
+        run("tar", &["-C", &root.display().to_string(), "-cf", &tar.display().to_string(), "."]);
+        self.run(&["import", &tar.display().to_string(), IMAGE]);
+    }
+
+    /// Starts a container; answers its address.
+    fn start(&self, name: &str, network: &str, more: &[&str]) -> String {
+        let fixed = ["run", "-d", "--name", name, "--network", network, "--cgroup-parent", &self.cgroup];
+        self.run(&[&fixed, more, &[IMAGE, "/bin/sleep", "600"]].concat());
+        let inspected: Value = serde_json::from_str(&self.run(&["inspect", name])).expect("JSON");
+        inspected[0]["NetworkSettings"]["Networks"][network]["IPAddress"].as_str().expect("an address").to_string()
+    }
+
+    fn pings(&self, name: &str, address: &str) -> bool {
+        self.try_run(&["exec", name, "/bin/ping", "-c", "1", "-W", "1", address]).status.success()
+    }
+}
+
+impl Drop for Podman<'_> {
+    fn drop(&mut self) {
+        self.try_run(&["rm", "-f", "-a", "-t", "0"]);
+        // It leaves the parent that the test named, with conmon's own group in it, until conmon has ended.
+        let controllers = std::fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten();
+        let controllers = controllers.map(|entry| entry.path()).chain([PathBuf::from("/sys/fs/cgroup")]);
+        let groups: Vec<PathBuf> = controllers.map(|at| at.join(self.cgroup.trim_start_matches('/'))).collect();
+        let deadline = Instant::now() + Duration::from_secs(15);
+        while groups.iter().any(|group| group.exists()) && Instant::now() < deadline {
+            groups.iter().for_each(|group| remove_groups(group));
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+/// Empty control groups, from the leaves up.
+fn remove_groups(group: &Path) {
+    let inside = std::fs::read_dir(group).into_iter().flatten().flatten();
+    inside.map(|entry| entry.path()).filter(|path| path.is_dir()).for_each(|path| remove_groups(&path));
+    let _ = std::fs::remove_dir(group);
+}
+
+fn conf(agent: &Agent, labels: &Value) -> Value {
+    json!({"type": "routenet", "network": "blue", "socket": agent.socket, "labels": labels})
+}
+
+const POLICY: &str = "
+apiVersion: projectcalico.org/v3
+kind: GlobalNetworkPolicy
+metadata: {name: db-from-web}
+spec:
+  selector: app == 'db'
+  ingress:
+  - {action: Allow, source: {selector: app == 'web'}}
+";
+
+#[test]
+fn containers_on_two_hosts_meet_as_policy_allows_and_one_that_died_unseen_is_collected() {
+    in_fresh_netns(|| {
+        in_private_mounts();
+        let site = Site::new();
+        let hosts = segment(2);
+        let one = Agent::start(&site, &hosts[0], 1, "");
+        let mut two = Agent::start(&site, &hosts[1], 2, "");
+        one.apply(CLUSTER);
+        one.apply(POLICY);
+        let links = || hosts[1].run("ip", &["-o", "link"]);
+        let before = links();
+        let networks = [("web", json!({"app": "web"})), ("plain", json!({})), ("db", json!({"app": "db"}))];
+        let here = Podman::new(&site, &hosts[0], &one, &networks);
+        let there = Podman::new(&site, &hosts[1], &two, &networks);
+
+        let db = there.start("db2", "db", &["--ip", "10.65.9.9"]);
+        assert_eq!(db, "10.65.9.9", "the address that was asked for");
+        let web = here.start("web1", "web", &[]);
+        let plain = here.start("plain1", "plain", &[]);
+        wait_for("web1 to reach db2", Duration::from_secs(15), || here.pings("web1", &db));
+        assert!(!here.pings("plain1", &db), "the policy lets only app=web in");
+        wait_for("the other way, which no policy closes", Duration::from_secs(15), || there.pings("db2", &plain));
+        assert!(there.pings("db2", &web));
+
+        let full = there.try_run(&["run", "--rm", "--network", "db", "--ip", "10.65.9.9", IMAGE, "/bin/sleep", "1"]);
+        let said = String::from_utf8_lossy(&full.stderr).into_owned();
+        assert!(!full.status.success() && said.contains("10.65.9.9"), "podman shows who has the address: {said}");
+
+        two.kill();
+        assert!(here.pings("web1", &db), "what runs goes on");
+        there.try_run(&["rm", "-f", "-t", "0", "db2"]);
+        two.launch(&hosts[1]);
+        let endpoints = || two.routectl(&["endpoints", "-o", "json"]).json().as_array().map(Vec::len);
+        let held = || endpoints().expect("a list");
+        let all = held();
+        let mut collect = conf(&two, &json!({}));
+        collect["cniVersion"] = "1.1.0".into();
+        collect["name"] = "db".into();
+        collect["cni.dev/valid-attachments"] = json!([]);
+        let collected = cni_on(&two, "GC", "", "", collect);
+        assert_eq!(collected.exit, 0, "{}", collected.stdout);
+        wait_for("the endpoint that died to be collected", Duration::from_secs(15), || held() < all);
+        wait_for("its link to be gone", Duration::from_secs(15), || links() == before);
+        assert!(!here.pings("web1", &db));
+
+        here.run(&["rm", "-f", "-t", "0", "web1", "plain1"]);
+        let left = one.routectl(&["endpoints", "-o", "json"]).json();
+        let own = left.as_array().into_iter().flatten().filter(|line| line["node"] == "h1").count();
+        assert_eq!(own, 0, "{left}");
+    });
+}
