@@ -173,5 +173,6 @@ fn peer_problem(peer: &PeerStatus) -> Found {
     let why = peer.last_error.as_ref().map(|(_, why)| format!(": {why}")).unwrap_or_default();
     let what = format!("no session with {} ({}), {}{why}", peer.config.name, peer.address, peer.state);
     let mend = format!("see whether it runs and can be reached: ping {}, routectl bgp neighbors", peer.address);
-    Found { part: "bgp", subject: peer.address.to_string(), what, mend: Some(mend), since: None }
+    let since = epoch_seconds(SystemTime::now()).saturating_sub(peer.lasting.as_secs());
+    Found { part: "bgp", subject: peer.address.to_string(), what, mend: Some(mend), since: Some(since) }
 }
