@@ -71,7 +71,7 @@ impl ClusterView {
     }
 
     /// The network and all pools, as an allocation wants them.
-    pub fn network(&self, name: &NetworkName) -> Option<(Network, BTreeMap<PoolName, Pool>)> {
+    fn network(&self, name: &NetworkName) -> Option<(Network, BTreeMap<PoolName, Pool>)> {
         let known = self.read();
         known.networks.get(name).map(|network| (network.clone(), known.pools.clone()))
     }

@@ -304,7 +304,7 @@ impl Follower {
             },
             None => removal_of(StoreKey::parse(&key).ok()?),
         };
-        self.remember(&key, value.as_ref());
+        self.remember(&key, value.as_deref());
         match value {
             Some(value) => self.mirror.entries.insert(key, value),
             None => self.mirror.entries.remove(&key),
@@ -328,17 +328,16 @@ impl Follower {
         );
         self.mirror.malformed.insert(key.clone(), error.what);
         let policy = *error.policy.filter(|_| !self.mirror.entries.contains_key(&key))?;
-        self.remember(&key, Some(&value.to_vec()));
-        let change = (sealed != Some(&policy))
-            .then(|| ClusterChange::Fact(FactDelta::Policy(policy.key.clone(), Some(policy.clone()))));
+        self.remember(&key, Some(value));
+        let change = (sealed != Some(&policy)).then(|| policy_change(policy.clone()));
         self.mirror.sealed.insert(key, (value.to_vec(), policy));
         change
     }
 
     /// For the snapshot.
-    fn remember(&mut self, key: &str, value: Option<&Vec<u8>>) {
+    fn remember(&mut self, key: &str, value: Option<&[u8]>) {
         if !is_passing(key) {
-            self.unsaved.entries.insert(key.to_string(), value.cloned());
+            self.unsaved.entries.insert(key.to_string(), value.map(<[u8]>::to_vec));
             self.unsaved.since.get_or_insert_with(Instant::now);
         }
     }
@@ -350,9 +349,7 @@ impl Follower {
 
     fn everything(&self) -> Vec<ClusterChange> {
         let facts = self.mirror.entries.iter().filter_map(|(key, value)| keys::decode_fact(key, value).ok());
-        let sealed = self.mirror.sealed.values().map(|(_, policy)| policy);
-        let sealed =
-            sealed.map(|policy| ClusterChange::Fact(FactDelta::Policy(policy.key.clone(), Some(policy.clone()))));
+        let sealed = self.mirror.sealed.values().map(|(_, policy)| policy_change(policy.clone()));
         facts.map(change_of).filter(|change| self.concerns(change)).chain(sealed).collect()
     }
 }
@@ -400,6 +397,10 @@ fn is_passing(key: &str) -> bool {
     key.starts_with(keys::CONDITIONS)
 }
 
+fn policy_change(policy: Policy) -> ClusterChange {
+    ClusterChange::Fact(FactDelta::Policy(policy.key.clone(), Some(policy)))
+}
+
 fn change_of(fact: Fact) -> ClusterChange {
     match fact {
         Fact::Block(block) => ClusterChange::Block(block.cidr, Some(block)),
@@ -413,9 +414,7 @@ fn change_of(fact: Fact) -> ClusterChange {
             Object::IPPool(it) => ClusterChange::Fact(FactDelta::Pool(it.name.clone(), Some(it))),
             Object::Node(it) => ClusterChange::Fact(FactDelta::Node(it.name.clone(), Some(it))),
             Object::Network(it) => ClusterChange::Fact(FactDelta::Network(it.name.clone(), Some(it))),
-            Object::GlobalNetworkPolicy(it) | Object::NetworkPolicy(it) => {
-                ClusterChange::Fact(FactDelta::Policy(it.key.clone(), Some(it)))
-            }
+            Object::GlobalNetworkPolicy(it) | Object::NetworkPolicy(it) => policy_change(it),
             Object::GlobalNetworkSet(it) => ClusterChange::Fact(FactDelta::NetworkSet(it.name.clone(), Some(it))),
             Object::BGPPeer(it) => ClusterChange::Peer(it.name.clone(), Some(it)),
             Object::BGPConfiguration(it) => ClusterChange::BgpConfiguration(it.name.clone(), Some(it)),

@@ -105,10 +105,11 @@ fn own_lines(node: &OwnStatus, style: Style) -> String {
     let addresses = joined(&node.addresses);
     let mut text = format!("{}\n", style.strong(&node.name));
     let mut line = |name: &str, value: String| text += &format!("  {name:<10} {value}\n");
+    let speaker = format!("AS {}, router id {}", node.as_number, node.router_id);
     if node.addresses.is_empty() {
-        line("speaker", format!("AS {}, router id {}", node.as_number, node.router_id));
+        line("speaker", speaker);
     } else {
-        line("address", format!("{addresses}, AS {}, router id {}", node.as_number, node.router_id));
+        line("address", format!("{addresses}, {speaker}"));
     }
     line("agent", format!("{}, up for {}", node.version, duration(node.uptime_secs)));
     if node.data_plane == "off" {

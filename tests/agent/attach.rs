@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::fixture::{Agent, CLUSTER, Site, Workload, attach, cni, cni_on, one_host};
+use crate::fixture::{Agent, CLUSTER, Site, Workload, attach, cni, cni_on, one_host, two_hosts};
 use crate::support::hosts::{Namespace, segment};
 use crate::support::in_fresh_netns;
 
@@ -100,13 +100,19 @@ fn a_refused_add_says_why_and_leaves_nothing() {
     });
 }
 
+/// A network `tiny` with one pool, which is one block.
+fn apply_tiny(agent: &Agent, cidr: &str, block_size: u8) {
+    agent.apply(&format!(
+        "apiVersion: projectcalico.org/v3\nkind: IPPool\nmetadata: {{name: tiny}}\n\
+         spec: {{cidr: {cidr}, blockSize: {block_size}}}\n\
+         ---\napiVersion: routenet/v1\nkind: Network\nmetadata: {{name: tiny}}\nspec: {{pools: [tiny]}}\n",
+    ));
+}
+
 #[test]
 fn a_full_pool_is_named_and_says_how_full_it_is() {
     one_host(|_, _, agent| {
-        agent.apply(
-            "apiVersion: projectcalico.org/v3\nkind: IPPool\nmetadata: {name: tiny}\nspec: {cidr: 10.70.0.0/30, blockSize: 30}\n\
-             ---\napiVersion: routenet/v1\nkind: Network\nmetadata: {name: tiny}\nspec: {pools: [tiny]}\n",
-        );
+        apply_tiny(agent, "10.70.0.0/30", 30);
         let held: Vec<Workload> = (0..4).map(|n| attach(agent, &format!("t{n}"), "tiny", json!({}))).collect();
         let full = cni(agent, "ADD", "t4", &Namespace::new(), json!({"name": "tiny"}));
         assert_eq!(code(&full), 102, "{}", full.stdout);
@@ -117,12 +123,7 @@ fn a_full_pool_is_named_and_says_how_full_it_is() {
 
 #[test]
 fn an_address_that_is_asked_for_is_given_or_its_owner_is_named() {
-    in_fresh_netns(|| {
-        let site = Site::new();
-        let hosts = segment(2);
-        let one = Agent::start(&site, &hosts[0], 1, "");
-        let two = Agent::start(&site, &hosts[1], 2, "");
-        one.apply(CLUSTER);
+    two_hosts(|_, one, two| {
         let conf = |ips: &[&str]| json!({"name": "blue", "runtimeConfig": {"ips": ips}});
         let namespace = Namespace::new();
         let fixed = cni(&one, "ADD", "fixed", &namespace, conf(&["10.65.200.7/16", "fd65::77/64"]));
@@ -152,10 +153,7 @@ fn an_address_that_is_asked_for_is_given_or_its_owner_is_named() {
 #[test]
 fn gc_collects_what_died_without_del_and_status_says_when_no_add_can_succeed() {
     one_host(|_, host, agent| {
-        agent.apply(
-            "apiVersion: projectcalico.org/v3\nkind: IPPool\nmetadata: {name: tiny}\nspec: {cidr: 10.70.0.0/31, blockSize: 31}\n\
-             ---\napiVersion: routenet/v1\nkind: Network\nmetadata: {name: tiny}\nspec: {pools: [tiny]}\n",
-        );
+        apply_tiny(agent, "10.70.0.0/31", 31);
         let conf = |name: &str| json!({"cniVersion": "1.1.0", "name": name, "network": "tiny"});
         let add = |id: &str, name: &str| {
             let workload = Namespace::new();

@@ -4,18 +4,12 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::fixture::{Agent, CLUSTER, Site, attach};
-use crate::support::hosts::segment;
-use crate::support::{in_fresh_netns, wait_for};
+use crate::fixture::{attach, two_hosts};
+use crate::support::wait_for;
 
 #[test]
 fn the_verdict_is_that_of_packets_and_the_route_names_its_node() {
-    in_fresh_netns(|| {
-        let site = Site::new();
-        let hosts = segment(2);
-        let one = Agent::start(&site, &hosts[0], 1, "");
-        let two = Agent::start(&site, &hosts[1], 2, "");
-        one.apply(CLUSTER);
+    two_hosts(|_, one, two| {
         let here = attach(&one, "here", "blue", json!({}));
         let there = attach(&two, "there", "blue", json!({}));
         let green = attach(&two, "green", "green", json!({}));

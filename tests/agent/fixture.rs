@@ -209,6 +209,18 @@ pub fn one_host(test: impl FnOnce(&Site, &Namespace, &Agent) + Send + 'static) {
     });
 }
 
+/// Two hosts on one segment with an agent each, and the cluster's pools and networks.
+pub fn two_hosts(test: impl FnOnce(&[Namespace], Agent, Agent) + Send + 'static) {
+    in_fresh_netns(|| {
+        let site = Site::new();
+        let hosts = segment(2);
+        let one = Agent::start(&site, &hosts[0], 1, "");
+        let two = Agent::start(&site, &hosts[1], 2, "");
+        one.apply(CLUSTER);
+        test(&hosts, one, two);
+    });
+}
+
 /// Whether it has neighbours, and a session with each.
 pub fn established(agent: &Agent) -> bool {
     let status = agent.routectl(&["status", "-o", "json"]).json();

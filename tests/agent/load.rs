@@ -68,22 +68,20 @@ fn three_hosts_under_load_give_no_address_twice_and_leave_nothing() {
                 })
             });
         }
+        let of = |host: usize, runtime: usize| {
+            let prefix = format!("w{host}-{runtime}-");
+            workloads.iter().map(|(_, workload)| workload).filter(move |workload| workload.id.starts_with(&prefix))
+        };
         let passed = everywhere(|host, runtime| {
-            let own = workloads
-                .iter()
-                .filter(|(at, workload)| *at == host && workload.id.starts_with(&format!("w{host}-{runtime}-")));
             let others: Vec<&Workload> =
                 workloads.iter().filter(|(at, _)| *at != host).map(|(_, workload)| workload).collect();
             let to = |index: usize| others[(index + runtime * EACH) % others.len()];
-            own.enumerate().filter(|(index, (_, workload))| workload.pings(&to(*index).ipv4)).count()
+            of(host, runtime).enumerate().filter(|(index, workload)| workload.pings(&to(*index).ipv4)).count()
         });
         assert_eq!(passed, vec![EACH; HOSTS * RUNTIMES], "each workload reaches one on another host");
 
         everywhere(|host, runtime| {
-            let own = workloads
-                .iter()
-                .filter(|(at, workload)| *at == host && workload.id.starts_with(&format!("w{host}-{runtime}-")));
-            for (_, workload) in own {
+            for workload in of(host, runtime) {
                 let output = cni(&agents[host], "DEL", &workload.id, &workload.namespace, json!({"name": "blue"}));
                 assert_eq!(output.exit, 0, "{output:?}");
             }

@@ -4,19 +4,13 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::fixture::{Agent, CLUSTER, Site, attach, established};
-use crate::support::hosts::segment;
+use crate::fixture::{attach, established, two_hosts};
 use crate::support::ping::ContinuousPing;
-use crate::support::{in_fresh_netns, wait_for};
+use crate::support::wait_for;
 
 #[test]
 fn no_packet_is_lost_when_agents_are_killed_terminated_and_started_again() {
-    in_fresh_netns(|| {
-        let site = Site::new();
-        let hosts = segment(2);
-        let mut one = Agent::start(&site, &hosts[0], 1, "");
-        let mut two = Agent::start(&site, &hosts[1], 2, "");
-        one.apply(CLUSTER);
+    two_hosts(|hosts, mut one, mut two| {
         let a = attach(&one, "a", "blue", json!({}));
         let b = attach(&two, "b", "blue", json!({}));
         let c = attach(&one, "c", "blue", json!({}));
@@ -53,12 +47,7 @@ fn no_packet_is_lost_when_agents_are_killed_terminated_and_started_again() {
 
 #[test]
 fn an_agent_that_comes_back_sweeps_what_went_away_meanwhile() {
-    in_fresh_netns(|| {
-        let site = Site::new();
-        let hosts = segment(2);
-        let one = Agent::start(&site, &hosts[0], 1, "");
-        let mut two = Agent::start(&site, &hosts[1], 2, "");
-        one.apply(CLUSTER);
+    two_hosts(|hosts, one, mut two| {
         let a = attach(&one, "a", "blue", json!({}));
         let gone = attach(&one, "gone", "blue", json!({}));
         let b = attach(&two, "b", "blue", json!({}));

@@ -169,8 +169,7 @@ fn containers_on_two_hosts_meet_as_policy_allows_and_one_that_died_unseen_is_col
         assert!(here.pings("web1", &db), "what runs goes on");
         there.try_run(&["rm", "-f", "-t", "0", "db2"]);
         two.launch(&hosts[1]);
-        let endpoints = || two.routectl(&["endpoints", "-o", "json"]).json().as_array().map(Vec::len);
-        let held = || endpoints().expect("a list");
+        let held = || two.routectl(&["endpoints", "-o", "json"]).json().as_array().map(Vec::len).expect("a list");
         let all = held();
         let mut collect = conf(&two, &json!({}));
         collect["cniVersion"] = "1.1.0".into();

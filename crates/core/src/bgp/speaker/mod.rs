@@ -431,7 +431,7 @@ impl Speaker {
         peer.outbound = Some(Outbound::new(&self.rib, negotiated.codec.families.clone()));
         peer.negotiated = Some(negotiated);
         peer.end_of_rib.clear();
-        (peer.malformed, peer.last_malformed, peer.malformed_reported) = (0, None, false);
+        (peer.malformed, peer.last_malformed) = (0, None);
         peer.last_update = now;
         if peer.stale_until.is_some() {
             // RFC 4724 4.2: what it did not keep in its own forwarding table goes at once, the rest at End-of-RIB.

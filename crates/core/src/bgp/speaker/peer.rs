@@ -34,8 +34,6 @@ pub(super) struct Peer {
     pub last_update: Time,
     pub malformed: u64,
     pub last_malformed: Option<String>,
-    /// Whether the present session's first fault was reported.
-    pub malformed_reported: bool,
     /// The state that was last reported.
     pub reported: State,
 }
@@ -54,7 +52,6 @@ impl Peer {
             last_update: now,
             malformed: 0,
             last_malformed: None,
-            malformed_reported: false,
         }
     }
 

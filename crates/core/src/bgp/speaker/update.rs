@@ -109,7 +109,7 @@ impl Speaker {
     fn malformed(&mut self, address: IpAddr, what: String) {
         let Some(peer) = self.peers.get_mut(&address) else { return };
         peer.malformed += 1;
-        if !std::mem::replace(&mut peer.malformed_reported, true) {
+        if peer.malformed == 1 {
             self.events.push_back(Event::Malformed {
                 peer: address,
                 name: peer.config.name.clone(),
