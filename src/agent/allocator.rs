@@ -7,6 +7,7 @@
 
 mod blocks;
 mod claim;
+mod transfer;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
@@ -45,6 +46,8 @@ pub struct Request<'a> {
     pub pools: &'a BTreeMap<PoolName, Pool>,
     /// Addresses that are asked for by name; at most one of each family.
     pub wanted: &'a [IpAddr],
+    /// Whether a wanted address may still rest: who asks answers for it that nobody has a predecessor's rights.
+    pub early: bool,
 }
 
 /// Why an endpoint got no addresses.
@@ -118,6 +121,7 @@ struct Need {
     /// Pools of that family that may be drawn from, in the network's order.
     pools: Vec<Pool>,
     wanted: Option<IpAddr>,
+    early: bool,
     /// What rests in own blocks meanwhile: how many, ready when.
     cooling: Option<(usize, Option<Time>)>,
 }
@@ -237,7 +241,8 @@ impl Allocator {
                 continue;
             }
             let wanted = request.wanted.iter().copied().find(|wanted| Family::of(*wanted) == family);
-            let mut need = Need { network: request.network.name.clone(), family, pools, wanted, cooling: None };
+            let early = request.early;
+            let mut need = Need { network: request.network.name.clone(), family, pools, wanted, early, cooling: None };
             match self.pick(state, &mut need)? {
                 Some(address) => addresses.push(address),
                 None => return Ok(Err(need)),
@@ -252,6 +257,7 @@ impl Allocator {
         if let Some(address) = need.wanted {
             return match state.space.pick_exactly(address, now, cooldown) {
                 Pick::Address(address) => Ok(Some(address)),
+                Pick::Cooling { .. } if need.early => Ok(Some(address)),
                 Pick::Cooling { resting, ready } => Err(need.cooling_error(resting, ready, now)),
                 Pick::Full => match state.space.block_of(address) {
                     None => Ok(None),
@@ -352,6 +358,12 @@ impl Allocator {
     pub fn holder(&self, address: IpAddr) -> Option<EndpointKey> {
         let state = self.lock();
         state.handles.iter().find(|(_, held)| held.contains(&address)).map(|(key, _)| key.clone())
+    }
+
+    /// Whether an address is free of its last holder: its cooldown has run, or nobody had it.
+    pub fn has_rested(&self, address: IpAddr) -> bool {
+        let picked = self.lock().space.pick_exactly(address, self.clock.now(), self.config.cooldown);
+        !matches!(picked, Pick::Cooling { .. })
     }
 
     /// The blocks that this node owns and may blackhole and announce, as they change.

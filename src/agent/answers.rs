@@ -75,7 +75,7 @@ impl Agent {
                     args: &args,
                     config: &config,
                 };
-                ok(&cni::handle(&self.workloads, call).await)
+                ok(&cni::handle(self.workloads.as_ref(), call).await)
             }
             Request::Get { kind, name, namespace } => {
                 reply(objects::get(&*self.store, &kind, name.as_deref(), namespace.as_deref()).await)

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use routenet_core::desired::{FactDelta, GATEWAY4, GATEWAY6, Link};
+use routenet_core::desired::{FactDelta, Link};
 use routenet_core::ipam::IpamError;
 use routenet_core::model::{
     Attachment, Block, Endpoint, EndpointKey, Network, NetworkName, NodeName, Pool, PoolName, stable_hash,
@@ -22,7 +22,7 @@ use tracing::{info, warn};
 use crate::agent::allocator::{AllocateError, Allocator, Request};
 use crate::agent::cluster::ClusterView;
 use crate::agent::engine::Engine;
-use crate::frontend::{AttachError, AttachRequest, Failed, Workloads};
+use crate::frontend::{AttachError, AttachRequest, Failed, Identity, Plug, Revision, Workloads};
 use crate::plane::link::{EXISTS_ALREADY, LinkPlane, check_workload_namespace};
 
 /// So many endpoints can be attached or detached at once; those that share a lock wait for each other.
@@ -91,27 +91,39 @@ impl LocalWorkloads {
             info!(endpoint = %key, "what an earlier workload left is removed first");
             self.detach_locked(&key).await?;
         }
-        check_workload_namespace(&request.netns).map_err(|what| {
-            AttachError::new(Failed::Namespace, what, "hand over the workload's own namespace (CNI_NETNS)")
-        })?;
+        let (handed_over, next_hop) = match request.plug {
+            Plug::Made => (false, 1),
+            Plug::HandedOver { next_hop } => (true, next_hop),
+        };
+        if !handed_over {
+            check_workload_namespace(&request.netns).map_err(|what| {
+                AttachError::new(Failed::Namespace, what, "hand over the workload's own namespace (CNI_NETNS)")
+            })?;
+        }
         let (network, pools) = self.network(&key.network).await?;
+        let mac = request.mac.unwrap_or_else(|| mac_of(&key));
+        let identity = request.identity.clone();
         let attachment = Attachment {
-            netns: request.netns.clone(),
-            mac: request.mac.unwrap_or_else(|| mac_of(&key)),
-            mtu: request.mtu.unwrap_or(self.mtu),
             requester: request.requester.clone(),
+            handed_over,
+            next_hop,
+            closed: identity.labels.is_none(),
+            ..Attachment::new(request.netns.clone(), mac, request.mtu.unwrap_or(self.mtu))
         };
         let node = self.node.clone();
         let make = |addresses: &[IpAddr]| Endpoint {
             key: request.key.clone(),
             node: node.clone(),
-            namespace: request.namespace.clone(),
-            name: request.name.clone(),
-            labels: request.labels.clone(),
+            namespace: identity.namespace.clone(),
+            name: identity.name.clone(),
+            labels: identity.labels.clone().unwrap_or_default(),
             addresses: addresses.to_vec(),
             attachment: Some(attachment.clone()),
         };
-        let wanted = Request { key: &key, network: &network, pools: &pools, wanted: &request.addresses };
+        let reserved = self.allocator.transfer(&request.reservations, &key).await;
+        reserved.map_err(|error| AttachError::new(Failed::TryAgain, error.to_string(), "routectl status says more"))?;
+        let early = !request.reservations.is_empty();
+        let wanted = Request { key: &key, network: &network, pools: &pools, wanted: &request.addresses, early };
         let endpoint = self.allocator.attach(&wanted, make).await.map_err(allocation_failed)?;
         if let Err(error) = self.engine.apply(self.fact(&key, Some(endpoint.clone()))).await {
             if let Err(left) = self.detach_locked(&key).await {
@@ -121,6 +133,21 @@ impl LocalWorkloads {
         }
         info!(endpoint = %key, addresses = ?endpoint.addresses, "attached");
         Ok(endpoint)
+    }
+
+    async fn revise_locked(&self, key: &EndpointKey, revision: Revision) -> Result<(), AttachError> {
+        let Some(mut endpoint) = self.allocator.endpoint(key) else { return Err(unknown(key)) };
+        let Some(attachment) = &mut endpoint.attachment else { return Err(unknown(key)) };
+        if let Some(published) = revision.published {
+            attachment.published = published;
+        }
+        if let Some(Identity { namespace, name, labels }) = revision.identity {
+            attachment.closed = labels.is_none();
+            (endpoint.namespace, endpoint.name, endpoint.labels) = (namespace, name, labels.unwrap_or_default());
+        }
+        let failed = |what: String| AttachError::new(Failed::TryAgain, what, "routectl status says more");
+        self.allocator.update(endpoint.clone()).await.map_err(|error| failed(error.to_string()))?;
+        self.engine.apply(self.fact(key, Some(endpoint))).await.map_err(|error| failed(error.to_string()))
     }
 
     /// In reverse: announcement, route and link while its sets still hold it, then the sets, then the addresses.
@@ -151,10 +178,13 @@ impl Workloads for LocalWorkloads {
         self.detach_locked(key).await
     }
 
+    async fn revise(&self, key: &EndpointKey, revision: Revision) -> Result<(), AttachError> {
+        let _turn = self.lock(key).await;
+        self.revise_locked(key, revision).await
+    }
+
     async fn check(&self, key: &EndpointKey) -> Result<Endpoint, AttachError> {
-        let Some(endpoint) = self.allocator.endpoint(key) else {
-            return Err(AttachError::new(Failed::Unknown, format!("{key} is not attached here"), "attach it (ADD)"));
-        };
+        let Some(endpoint) = self.allocator.endpoint(key) else { return Err(unknown(key)) };
         let found = self.links.check(link(&endpoint)?).await;
         if found.is_empty() {
             return Ok(endpoint);
@@ -184,24 +214,15 @@ fn mac_of(key: &EndpointKey) -> [u8; 6] {
     [0x02, byte(0), byte(1), byte(2), byte(3), byte(4)]
 }
 
-fn link(endpoint: &Endpoint) -> Result<Link, AttachError> {
-    let Some(attachment) = &endpoint.attachment else {
-        let message = format!("{} is not plugged in", endpoint.key);
-        return Err(AttachError::new(Failed::Unknown, message, "attach it (ADD)"));
-    };
-    Ok(Link {
-        endpoint: endpoint.key.clone(),
-        netns: attachment.netns.clone(),
-        ifname: endpoint.key.ifname.clone(),
-        mac: attachment.mac,
-        mtu: attachment.mtu,
-        addresses: endpoint.addresses.clone(),
-        gateway4: GATEWAY4,
-        gateway6: GATEWAY6,
-    })
+fn unknown(key: &EndpointKey) -> AttachError {
+    AttachError::new(Failed::Unknown, format!("{key} is not attached here"), "attach it (ADD)")
 }
 
-fn allocation_failed(error: AllocateError) -> AttachError {
+fn link(endpoint: &Endpoint) -> Result<Link, AttachError> {
+    Link::of(endpoint).ok_or_else(|| unknown(&endpoint.key))
+}
+
+pub(super) fn allocation_failed(error: AllocateError) -> AttachError {
     let message = error.to_string();
     let kind = match &error {
         error if error.try_again() => Failed::TryAgain,

@@ -12,6 +12,7 @@
 //! | [`cluster`] | what was read last of the cluster, for lookups |
 //! | [`peering`] | sockets and a clock for the BGP speaker |
 //! | [`underlay`] | this host's own addresses and MTU |
+//! | [`networks`] | pools and networks that runtimes make |
 //! | [`local_api`] | the socket on which the CNI plugin and `routectl` ask |
 //! | [`objects`], [`status`], [`explain`], [`health`] | the answers |
 
@@ -25,6 +26,8 @@ mod followers;
 pub mod forget;
 pub mod health;
 pub mod local_api;
+pub mod networks;
+mod notes;
 pub mod objects;
 pub mod peering;
 pub mod publisher;
@@ -43,6 +46,7 @@ use routenet_core::model::config::NodeConfig;
 use tokio::sync::watch;
 
 use crate::api::status::StoreState;
+use crate::frontend::cnm;
 use crate::plane::PlaneStatus;
 use crate::store::ClusterStore;
 use allocator::Allocator;
@@ -67,7 +71,9 @@ pub struct Agent {
     allocator: Arc<Allocator>,
     engine: Engine,
     hands: Hands,
-    workloads: LocalWorkloads,
+    workloads: Arc<LocalWorkloads>,
+    /// The driver for Docker's networks, where it is served.
+    docker: Option<cnm::Driver>,
     publisher: Publisher,
     sync_status: watch::Receiver<SyncStatus>,
     health: Health,

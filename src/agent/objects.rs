@@ -3,10 +3,10 @@
 
 use std::collections::BTreeMap;
 
-use routenet_core::model::keys::{self, OBJECTS, StoreKey};
+use routenet_core::model::keys::{self, OBJECTS, StoreKey, USES};
 use routenet_core::model::validate::check_objects;
 use routenet_core::model::yaml::{Located, object_to_value, read_documents, render_errors};
-use routenet_core::model::{Fact, Kind, Object, ObjectKey};
+use routenet_core::model::{Fact, Kind, Object, ObjectKey, ObjectUse};
 use tracing::info;
 
 use crate::api::listing::{Change, ChangeReply, GetReply, Outcome};
@@ -20,8 +20,10 @@ const GUARD: &str = "/guards/objects";
 const ATTEMPTS: usize = 10;
 
 /// All objects of the store at one revision.
-struct Snapshot {
-    objects: BTreeMap<ObjectKey, (Object, Revision)>,
+pub(super) struct Snapshot {
+    pub objects: BTreeMap<ObjectKey, (Object, Revision)>,
+    /// Who uses which of them.
+    pub uses: Vec<ObjectUse>,
     guard: Revision,
 }
 
@@ -117,7 +119,7 @@ pub async fn delete(
 }
 
 /// Reads, decides and writes under the guard; decides anew when somebody else was faster.
-async fn change(
+pub(super) async fn change(
     store: &dyn ClusterStore,
     decide: impl Fn(&Snapshot) -> Result<(Vec<Write>, Vec<Change>), ApiError> + Send,
 ) -> Result<ChangeReply, ApiError> {
@@ -145,7 +147,7 @@ async fn change(
     Err(ApiError { code: "conflict".into(), message })
 }
 
-async fn read(store: &dyn ClusterStore) -> Result<Snapshot, ApiError> {
+pub(super) async fn read(store: &dyn ClusterStore) -> Result<Snapshot, ApiError> {
     // The guard first: whatever changes between the two reads fails its check.
     let guard = store.get(GUARD).await.map_err(unavailable)?.map_or(0, |entry| entry.revision);
     let (entries, _) = store.range(OBJECTS).await.map_err(unavailable)?;
@@ -159,7 +161,12 @@ async fn read(store: &dyn ClusterStore) -> Result<Snapshot, ApiError> {
             Err(error) => return Err(internal(error.to_string())),
         }
     }
-    Ok(Snapshot { objects, guard })
+    let (entries, _) = store.range(USES).await.map_err(unavailable)?;
+    let read = |entry: &Entry| {
+        serde_json::from_slice(&entry.value).map_err(|error| internal(format!("store key {}: {error}", entry.key)))
+    };
+    let uses = entries.iter().map(read).collect::<Result<_, _>>()?;
+    Ok(Snapshot { objects, uses, guard })
 }
 
 fn read_all(documents: &[Document]) -> Result<Vec<Located<Object>>, ApiError> {
@@ -186,7 +193,7 @@ fn refuse_nodes(objects: &[Located<Object>]) -> Result<(), ApiError> {
     }
 }
 
-fn validate(
+pub(super) fn validate(
     snapshot: &Snapshot,
     changed: &[Object],
     deleted: &[ObjectKey],
@@ -218,7 +225,7 @@ fn not_found(kind: Kind, namespace: Option<&str>, name: &str) -> ApiError {
     }
 }
 
-fn invalid(message: String) -> ApiError {
+pub(super) fn invalid(message: String) -> ApiError {
     ApiError { code: "invalid".into(), message }
 }
 

@@ -193,7 +193,7 @@ impl Worker {
         let mut wanted = self.wanted_own();
         for key in dirty {
             let path = StoreKey::Endpoint(node.clone(), key.clone()).path();
-            wanted.insert(path, self.allocator.endpoint(key).map(public_form));
+            wanted.insert(path, self.allocator.endpoint(key).filter(is_known).map(public_form));
         }
         differences(published, wanted)
     }
@@ -201,7 +201,7 @@ impl Worker {
     fn all_differences(&self, published: &BTreeMap<String, Vec<u8>>) -> Vec<Write> {
         let mut wanted: BTreeMap<String, Option<Vec<u8>>> = published.keys().map(|key| (key.clone(), None)).collect();
         wanted.extend(self.wanted_own());
-        for endpoint in self.allocator.endpoints() {
+        for endpoint in self.allocator.endpoints().into_iter().filter(is_known) {
             let path = StoreKey::Endpoint(self.allocator.node().clone(), endpoint.key.clone()).path();
             wanted.insert(path, Some(public_form(endpoint)));
         }
@@ -225,6 +225,11 @@ impl Worker {
         }
         Ok(())
     }
+}
+
+/// One of whom nobody knows yet who he is would be published with no labels, which is not what he is.
+fn is_known(endpoint: &Endpoint) -> bool {
+    endpoint.attachment.as_ref().is_none_or(|attachment| !attachment.closed)
 }
 
 /// An endpoint as the cluster sees it: how it is plugged in is its node's business.

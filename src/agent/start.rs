@@ -5,12 +5,13 @@
 //! socket answers.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use routenet_core::bgp::speaker::SpeakerConfig;
 use routenet_core::desired::{ChainKey, Desired, FactDelta, Hook, Settings};
-use routenet_core::model::config::{NodeConfig, StoreConfig};
+use routenet_core::model::config::{DockerConfig, NodeConfig, StoreConfig};
 use routenet_core::model::{Fact, Family, Node, Object};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{error, info, warn};
@@ -24,11 +25,14 @@ use super::followers::{self, speaker_settings};
 use super::health::{Health, SILENCE, epoch_seconds};
 use super::local_api::Server;
 use super::local_api::access::AccessRules;
+use super::networks::LocalNetworks;
+use super::notes::JournalNotes;
 use super::peering::{Peering, PeeringConfig};
 use super::publisher::Publisher;
 use super::sync::{ClusterChange, ClusterSync, SyncState};
 use super::underlay::Underlay;
 use super::{Agent, underlay};
+use crate::frontend::cnm;
 use crate::plane::iptables::Backend;
 use crate::plane::link::LinkPlane;
 use crate::plane::route::RoutePlane;
@@ -47,6 +51,8 @@ pub enum StartError {
     Plane(#[from] PlaneError),
     #[error(transparent)]
     Socket(#[from] super::local_api::SocketError),
+    #[error(transparent)]
+    Docker(#[from] cnm::SocketError),
 }
 
 /// Between two attempts to bring the frame of the chains into the kernel.
@@ -80,6 +86,7 @@ pub async fn run(config: NodeConfig) -> Result<(), StartError> {
             return Err(error);
         }
     };
+    let serving_docker = serve_docker(&agent).await?;
     answers.ready(agent.clone());
     info!(node = %agent.config.node, socket = %agent.config.paths.socket.display(), "ready");
     loop {
@@ -90,10 +97,27 @@ pub async fn run(config: NodeConfig) -> Result<(), StartError> {
     }
     // Without a NOTIFICATION: neighbours keep the routes until we are back (RFC 4724).
     agent.hands.peering.stop().await;
+    if let Some(serving) = serving_docker {
+        serving.abort();
+        let _ = serving.await;
+    }
     serving.abort();
     let _ = serving.await;
     info!("stopped; links, routes and rules stay");
     Ok(())
+}
+
+/// Opens the plugin's socket, where Docker is served.
+async fn serve_docker(agent: &Arc<Agent>) -> Result<Option<tokio::task::JoinHandle<()>>, StartError> {
+    let (Some(driver), Some(config)) = (&agent.docker, &agent.config.docker) else { return Ok(None) };
+    let server = cnm::Server::bind(&config.socket).await?;
+    info!(socket = %config.socket.display(), "serving Docker");
+    let driver = driver.clone();
+    Ok(Some(tokio::spawn(async move {
+        if let Err(error) = server.serve(driver).await {
+            error!(%error, "the socket for Docker is served no more");
+        }
+    })))
 }
 
 /// What a signal asks for.
@@ -186,14 +210,18 @@ async fn start(
         Publisher::spawn(store.clone(), allocator.clone(), Arc::new(|addresses| conntrack::flush(addresses).map(drop)));
     publisher.publish(&Fact::Object(Object::Node(node.clone())));
     let mtu = config.workloads.mtu.unwrap_or(underlay.mtu);
-    let workloads = LocalWorkloads::new(
+    let workloads = Arc::new(LocalWorkloads::new(
         config.node.clone(),
         mtu,
         allocator.clone(),
         cluster.clone(),
         engine.clone(),
         hands.links.clone(),
-    );
+    ));
+    let docker = match &config.docker {
+        Some(docker) => Some(start_docker(&config, docker, &underlay, &store, &journal, &allocator, &workloads)?),
+        None => None,
+    };
     let agent = Arc::new(Agent {
         config,
         node,
@@ -206,6 +234,7 @@ async fn start(
         engine,
         hands,
         workloads,
+        docker,
         publisher,
         sync_status: sync.status.clone(),
         health: Health::default(),
@@ -214,6 +243,34 @@ async fn start(
     });
     followers::spawn(&agent, sync, events, underlay);
     Ok((agent, Reload(none)))
+}
+
+/// The driver for Docker's networks; its socket is another matter, and opened when the agent stands.
+fn start_docker(
+    config: &NodeConfig,
+    docker: &DockerConfig,
+    underlay: &Underlay,
+    store: &Arc<dyn ClusterStore>,
+    journal: &Arc<Journal>,
+    allocator: &Arc<Allocator>,
+    workloads: &Arc<LocalWorkloads>,
+) -> Result<cnm::Driver, StartError> {
+    const FRONT_END: &str = "cnm";
+    let own = underlay.ipv4.map(IpAddr::V4).into_iter().chain(underlay.ipv6.map(IpAddr::V6)).collect();
+    let notes = journal.load()?.notes.into_iter();
+    let notes: Vec<(String, String)> =
+        notes.filter(|(front_end, ..)| front_end == FRONT_END).map(|(_, name, text)| (name, text)).collect();
+    let hosts = cnm::Hosts {
+        workloads: workloads.clone(),
+        networks: Arc::new(LocalNetworks::new(config.node.clone(), own, store.clone(), allocator.clone())),
+        notes: Arc::new(JournalNotes::new(FRONT_END, journal.clone())),
+    };
+    let driver = cnm::CnmConfig {
+        api: docker.api.clone(),
+        bases: docker.address_pools.iter().map(|pool| (pool.base, pool.size)).collect(),
+        cooldown: Duration::from_secs(config.workloads.address_cooldown.into()),
+    };
+    cnm::Driver::start(driver, hosts, &notes).map_err(StartError::Refused)
 }
 
 /// The store, and the same again where it is the node's own file, which can be read again.

@@ -91,7 +91,7 @@ pub trait ClusterStore: Send + Sync {
 }
 
 /// 128 random bits, in hexadecimal digits.
-fn random_id() -> String {
+pub(crate) fn random_id() -> String {
     use std::io::Read;
     let mut bytes = [0u8; 16];
     std::fs::File::open("/dev/urandom")

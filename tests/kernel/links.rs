@@ -54,6 +54,8 @@ impl Workload {
             addresses: addresses.iter().map(|address| address.parse().expect("an address")).collect(),
             gateway4: GATEWAY4,
             gateway6: GATEWAY6,
+            handed_over: false,
+            loopback: false,
         }
     }
 }

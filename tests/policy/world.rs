@@ -303,6 +303,8 @@ fn plug(links: &LinkPlane, endpoint: Endpoint) -> Workload {
         addresses: endpoint.addresses.clone(),
         gateway4: GATEWAY4,
         gateway6: GATEWAY6,
+        handed_over: false,
+        loopback: false,
     };
     block_on(links.create(link)).expect("a link");
     for address in &endpoint.addresses {

@@ -1,5 +1,7 @@
 //! Real container runtimes as clients of the CNI plugin.
 
+#[path = "../support/cgroup.rs"]
+mod cgroup;
 #[path = "../agent/fixture.rs"]
 #[allow(dead_code)]
 mod fixture;

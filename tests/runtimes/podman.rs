@@ -2,10 +2,11 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use crate::cgroup::remove_group;
 use crate::fixture::{Agent, CLUSTER, Site, cni_on, plugin};
 use crate::support::hosts::{Namespace, segment};
 use crate::support::{in_fresh_netns, run, wait_for};
@@ -103,23 +104,8 @@ impl<'a> Podman<'a> {
 impl Drop for Podman<'_> {
     fn drop(&mut self) {
         self.try_run(&["rm", "-f", "-a", "-t", "0"]);
-        // It leaves the parent that the test named, with conmon's own group in it, until conmon has ended.
-        let controllers = std::fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten();
-        let controllers = controllers.map(|entry| entry.path()).chain([PathBuf::from("/sys/fs/cgroup")]);
-        let groups: Vec<PathBuf> = controllers.map(|at| at.join(self.cgroup.trim_start_matches('/'))).collect();
-        let deadline = Instant::now() + Duration::from_secs(15);
-        while groups.iter().any(|group| group.exists()) && Instant::now() < deadline {
-            groups.iter().for_each(|group| remove_groups(group));
-            std::thread::sleep(Duration::from_millis(20));
-        }
+        remove_group(&self.cgroup);
     }
-}
-
-/// Empty control groups, from the leaves up.
-fn remove_groups(group: &Path) {
-    let inside = std::fs::read_dir(group).into_iter().flatten().flatten();
-    inside.map(|entry| entry.path()).filter(|path| path.is_dir()).for_each(|path| remove_groups(&path));
-    let _ = std::fs::remove_dir(group);
 }
 
 fn conf(agent: &Agent, labels: &Value) -> Value {

@@ -42,7 +42,7 @@ async fn endpoints_come_go_and_come_back() {
     let path = StoreKey::Endpoint(node("h1"), key("one")).path();
     let mut endpoint = host.allocator.endpoint(&key("one")).unwrap();
     endpoint.labels.insert("role".into(), "new".into());
-    endpoint.attachment = Some(Attachment { netns: "/run/netns/x".into(), mac: [2; 6], mtu: 1500, requester: None });
+    endpoint.attachment = Some(Attachment::new("/run/netns/x", [2; 6], 1500));
     host.allocator.update(endpoint).await.unwrap();
     until("new labels are published, and how it is plugged in is not", async || {
         let value = store.get(&path).await.unwrap().unwrap().value;

@@ -5,7 +5,7 @@ use routenet_core::model::{Attachment, Endpoint, EndpointKey, NetworkName, NodeN
 use serde_json::json;
 
 use super::*;
-use crate::frontend::{AttachError, AttachRequest, Failed};
+use crate::frontend::{AttachError, AttachRequest, Failed, Revision};
 
 /// Remembers what it was asked; the real agent is behind the plugin in `tests/agent`.
 #[derive(Default)]
@@ -23,19 +23,21 @@ impl Workloads for Recorder {
         let endpoint = Endpoint {
             key: request.key.clone(),
             node: NodeName::new("h1").unwrap(),
-            namespace: request.namespace.clone(),
-            name: request.name.clone(),
-            labels: request.labels.clone(),
+            namespace: request.identity.namespace.clone(),
+            name: request.identity.name.clone(),
+            labels: request.identity.labels.clone().unwrap_or_default(),
             addresses: vec!["10.65.0.1".parse().unwrap(), "fd65::1".parse().unwrap()],
             attachment: Some(Attachment {
-                netns: request.netns.clone(),
-                mac: request.mac.unwrap_or([2, 0, 0, 0, 0, 1]),
-                mtu: 1500,
                 requester: request.requester.clone(),
+                ..Attachment::new(request.netns.clone(), request.mac.unwrap_or([2, 0, 0, 0, 0, 1]), 1500)
             }),
         };
         self.attached.lock().unwrap().push(request);
         Ok(endpoint)
+    }
+
+    async fn revise(&self, _: &EndpointKey, _: Revision) -> Result<(), AttachError> {
+        unreachable!("CNI tells all at once")
     }
 
     async fn detach(&self, key: &EndpointKey) -> Result<(), AttachError> {
@@ -82,9 +84,10 @@ fn names_and_labels_come_from_args_and_configuration() {
     let args = "IgnoreUnknown=1;K8S_POD_NAMESPACE=shop;K8S_POD_NAME=db-0;X=y;MAC=02:11:22:33:44:55";
     assert_eq!(call(&recorder, "ADD", args, &config).exit, 0);
     let request = &recorder.attached.lock().unwrap()[0];
-    assert_eq!((request.namespace.as_str(), request.name.as_str()), ("shop", "db-0"));
+    assert_eq!((request.identity.namespace.as_str(), request.identity.name.as_str()), ("shop", "db-0"));
     assert_eq!(request.key.network.as_str(), "blue");
-    assert_eq!(request.labels, [("role", "db"), ("tier", "front")].map(|(k, v)| (k.into(), v.into())).into());
+    let labels = [("role", "db"), ("tier", "front")].map(|(k, v)| (k.into(), v.into())).into();
+    assert_eq!(request.identity.labels, Some(labels));
     assert_eq!(request.mac, Some([2, 0x11, 0x22, 0x33, 0x44, 0x55]));
 }
 

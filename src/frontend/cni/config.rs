@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::Call;
 use super::result::CniError;
-use crate::frontend::AttachRequest;
+use crate::frontend::{AttachRequest, Identity, Plug};
 
 /// What of the network configuration concerns us; everything else belongs to other plugins.
 pub struct Config {
@@ -157,11 +157,15 @@ impl Config {
     pub fn attach_request(&self, call: &Call<'_>) -> Result<AttachRequest, CniError> {
         Ok(AttachRequest {
             key: self.key(call)?,
-            namespace: self.arguments.namespace.clone().unwrap_or_else(|| "default".to_string()),
-            name: self.arguments.pod.clone().unwrap_or_else(|| call.container_id.to_string()),
-            labels: self.labels.clone(),
+            identity: Identity {
+                namespace: self.arguments.namespace.clone().unwrap_or_else(|| "default".to_string()),
+                name: self.arguments.pod.clone().unwrap_or_else(|| call.container_id.to_string()),
+                labels: Some(self.labels.clone()),
+            },
             netns: call.netns.to_string(),
+            plug: Plug::Made,
             addresses: self.arguments.addresses.clone(),
+            reservations: Vec::new(),
             mac: self.arguments.mac,
             mtu: self.mtu,
             requester: Some(self.requester()),

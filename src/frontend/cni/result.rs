@@ -35,7 +35,7 @@ impl From<AttachError> for CniError {
             Failed::Namespace => 8,
             Failed::TryAgain => 11,
             Failed::Unknown => 3,
-            Failed::Internal => 100,
+            Failed::Internal | Failed::Refused => 100,
             Failed::InterfaceExists => 101,
             Failed::PoolFull => 102,
             Failed::Broken => 103,

@@ -144,7 +144,7 @@ impl Client {
             return Err(ipset_error(format!("the kernel speaks protocol {oldest} to {newest}, we speak 6 and 7")));
         }
         self.protocol = newest.min(7);
-        for kind in [SetKind::HashNet, SetKind::HashNetIface] {
+        for kind in wire::SET_KINDS {
             for family in Family::BOTH {
                 let (mut newest, mut oldest) = (0, 0);
                 let name = wire::type_name(kind);

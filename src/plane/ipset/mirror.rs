@@ -3,8 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use routenet_core::desired::{Member, SetKind, SetName, SetOp, SetSpec};
-use routenet_core::model::Family;
-use routenet_core::model::stable_hash;
+use routenet_core::model::{Cidr, Family, stable_hash};
 
 use super::client::{Client, ERR_BUSY, KernelSet, NewSet, Step, describe};
 use super::is_ours;
@@ -442,11 +441,14 @@ fn needs_rebuild(want: &SetSpec, have: &KernelSet, counters: bool) -> bool {
 /// Whether the kernel can take a member into a set of this kind and family.
 fn check_member(set: &SetSpec, member: &Member) -> Result<(), String> {
     let (kind, cidr) = match member {
-        Member::Net(cidr) => (SetKind::HashNet, cidr),
-        Member::NetIface(cidr, _) => (SetKind::HashNetIface, cidr),
+        Member::Net(cidr) => (SetKind::HashNet, *cidr),
+        Member::NetIface(cidr, _) => (SetKind::HashNetIface, *cidr),
+        Member::IpPort(address, ..) => (SetKind::HashIpPort, Cidr::host(*address)),
     };
     if kind != set.kind {
-        return Err("a set holds prefixes or (prefix, interface) pairs, not both".into());
+        return Err(
+            "a set holds prefixes, (prefix, interface) pairs or (address, port) pairs, never two of these".into()
+        );
     }
     if cidr.family() != set.family {
         return Err(format!("the set is for {}", set.family));
@@ -465,6 +467,7 @@ fn show(member: &Member) -> String {
     match member {
         Member::Net(cidr) => cidr.to_string(),
         Member::NetIface(cidr, interface) => format!("{cidr},{interface}"),
+        Member::IpPort(address, protocol, port) => format!("{address},{protocol}:{port}"),
     }
 }
 

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use routenet_core::desired::{Member, SetKind};
-use routenet_core::model::{Cidr, Family, InterfaceName};
+use routenet_core::model::{Cidr, Family, InterfaceName, Protocol};
 
 use crate::plane::nfnetlink::{Attrs, HEADER, Message, NFGENMSG};
 
@@ -32,6 +32,8 @@ pub const ATTR_REVISION_MIN: u16 = 10;
 
 const ATTR_IP: u16 = 1;
 const ATTR_CIDR: u16 = 3;
+const ATTR_PORT: u16 = 4;
+const ATTR_PROTO: u16 = 7;
 pub const ATTR_CADT_FLAGS: u16 = 8;
 pub const ATTR_HASHSIZE: u16 = 18;
 pub const ATTR_MAXELEM: u16 = 19;
@@ -115,18 +117,25 @@ impl Writer {
 
     /// One entry as a DATA container; `line` comes back in the kernel's error.
     pub fn member(&mut self, member: &Member, line: u32) {
-        let (cidr, interface) = match member {
-            Member::Net(cidr) => (cidr, None),
-            Member::NetIface(cidr, interface) => (cidr, Some(interface)),
-        };
         self.nested(ATTR_DATA, |data| {
-            data.nested(ATTR_IP, |ip| match cidr.address() {
+            let address = match member {
+                Member::Net(cidr) | Member::NetIface(cidr, _) => cidr.address(),
+                Member::IpPort(address, ..) => *address,
+            };
+            data.nested(ATTR_IP, |ip| match address {
                 IpAddr::V4(address) => ip.attr(ATTR_IPADDR_IPV4 | NLA_F_NET_BYTEORDER, &address.octets()),
                 IpAddr::V6(address) => ip.attr(ATTR_IPADDR_IPV6 | NLA_F_NET_BYTEORDER, &address.octets()),
             });
-            data.u8(ATTR_CIDR, cidr.length());
-            if let Some(interface) = interface {
-                data.string(ATTR_IFACE, interface.as_str());
+            match member {
+                Member::Net(cidr) => data.u8(ATTR_CIDR, cidr.length()),
+                Member::NetIface(cidr, interface) => {
+                    data.u8(ATTR_CIDR, cidr.length());
+                    data.string(ATTR_IFACE, interface.as_str());
+                }
+                Member::IpPort(_, protocol, port) => {
+                    data.attr(ATTR_PORT | NLA_F_NET_BYTEORDER, &port.to_be_bytes());
+                    data.u8(ATTR_PROTO, protocol.0);
+                }
             }
             data.u32(ATTR_LINENO, line);
         });
@@ -163,25 +172,32 @@ pub fn family_of_number(number: u8) -> Option<Family> {
     Family::BOTH.into_iter().find(|family| family_number(*family) == number)
 }
 
+/// All kinds that we use.
+pub const SET_KINDS: [SetKind; 3] = [SetKind::HashNet, SetKind::HashNetIface, SetKind::HashIpPort];
+
 pub fn type_name(kind: SetKind) -> &'static str {
     match kind {
         SetKind::HashNet => "hash:net",
         SetKind::HashNetIface => "hash:net,iface",
+        SetKind::HashIpPort => "hash:ip,port",
     }
 }
 
 pub fn kind_of_name(name: &str) -> Option<SetKind> {
-    [SetKind::HashNet, SetKind::HashNetIface].into_iter().find(|kind| type_name(*kind) == name)
+    SET_KINDS.into_iter().find(|kind| type_name(*kind) == name)
 }
 
 /// An entry of a listing, and whether it carries flags that change what it matches. `None` for one that we cannot read.
 pub fn read_member(kind: SetKind, family: Family, data: Attrs<'_>) -> Option<(Member, bool)> {
     let (mut address, mut length, mut interface, mut flags) = (None, family.bits(), None, 0);
+    let (mut port, mut protocol) = (None, None);
     for (attr, value) in data {
         match attr {
             ATTR_IP => address = Attrs(value).find_map(|(kind, value)| read_address(kind, value)),
             ATTR_CIDR => length = *value.first()?,
             ATTR_IFACE => interface = text(value),
+            ATTR_PORT => port = value.try_into().ok().map(u16::from_be_bytes),
+            ATTR_PROTO => protocol = value.first().copied().map(Protocol),
             ATTR_CADT_FLAGS => flags = be32(value)?,
             _ => {}
         }
@@ -190,6 +206,7 @@ pub fn read_member(kind: SetKind, family: Family, data: Attrs<'_>) -> Option<(Me
     let member = match kind {
         SetKind::HashNet => Member::Net(cidr),
         SetKind::HashNetIface => Member::NetIface(cidr, InterfaceName::new(interface?).ok()?),
+        SetKind::HashIpPort => Member::IpPort(cidr.address(), protocol?, port?),
     };
     Some((member, flags & FLAGS_CHANGING_MEANING != 0))
 }

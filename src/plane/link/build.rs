@@ -1,6 +1,8 @@
 //! One link: how it comes to be, is taken over, mended and checked. Every step is a request that has been answered when
 //! the function returns.
 
+use std::net::IpAddr;
+
 use netlink_packet_route::RouteNetlinkMessage;
 use nix::errno::Errno;
 use routenet_core::desired::Link;
@@ -73,6 +75,22 @@ impl Builder {
         }
     }
 
+    /// Creates a link again that somebody took away.
+    ///
+    /// # Errors
+    /// Those of [`Builder::create`]; and one that its runtime configured cannot be made again without it.
+    pub(super) fn rebuild(
+        &mut self,
+        name: &InterfaceName,
+        link: &Link,
+        known: Option<NamespaceId>,
+    ) -> Result<Built, String> {
+        if link.handed_over && self.find(name)?.is_none() {
+            return Err("is gone, and only its runtime can plug it in again: restart the container".to_string());
+        }
+        self.create(name, link, known)
+    }
+
     /// Creates the link, or takes it over when it is there already. After an error nothing of it is left.
     pub(super) fn create(
         &mut self,
@@ -80,15 +98,15 @@ impl Builder {
         link: &Link,
         known: Option<NamespaceId>,
     ) -> Result<Built, String> {
-        let namespace = self.open(link, known)?;
+        let namespace = if link.handed_over { None } else { Some(self.open(link, known)?) };
         if let Some(there) = self.find(name)? {
-            if self.is_intact(&there, link, &namespace)? {
-                return self.mend(&there, name, link, Some(namespace.id()));
+            if self.is_intact(&there, link, namespace.as_ref())? {
+                return self.mend(&there, name, link, namespace.map(|namespace| namespace.id()));
             }
             self.delete(there.index)?;
         }
-        let (index, peer) = self.create_pair(name, link, &namespace)?;
-        let built = self.furnish(name, link, &namespace, index, peer);
+        let (index, peer) = self.create_pair(name, link, namespace.as_ref())?;
+        let built = self.furnish(name, link, namespace.as_ref(), index, peer);
         if built.is_err() {
             // The error that matters is the first; the link has no other owner, so this can only fail as gone.
             let _ = self.delete(index);
@@ -97,9 +115,9 @@ impl Builder {
     }
 
     /// Answers the indexes of both ends.
-    fn create_pair(&mut self, name: &InterfaceName, link: &Link, to: &Namespace) -> Result<(u32, u32), String> {
+    fn create_pair(&mut self, name: &InterfaceName, link: &Link, to: Option<&Namespace>) -> Result<(u32, u32), String> {
         let requests =
-            [host::create_pair(name, link, to), host::set_up(name, self.ipv6), host::get_by_name(name.as_str())];
+            [host::create_pair(name, link, to), host::set_up(name, link, self.ipv6), host::get_by_name(name.as_str())];
         let outcomes = self.batch(&requests)?;
         let [created, up, got] = <[Outcome; 3]>::try_from(outcomes).map_err(|_| "netlink: an answer is missing")?;
         if let Err(refusal) = created {
@@ -128,28 +146,32 @@ impl Builder {
         &mut self,
         name: &InterfaceName,
         link: &Link,
-        namespace: &Namespace,
+        namespace: Option<&Namespace>,
         index: u32,
         peer: u32,
     ) -> Result<Built, String> {
-        let mut inside = namespace.enter(&self.home, || workload::open(link))??;
-        workload::configure(&mut inside, peer, link)?;
-        let mut requests = Vec::new();
+        if let Some(namespace) = namespace {
+            let mut inside = namespace.enter(&self.home, || workload::open(link))??;
+            workload::configure(&mut inside, peer, link)?;
+        }
         if has_ipv6(link) {
             let disabled = format!("ipv6/conf/{name}/disable_ipv6");
             sysctl::ensure(&disabled, "0").map_err(|error| format!("no IPv6 on the host: {error}"))?;
-            requests.push(host::add_gateway6(index, link));
         }
+        let gateways = host::gateways(link).into_iter();
+        let mut requests: Vec<Request> = gateways.map(|gateway| host::add_gateway(index, gateway)).collect();
         requests.push(host::set_alias(index, link));
         requests.push(host::get_by_index(index));
         for outcome in self.batch(&requests)? {
             outcome.map_err(|refusal| format!("cannot be furnished on the host: {refusal}"))?;
         }
-        Ok(Built { index, namespace: Some(namespace.id()) })
+        Ok(Built { index, namespace: namespace.map(Namespace::id) })
     }
 
-    /// Whether a link is one that we built to its end and whose other end is still in place.
-    fn is_intact(&mut self, there: &HostLink, link: &Link, namespace: &Namespace) -> Result<bool, String> {
+    /// Whether a link is one that we built to its end and whose other end, unless it is its runtime's business, is still
+    /// in place.
+    fn is_intact(&mut self, there: &HostLink, link: &Link, namespace: Option<&Namespace>) -> Result<bool, String> {
+        let Some(namespace) = namespace else { return Ok(there.is_complete(link)) };
         if !there.is_complete(link) {
             return Ok(false);
         }
@@ -164,23 +186,17 @@ impl Builder {
         name: &InterfaceName,
         link: &Link,
         there: &HostLink,
-        has_gateway6: bool,
+        missing_gateways: &[IpAddr],
     ) -> Result<(Built, Vec<String>), String> {
         // A namespace that cannot be opened by its path any more may live on, held by its processes: so does the link.
-        let namespace = self.open(link, None).ok();
-        let intact = match &namespace {
-            Some(namespace) => self.is_intact(there, link, namespace)?,
-            None => there.is_complete(link),
-        };
-        if !intact {
+        let namespace = if link.handed_over { None } else { self.open(link, None).ok() };
+        if !self.is_intact(there, link, namespace.as_ref())? {
             self.delete(there.index)?;
-            let built = self.create(name, link, None)?;
+            let built = self.rebuild(name, link, None)?;
             return Ok((built, vec!["was not complete: it was built anew".to_string()]));
         }
         let mut said = there.differences(link, name);
-        if has_ipv6(link) && !has_gateway6 {
-            said.push(format!("lacked {}", link.gateway6));
-        }
+        said.extend(missing_gateways.iter().map(|gateway| format!("lacked {gateway}")));
         let built = Built { index: there.index, namespace: namespace.map(|namespace| namespace.id()) };
         if !said.is_empty() {
             self.mend(there, name, link, built.namespace)?;
@@ -199,11 +215,9 @@ impl Builder {
         let mut requests = Vec::new();
         if !there.differences(link, name).is_empty() {
             requests.push(host::mend(there.index, name, link));
-            requests.push(host::set_up(name, self.ipv6));
         }
-        if has_ipv6(link) {
-            requests.push(host::add_gateway6(there.index, link));
-        }
+        requests.push(host::set_up(name, link, self.ipv6));
+        requests.extend(host::gateways(link).into_iter().map(|gateway| host::add_gateway(there.index, gateway)));
         for outcome in self.batch(&requests)? {
             outcome.map_err(|refusal| format!("cannot be put right: {refusal}"))?;
         }
@@ -222,6 +236,9 @@ impl Builder {
         };
         let mut said: Vec<String> =
             there.differences(link, name).into_iter().map(|what| format!("{name} on the host {what}")).collect();
+        if link.handed_over {
+            return Ok(said);
+        }
         let namespace = self.open(link, None)?;
         let mut inside = namespace.enter(&self.home, Connection::open)?.map_err(|error| format!("netlink: {error}"))?;
         said.extend(workload::check(&mut inside, link, there.index)?);

@@ -22,10 +22,12 @@ const PREFIX: &str = "rnw";
 const ALIAS_LENGTH: usize = 255;
 /// `IFLA_INET_CONF`, nested.
 const INET_CONF: u16 = 1 | 0x8000;
-/// `IPV4_DEVCONF_*` (linux/ip.h) and what it should be: forward what workloads send, no proxy ARP, no loopback
-/// addresses from outside, and a loose reverse path filter where the host has a strict one (the kernel takes the higher
-/// of an interface's and `all`'s), since a reply of a workload with two interfaces may leave by the other.
-const IPV4_SETTINGS: [(u16, u32); 4] = [(1, 1), (3, 0), (8, 2), (26, 0)];
+/// `IPV4_DEVCONF_*` (linux/ip.h) and what it should be: forward what workloads send, no proxy ARP, and a loose reverse
+/// path filter where the host has a strict one (the kernel takes the higher of an interface's and `all`'s), since a reply
+/// of a workload with two interfaces may leave by the other.
+const IPV4_SETTINGS: [(u16, u32); 3] = [(1, 1), (3, 0), (8, 2)];
+/// `IPV4_DEVCONF_ROUTE_LOCALNET`: whether loopback addresses may come and go by the interface.
+const ROUTE_LOCALNET: u16 = 26;
 
 /// Whether a name is one of ours: `rnw` and 11 hexadecimal digits.
 pub(super) fn is_ours(name: &str) -> bool {
@@ -137,10 +139,8 @@ pub(super) fn dump_links() -> RouteNetlinkMessage {
     RouteNetlinkMessage::GetLink(LinkMessage::default())
 }
 
-pub(super) fn dump_addresses6() -> RouteNetlinkMessage {
-    let mut message = AddressMessage::default();
-    message.header.family = AddressFamily::Inet6;
-    RouteNetlinkMessage::GetAddress(message)
+pub(super) fn dump_addresses() -> RouteNetlinkMessage {
+    RouteNetlinkMessage::GetAddress(AddressMessage::default())
 }
 
 pub(super) fn delete(index: u32) -> Request {
@@ -155,17 +155,20 @@ pub(super) fn delete_group(group: u32) -> Request {
     Request::new(RouteNetlinkMessage::DelLink(link_message(0, vec![LinkAttribute::Group(group)])), 0)
 }
 
-/// Both ends at once: the far one is born inside the workload's namespace, since moving a link is forty times dearer.
-pub(super) fn create_pair(name: &InterfaceName, link: &Link, workload: &Namespace) -> Request {
-    let peer = link_message(
-        0,
-        vec![
-            LinkAttribute::IfName(link.ifname.to_string()),
-            LinkAttribute::Address(link.mac.to_vec()),
-            LinkAttribute::Mtu(link.mtu),
-            LinkAttribute::NetNsFd(workload.descriptor()),
-        ],
-    );
+/// Both ends at once: the far one is born inside the workload's namespace, since moving a link is forty times dearer;
+/// without one it waits beside the host's for whoever moves it.
+pub(super) fn create_pair(name: &InterfaceName, link: &Link, workload: Option<&Namespace>) -> Request {
+    let far_name = match workload {
+        Some(_) => link.ifname.clone(),
+        None => link.endpoint.waiting_interface(),
+    };
+    let mut peer = vec![
+        LinkAttribute::IfName(far_name.to_string()),
+        LinkAttribute::Address(link.mac.to_vec()),
+        LinkAttribute::Mtu(link.mtu),
+    ];
+    peer.extend(workload.map(|workload| LinkAttribute::NetNsFd(workload.descriptor())));
+    let peer = link_message(0, peer);
     let attributes = vec![
         LinkAttribute::IfName(name.to_string()),
         LinkAttribute::Address(HOST_MAC.to_vec()),
@@ -180,9 +183,10 @@ pub(super) fn create_pair(name: &InterfaceName, link: &Link, workload: &Namespac
 
 /// Up, and its settings. `ipv6`: whether the host has IPv6 at all; then it makes no address of its own (that one would
 /// wait for duplicate address detection), [`add_gateway6`] does.
-pub(super) fn set_up(name: &InterfaceName, ipv6: bool) -> Request {
+pub(super) fn set_up(name: &InterfaceName, link: &Link, ipv6: bool) -> Request {
     let mut settings = Vec::new();
-    for (setting, value) in IPV4_SETTINGS {
+    let localnet = (ROUTE_LOCALNET, u32::from(link.loopback));
+    for (setting, value) in IPV4_SETTINGS.into_iter().chain([localnet]) {
         let nla = DefaultNla::new(setting, value.to_ne_bytes().to_vec());
         let start = settings.len();
         settings.resize(start + nla.buffer_len(), 0);
@@ -221,16 +225,33 @@ pub(super) fn set_alias(index: u32, link: &Link) -> Request {
     Request::new(RouteNetlinkMessage::SetLink(message), 0)
 }
 
-/// The workload's IPv6 next hop, at once usable.
-pub(super) fn add_gateway6(index: u32, link: &Link) -> Request {
+/// The next hops that the host's end carries: IPv6 always, IPv4 only where the workload must ask for it by ARP.
+pub(super) fn gateways(link: &Link) -> Vec<IpAddr> {
+    let v4 = link.handed_over && link.addresses.iter().any(IpAddr::is_ipv4);
+    let v6 = has_ipv6(link).then_some(IpAddr::V6(link.gateway6));
+    v4.then_some(IpAddr::V4(link.gateway4)).into_iter().chain(v6).collect()
+}
+
+/// A next hop of the workload, at once usable, and no address that the host would speak from.
+pub(super) fn add_gateway(index: u32, gateway: IpAddr) -> Request {
     let mut message = AddressMessage::default();
-    message.header.family = AddressFamily::Inet6;
-    message.header.prefix_len = 64;
     message.header.scope = AddressScope::Link;
-    message.header.flags = AddressHeaderFlags::Nodad | AddressHeaderFlags::Permanent;
     message.header.index = index;
-    let address = IpAddr::V6(link.gateway6);
-    message.attributes = vec![AddressAttribute::Address(address), AddressAttribute::Flags(AddressFlags::Nodad)];
+    message.attributes = vec![AddressAttribute::Address(gateway)];
+    match gateway {
+        IpAddr::V4(_) => {
+            message.header.family = AddressFamily::Inet;
+            message.header.prefix_len = 32;
+            message.header.flags = AddressHeaderFlags::Permanent;
+            message.attributes.push(AddressAttribute::Local(gateway));
+        }
+        IpAddr::V6(_) => {
+            message.header.family = AddressFamily::Inet6;
+            message.header.prefix_len = 64;
+            message.header.flags = AddressHeaderFlags::Nodad | AddressHeaderFlags::Permanent;
+            message.attributes.push(AddressAttribute::Flags(AddressFlags::Nodad));
+        }
+    }
     Request::new(RouteNetlinkMessage::NewAddress(message), NLM_F_CREATE | NLM_F_REPLACE)
 }
 

@@ -16,6 +16,8 @@ fn link(container_id: &str) -> Link {
         addresses: vec!["10.0.0.1".parse().expect("an address")],
         gateway4: GATEWAY4,
         gateway6: GATEWAY6,
+        handed_over: false,
+        loopback: false,
     }
 }
 

@@ -2,6 +2,7 @@
 //! again what failed.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
@@ -20,8 +21,8 @@ use super::build::{Builder, Built};
 use super::host::{self, HostLink};
 use super::reaper::{self, Reaped, Reaper};
 
-/// `RTNLGRP_LINK`, `RTNLGRP_IPV6_IFADDR`.
-const GROUPS: [u32; 2] = [1, 9];
+/// `RTNLGRP_LINK`, `RTNLGRP_IPV4_IFADDR`, `RTNLGRP_IPV6_IFADDR`.
+const GROUPS: [u32; 3] = [1, 5, 9];
 
 type Reply = oneshot::Sender<Result<(), PlaneError>>;
 
@@ -40,7 +41,7 @@ struct Worker {
 #[derive(Default)]
 struct Changes {
     links: BTreeMap<u32, Option<HostLink>>,
-    /// Interfaces that lost an IPv6 address.
+    /// Interfaces that lost an address.
     addresses: BTreeSet<u32>,
 }
 
@@ -166,9 +167,10 @@ impl Worker {
         for (name, link) in wanted {
             let outcome = match there.get(name.as_str()) {
                 Some(there) => {
-                    self.builder.adopt(&name, &link, there, gateways.contains(&(there.index, link.gateway6)))
+                    let missing = missing_gateways(&link, there.index, &gateways);
+                    self.builder.adopt(&name, &link, there, &missing)
                 }
-                None => self.builder.create(&name, &link, None).map(|built| (built, vec!["was missing".to_string()])),
+                None => self.builder.rebuild(&name, &link, None).map(|built| (built, vec!["was missing".to_string()])),
             };
             if let Err(what) = &outcome {
                 failures.push((name.to_string(), what.clone()));
@@ -191,18 +193,15 @@ impl Worker {
         Ok(objects.into_iter().filter_map(ours).map(|link| (link.name.clone(), link)).collect())
     }
 
-    /// IPv6 addresses of the host, with their interfaces.
-    fn read_gateways(&mut self) -> Result<BTreeSet<(u32, std::net::Ipv6Addr)>, String> {
+    /// Addresses of the host, with their interfaces.
+    fn read_gateways(&mut self) -> Result<BTreeSet<(u32, IpAddr)>, String> {
         let objects = self
             .builder
             .connection
-            .dump(host::dump_addresses6())
+            .dump(host::dump_addresses())
             .map_err(|error| format!("addresses cannot be read: {error}"))?;
         let address = |object: &RouteNetlinkMessage| match object {
-            RouteNetlinkMessage::NewAddress(message) => match host::address_of(message)? {
-                (index, std::net::IpAddr::V6(address)) => Some((index, address)),
-                _ => None,
-            },
+            RouteNetlinkMessage::NewAddress(message) => host::address_of(message),
             _ => None,
         };
         Ok(objects.iter().filter_map(address).collect())
@@ -311,7 +310,7 @@ impl Worker {
         let Some(name) = self.name_of(index) else { return };
         let Some(link) = self.tracker.wanted(&name).cloned() else { return };
         let known = self.built.get(&name).and_then(|built| built.namespace);
-        let outcome = self.builder.create(&name, &link, known);
+        let outcome = self.builder.rebuild(&name, &link, known);
         self.note(&name, outcome.map(|built| (built, vec!["was deleted: it was built anew".to_string()])));
     }
 
@@ -337,11 +336,12 @@ impl Worker {
     fn lost_address(&mut self, index: u32) {
         let Some(name) = self.name_of(index) else { return };
         let Some(link) = self.tracker.wanted(&name).cloned() else { return };
-        if !host::has_ipv6(&link) {
+        if host::gateways(&link).is_empty() {
             return;
         }
-        let held = self.read_gateways().is_ok_and(|held| held.contains(&(index, link.gateway6)));
-        if held {
+        let Ok(held) = self.read_gateways() else { return };
+        let missing = missing_gateways(&link, index, &held);
+        if missing.is_empty() {
             return;
         }
         let namespace = self.built.get(&name).and_then(|built| built.namespace);
@@ -350,7 +350,10 @@ impl Worker {
             Ok(None) => return,
             Err(error) => Err(error),
         };
-        self.note(&name, outcome.map(|built| (built, vec![format!("lost {}", link.gateway6)])));
+        self.note(
+            &name,
+            outcome.map(|built| (built, missing.iter().map(|gateway| format!("lost {gateway}")).collect())),
+        );
     }
 
     /// Notifications were lost: compare everything.
@@ -378,8 +381,13 @@ impl Worker {
         for name in self.tracker.due(Instant::now()) {
             let Some(link) = self.tracker.wanted(&name).cloned() else { continue };
             let known = self.built.get(&name).and_then(|built| built.namespace);
-            let outcome = self.builder.create(&name, &link, known);
+            let outcome = self.builder.rebuild(&name, &link, known);
             self.note(&name, outcome.map(|built| (built, vec!["was missing".to_string()])));
         }
     }
+}
+
+/// Those of the next hops that the host's end should carry and does not.
+fn missing_gateways(link: &Link, index: u32, held: &BTreeSet<(u32, IpAddr)>) -> Vec<IpAddr> {
+    host::gateways(link).into_iter().filter(|gateway| !held.contains(&(index, *gateway))).collect()
 }

@@ -39,6 +39,10 @@ pub enum JournalWrite {
     PutBlock(Block),
     /// It does not any more; what rested in it is forgotten.
     RemoveBlock(Cidr),
+    /// What belonged to the first belongs to the second from now on.
+    Transfer { from: EndpointKey, to: EndpointKey },
+    /// What a front-end must not forget, under a name of its own; `None`: it may.
+    Note { front_end: String, name: String, text: Option<String> },
 }
 
 /// An address that was released and not given out again since.
@@ -59,6 +63,8 @@ pub struct JournalState {
     pub allocations: Vec<(IpAddr, EndpointKey)>,
     pub released: Vec<Released>,
     pub blocks: Vec<Block>,
+    /// Front-end, name, text.
+    pub notes: Vec<(String, String, String)>,
 }
 
 impl JournalState {

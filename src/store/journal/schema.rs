@@ -12,7 +12,8 @@ pub(super) const KIND: FileKind = FileKind {
     what: "journal",
     setting: "paths.state",
     application_id: 0x726e_6a6c,
-    migrations: &["
+    migrations: &[
+        "
         CREATE TABLE meta (
             id INTEGER PRIMARY KEY CHECK (id = 1),
             incarnation TEXT NOT NULL
@@ -43,7 +44,16 @@ pub(super) const KIND: FileKind = FileKind {
             cidr TEXT PRIMARY KEY NOT NULL,
             value TEXT NOT NULL
         ) WITHOUT ROWID;
-    "],
+    ",
+        "
+        CREATE TABLE note (
+            front_end TEXT NOT NULL,
+            name TEXT NOT NULL,
+            text TEXT NOT NULL,
+            PRIMARY KEY (front_end, name)
+        ) WITHOUT ROWID;
+    ",
+    ],
     synchronous: "FULL",
     damaged_mend: "it was left as it is: move it away, with its -wal and -shm, and put back a copy, or begin anew with \
                    what the cluster store and the kernel show",
@@ -95,6 +105,8 @@ pub(super) fn apply(conn: &Connection, write: &JournalWrite) -> Result<(), Failu
                 .execute(params![block.cidr.to_string(), json(block)])?;
         }
         JournalWrite::RemoveBlock(cidr) => remove_block(conn, cidr)?,
+        JournalWrite::Transfer { from, to } => transfer(conn, from, to)?,
+        JournalWrite::Note { front_end, name, text } => note(conn, front_end, name, text.as_deref())?,
     }
     Ok(())
 }
@@ -130,6 +142,34 @@ fn release(conn: &Connection, key: &EndpointKey, at: Time) -> Result<(), Failure
     conn.prepare_cached("DELETE FROM allocation WHERE network = ?1 AND container = ?2 AND ifname = ?3")?
         .execute(own)?;
     conn.prepare_cached("DELETE FROM endpoint WHERE network = ?1 AND container = ?2 AND ifname = ?3")?.execute(own)?;
+    Ok(())
+}
+
+fn transfer(conn: &Connection, from: &EndpointKey, to: &EndpointKey) -> Result<(), Failure> {
+    conn.prepare_cached(
+        "UPDATE allocation SET network = ?4, container = ?5, ifname = ?6
+         WHERE network = ?1 AND container = ?2 AND ifname = ?3",
+    )?
+    .execute(params![
+        from.network.as_str(),
+        from.container_id,
+        from.ifname.as_str(),
+        to.network.as_str(),
+        to.container_id,
+        to.ifname.as_str()
+    ])?;
+    Ok(())
+}
+
+fn note(conn: &Connection, front_end: &str, name: &str, text: Option<&str>) -> Result<(), Failure> {
+    match text {
+        Some(text) => conn
+            .prepare_cached("INSERT OR REPLACE INTO note (front_end, name, text) VALUES (?1, ?2, ?3)")?
+            .execute(params![front_end, name, text])?,
+        None => conn
+            .prepare_cached("DELETE FROM note WHERE front_end = ?1 AND name = ?2")?
+            .execute(params![front_end, name])?,
+    };
     Ok(())
 }
 
@@ -178,6 +218,10 @@ pub(super) fn load(conn: &mut Connection) -> Result<JournalState, Failure> {
             released: time(row.get(4)?),
             acknowledged: row.get::<_, Option<i64>>(5).optional()?.flatten().map(time),
         });
+    }
+    let mut statement = transaction.prepare("SELECT front_end, name, text FROM note ORDER BY front_end, name")?;
+    for row in statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))? {
+        state.notes.push(row?);
     }
     state.allocations.sort();
     state.released.sort_by_key(|released| released.address);

@@ -29,12 +29,7 @@ fn endpoint(id: &str, address: &str, plugged: bool) -> FactDelta {
         container_id: id.into(),
         ifname: InterfaceName::new("eth0").unwrap(),
     };
-    let attachment = plugged.then(|| Attachment {
-        netns: "/run/netns/x".into(),
-        mac: [2, 0, 0, 0, 0, 1],
-        mtu: 1500,
-        requester: None,
-    });
+    let attachment = plugged.then(|| Attachment::new("/run/netns/x", [2, 0, 0, 0, 0, 1], 1500));
     let endpoint = Endpoint {
         key: key.clone(),
         node: node.clone(),

@@ -3,10 +3,11 @@
 //! [`Desired::apply`] takes changes of facts and answers what should now differ; [`state`] has the words for that.
 //! From scratch is the same function over all facts: a property test holds the two equal. Called by the agent's loop.
 //!
-//! Two halves that know nothing of each other: the [`crate::policy`] engine makes sets and chains, [`network`] makes
-//! links, routes and announcements.
+//! Three parts that know nothing of each other: the [`crate::policy`] engine makes sets and chains, [`nat`] the chains that
+//! translate addresses, [`network`] links, routes and announcements.
 
 pub mod facts;
+pub mod nat;
 pub mod network;
 pub mod state;
 
@@ -17,24 +18,31 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::Cidr;
 use crate::policy::PolicyEngine;
+use nat::NatEngine;
 use network::NetworkEngine;
 
 /// The wanted state of one host.
 pub struct Desired {
     policy: PolicyEngine,
+    nat: NatEngine,
     network: NetworkEngine,
 }
 
 impl Desired {
     /// No facts yet; the frame of the chains is wanted all the same, so an agent without facts is closed.
     pub fn new(settings: &Settings) -> Self {
-        Desired { policy: PolicyEngine::new(settings), network: NetworkEngine::new(settings.clone()) }
+        Desired {
+            policy: PolicyEngine::new(settings),
+            nat: NatEngine::new(settings.clone()),
+            network: NetworkEngine::new(settings.clone()),
+        }
     }
 
     /// Takes changes of facts; answers what should now differ.
     pub fn apply(&mut self, facts: &[FactDelta]) -> DesiredDelta {
         let mut delta = self.network.apply(facts);
         delta.rules = self.policy.apply(facts);
+        delta.rules.chains.extend(self.nat.apply(facts));
         delta
     }
 
@@ -43,8 +51,8 @@ impl Desired {
         let network = self.network.state();
         DesiredState {
             sets: self.policy.sets(),
-            chains: self.policy.chains().clone(),
-            hooks: self.policy.hooks(),
+            chains: self.policy.chains().iter().chain(self.nat.chains()).map(|(k, v)| (k.clone(), v.clone())).collect(),
+            hooks: self.policy.hooks().into_iter().chain(NatEngine::hooks()).collect(),
             links: network.links.clone(),
             routes: network.routes.clone(),
             announcements: network.announcements.clone(),

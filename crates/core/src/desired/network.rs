@@ -7,9 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use super::{
-    DesiredDelta, DesiredState, FactDelta, GATEWAY4, GATEWAY6, Link, Route, RouteKey, Settings, UNREACHABLE_METRIC,
-};
+use super::{DesiredDelta, DesiredState, FactDelta, Link, Route, RouteKey, Settings, UNREACHABLE_METRIC};
 use crate::model::config::Announce;
 use crate::model::{Cidr, Endpoint, EndpointKey, Family, InterfaceName, PoolName};
 
@@ -110,7 +108,7 @@ impl NetworkEngine {
             self.want(RouteKey { dst, metric: 0 }, Want::Endpoint(key.clone()), route, touched);
             touched.announcements.insert(dst);
         }
-        touched.links.insert(key.host_interface(), attached.and_then(|endpoint| link(key, endpoint)));
+        touched.links.insert(key.host_interface(), attached.and_then(Link::of));
     }
 
     fn set_pool(&mut self, name: &PoolName, pool: Option<&crate::model::Pool>, touched: &mut Touched) {
@@ -224,20 +222,6 @@ fn replace<K: Ord, V>(map: &mut BTreeMap<K, V>, key: K, value: Option<V>) {
             map.remove(&key);
         }
     }
-}
-
-fn link(key: &EndpointKey, endpoint: &Endpoint) -> Option<Link> {
-    let attachment = endpoint.attachment.as_ref()?;
-    Some(Link {
-        endpoint: key.clone(),
-        netns: attachment.netns.clone(),
-        ifname: key.ifname.clone(),
-        mac: attachment.mac,
-        mtu: attachment.mtu,
-        addresses: endpoint.addresses.clone(),
-        gateway4: GATEWAY4,
-        gateway6: GATEWAY6,
-    })
 }
 
 #[cfg(test)]

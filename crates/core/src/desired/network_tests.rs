@@ -38,12 +38,7 @@ fn endpoint(node: &str, id: &str, address: Option<&str>) -> FactDelta {
         name: id.into(),
         labels: Labels::new(),
         addresses: vec![address.parse().unwrap()],
-        attachment: Some(Attachment {
-            netns: "/run/netns/x".into(),
-            mac: [2, 0, 0, 0, 0, 1],
-            mtu: 1500,
-            requester: None,
-        }),
+        attachment: Some(Attachment::new("/run/netns/x", [2, 0, 0, 0, 0, 1], 1500)),
     });
     FactDelta::Endpoint { node, key: key(id), endpoint }
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use crate::model::{Cidr, EndpointKey, Family, InterfaceName, PolicyKey};
+use crate::model::{Cidr, Endpoint, EndpointKey, Family, InterfaceName, PolicyKey, Protocol};
 
 /// The name of one of our ipsets in the kernel: `rn4-...` or `rn6-...`, at most 31 characters.
 pub type SetName = String;
@@ -15,6 +15,8 @@ pub enum SetKind {
     HashNet,
     /// (prefix, interface) pairs.
     HashNetIface,
+    /// (address, protocol and port) pairs.
+    HashIpPort,
 }
 
 /// One entry of a set. The kernel refuses a /0 in these types: it is written as its two halves by the compiler.
@@ -22,6 +24,7 @@ pub enum SetKind {
 pub enum Member {
     Net(Cidr),
     NetIface(Cidr, InterfaceName),
+    IpPort(IpAddr, Protocol, u16),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -116,6 +119,31 @@ pub struct Link {
     /// What the workload routes through, by family of its addresses.
     pub gateway4: Ipv4Addr,
     pub gateway6: Ipv6Addr,
+    /// Its runtime takes the workload's end from the host, moves and configures it; the host's end carries the next hops,
+    /// since nobody gives the workload neighbour entries for them.
+    pub handed_over: bool,
+    /// The host reaches it from loopback addresses: one of its ports is published.
+    pub loopback: bool,
+}
+
+impl Link {
+    /// The link of an endpoint; none for one that is not plugged in.
+    pub fn of(endpoint: &Endpoint) -> Option<Link> {
+        let attachment = endpoint.attachment.as_ref()?;
+        let (gateway4, gateway6) = next_hops(attachment.next_hop);
+        Some(Link {
+            endpoint: endpoint.key.clone(),
+            netns: attachment.netns.clone(),
+            ifname: endpoint.key.ifname.clone(),
+            mac: attachment.mac,
+            mtu: attachment.mtu,
+            addresses: endpoint.addresses.clone(),
+            gateway4,
+            gateway6,
+            handed_over: attachment.handed_over,
+            loopback: !attachment.published.is_empty(),
+        })
+    }
 }
 
 /// What identifies a route in the kernel's main table.
@@ -159,6 +187,14 @@ pub const PROTO_LEARNED: u8 = 83;
 pub const GATEWAY4: Ipv4Addr = Ipv4Addr::new(169, 254, 1, 1);
 /// The next hop inside every workload (IPv6): the EUI-64 link-local of [`HOST_MAC`].
 pub const GATEWAY6: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0xecee, 0xeeff, 0xfeee, 0xeeee);
+/// The next hops of a number from 1: what a workload routes through on its first interface, its second, and so on, where
+/// they must differ. The first are [`GATEWAY4`] and [`GATEWAY6`].
+pub fn next_hops(number: u8) -> (Ipv4Addr, Ipv6Addr) {
+    let beyond_first = number.saturating_sub(1);
+    let gateway4 = Ipv4Addr::from_bits(GATEWAY4.to_bits() + u32::from(beyond_first));
+    (gateway4, Ipv6Addr::from_bits(GATEWAY6.to_bits() + u128::from(beyond_first)))
+}
+
 /// The MAC address of the host side of every workload's veth.
 pub const HOST_MAC: [u8; 6] = [0xee; 6];
 

@@ -29,6 +29,8 @@ pub struct NodeConfig {
     pub workloads: WorkloadConfig,
     pub paths: Paths,
     pub api: ApiConfig,
+    /// `None`: Docker is not served.
+    pub docker: Option<DockerConfig>,
     pub log: LogConfig,
 }
 
@@ -150,6 +152,25 @@ pub struct Paths {
 pub struct ApiConfig {
     pub read_group: Option<String>,
     pub write_group: Option<String>,
+}
+
+/// `docker:` — the driver for Docker's networks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DockerConfig {
+    /// The plugin's socket, by whose name Docker knows the driver. Default `/run/docker/plugins/routenet.sock`.
+    pub socket: PathBuf,
+    /// Docker's own socket. Default `/run/docker.sock`.
+    pub api: PathBuf,
+    /// What networks without a subnet are cut from, in order.
+    pub address_pools: Vec<AddressPool>,
+}
+
+/// As in Docker's own `default-address-pools`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AddressPool {
+    pub base: Cidr,
+    /// The prefix length of each cut.
+    pub size: u8,
 }
 
 /// `log:`.

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-use super::{InterfaceName, NetworkName, NodeName, stable_hash};
+use super::{InterfaceName, NetworkName, NodeName, Protocol, stable_hash};
 
 pub type Labels = BTreeMap<String, String>;
 
@@ -24,6 +24,11 @@ impl EndpointKey {
     pub fn host_interface(&self) -> InterfaceName {
         let hash = stable_hash([self.network.as_str(), &self.container_id, self.ifname.as_str()], 11);
         InterfaceName::new(format!("rnw{hash}")).expect("3 + 11 characters")
+    }
+
+    /// The workload's end of the veth while it waits on the host for its runtime: `rnj` and the same digits.
+    pub fn waiting_interface(&self) -> InterfaceName {
+        InterfaceName::new(self.host_interface().as_str().replacen('w', "j", 1)).expect("as long as the other one")
     }
 }
 
@@ -69,4 +74,59 @@ pub struct Attachment {
     /// Whose it is to collect: `cni/NAME` for what a CNI network configuration of that name asked for.
     #[serde(default)]
     pub requester: Option<String>,
+    /// Whether the runtime itself moves the workload's end of the veth into the workload and configures it there.
+    #[serde(default)]
+    pub handed_over: bool,
+    /// Which of the fixed next hops it routes through, from 1: a workload that its runtime configures needs another one
+    /// for each of its interfaces.
+    #[serde(default = "first_next_hop")]
+    pub next_hop: u8,
+    /// Nothing passes yet, whatever policy says: who the workload is, is not known.
+    #[serde(default)]
+    pub closed: bool,
+    /// Ports of the host that lead to the workload.
+    #[serde(default)]
+    pub published: Vec<PublishedPort>,
+}
+
+fn first_next_hop() -> u8 {
+    1
+}
+
+impl Attachment {
+    /// One whose workload is configured by us, is known, and has no published ports.
+    pub fn new(netns: impl Into<String>, mac: [u8; 6], mtu: u32) -> Attachment {
+        Attachment {
+            netns: netns.into(),
+            mac,
+            mtu,
+            requester: None,
+            handed_over: false,
+            next_hop: first_next_hop(),
+            closed: false,
+            published: Vec::new(),
+        }
+    }
+}
+
+/// A port of the host that leads to a port of a workload.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct PublishedPort {
+    pub protocol: Protocol,
+    /// `None`: every address of the host.
+    pub host_address: Option<IpAddr>,
+    pub host_port: u16,
+    /// The port inside the workload.
+    pub port: u16,
+}
+
+impl fmt::Display for PublishedPort {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.host_address {
+            Some(IpAddr::V6(address)) => write!(f, "[{address}]:")?,
+            Some(IpAddr::V4(address)) => write!(f, "{address}:")?,
+            None => {}
+        }
+        write!(f, "{}->{}/{}", self.host_port, self.port, self.protocol)
+    }
 }

@@ -6,13 +6,15 @@
 //! | `/blocks/10.65.0.0-26` | [`Block`](super::Block) |
 //! | `/endpoints/NODE/NETWORK/CONTAINER/IFNAME`, percent-encoded | [`Endpoint`](super::Endpoint) |
 //! | `/conditions/NODE` | [`NodeCondition`](super::NodeCondition) |
+//! | `/uses/KIND/NAME/NODE` | [`ObjectUse`](super::ObjectUse), read by whoever changes objects |
 
-use super::{Cidr, EndpointKey, Fact, InterfaceName, Kind, NetworkName, NodeName, ObjectKey};
+use super::{Cidr, EndpointKey, Fact, InterfaceName, Kind, NetworkName, NodeName, ObjectKey, ObjectUse};
 
 pub const OBJECTS: &str = "/objects/";
 pub const BLOCKS: &str = "/blocks/";
 pub const ENDPOINTS: &str = "/endpoints/";
 pub const CONDITIONS: &str = "/conditions/";
+pub const USES: &str = "/uses/";
 
 /// A key of the store, understood.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -74,6 +76,11 @@ pub fn endpoints_of(node: &NodeName) -> String {
 /// The prefix of all objects of a kind.
 pub fn objects_of(kind: Kind) -> String {
     format!("{OBJECTS}{}/", kind.word())
+}
+
+/// The key of a use.
+pub fn use_path(used: &ObjectUse) -> String {
+    format!("{USES}{}/{}/{}", used.object.kind.word(), encode(&used.object.name), used.node)
 }
 
 /// A fact as the store keeps it.

@@ -121,6 +121,17 @@ impl Cidr {
         })
     }
 
+    /// The prefixes of this length in it, in order; none if the length is shorter than its own or too long.
+    pub fn subnets(&self, length: u8) -> impl Iterator<Item = Cidr> + use<> {
+        let (whole, bits) = (*self, self.family().bits());
+        let count = match length.checked_sub(whole.length()) {
+            Some(more) if length <= bits => 1u128.checked_shl(u32::from(more)).unwrap_or(u128::MAX),
+            _ => 0,
+        };
+        let size = 1u128.checked_shl(u32::from(bits.saturating_sub(length))).unwrap_or(u128::MAX);
+        (0..count).map_while(move |index| Cidr::new(whole.nth(index.checked_mul(size)?)?, length).ok())
+    }
+
     /// The position of `address` in the prefix, if it lies in it.
     pub fn index_of(&self, address: IpAddr) -> Option<u128> {
         if !self.contains(address) {

@@ -36,3 +36,13 @@ fn addresses_by_position() {
     assert_eq!(cidr("fd00::/122").nth(1), Some("fd00::1".parse().unwrap()));
     assert_eq!(cidr("::/0").size(), u128::MAX);
 }
+
+#[test]
+fn subnets_cut_a_prefix_whole() {
+    let cut =
+        |text: &str, length| text.parse::<Cidr>().unwrap().subnets(length).map(|c| c.to_string()).collect::<Vec<_>>();
+    assert_eq!(cut("10.0.0.0/14", 16), ["10.0.0.0/16", "10.1.0.0/16", "10.2.0.0/16", "10.3.0.0/16"]);
+    assert_eq!(cut("fd00::/63", 64), ["fd00::/64", "fd00:0:0:1::/64"]);
+    assert_eq!(cut("10.0.0.0/16", 16), ["10.0.0.0/16"]);
+    assert!(cut("10.0.0.0/16", 8).is_empty() && cut("10.0.0.0/16", 33).is_empty());
+}

@@ -155,6 +155,16 @@ pub enum Fact {
     Condition(NodeCondition),
 }
 
+/// A node's container runtime uses an object that it can make itself (a Docker network's pool, say). No fact: nothing in
+/// the kernel follows from it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ObjectUse {
+    pub object: ObjectKey,
+    pub node: NodeName,
+    /// Whether the object was made for such a use, and goes with the last of them.
+    pub made: bool,
+}
+
 /// What a node says of its own health; each agent publishes its own on change and every 10 s.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct NodeCondition {

@@ -53,11 +53,13 @@ struct InUse {
     sets: BTreeSet<AddressSet>,
 }
 
-/// Where a local endpoint stands: its group in each direction, the entries there and in the set of local addresses.
+/// Where a local endpoint stands: its group in each direction, the entries there, in the set of local addresses and in
+/// that of published ports.
 #[derive(Clone, Debug, Default, PartialEq)]
 struct Placement {
     groups: BTreeMap<(Family, Direction), (GroupKey, BTreeSet<Member>)>,
     local: BTreeMap<Family, BTreeSet<Member>>,
+    published: BTreeMap<Family, BTreeSet<Member>>,
 }
 
 /// What a batch of deltas leaves to be computed.
@@ -89,6 +91,7 @@ impl PolicyEngine {
         }
         for family in Family::BOTH {
             engine.sets.hold(&frame::local_set(family), family, SetKind::HashNetIface, Rank::Local);
+            engine.sets.hold(&frame::published_set(family), family, SetKind::HashIpPort, Rank::Address);
             for direction in Direction::BOTH {
                 let tree = Tree::new(family, direction);
                 for (name, rules) in tree.chains() {
@@ -280,10 +283,16 @@ impl PolicyEngine {
                 touched.entry(*at).or_default().insert(group.clone());
             }
             for family in Family::BOTH {
-                let name = frame::local_set(family);
-                let entries = |placement: &Placement| placement.local.get(&family).cloned().unwrap_or_default();
-                entries(&new).into_iter().for_each(|entry| self.sets.add(&name, entry));
-                entries(&old).iter().for_each(|entry| self.sets.remove(&name, entry));
+                let of =
+                    |entries: &BTreeMap<Family, BTreeSet<Member>>| entries.get(&family).cloned().unwrap_or_default();
+                let changes = [
+                    (frame::local_set(family), of(&new.local), of(&old.local)),
+                    (frame::published_set(family), of(&new.published), of(&old.published)),
+                ];
+                for (name, new, old) in changes {
+                    new.into_iter().for_each(|entry| self.sets.add(&name, entry));
+                    old.iter().for_each(|entry| self.sets.remove(&name, entry));
+                }
             }
         }
         touched
@@ -315,13 +324,14 @@ impl PolicyEngine {
                     Direction::Ingress => entries(family, &own),
                     Direction::Egress => entries(family, &all),
                 };
-                if !entries.is_empty() && !group.is_closed() {
+                if !entries.is_empty() && !group.is_closed() && !is_closed(endpoint) {
                     placement.groups.insert((family, direction), (group.clone(), entries));
                 }
             }
         }
         for family in Family::BOTH {
             placement.local.insert(family, entries(family, &all));
+            placement.published.insert(family, published(endpoint, family));
         }
         Some(placement)
     }
@@ -515,6 +525,17 @@ impl PolicyEngine {
         }
         RulesDelta { grow, chains, shrink }
     }
+}
+
+/// Whether nothing may pass, whatever policy says.
+pub(super) fn is_closed(endpoint: &Endpoint) -> bool {
+    endpoint.attachment.as_ref().is_some_and(|attachment| attachment.closed)
+}
+
+fn published(endpoint: &Endpoint, family: Family) -> BTreeSet<Member> {
+    let ports = endpoint.attachment.iter().flat_map(|attachment| &attachment.published);
+    let addresses = endpoint.addresses.iter().filter(|address| Family::of(**address) == family);
+    addresses.flat_map(|at| ports.clone().map(|port| Member::IpPort(*at, port.protocol, port.port))).collect()
 }
 
 #[cfg(test)]

@@ -21,7 +21,7 @@ fn state(engine: &PolicyEngine) -> Replay {
 fn the_frame_stands_without_facts_and_changes_nothing_twice() {
     let (mut engine, replay) = engine_with(&[]);
     assert_eq!(replay, state(&engine));
-    assert_eq!(replay.sets.len(), 2);
+    assert_eq!(replay.sets.len(), 4, "of each family: local addresses, published ports");
     assert_eq!(engine.hooks().len(), 8);
     assert!(engine.hooks().iter().all(|hook| {
         engine.chains().contains_key(&ChainKey { family: hook.family, table: hook.table, name: hook.chain.clone() })
@@ -270,4 +270,46 @@ proptest! {
         prop_assert_eq!(&from_nothing, &replay);
         prop_assert!(engine.apply(&final_facts(&all)).is_empty(), "the same facts again change nothing");
     }
+}
+
+/// The endpoint `a` in network blue of this host, with how it is plugged in.
+fn plugged(change: impl FnOnce(&mut crate::model::Attachment)) -> FactDelta {
+    let mut attachment = crate::model::Attachment::new("/run/netns/x", [2; 6], 1500);
+    change(&mut attachment);
+    let endpoint = Endpoint { attachment: Some(attachment), ..endpoint("n1", "blue", "a", &["10.65.0.1"], &[]) };
+    endpoint_fact(&endpoint)
+}
+
+fn entries(engine: &PolicyEngine, prefix: &str) -> usize {
+    engine.sets().iter().filter(|(name, _)| name.starts_with(prefix)).map(|(_, set)| set.members.len()).sum()
+}
+
+#[test]
+fn who_is_not_known_yet_is_in_no_group_and_enters_one_when_he_is() {
+    let mut facts = base();
+    facts.push(plugged(|attachment| attachment.closed = true));
+    let (mut engine, _) = engine_with(&facts);
+    assert_eq!(entries(&engine, "rn4-gi-") + entries(&engine, "rn4-ge-"), 0, "closed in both directions");
+    assert_eq!(entries(&engine, "rn4-local"), 1);
+    engine.apply(&[plugged(|_| {})]);
+    assert_eq!((entries(&engine, "rn4-gi-"), entries(&engine, "rn4-ge-")), (1, 1));
+    let (fresh, _) = engine_with(&[base(), vec![plugged(|_| {})]].concat());
+    assert_eq!(state(&engine), state(&fresh));
+}
+
+#[test]
+fn published_ports_are_members_of_their_set_while_they_are_published() {
+    let mut facts = base();
+    let port = crate::model::PublishedPort {
+        protocol: crate::model::Protocol::TCP,
+        host_address: None,
+        host_port: 8080,
+        port: 80,
+    };
+    facts.push(plugged(|attachment| attachment.published = vec![port]));
+    let (mut engine, _) = engine_with(&facts);
+    let wanted = Member::IpPort("10.65.0.1".parse().unwrap(), crate::model::Protocol::TCP, 80);
+    assert_eq!(engine.sets()["rn4-published"].members, BTreeSet::from([wanted]));
+    engine.apply(&[plugged(|_| {})]);
+    assert!(engine.sets()["rn4-published"].members.is_empty());
 }

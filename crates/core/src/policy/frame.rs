@@ -99,6 +99,11 @@ pub(super) fn local_set(family: Family) -> String {
     format!("rn{}-local", family.digit())
 }
 
+/// The set of (address, port) of the local workloads that the host's ports lead to.
+pub(super) fn published_set(family: Family) -> String {
+    format!("rn{}-published", family.digit())
+}
+
 pub(super) fn filter_chain(family: Family, name: impl Into<String>) -> ChainKey {
     ChainKey { family, table: Table::Filter, name: name.into() }
 }
@@ -156,6 +161,10 @@ fn prerouting(family: Family) -> Vec<String> {
         }
     }
     rules.push(format!("-i rnw+ -m set ! --match-set {} src,src -j DROP", local_set(family)));
+    // The host's own services: an interface of ours takes loopback addresses where a port is published.
+    if family == Family::V4 {
+        rules.push("-i rnw+ -d 127.0.0.0/8 -j DROP".to_string());
+    }
     rules
 }
 

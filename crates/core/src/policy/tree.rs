@@ -12,7 +12,9 @@ use crate::model::{Family, PolicyKey, stable_hash};
 
 use super::Direction;
 use super::cluster::Profile;
-use super::frame::{ALLOW, Marks, group_chain, group_set, node_chain, node_set, pair, plain, policy_chain, root_chain};
+use super::frame::{
+    ALLOW, Marks, group_chain, group_set, node_chain, node_set, pair, plain, policy_chain, published_set, root_chain,
+};
 use super::sets::{AddressSet, AddressSource, Rank, SetTable};
 
 /// The most children of a node.
@@ -79,7 +81,10 @@ impl GroupKey {
         if passed || self.policies.is_empty() {
             match (&self.profile, self.network_set(family)) {
                 (Profile::Open, _) => rules.push(format!("-g {ALLOW}")),
-                (_, Some(set)) => rules.push(format!("-m set --match-set {} src -g {ALLOW}", set.name())),
+                (_, Some(set)) => rules.extend([
+                    format!("-m set --match-set {} src -g {ALLOW}", set.name()),
+                    format!("-m set --match-set {} dst,dst -g {ALLOW}", published_set(family)),
+                ]),
                 (_, None) => {}
             }
         }

@@ -34,7 +34,8 @@ fn a_group_asks_its_policies_then_its_profile() {
         text(&group("a"), true),
         format!(
             "{accepted}\n-j {policy}\n{accepted}\n-m mark --mark 0x0/0x2 -j DROP\n\
-             -m set --match-set {network} src -g rn-allow\n-j DROP"
+             -m set --match-set {network} src -g rn-allow\n\
+             -m set --match-set rn4-published dst,dst -g rn-allow\n-j DROP"
         )
     );
     let bare = GroupKey { policies: Vec::new(), profile: Profile::Open, ..group("a") };

@@ -4,8 +4,8 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use super::{
-    Announce, ApiConfig, AutoAddress, BackendChoice, BgpConfig, DataPlane, IptablesConfig, LogConfig, NodeConfig,
-    Paths, StaticCluster, StoreConfig, WorkloadConfig,
+    AddressPool, Announce, ApiConfig, AutoAddress, BackendChoice, BgpConfig, DataPlane, DockerConfig, IptablesConfig,
+    LogConfig, NodeConfig, Paths, StaticCluster, StoreConfig, WorkloadConfig,
 };
 use crate::model::config::AddressConfig;
 use crate::model::kind::OWN_VERSION;
@@ -67,6 +67,7 @@ fn read_node(at: &At<'_>) -> Option<NodeConfig> {
     let iptables = section(&mut fields, "iptables", read_iptables);
     let workloads = section(&mut fields, "workloads", read_workloads);
     let api = section(&mut fields, "api", read_api);
+    let docker = fields.take("docker").map(|at| read_docker(&at));
     let log = section(&mut fields, "log", read_log);
     let place = fields.at().clone();
     fields.finish();
@@ -89,6 +90,7 @@ fn read_node(at: &At<'_>) -> Option<NodeConfig> {
         workloads: workloads?,
         paths: paths?,
         api: api?,
+        docker: optional(docker)?,
         log: log?,
     })
 }
@@ -461,16 +463,45 @@ fn read_workloads(fields: &mut Section<'_, '_>) -> Option<WorkloadConfig> {
 
 fn read_paths(fields: &mut Section<'_, '_>) -> Option<Paths> {
     let state = fields.or("state", default_state(), At::path);
-    let socket = fields.or("socket", PathBuf::from("/run/routenet/agent.sock"), |at| {
-        let path = at.path()?;
-        let length = path.as_os_str().len();
-        if length > SOCKET_PATH_LIMIT {
-            let what = format!("{length} bytes are too long for a socket's path: at most {SOCKET_PATH_LIMIT}");
-            return at.fail(what, Some("choose a shorter path".to_string()));
-        }
-        Some(path)
-    });
+    let socket = fields.or("socket", PathBuf::from("/run/routenet/agent.sock"), read_socket_path);
     Some(Paths { state: state?, socket: socket? })
+}
+
+fn read_socket_path(at: &At<'_>) -> Option<PathBuf> {
+    let path = at.path()?;
+    let length = path.as_os_str().len();
+    if length > SOCKET_PATH_LIMIT {
+        let what = format!("{length} bytes are too long for a socket's path: at most {SOCKET_PATH_LIMIT}");
+        return at.fail(what, Some("choose a shorter path".to_string()));
+    }
+    Some(path)
+}
+
+fn read_docker(at: &At<'_>) -> Option<DockerConfig> {
+    let mut fields = at.fields()?;
+    let mut section = Section { fields: Some(&mut fields) };
+    let socket = section.or("socket", PathBuf::from("/run/docker/plugins/routenet.sock"), read_socket_path);
+    let api = section.or("api", PathBuf::from("/run/docker.sock"), read_socket_path);
+    let address_pools =
+        section.or("addressPools", default_address_pools(), |at| at.all(|pool| read_address_pool(&pool)));
+    fields.finish();
+    Some(DockerConfig { socket: socket?, api: api?, address_pools: address_pools? })
+}
+
+/// A private range that Docker itself and its users rarely take, and a random unique local prefix (RFC 4193).
+fn default_address_pools() -> Vec<AddressPool> {
+    let pool = |base: &str, size| AddressPool { base: base.parse().expect("a prefix"), size };
+    vec![pool("10.208.0.0/12", 20), pool("fd72:6f75:7465::/48", 64)]
+}
+
+fn read_address_pool(at: &At<'_>) -> Option<AddressPool> {
+    let mut fields = at.fields()?;
+    let base = fields.required("base", "the prefix to cut from").and_then(|at| pool::read_cidr(&at));
+    let size = fields.required("size", "the prefix length of each cut");
+    fields.finish();
+    let base = base?;
+    let (shortest, longest) = (u64::from(base.length()), u64::from(base.family().bits()) - 2);
+    Some(AddressPool { base, size: size?.integer(shortest, longest)? as u8 })
 }
 
 fn read_api(fields: &mut Section<'_, '_>) -> Option<ApiConfig> {

@@ -198,6 +198,32 @@ pub const REFERENCE: &[FieldDoc] = &[
     field("api", "mapping", "root only", "Who may use the agent's socket, besides root and the agent's own user."),
     field("api.readGroup", "group", "none", "The group whose members may look, by name or number."),
     field("api.writeGroup", "group", "none", "The group whose members may change things as well."),
+    field(
+        "docker",
+        "mapping",
+        "Docker is not served",
+        "The driver for Docker's networks; `{}` takes the defaults below.",
+    ),
+    field(
+        "docker.socket",
+        "path",
+        "`/run/docker/plugins/routenet.sock`",
+        "Where Docker finds the driver; the file's name is the driver's (`-d routenet`).",
+    ),
+    field(
+        "docker.api",
+        "path",
+        "`/run/docker.sock`",
+        "Docker's own socket, of which containers' names and labels are asked; they are closed until it has answered.",
+    ),
+    field(
+        "docker.addressPools",
+        "list",
+        "10.208.0.0/12 by /20, fd72:6f75:7465::/48 by /64",
+        "What Docker networks without `--subnet` are cut from, in order.",
+    ),
+    field("docker.addressPools[].base", "CIDR", "required", "The prefix to cut from."),
+    field("docker.addressPools[].size", "number", "required", "The prefix length of each cut."),
     field("log", "mapping", "the defaults below", "The log, on standard error."),
     field(
         "log.level",

@@ -4,7 +4,9 @@ use std::path::Path;
 
 use serde_yaml::{Mapping, Value};
 
-use super::{Announce, AutoAddress, BackendChoice, DataPlane, NodeConfig, StaticCluster, StoreConfig};
+use super::{
+    AddressPool, Announce, AutoAddress, BackendChoice, DataPlane, DockerConfig, NodeConfig, StaticCluster, StoreConfig,
+};
 use crate::model::kind::OWN_VERSION;
 use crate::model::yaml::{import_word, isolation_word};
 use crate::model::{BgpPeer, Network, Pool};
@@ -46,6 +48,7 @@ pub fn to_yaml(config: &NodeConfig) -> String {
     api.maybe("readGroup", config.api.read_group.clone());
     api.maybe("writeGroup", config.api.write_group.clone());
     top.put("api", api);
+    top.maybe("docker", config.docker.as_ref().map(docker));
     let mut log = Map::default();
     log.put("level", config.log.level.as_str());
     top.put("log", log);
@@ -96,6 +99,20 @@ fn address(config: &NodeConfig) -> Map {
     };
     address.put("auto", config.address.auto.iter().map(auto).collect::<Vec<Value>>());
     address
+}
+
+fn docker(config: &DockerConfig) -> Map {
+    let mut docker = Map::default();
+    docker.put("socket", path(&config.socket));
+    docker.put("api", path(&config.api));
+    let pool = |pool: &AddressPool| {
+        let mut entry = Map::default();
+        entry.put("base", pool.base.to_string());
+        entry.put("size", u64::from(pool.size));
+        Value::from(entry)
+    };
+    docker.put("addressPools", config.address_pools.iter().map(pool).collect::<Vec<Value>>());
+    docker
 }
 
 fn store(config: &StoreConfig) -> Map {

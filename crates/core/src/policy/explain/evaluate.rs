@@ -4,11 +4,12 @@ use std::net::IpAddr;
 
 use crate::model::{
     Action, Cidr, Endpoint, EntityRule, Family, IcmpMatch, Isolation, NetworkName, NodeName, PolicyRule, PortMatch,
-    Protocol,
+    Protocol, PublishedPort,
 };
 
 use super::super::Direction;
 use super::super::cluster::{Cluster, Profile};
+use super::super::engine::is_closed;
 use super::super::frame::NEIGHBOUR_DISCOVERY;
 use super::super::scope::{ScopedPolicy, ScopedRule, ScopedSide};
 use super::super::subjects::{Subject, SubjectKey};
@@ -172,6 +173,10 @@ fn judge(cluster: &Cluster, workload: &Subject, direction: Direction, packet: &P
         why: String::new(),
         steps: Vec::new(),
     };
+    if is_closed(endpoint) {
+        end.why = "closed until its runtime has said who it is".to_string();
+        return end;
+    }
     let mut passed = false;
     for policy in &policies {
         let Some((action, rule)) = decide(policy, direction, packet, &mut end.steps) else { continue };
@@ -270,12 +275,21 @@ fn ask_profile(cluster: &Cluster, endpoint: &Endpoint, direction: Direction, pac
             (Verdict::Allow, text)
         }
         Profile::Network(_) => {
+            if is_published(endpoint, packet) {
+                return (Verdict::Allow, "it is a port that its host has published".to_string());
+            }
             let inside = in_network(cluster, network, &packet.source);
             let seen = if inside { "and it does" } else { "and it does not" };
             let text = format!("the profile of network {network} accepts what comes from network {network}, {seen}");
             (Verdict::of(inside), text)
         }
     }
+}
+
+fn is_published(endpoint: &Endpoint, packet: &Packet) -> bool {
+    let ports = endpoint.attachment.iter().flat_map(|attachment| &attachment.published);
+    let meant = |port: &PublishedPort| port.protocol == packet.protocol && packet.destination.port == Some(port.port);
+    ports.into_iter().any(meant)
 }
 
 fn in_network(cluster: &Cluster, network: &NetworkName, side: &PacketSide) -> bool {

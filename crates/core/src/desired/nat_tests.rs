@@ -1,0 +1,80 @@
+use super::*;
+use crate::model::config::Announce;
+use crate::model::{Attachment, InterfaceName, Labels, NetworkName, NodeName, Protocol};
+
+fn engine() -> NatEngine {
+    NatEngine::new(Settings {
+        node: NodeName::new("h1").unwrap(),
+        address4: Some("192.0.2.1".parse().unwrap()),
+        address6: None,
+        announce: Announce::Hosts,
+        mark_mask: 0xffff_0000,
+        workload_to_host: false,
+        networks_by_pool: false,
+    })
+}
+
+fn endpoint(node: &str, published: Vec<PublishedPort>) -> FactDelta {
+    let node = NodeName::new(node).unwrap();
+    let key = EndpointKey {
+        network: NetworkName::new("web").unwrap(),
+        container_id: "c".into(),
+        ifname: InterfaceName::new("eth0").unwrap(),
+    };
+    let attachment = Attachment { published, ..Attachment::new("/run/netns/x", [2; 6], 1500) };
+    let endpoint = Endpoint {
+        key: key.clone(),
+        node: node.clone(),
+        namespace: "default".into(),
+        name: "c".into(),
+        labels: Labels::new(),
+        addresses: vec!["10.9.0.5".parse().unwrap(), "fd09::5".parse().unwrap()],
+        attachment: Some(attachment),
+    };
+    FactDelta::Endpoint { node, key, endpoint: Some(endpoint) }
+}
+
+fn port(protocol: Protocol, host_address: Option<&str>) -> PublishedPort {
+    PublishedPort {
+        protocol,
+        host_address: host_address.map(|address| address.parse().unwrap()),
+        host_port: 8080,
+        port: 80,
+    }
+}
+
+fn rules(engine: &NatEngine, family: Family, name: &str) -> Vec<String> {
+    let key = ChainKey { family, table: Table::Nat, name: name.into() };
+    engine.chains()[&key].iter().map(|rule| rule.text.clone()).collect()
+}
+
+#[test]
+fn a_published_port_is_a_rule_of_each_family() {
+    let mut engine = engine();
+    let changed = engine.apply(&[endpoint("h1", vec![port(Protocol::TCP, None)])]);
+    assert_eq!(changed.len(), 3, "both families translate, and where the host has an address it hides a hairpin");
+    assert_eq!(rules(&engine, Family::V4, DNAT), ["-p tcp -m tcp --dport 8080 -j DNAT --to-destination 10.9.0.5:80"]);
+    assert_eq!(rules(&engine, Family::V6, DNAT), ["-p tcp -m tcp --dport 8080 -j DNAT --to-destination [fd09::5]:80"]);
+    assert_eq!(rules(&engine, Family::V4, HAIRPIN), ["-s 10.9.0.5 -d 10.9.0.5 -j SNAT --to-source 192.0.2.1"]);
+    assert!(engine.apply(&[endpoint("h1", vec![port(Protocol::TCP, None)])]).is_empty(), "said twice is said once");
+}
+
+#[test]
+fn a_host_address_limits_the_port_to_it_and_its_family() {
+    let mut engine = engine();
+    engine.apply(&[endpoint("h1", vec![port(Protocol::UDP, Some("192.0.2.1"))])]);
+    assert_eq!(
+        rules(&engine, Family::V4, DNAT),
+        ["-d 192.0.2.1 -p udp -m udp --dport 8080 -j DNAT --to-destination 10.9.0.5:80"]
+    );
+    assert!(rules(&engine, Family::V6, DNAT).is_empty());
+}
+
+#[test]
+fn ports_of_other_hosts_and_of_workloads_that_went_are_not_translated() {
+    let mut engine = engine();
+    assert!(engine.apply(&[endpoint("h2", vec![port(Protocol::TCP, None)])]).is_empty());
+    engine.apply(&[endpoint("h1", vec![port(Protocol::TCP, None)])]);
+    engine.apply(&[endpoint("h1", vec![])]);
+    assert!(rules(&engine, Family::V4, DNAT).is_empty() && rules(&engine, Family::V4, HAIRPIN).is_empty());
+}
