@@ -138,7 +138,13 @@ impl Agent {
         let own = own.iter().map(|endpoint| {
             let error = links.failure.as_ref().map(|(_, what)| what.clone());
             let error = error.filter(|what| what.contains(endpoint.key.host_interface().as_str()));
-            endpoint_line(endpoint, if error.is_some() { "failed" } else { "ready" }, error)
+            let closed = endpoint.attachment.as_ref().is_some_and(|attachment| attachment.closed);
+            let (state, error) = match error {
+                Some(error) => ("failed", Some(error)),
+                None if closed => ("waiting", Some("closed until its runtime has said who it is".to_string())),
+                None => ("ready", None),
+            };
+            endpoint_line(endpoint, state, error)
         });
         let others = known.endpoints.values().map(|endpoint| endpoint_line(endpoint, "remote", None));
         own.chain(others).collect()
@@ -232,6 +238,7 @@ fn endpoint_line(endpoint: &Endpoint, state: &str, error: Option<String>) -> End
         container_id: endpoint.key.container_id.clone(),
         ifname: endpoint.key.ifname.to_string(),
         host_interface: endpoint.key.host_interface().to_string(),
+        ports: endpoint.attachment.iter().flat_map(|it| &it.published).map(ToString::to_string).collect(),
         state: state.to_string(),
         error,
     }

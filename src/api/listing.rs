@@ -52,6 +52,9 @@ pub struct EndpointLine {
     pub ifname: String,
     /// The host side of its veth, on its node.
     pub host_interface: String,
+    /// Ports of its host that lead to it: `8080->80/tcp`.
+    #[serde(default)]
+    pub ports: Vec<String>,
     /// `ready`, `waiting`, `failed`; `remote` where another node answers for it.
     pub state: String,
     /// What keeps it from being ready.

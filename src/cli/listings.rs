@@ -52,7 +52,7 @@ impl EndpointsArgs {
 fn endpoint_table(lines: &[EndpointLine], wide: bool) -> String {
     let mut headings = vec!["NAMESPACE", "NAME", "NETWORK", "NODE", "ADDRESSES", "STATE"];
     if wide {
-        headings.extend(["LABELS", "INTERFACE", "CONTAINER", "ERROR"]);
+        headings.extend(["LABELS", "PORTS", "INTERFACE", "CONTAINER", "ERROR"]);
     }
     let row = |line: &EndpointLine| {
         let mut row = vec![
@@ -66,6 +66,7 @@ fn endpoint_table(lines: &[EndpointLine], wide: bool) -> String {
         if wide {
             row.extend([
                 joined(&line.labels.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>()),
+                joined(&line.ports),
                 format!("{} -> {}", line.host_interface, line.ifname),
                 line.container_id.clone(),
                 or_dash(line.error.as_ref()),

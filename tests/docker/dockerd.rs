@@ -16,7 +16,7 @@ use crate::support::{Process, run, wait_for};
 pub const IMAGE: &str = "tiny";
 
 /// What the busybox in the image is called.
-const APPLETS: [&str; 8] = ["sh", "sleep", "ping", "nc", "httpd", "wget", "ip", "cat"];
+const APPLETS: [&str; 7] = ["sh", "sleep", "ping", "nc", "httpd", "cat", "head"];
 
 /// The configuration of an agent that serves the dockerd of its host.
 pub fn docker_config(site: &Site, number: usize) -> String {
@@ -170,6 +170,15 @@ impl Dockerd {
 
     pub fn container(&self, name: &str) -> Container<'_> {
         Container { dockerd: self, name: name.to_string() }
+    }
+
+    /// A program of this machine that runs in the network of a container, and as long as the value lives.
+    pub fn beside(&self, container: &str, program: &str, args: &[&str]) -> Process {
+        let pid = self.inspect(container)["State"]["Pid"].to_string();
+        let init = self.init();
+        let inside = ["--mount", "--pid", "--target", &init, "--", "nsenter", "--net", "--target", &pid, "--", program];
+        let child = Command::new("nsenter").args(inside).args(args).stdin(Stdio::null()).spawn();
+        Process(child.expect("nsenter, of util-linux"))
     }
 
     pub fn log_text(&self) -> String {

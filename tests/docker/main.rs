@@ -2,10 +2,13 @@
 
 #[path = "../support/cgroup.rs"]
 mod cgroup;
+mod closed;
 mod dockerd;
 #[path = "../agent/fixture.rs"]
 #[allow(dead_code)]
 mod fixture;
+mod life;
 mod networks;
+mod ports;
 #[path = "../support/mod.rs"]
 mod support;
