@@ -121,10 +121,6 @@ impl Dockerd {
         self.command(args).output().expect("docker (make deps)")
     }
 
-    /// Starts a command that is not waited for.
-    pub fn begin(&self, args: &[&str]) -> std::process::Child {
-        self.command(args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("docker (make deps)")
-    }
 
     /// A command that must succeed; answers what it said.
     pub fn docker(&self, args: &[&str]) -> String {

@@ -4,11 +4,14 @@
 mod cgroup;
 mod closed;
 mod dockerd;
+mod errors;
 #[path = "../agent/fixture.rs"]
 #[allow(dead_code)]
 mod fixture;
 mod life;
 mod networks;
 mod ports;
+mod proxy;
+mod restarts;
 #[path = "../support/mod.rs"]
 mod support;

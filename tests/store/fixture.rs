@@ -89,7 +89,7 @@ impl Plan {
     }
 
     pub fn request<'a>(&'a self, key: &'a EndpointKey) -> Request<'a> {
-        Request { key, network: &self.network, pools: &self.pools, wanted: &[] }
+        Request { key, network: &self.network, pools: &self.pools, wanted: &[], early: false }
     }
 }
 

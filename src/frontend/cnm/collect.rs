@@ -106,7 +106,9 @@ impl Driver {
         }
         let over: Vec<_> = {
             let state = self.state();
-            state.last.iter().filter(|(_, rest)| rest.until < now()).map(|(address, _)| *address).collect()
+            // For longer than it matters: without a note the next holder would be taken for a stranger.
+            let kept = 2 * self.0.config.cooldown.as_secs() + UNUSED;
+            state.last.iter().filter(|(_, rest)| rest.at + kept < now()).map(|(address, _)| *address).collect()
         };
         if over.is_empty() {
             return Ok(());

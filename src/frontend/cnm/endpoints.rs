@@ -50,6 +50,7 @@ impl Driver {
             let state = self.state();
             let of = addresses.iter().filter_map(|address| state.addresses.get(address)?.rests.clone());
             of.reduce(|one, other| Rest {
+                at: one.at.max(other.at),
                 until: one.until.max(other.until),
                 labels: if one.labels == other.labels { one.labels } else { None },
             })
@@ -156,8 +157,12 @@ impl Driver {
         let Some(mut note) = self.state().endpoints.get(id).cloned() else { return Ok(()) };
         let Some(joined) = note.joined.take() else { return Ok(()) };
         self.0.hosts.workloads.detach(&joined.key).await?;
-        let rest =
-            Rest { until: now() + self.0.config.cooldown.as_secs() + 1, labels: note.who.take().map(|who| who.labels) };
+        let at = now();
+        let rest = match note.who.take() {
+            Some(who) => Rest { at, until: at + self.0.config.cooldown.as_secs() + 1, labels: Some(who.labels) },
+            // It was never open, and nobody else has heard of it: only who was before it counts.
+            None => Rest { at, ..note.rests.clone().unwrap_or_default() },
+        };
         let last = note.addresses.iter().map(|address| Change::Last(*address, Some(rest.clone())));
         let mut changes: Vec<Change> = last.collect();
         note.published.clear();

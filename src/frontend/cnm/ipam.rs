@@ -119,16 +119,27 @@ impl Driver {
             "" => None,
             text => Some(bare_address(text)?),
         };
+        if let Some(address) = wanted.filter(|address| self.is_idle(*address, &request.pool_id)) {
+            return Ok(AddressReply { address: Cidr::host(address).to_string() });
+        }
         let reserved = self.0.hosts.networks.reserve(&pool.pool, wanted).await?;
         let now = now();
         let rests = (!reserved.rested).then(|| {
             let until = now + self.0.config.cooldown.as_secs() + 1;
             let last = self.state().last.get(&reserved.address).cloned();
-            last.unwrap_or(Rest { until, labels: None })
+            last.unwrap_or(Rest { at: now, until, labels: None })
         });
         let note = AddressNote { key: reserved.key, pool_id: request.pool_id, fixed: !has_network, rests, since: now };
         self.save(vec![Change::Address(reserved.address, Some(note))]).await?;
         Ok(AddressReply { address: Cidr::host(reserved.address).to_string() })
+    }
+
+    /// Whether Docker has been given the address and makes nothing of it: the answer was lost on its way. (Of two containers
+    /// that ask for it at one time only one can join.)
+    fn is_idle(&self, address: IpAddr, pool_id: &str) -> bool {
+        let state = self.state();
+        let reserved = state.addresses.get(&address).is_some_and(|note| !note.fixed && note.pool_id == pool_id);
+        reserved && !state.endpoints.values().any(|endpoint| endpoint.addresses.contains(&address))
     }
 
     /// An endpoint's addresses went with it; once more is no error.

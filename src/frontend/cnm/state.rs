@@ -40,7 +40,7 @@ pub(super) struct EndpointNote {
     pub published: Vec<PublishedPort>,
     /// Once Docker has told.
     pub who: Option<Who>,
-    /// An address of it had another holder a moment ago: closed until then (seconds since the Unix epoch), unless the
+    /// An address of it had another holder a moment ago: closed until then, unless the
     /// container carries these labels too.
     pub rests: Option<Rest>,
 }
@@ -60,8 +60,10 @@ pub(super) struct Who {
     pub labels: Labels,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// Times are seconds since the Unix epoch.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Rest {
+    pub at: u64,
     pub until: u64,
     pub labels: Option<Labels>,
 }

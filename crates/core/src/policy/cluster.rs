@@ -64,7 +64,7 @@ impl Cluster {
 
     pub fn endpoints(&self) -> impl Iterator<Item = (&NodeName, &Endpoint)> {
         self.subjects.iter().filter_map(|(key, subject)| match (key, subject) {
-            (SubjectKey::Endpoint(node, _), Subject::Endpoint(endpoint)) => Some((node, endpoint)),
+            (SubjectKey::Endpoint(node, _), Subject::Endpoint(endpoint)) => Some((node, &**endpoint)),
             _ => None,
         })
     }

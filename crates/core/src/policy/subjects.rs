@@ -22,7 +22,7 @@ pub(super) enum SubjectKey {
 /// Something that selectors in rules can match.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Subject {
-    Endpoint(Endpoint),
+    Endpoint(Box<Endpoint>),
     NetworkSet(NetworkSet),
 }
 

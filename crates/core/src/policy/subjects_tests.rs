@@ -3,7 +3,7 @@ use crate::policy::testing::*;
 
 fn subject(name: &str, pairs: &[(&str, &str)]) -> (SubjectKey, Subject) {
     let endpoint = endpoint("n1", "blue", name, &["10.65.0.1"], pairs);
-    (SubjectKey::Endpoint(endpoint.node.clone(), endpoint.key.clone()), Subject::Endpoint(endpoint))
+    (SubjectKey::Endpoint(endpoint.node.clone(), endpoint.key.clone()), Subject::Endpoint(Box::new(endpoint)))
 }
 
 #[test]
