@@ -121,7 +121,6 @@ impl Dockerd {
         self.command(args).output().expect("docker (make deps)")
     }
 
-
     /// A command that must succeed; answers what it said.
     pub fn docker(&self, args: &[&str]) -> String {
         let output = self.try_docker(args);

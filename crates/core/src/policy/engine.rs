@@ -183,7 +183,10 @@ impl PolicyEngine {
     }
 
     fn take_endpoint(&mut self, node: &NodeName, key: &EndpointKey, endpoint: Option<&Endpoint>, dirty: &mut Dirty) {
-        self.take_subject(SubjectKey::Endpoint(node.clone(), key.clone()), endpoint.cloned().map(|endpoint| Subject::Endpoint(Box::new(endpoint))));
+        self.take_subject(
+            SubjectKey::Endpoint(node.clone(), key.clone()),
+            endpoint.cloned().map(|endpoint| Subject::Endpoint(Box::new(endpoint))),
+        );
         if *node != self.cluster.settings.node {
             return;
         }
