@@ -360,6 +360,13 @@ impl Allocator {
         state.handles.iter().find(|(_, held)| held.contains(&address)).map(|(key, _)| key.clone())
     }
 
+    /// What is held under keys of this container id, which belong to no container.
+    pub fn held_as(&self, container_id: &str) -> Vec<(EndpointKey, Vec<IpAddr>)> {
+        let state = self.lock();
+        let held = state.handles.iter().filter(|(key, _)| key.container_id == container_id);
+        held.map(|(key, addresses)| (key.clone(), addresses.clone())).collect()
+    }
+
     /// Whether an address is free of its last holder: its cooldown has run, or nobody had it.
     pub fn has_rested(&self, address: IpAddr) -> bool {
         let picked = self.lock().space.pick_exactly(address, self.clock.now(), self.config.cooldown);

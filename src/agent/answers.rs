@@ -9,8 +9,10 @@ use tokio::sync::watch;
 
 use super::local_api::Handler;
 use super::{Agent, objects};
-use crate::api::{ApiError, Reply, Request};
+use crate::api::listing::ChangeReply;
+use crate::api::{ApiError, Document, Reply, Request};
 use crate::frontend::cni;
+use crate::plane::tunnel;
 
 /// How long a request waits for the start to be done: an ordinary start takes a fraction of it.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -80,7 +82,7 @@ impl Agent {
             Request::Get { kind, name, namespace } => {
                 reply(objects::get(&*self.store, &kind, name.as_deref(), namespace.as_deref()).await)
             }
-            Request::Apply { documents } => reply(objects::apply(&*self.store, &documents).await),
+            Request::Apply { documents } => reply(self.apply(&documents).await),
             Request::Delete { documents, names } => reply(objects::delete(&*self.store, &documents, &names).await),
             Request::Status => ok(&self.status().await),
             Request::Endpoints => ok(&self.endpoint_lines()),
@@ -97,6 +99,18 @@ impl Agent {
                 ok(&())
             }
         }
+    }
+}
+
+impl Agent {
+    async fn apply(&self, documents: &[Document]) -> Result<ChangeReply, ApiError> {
+        let mut reply = objects::apply(&*self.store, documents).await?;
+        let node = &self.config.node;
+        for kind in objects::tunnels_of(documents) {
+            let missing = tokio::task::spawn_blocking(move || tunnel::is_missing(kind)).await.unwrap_or_default();
+            reply.warnings.extend(missing.map(|what| format!("node {node}: {what}")));
+        }
+        Ok(reply)
     }
 }
 

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use routenet_core::desired::encapsulation::workload_mtu;
 use routenet_core::desired::{FactDelta, Link};
 use routenet_core::ipam::IpamError;
 use routenet_core::model::{
@@ -31,11 +32,27 @@ const LOCKS: usize = 64;
 /// What somebody applied at another node is known here by then, if the store is well.
 const NEWS_TRAVEL: Duration = Duration::from_secs(1);
 
+/// What MTU a workload gets that asks for none, in bytes.
+#[derive(Clone, Copy, Debug)]
+pub struct WorkloadMtu {
+    /// Of the node's configuration.
+    pub given: Option<u32>,
+    pub underlay: u32,
+    /// Whether tunnels go over IPv4.
+    pub outer_is_ipv4: bool,
+}
+
+impl WorkloadMtu {
+    fn of(&self, network: &Network, pools: &BTreeMap<PoolName, Pool>) -> u32 {
+        let own = network.pools.iter().filter_map(|name| pools.get(name));
+        self.given.unwrap_or_else(|| workload_mtu(self.underlay, self.outer_is_ipv4, own))
+    }
+}
+
 /// The workloads of this node.
 pub struct LocalWorkloads {
     node: NodeName,
-    /// Bytes; what a workload gets that asks for none.
-    mtu: u32,
+    mtu: WorkloadMtu,
     allocator: Arc<Allocator>,
     cluster: Arc<ClusterView>,
     engine: Engine,
@@ -46,7 +63,7 @@ pub struct LocalWorkloads {
 impl LocalWorkloads {
     pub fn new(
         node: NodeName,
-        mtu: u32,
+        mtu: WorkloadMtu,
         allocator: Arc<Allocator>,
         cluster: Arc<ClusterView>,
         engine: Engine,
@@ -108,7 +125,7 @@ impl LocalWorkloads {
             handed_over,
             next_hop,
             closed: identity.labels.is_none(),
-            ..Attachment::new(request.netns.clone(), mac, request.mtu.unwrap_or(self.mtu))
+            ..Attachment::new(request.netns.clone(), mac, request.mtu.unwrap_or_else(|| self.mtu.of(&network, &pools)))
         };
         let node = self.node.clone();
         let make = |addresses: &[IpAddr]| Endpoint {

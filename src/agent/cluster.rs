@@ -56,7 +56,12 @@ impl ClusterView {
                 set(&mut known.endpoints, &(node.clone(), key.clone()), endpoint);
             }
             ClusterChange::Fact(
-                FactDelta::Policy(..) | FactDelta::NetworkSet(..) | FactDelta::OwnBlock(..) | FactDelta::Learned(..),
+                FactDelta::Policy(..)
+                | FactDelta::NetworkSet(..)
+                | FactDelta::OwnBlock(..)
+                | FactDelta::Learned(..)
+                | FactDelta::OffLink(..)
+                | FactDelta::TunnelAddress(..),
             ) => {}
             ClusterChange::Block(cidr, block) => set(&mut known.blocks, cidr, block),
             ClusterChange::Peer(name, peer) => set(&mut known.peers, name, peer),

@@ -18,12 +18,14 @@ use crate::plane::PlaneError;
 use crate::plane::link::LinkPlane;
 use crate::plane::route::RoutePlane;
 use crate::plane::rules::RulesPlane;
+use crate::plane::tunnel::TunnelPlane;
 
 /// The planes and the speaker: what a difference is handed to.
 #[derive(Clone)]
 pub struct Hands {
     pub rules: RulesPlane,
     pub links: LinkPlane,
+    pub tunnels: TunnelPlane,
     pub routes: RoutePlane,
     pub peering: Peering,
 }
@@ -133,6 +135,12 @@ async fn program(
     mut delta: DesiredDelta,
 ) -> impl Future<Output = Result<(), PlaneError>> + Send + use<> {
     let parted = part(&mut delta);
+    // Before any route that leads there: a route without its device would be taken away meanwhile.
+    if !delta.tunnels.is_empty()
+        && let Err(error) = hands.tunnels.apply(std::mem::take(&mut delta.tunnels)).await
+    {
+        warn!(object = %error.object, error = %error.what, "no tunnel yet");
+    }
     if !parted.withdraw.is_empty() {
         hands.peering.originate(parted.withdraw);
     }

@@ -118,5 +118,9 @@ fn route_to(desired: &Desired, address: IpAddr) -> Option<String> {
             let hops: Vec<String> = via.iter().map(IpAddr::to_string).collect();
             format!("via {} (BGP, {})", hops.join(" and "), key.dst)
         }
+        Route::Tunnelled { kind, via, .. } => {
+            let hops: Vec<String> = via.iter().map(IpAddr::to_string).collect();
+            format!("in a tunnel ({kind}) to {} (BGP, {})", hops.join(" and "), key.dst)
+        }
     })
 }

@@ -33,6 +33,7 @@ pub fn spawn(agent: &Arc<Agent>, sync: ClusterSync, events: mpsc::Receiver<Peeri
     tokio::spawn(follow_peering(agent.clone(), events));
     tokio::spawn(tell_condition(agent.clone()));
     tokio::spawn(give_back_blocks(agent.clone()));
+    super::tunnels::spawn(agent);
 }
 
 /// The speaker's configuration as the node's file, the store's nodes and peers have it now.

@@ -12,6 +12,7 @@
 //! | [`cluster`] | what was read last of the cluster, for lookups |
 //! | [`peering`] | sockets and a clock for the BGP speaker |
 //! | [`underlay`] | this host's own addresses and MTU |
+//! | `tunnels` | addresses of tunnel devices, and which nodes are behind a router |
 //! | [`networks`] | pools and networks that runtimes make |
 //! | [`local_api`] | the socket on which the CNI plugin and `routectl` ask |
 //! | [`objects`], [`status`], [`explain`], [`health`] | the answers |
@@ -34,6 +35,7 @@ pub mod publisher;
 pub mod start;
 pub mod status;
 pub mod sync;
+mod tunnels;
 pub mod underlay;
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -84,10 +86,11 @@ pub struct Agent {
 
 impl Agent {
     /// The planes in the order in which an endpoint passes them.
-    fn planes(&self) -> [(&'static str, PlaneStatus); 4] {
+    fn planes(&self) -> [(&'static str, PlaneStatus); 5] {
         let (ipset, iptables) = self.hands.rules.status();
-        let (link, route) = (self.hands.links.status(), self.hands.routes.status());
-        [("ipset", ipset), ("iptables", iptables), ("link", link), ("route", route)]
+        let (link, tunnel, route) =
+            (self.hands.links.status(), self.hands.tunnels.status(), self.hands.routes.status());
+        [("ipset", ipset), ("iptables", iptables), ("link", link), ("tunnel", tunnel), ("route", route)]
     }
 
     /// The neighbours; none where the speaker has stopped, which is a problem of its own.

@@ -129,6 +129,8 @@ impl LocalNetworks {
             disabled: false,
             node_selector: "all()".to_string(),
             unreachable_route: true,
+            encapsulation: Default::default(),
+            nat_outgoing: true,
         };
         Ok((pool, true))
     }

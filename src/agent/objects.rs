@@ -1,12 +1,12 @@
 //! Objects through the store: `get`, `apply`, `delete`. Validated whole before anything is written, all or nothing.
 //! Called by the local API.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use routenet_core::model::keys::{self, OBJECTS, StoreKey, USES};
 use routenet_core::model::validate::check_objects;
 use routenet_core::model::yaml::{Located, object_to_value, read_documents, render_errors};
-use routenet_core::model::{Fact, Kind, Object, ObjectKey, ObjectUse};
+use routenet_core::model::{EncapsulationMode, Fact, Kind, Object, ObjectKey, ObjectUse, TunnelKind};
 use tracing::info;
 
 use crate::api::listing::{Change, ChangeReply, GetReply, Outcome};
@@ -86,6 +86,16 @@ pub async fn apply(store: &dyn ClusterStore, documents: &[Document]) -> Result<C
     .await
 }
 
+/// The kinds of tunnels that pools of these documents ask for.
+pub fn tunnels_of(documents: &[Document]) -> BTreeSet<TunnelKind> {
+    let objects = read_all(documents).unwrap_or_default();
+    let kind = |object: &Located<Object>| match &object.value {
+        Object::IPPool(pool) if pool.encapsulation.mode != EncapsulationMode::Never => Some(pool.encapsulation.device),
+        _ => None,
+    };
+    objects.iter().filter_map(kind).collect()
+}
+
 /// Deletes what the documents hold and what is named, or nothing.
 pub async fn delete(
     store: &dyn ClusterStore,
@@ -131,14 +141,14 @@ pub(super) async fn change(
         let snapshot = read(store).await?;
         let (mut writes, changes) = decide(&snapshot)?;
         if writes.is_empty() {
-            return Ok(ChangeReply { changes });
+            return Ok(ChangeReply { changes, warnings: Vec::new() });
         }
         let checks = vec![Check { key: GUARD.to_string(), revision: snapshot.guard }];
         writes.push(Write::Put { key: GUARD.to_string(), value: b"{}".to_vec() });
         match store.transact(checks, writes).await.map_err(unavailable)? {
             TxnOutcome::Committed(revision) => {
                 info!(revision, objects = changes.len(), "objects changed");
-                return Ok(ChangeReply { changes });
+                return Ok(ChangeReply { changes, warnings: Vec::new() });
             }
             TxnOutcome::Conflict(_) => {}
         }

@@ -18,7 +18,7 @@ use tracing::{error, info, warn};
 
 use super::allocator::{Allocator, AllocatorConfig};
 use super::answers::Answers;
-use super::attach::LocalWorkloads;
+use super::attach::{LocalWorkloads, WorkloadMtu};
 use super::cluster::ClusterView;
 use super::engine::{Engine, Hands};
 use super::followers::{self, speaker_settings};
@@ -31,13 +31,14 @@ use super::peering::{Peering, PeeringConfig};
 use super::publisher::Publisher;
 use super::sync::{ClusterChange, ClusterSync, SyncState};
 use super::underlay::Underlay;
-use super::{Agent, underlay};
+use super::{Agent, tunnels, underlay};
 use crate::frontend::cnm;
 use crate::plane::iptables::Backend;
 use crate::plane::link::LinkPlane;
 use crate::plane::route::RoutePlane;
 use crate::plane::rules::{RulesConfig, RulesPlane};
-use crate::plane::{PlaneError, conntrack, sysctl};
+use crate::plane::tunnel::TunnelPlane;
+use crate::plane::{PlaneError, conntrack, reach, sysctl};
 use crate::store::{ClusterStore, EmbeddedStore, Journal, NoneStore, Snapshot, StoreError};
 
 /// Why the agent cannot run; each text says what mends it.
@@ -202,6 +203,7 @@ async fn start(
     let node = own_node(&config, &underlay, &speaker, &incarnation);
     let mut desired = Desired::new(&settings(&config, &underlay, none.is_some()));
     desired.apply(&initial_facts(&sync.initial.changes, &allocator));
+    desired.apply(&initial_ways(&cluster, &config));
     answers.now_waiting_for("links, routes and rules are being compared with the kernel");
     let (hands, events) = bring_up(&config, &desired, &cluster, speaker).await?;
 
@@ -212,7 +214,7 @@ async fn start(
     let mtu = config.workloads.mtu.unwrap_or(underlay.mtu);
     let workloads = Arc::new(LocalWorkloads::new(
         config.node.clone(),
-        mtu,
+        WorkloadMtu { given: config.workloads.mtu, underlay: underlay.mtu, outer_is_ipv4: underlay.ipv4.is_some() },
         allocator.clone(),
         cluster.clone(),
         engine.clone(),
@@ -345,6 +347,9 @@ fn settings(config: &NodeConfig, underlay: &Underlay, networks_by_pool: bool) ->
         node: config.node.clone(),
         address4: underlay.ipv4,
         address6: underlay.ipv6,
+        subnets: underlay.subnets.clone(),
+        underlay_mtu: underlay.mtu,
+        vxlan_port: config.tunnels.vxlan_port,
         announce: config.bgp.announce,
         mark_mask: config.iptables.mark_mask,
         workload_to_host: config.workloads.to_host,
@@ -365,7 +370,15 @@ fn initial_facts(changes: &[ClusterChange], allocator: &Allocator) -> Vec<FactDe
         key: endpoint.key.clone(),
         endpoint: Some(endpoint),
     });
-    cluster.chain(blocks).chain(endpoints).collect()
+    let tunnels = tunnels::held(allocator).map(|(kind, address)| FactDelta::TunnelAddress(kind, address, true));
+    cluster.chain(blocks).chain(endpoints).chain(tunnels).collect()
+}
+
+/// How the kernel reaches the other nodes: known before the first route is compared, so that none changes over and back.
+fn initial_ways(cluster: &ClusterView, config: &NodeConfig) -> Vec<FactDelta> {
+    let hops = tunnels::next_hops(cluster, config);
+    let found = reach::look(&hops).inspect_err(|error| warn!(%error, "the ways to other nodes cannot be looked up"));
+    found.unwrap_or_default().into_iter().map(|(hop, off_link)| FactDelta::OffLink(hop, off_link)).collect()
 }
 
 /// Planes and speaker, with the whole of what is wanted.
@@ -378,7 +391,7 @@ async fn bring_up(
     let backend = Backend::detect(config.iptables.backend)?;
     let rules = RulesPlane::spawn(RulesConfig::new(backend))?;
     let links = LinkPlane::spawn()?;
-    let routes = RoutePlane::spawn()?;
+    let (routes, tunnels) = (RoutePlane::spawn()?, TunnelPlane::spawn()?);
     for said in sysctl::enable_forwarding(&Family::BOTH)? {
         info!("{said}");
     }
@@ -395,6 +408,9 @@ async fn bring_up(
     if let Err(error) = links.start(state.links).await {
         warn!(%error, "not every link is as it should be; it is tried again");
     }
+    if let Err(error) = tunnels.start(state.tunnels).await {
+        warn!(%error, "not every tunnel is as it should be; it is tried again");
+    }
     // Own routes too: neighbours that told us nothing still send to our workloads.
     let restarting = !routes.read_ours().await?.is_empty();
     if let Err(error) = routes.start(state.routes, true).await {
@@ -405,7 +421,7 @@ async fn bring_up(
     peering.set_pools(cluster.read().pools.values().map(|pool| pool.cidr).collect());
     let own: BTreeMap<_, _> = state.announcements.into_iter().map(|prefix| (prefix, true)).collect();
     peering.originate(own.into_iter().collect());
-    Ok((Hands { rules, links, routes, peering }, events))
+    Ok((Hands { rules, links, tunnels, routes, peering }, events))
 }
 
 /// Whether every chain that a hook jumps to is in the kernel, with rules.

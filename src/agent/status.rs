@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::time::{Instant, SystemTime};
 
 use routenet_core::bgp::speaker::PeerStatus;
+use routenet_core::desired::encapsulation::Why;
+use routenet_core::desired::network::NodeWay;
 use routenet_core::model::config::DataPlane;
 use routenet_core::model::{Cidr, Endpoint, Family, NodeCondition};
 
@@ -13,7 +15,7 @@ use super::peering::{neighbor_line, peer_line, route_line};
 use super::sync::SyncState;
 use crate::api::listing::{EndpointLine, IpamBlockLine, IpamPoolLine, IpamReply, NeighborLine, RouteLine};
 use crate::api::status::{
-    BlockFill, ClusterStatus, Event, NodeLine, NodeProblem, OwnStatus, PlaneLine, StoreState, StoreStatus,
+    BlockFill, ClusterStatus, Event, NodeLine, NodeProblem, OwnStatus, PlaneLine, StoreState, StoreStatus, WayLine,
 };
 use crate::plane::PlaneStatus;
 
@@ -46,13 +48,25 @@ impl Agent {
         }
         ClusterStatus {
             at: epoch_seconds(SystemTime::now()),
-            node: self.own_status(&peers),
+            node: self.own_status(&peers, self.way_lines().await),
             nodes: self.node_lines(&peers),
             problems,
         }
     }
 
-    fn own_status(&self, peers: &[PeerStatus]) -> OwnStatus {
+    async fn way_lines(&self) -> Vec<WayLine> {
+        let ways = self.engine.query(|desired| desired.ways()).await.unwrap_or_default();
+        let line = |NodeWay { node, hop, pool, way }| WayLine {
+            node: node.to_string(),
+            next_hop: hop,
+            pool: pool.to_string(),
+            tunnel: way.tunnel.map(|kind| kind.to_string()),
+            why: way.why.to_string(),
+        };
+        ways.into_iter().filter(|found| found.way.why != Why::Never).map(line).collect()
+    }
+
+    fn own_status(&self, peers: &[PeerStatus], ways: Vec<WayLine>) -> OwnStatus {
         OwnStatus {
             name: self.config.node.to_string(),
             addresses: Family::BOTH.iter().filter_map(|family| self.node.address(*family)).collect(),
@@ -81,6 +95,7 @@ impl Agent {
             endpoints: u32::try_from(self.allocator.endpoints().len()).unwrap_or(u32::MAX),
             planes: self.planes().into_iter().map(|(name, status)| plane_line(name, status)).collect(),
             bgp: peers.iter().map(peer_line).collect(),
+            ways,
         }
     }
 

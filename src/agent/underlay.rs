@@ -3,8 +3,8 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use futures::TryStreamExt;
-use routenet_core::model::Family;
 use routenet_core::model::config::{AutoAddress, NodeConfig};
+use routenet_core::model::{Cidr, Family};
 use rtnetlink::packet_route::address::{AddressAttribute, AddressFlags};
 use rtnetlink::packet_route::link::LinkAttribute;
 
@@ -13,6 +13,8 @@ use rtnetlink::packet_route::link::LinkAttribute;
 pub struct Underlay {
     pub ipv4: Option<Ipv4Addr>,
     pub ipv6: Option<Ipv6Addr>,
+    /// The prefixes that these addresses lie in.
+    pub subnets: Vec<Cidr>,
     /// The smallest of the interfaces that have these addresses, in bytes.
     pub mtu: u32,
 }
@@ -22,6 +24,8 @@ pub struct Underlay {
 struct Candidate {
     interface: String,
     address: IpAddr,
+    /// The length of its prefix.
+    length: u8,
     mtu: u32,
 }
 
@@ -35,7 +39,7 @@ pub async fn resolve(config: &NodeConfig) -> Result<Underlay, String> {
 }
 
 fn choose(config: &NodeConfig, candidates: &[Candidate]) -> Result<Underlay, String> {
-    let mut underlay = Underlay { ipv4: None, ipv6: None, mtu: u32::MAX };
+    let mut underlay = Underlay { ipv4: None, ipv6: None, subnets: Vec::new(), mtu: u32::MAX };
     for family in Family::BOTH {
         let chosen = match config.given_address(family) {
             Some(address) => Some(given(address, candidates)?),
@@ -43,6 +47,7 @@ fn choose(config: &NodeConfig, candidates: &[Candidate]) -> Result<Underlay, Str
         };
         let Some(chosen) = chosen else { continue };
         underlay.mtu = underlay.mtu.min(chosen.mtu);
+        underlay.subnets.extend(Cidr::covering(chosen.address, chosen.length));
         match chosen.address {
             IpAddr::V4(address) => underlay.ipv4 = Some(address),
             IpAddr::V6(address) => underlay.ipv6 = Some(address),
@@ -157,7 +162,12 @@ async fn candidates() -> Result<Vec<Candidate>, rtnetlink::Error> {
             IpAddr::V6(address) => address.is_unicast_link_local(),
         };
         if !passing && !link_local && !address.is_loopback() {
-            candidates.push(Candidate { interface: interface.clone(), address, mtu: *mtu });
+            candidates.push(Candidate {
+                interface: interface.clone(),
+                address,
+                length: message.header.prefix_len,
+                mtu: *mtu,
+            });
         }
     }
     driver.abort();

@@ -1,7 +1,7 @@
 use super::*;
 
 fn candidate(interface: &str, address: &str, mtu: u32) -> Candidate {
-    Candidate { interface: interface.into(), address: address.parse().unwrap(), mtu }
+    Candidate { interface: interface.into(), address: address.parse().unwrap(), length: 24, mtu }
 }
 
 fn config(address: &str) -> NodeConfig {
@@ -33,7 +33,15 @@ fn a_given_address_must_be_there() {
 #[test]
 fn auto_takes_what_is_unambiguous_and_refuses_the_rest() {
     let by_interface = choose(&config("{auto: [{interface: eth0}]}"), &host()).unwrap();
-    assert_eq!(by_interface, Underlay { ipv4: Some("10.0.0.5".parse().unwrap()), ipv6: None, mtu: 1500 });
+    assert_eq!(
+        by_interface,
+        Underlay {
+            ipv4: Some("10.0.0.5".parse().unwrap()),
+            ipv6: None,
+            subnets: vec!["10.0.0.0/24".parse().unwrap()],
+            mtu: 1500
+        }
+    );
     let by_cidr = choose(&config("{auto: [{cidr: 192.0.2.0/25}, {cidr: '2001:db8::/64'}]}"), &host()).unwrap();
     assert_eq!(by_cidr.ipv4, Some("192.0.2.1".parse().unwrap()));
     assert!(by_cidr.ipv6.is_some());

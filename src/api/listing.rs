@@ -17,6 +17,9 @@ pub struct GetReply {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ChangeReply {
     pub changes: Vec<Change>,
+    /// What is written and cannot work on the node that answered, with the mend.
+    #[serde(default)]
+    pub warnings: Vec<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

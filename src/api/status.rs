@@ -49,9 +49,24 @@ pub struct OwnStatus {
     pub store: StoreStatus,
     pub blocks: Vec<BlockFill>,
     pub endpoints: u32,
-    /// In the order in which an endpoint passes them: ipset, iptables, link, route.
+    /// In the order in which an endpoint passes them: ipset, iptables, link, tunnel, route.
     pub planes: Vec<PlaneLine>,
     pub bgp: Vec<PeerStatus>,
+    /// How packets travel to the other nodes, for pools that may encapsulate them.
+    #[serde(default)]
+    pub ways: Vec<WayLine>,
+}
+
+/// How what lies in a pool travels to a node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WayLine {
+    pub node: String,
+    pub next_hop: IpAddr,
+    pub pool: String,
+    /// `ipip` or `vxlan`; `None`: as it is.
+    pub tunnel: Option<String>,
+    /// In words.
+    pub why: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -91,7 +106,7 @@ pub struct BlockFill {
 /// One plane: how it stands to the kernel.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PlaneLine {
-    /// `ipset`, `iptables`, `link`, `route`.
+    /// `ipset`, `iptables`, `link`, `tunnel`, `route`.
     pub name: String,
     pub in_sync: bool,
     /// How many things are wanted (members, rules, links, routes).

@@ -144,7 +144,8 @@ impl ApplyArgs {
     pub fn run(self, client: &Client) -> Result<Answer, CliError> {
         let documents = input::documents(&self.file)?;
         let reply: ChangeReply = client.call(&Request::Apply { documents })?;
-        Ok(Answer::good(change_lines(&reply.changes)))
+        let warnings: String = reply.warnings.iter().map(|warning| format!("warning: {warning}\n")).collect();
+        Ok(Answer::good(change_lines(&reply.changes) + &warnings))
     }
 }
 

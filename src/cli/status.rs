@@ -6,7 +6,7 @@ use super::output::{Format, Style, counted, duration, joined, or_dash, table};
 use super::{Answer, CliError, REFUSED};
 use crate::api::Request;
 use crate::api::client::Client;
-use crate::api::status::{ClusterStatus, NodeLine, NodeProblem, OwnStatus, PeerStatus, PlaneLine, StoreState};
+use crate::api::status::{ClusterStatus, NodeLine, NodeProblem, OwnStatus, PeerStatus, PlaneLine, StoreState, WayLine};
 
 /// Whether the cluster is well, and if not, why and since when
 ///
@@ -64,6 +64,11 @@ fn render(status: &ClusterStatus, style: Style) -> String {
         let rows = status.node.planes.iter().map(plane_row).collect();
         text += "\n";
         text += &table(&["PLANE", "STATE", "WANTED", "REPAIRS", "LAST REPAIR"], rows, "");
+    }
+    if !status.node.ways.is_empty() {
+        let rows = status.node.ways.iter().map(way_row).collect();
+        text += "\n";
+        text += &table(&["WAY TO", "NEXT HOP", "POOL", "HOW", "BECAUSE"], rows, "");
     }
     text += "\n";
     let rows = status.node.bgp.iter().map(peer_row).collect();
@@ -150,6 +155,11 @@ fn plane_row(plane: &PlaneLine) -> Vec<String> {
     };
     let repair = plane.last_repair.as_ref().map(|event| format!("{} ago: {}", duration(event.secs_ago), event.what));
     vec![plane.name.clone(), state, plane.wanted.to_string(), plane.repairs.to_string(), or_dash(repair)]
+}
+
+fn way_row(way: &WayLine) -> Vec<String> {
+    let how = way.tunnel.as_ref().map_or("as it is".to_string(), |kind| format!("{kind} tunnel"));
+    vec![way.node.clone(), way.next_hop.to_string(), way.pool.clone(), how, way.why.clone()]
 }
 
 fn peer_row(peer: &PeerStatus) -> Vec<String> {

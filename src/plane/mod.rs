@@ -8,8 +8,10 @@
 //! | `rules` | the worker that takes both in the order grow, chains, shrink |
 //! | `link` | the veths of workloads |
 //! | `route` | routes with our protocol ids |
+//! | `tunnel` | the devices `rnt-ipip` and `rnt-vxlan`, and what is on them |
 //!
-//! Beside them: `conntrack` forgets the connections of an address, `sysctl` switches forwarding on.
+//! Beside them: `conntrack` forgets the connections of an address, `sysctl` switches forwarding on, `reach` tells which next
+//! hops are behind a router.
 //!
 //! A plane is a worker thread of its own behind a handle. The handle takes the whole once (`start`), then deltas; each
 //! call answers when the kernel has it, or with the error that keeps it out. What failed is retried with back-off.
@@ -20,10 +22,12 @@ pub mod iptables;
 pub mod link;
 mod netlink;
 mod nfnetlink;
+pub mod reach;
 pub mod route;
 pub mod rules;
 pub mod sysctl;
 mod tracker;
+pub mod tunnel;
 
 use std::time::SystemTime;
 

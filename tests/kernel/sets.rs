@@ -161,7 +161,7 @@ fn the_plane_says_what_a_member_must_be() {
             [
                 "set rn4-a, member 0.0.0.0/0: ipset takes no prefix of length 0: write its halves 0.0.0.0/1 and 128.0.0.0/1",
                 "set rn4-a, member fd00::/8: the set is for IPv4",
-                "set rn4-a, member 10.0.0.1/32,rnw1: a set holds prefixes or (prefix, interface) pairs, not both",
+                "set rn4-a, member 10.0.0.1/32,rnw1: a set holds prefixes, (prefix, interface) pairs or (address, port) pairs, never two of these",
                 "set rn4-b, member 10.0.0.1/32: no such set is wanted: create it first",
             ]
         );

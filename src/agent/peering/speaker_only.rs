@@ -116,6 +116,7 @@ impl Answers {
                 endpoints: 0,
                 planes: Vec::new(),
                 bgp: peering.peers.iter().map(peer_line).collect(),
+                ways: Vec::new(),
             },
             nodes: Vec::new(),
             problems: problems.into_iter().map(|problem| NodeProblem { node: self.name.clone(), problem }).collect(),

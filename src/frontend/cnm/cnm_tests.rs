@@ -71,6 +71,8 @@ impl Networks for Fake {
             disabled: false,
             node_selector: "all()".into(),
             unreachable_route: true,
+            encapsulation: Default::default(),
+            nat_outgoing: false,
         })
     }
 

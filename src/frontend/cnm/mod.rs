@@ -1,14 +1,14 @@
 //! The CNM dialect: Docker's remote network and IPAM driver, `docker network create -d routenet --ipam-driver routenet`.
 //!
 //! Docker sends an IPAM's calls apart from a network's, an endpoint before its container exists, and a container's name
-//! and labels never. So what was said is noted in the journal until the rest comes ([`state`]), the workload's end of the
-//! veth is handed over for Docker to move, and an endpoint stays closed until [`identity`] has asked Docker's API.
+//! and labels never. So what was said is noted in the journal until the rest comes (`state`), the workload's end of the
+//! veth is handed over for Docker to move, and an endpoint stays closed until `identity` has asked Docker's API.
 //!
 //! | file | does |
 //! |---|---|
-//! | [`server`] | HTTP on the plugin's socket |
-//! | [`messages`] | the words of libnetwork's plugin protocol |
-//! | [`state`] | what must be known later, kept over restarts |
+//! | `server` | HTTP on the plugin's socket |
+//! | `messages` | the words of libnetwork's plugin protocol |
+//! | `state` | what must be known later, kept over restarts |
 //! | `ipam` | pools and addresses |
 //! | `networks` | Docker networks onto our networks |
 //! | `endpoints` | create, join, leave, delete |

@@ -3,12 +3,12 @@
 use std::net::IpAddr;
 
 use netlink_packet_route::route::{
-    RouteAddress, RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RouteNextHop, RouteProtocol, RouteScope,
-    RouteType,
+    RouteAddress, RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RouteNextHop, RouteNextHopFlags,
+    RouteProtocol, RouteScope, RouteType,
 };
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use routenet_core::desired::{PROTO_LEARNED, PROTO_LOCAL, Route, RouteKey};
-use routenet_core::model::{Cidr, Family, InterfaceName};
+use routenet_core::model::{Cidr, Family, InterfaceName, TunnelKind};
 
 /// `IP6_RT_PRIO_USER`: what IPv6 makes of metric 0.
 const DEFAULT_METRIC6: u32 = 1024;
@@ -30,7 +30,7 @@ impl Installed {
 
 pub(super) const fn protocol(route: &Route) -> u8 {
     match route {
-        Route::Learned { .. } => PROTO_LEARNED,
+        Route::Learned { .. } | Route::Tunnelled { .. } => PROTO_LEARNED,
         Route::Local { .. } | Route::Blackhole | Route::Unreachable => PROTO_LOCAL,
     }
 }
@@ -39,7 +39,7 @@ pub(super) const fn kind(route: &Route) -> RouteType {
     match route {
         Route::Blackhole => RouteType::BlackHole,
         Route::Unreachable => RouteType::Unreachable,
-        Route::Local { .. } | Route::Learned { .. } => RouteType::Unicast,
+        Route::Local { .. } | Route::Learned { .. } | Route::Tunnelled { .. } => RouteType::Unicast,
     }
 }
 
@@ -64,7 +64,16 @@ fn base(key: &RouteKey) -> RouteMessage {
     message
 }
 
-/// The message that installs a route. Its `dev` has the index `device`.
+/// The link that a route names.
+pub(super) fn device(route: &Route) -> Option<InterfaceName> {
+    match route {
+        Route::Local { dev, .. } => Some(dev.clone()),
+        Route::Tunnelled { kind, .. } => Some(kind.device()),
+        Route::Blackhole | Route::Unreachable | Route::Learned { .. } => None,
+    }
+}
+
+/// The message that installs a route. The link that it names has the index `device`.
 pub(super) fn install(key: &RouteKey, route: &Route, device: Option<u32>) -> RouteNetlinkMessage {
     let mut message = base(key);
     message.header.protocol = RouteProtocol::Other(protocol(route));
@@ -73,22 +82,35 @@ pub(super) fn install(key: &RouteKey, route: &Route, device: Option<u32>) -> Rou
         Route::Local { .. } if key.dst.family() == Family::V4 => RouteScope::Link,
         _ => RouteScope::Universe,
     };
-    message.attributes.extend(device.map(RouteAttribute::Oif));
-    if let Route::Local { src, .. } | Route::Learned { src, .. } = route {
-        message.attributes.extend(src.map(|src| RouteAttribute::PrefSource(RouteAddress::from(src))));
-    }
-    if let Route::Learned { via, .. } = route {
-        let gateway = |via: &IpAddr| RouteAttribute::Gateway(RouteAddress::from(*via));
-        match via.as_slice() {
-            [only] => message.attributes.push(gateway(only)),
-            several => {
-                let hop = |via: &IpAddr| {
-                    let mut hop = RouteNextHop::default();
-                    hop.attributes.push(gateway(via));
-                    hop
-                };
-                message.attributes.push(RouteAttribute::MultiPath(several.iter().map(hop).collect()));
+    let (via, src): (&[IpAddr], _) = match route {
+        Route::Local { src, .. } => (&[], *src),
+        Route::Learned { via, src } | Route::Tunnelled { via, src, .. } => (via, *src),
+        Route::Blackhole | Route::Unreachable => (&[], None),
+    };
+    // The next hop of a tunnel is on no link: it is the other end of the tunnel.
+    let tunnelled = matches!(route, Route::Tunnelled { .. });
+    message.attributes.extend(src.map(|src| RouteAttribute::PrefSource(RouteAddress::from(src))));
+    let gateway = |via: &IpAddr| RouteAttribute::Gateway(RouteAddress::from(*via));
+    match via {
+        [] => message.attributes.extend(device.map(RouteAttribute::Oif)),
+        [only] => {
+            message.attributes.extend(device.map(RouteAttribute::Oif));
+            message.attributes.push(gateway(only));
+            if tunnelled {
+                message.header.flags |= RouteFlags::Onlink;
             }
+        }
+        several => {
+            let hop = |via: &IpAddr| {
+                let mut hop = RouteNextHop::default();
+                hop.attributes.push(gateway(via));
+                hop.interface_index = device.unwrap_or(0);
+                if tunnelled {
+                    hop.flags |= RouteNextHopFlags::Onlink;
+                }
+                hop
+            };
+            message.attributes.push(RouteAttribute::MultiPath(several.iter().map(hop).collect()));
         }
     }
     RouteNetlinkMessage::NewRoute(message)
@@ -173,6 +195,7 @@ impl Parts {
             RouteAttribute::PrefSource(address) => self.src = ip(address),
             RouteAttribute::MultiPath(hops) => {
                 for hop in hops {
+                    self.device = Some(hop.interface_index);
                     let before = self.via.len();
                     hop.attributes.iter().for_each(|attribute| self.take(attribute));
                     self.foreign |= self.via.len() != before + 1 || hop.hops != 0;
@@ -201,7 +224,14 @@ impl Parts {
                 }
                 Route::Local { dev: self.device.and_then(name_of)?, src: self.src }
             }
-            RouteType::Unicast => Route::Learned { via: self.via, src: self.src },
+            RouteType::Unicast => {
+                let device = self.device.and_then(name_of);
+                let tunnel = TunnelKind::ALL.into_iter().find(|kind| device.as_ref() == Some(&kind.device()));
+                match tunnel {
+                    Some(kind) => Route::Tunnelled { kind, via: self.via, src: self.src },
+                    None => Route::Learned { via: self.via, src: self.src },
+                }
+            }
             _ => return None,
         };
         (!self.foreign && self::protocol(&route) == protocol).then_some(route)

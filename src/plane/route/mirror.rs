@@ -143,7 +143,10 @@ impl Mirror {
             return;
         }
         // IPv6 tells of a single next hop that was taken out of several.
-        let several = matches!(&had.route, Some(Route::Learned { via, .. }) if via.len() > message::next_hops(message));
+        let several = matches!(
+            &had.route,
+            Some(Route::Learned { via, .. } | Route::Tunnelled { via, .. }) if via.len() > message::next_hops(message)
+        );
         if several && key.dst.family() == Family::V6 {
             had.route = None;
         } else {
@@ -156,7 +159,7 @@ impl Mirror {
     fn device_lost(&mut self, index: u32, tell: &mut impl FnMut(Consequence)) {
         let Some(device) = self.devices.get(&index) else { return };
         let name = device.name.clone();
-        let leads = |installed: &Installed| matches!(&installed.route, Some(Route::Local { dev, .. }) if *dev == name);
+        let leads = |installed: &Installed| installed.route.as_ref().and_then(message::device).as_ref() == Some(&name);
         let lost: Vec<RouteKey> =
             self.routes.iter().filter(|(_, installed)| leads(installed)).map(|(key, _)| *key).collect();
         for key in lost {
@@ -178,7 +181,7 @@ impl Mirror {
 pub(super) fn family_fault(key: &RouteKey, route: &Route) -> Option<String> {
     let (via, src): (&[IpAddr], _) = match route {
         Route::Local { src, .. } => (&[], *src),
-        Route::Learned { via, src } => (via, *src),
+        Route::Learned { via, src } | Route::Tunnelled { via, src, .. } => (via, *src),
         Route::Blackhole | Route::Unreachable => (&[], None),
     };
     let of_other = |address: &&IpAddr| Family::of(**address) != key.dst.family();
@@ -186,7 +189,9 @@ pub(super) fn family_fault(key: &RouteKey, route: &Route) -> Option<String> {
         return Some(format!("{other} is not of the route's family ({})", key.dst.family()));
     }
     match route {
-        Route::Learned { via, .. } if via.is_empty() => Some("has no next hop".to_string()),
+        Route::Learned { via, .. } | Route::Tunnelled { via, .. } if via.is_empty() => {
+            Some("has no next hop".to_string())
+        }
         _ => None,
     }
 }

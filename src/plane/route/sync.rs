@@ -130,16 +130,13 @@ impl State {
                 continue;
             }
             let mut fault = family_fault(key, route);
-            let device = match route {
-                Route::Local { dev, .. } => {
-                    let index = self.mirror.index_of(dev);
-                    if index.is_none() {
-                        fault.get_or_insert_with(|| format!("link {dev} is not there"));
-                    }
-                    index
+            let device = message::device(route).and_then(|name| {
+                let index = self.mirror.index_of(&name);
+                if index.is_none() {
+                    fault.get_or_insert_with(|| format!("link {name} is not there"));
                 }
-                _ => None,
-            };
+                index
+            });
             if let Some(fault) = fault {
                 plan.failures.push((*key, fault));
                 if let Some(installed) = installed.filter(|installed| installed.is_ours()) {
@@ -189,7 +186,7 @@ impl State {
     fn explain(&self, key: &RouteKey, refusal: &Refusal) -> String {
         let said = refusal.text.as_deref().unwrap_or_default().to_lowercase();
         let (via, src) = match self.tracker.wanted(key) {
-            Some(Route::Learned { via, src }) => (via.as_slice(), *src),
+            Some(Route::Learned { via, src } | Route::Tunnelled { via, src, .. }) => (via.as_slice(), *src),
             Some(Route::Local { src, .. }) => ([].as_slice(), *src),
             _ => ([].as_slice(), None),
         };

@@ -15,6 +15,8 @@ fn cluster(policies: Option<&Path>) -> StaticCluster {
         disabled: false,
         node_selector: String::new(),
         unreachable_route: true,
+        encapsulation: Default::default(),
+        nat_outgoing: false,
     };
     StaticCluster {
         pools: vec![pool],

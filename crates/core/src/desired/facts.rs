@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use crate::model::{
     Cidr, Endpoint, EndpointKey, Network, NetworkName, NetworkSet, Node, NodeName, Policy, PolicyKey, Pool, PoolName,
+    TunnelKind,
 };
 
 /// A change of one fact. `None` and `false` take it away. The same change twice is the same as once.
@@ -24,6 +25,10 @@ pub enum FactDelta {
     Node(NodeName, Option<Node>),
     /// The next hops of a prefix's best paths; empty is a withdrawal too.
     Learned(Cidr, Option<Vec<IpAddr>>),
+    /// Whether the kernel reaches a next hop through a router only.
+    OffLink(IpAddr, bool),
+    /// Whether this host has the address on its tunnel device.
+    TunnelAddress(TunnelKind, IpAddr, bool),
 }
 
 /// What does not change while the agent runs.
@@ -32,6 +37,12 @@ pub struct Settings {
     pub node: NodeName,
     pub address4: Option<std::net::Ipv4Addr>,
     pub address6: Option<std::net::Ipv6Addr>,
+    /// The prefixes that these addresses lie in.
+    pub subnets: Vec<Cidr>,
+    /// Bytes.
+    pub underlay_mtu: u32,
+    /// UDP port of VXLAN.
+    pub vxlan_port: u16,
     pub announce: crate::model::config::Announce,
     /// The mark bits that are ours; at least two.
     pub mark_mask: u32,

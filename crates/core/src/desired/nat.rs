@@ -1,4 +1,5 @@
-//! Address translation: ports of this host that lead to its workloads. Called by [`super::Desired`].
+//! Address translation: ports of this host that lead to its workloads, and what leaves the pools under the host's address.
+//! Called by [`super::Desired`].
 //!
 //! One rule a published port in a chain of its own, reached by packets to an address of this host only, whether they
 //! come from outside, from a workload or from the host itself. What may pass is not decided here: the translated packet
@@ -7,8 +8,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use super::{ChainKey, ChainRule, FactDelta, Hook, Settings, Table};
-use crate::model::{Endpoint, EndpointKey, Family, PublishedPort};
+use super::{ChainKey, ChainRule, FactDelta, Hook, Member, RulesDelta, SetKind, SetName, SetSpec, Settings, Table};
+use crate::model::{Endpoint, EndpointKey, Family, Pool, PoolName, PublishedPort};
 
 /// From the host's ports to workloads.
 const DNAT: &str = "rn-dnat";
@@ -23,12 +24,21 @@ pub struct NatEngine {
     settings: Settings,
     /// The local endpoints with published ports.
     published: BTreeMap<EndpointKey, (Vec<IpAddr>, Vec<PublishedPort>)>,
+    pools: BTreeMap<PoolName, Pool>,
     chains: BTreeMap<ChainKey, Vec<ChainRule>>,
+    sets: BTreeMap<SetName, SetSpec>,
 }
 
 impl NatEngine {
     pub fn new(settings: Settings) -> NatEngine {
-        let mut engine = NatEngine { settings, published: BTreeMap::new(), chains: BTreeMap::new() };
+        let mut engine = NatEngine {
+            settings,
+            published: BTreeMap::new(),
+            pools: BTreeMap::new(),
+            chains: BTreeMap::new(),
+            sets: BTreeMap::new(),
+        };
+        engine.sets = engine.wanted_sets();
         for family in Family::BOTH {
             engine.chains.extend(engine.frame(family));
             engine.chains.extend(engine.changing(family));
@@ -40,6 +50,10 @@ impl NatEngine {
         &self.chains
     }
 
+    pub fn sets(&self) -> &BTreeMap<SetName, SetSpec> {
+        &self.sets
+    }
+
     /// The jumps from the built-in chains; they never change.
     pub fn hooks() -> BTreeSet<Hook> {
         let of_family = |family| {
@@ -48,27 +62,55 @@ impl NatEngine {
         Family::BOTH.into_iter().flat_map(of_family).collect()
     }
 
-    /// Takes changes of facts; answers the chains that should now be others.
-    pub fn apply(&mut self, facts: &[FactDelta]) -> BTreeMap<ChainKey, Option<Vec<ChainRule>>> {
-        let mut touched = false;
+    /// Takes changes of facts; answers what should now differ.
+    pub fn apply(&mut self, facts: &[FactDelta]) -> RulesDelta {
+        let (mut ports, mut pools) = (false, false);
         for fact in facts {
-            if let FactDelta::Endpoint { node, key, endpoint } = fact
-                && *node == self.settings.node
-            {
-                touched |= self.take(key, endpoint.as_ref());
+            match fact {
+                FactDelta::Endpoint { node, key, endpoint } if *node == self.settings.node => {
+                    ports |= self.take(key, endpoint.as_ref());
+                }
+                FactDelta::Pool(name, pool) => {
+                    match pool {
+                        Some(pool) => self.pools.insert(name.clone(), pool.clone()),
+                        None => self.pools.remove(name),
+                    };
+                    pools = true;
+                }
+                _ => {}
             }
         }
-        let mut changed = BTreeMap::new();
-        if !touched {
-            return changed;
-        }
-        for (key, rules) in Family::BOTH.into_iter().flat_map(|family| self.changing(family)).collect::<Vec<_>>() {
-            if self.chains.get(&key) != Some(&rules) {
-                self.chains.insert(key.clone(), rules.clone());
-                changed.insert(key, Some(rules));
+        let mut delta = RulesDelta::default();
+        if ports {
+            for (key, rules) in Family::BOTH.into_iter().flat_map(|family| self.changing(family)).collect::<Vec<_>>() {
+                if self.chains.get(&key) != Some(&rules) {
+                    self.chains.insert(key.clone(), rules.clone());
+                    delta.chains.insert(key, Some(rules));
+                }
             }
         }
-        changed
+        if pools {
+            let wanted = self.wanted_sets();
+            delta.change_members(&self.sets, &wanted);
+            self.sets = wanted;
+        }
+        delta
+    }
+
+    /// The pools, and those whose traffic takes the host's address when it leaves them.
+    fn wanted_sets(&self) -> BTreeMap<SetName, SetSpec> {
+        let set = |family, name: fn(Family) -> SetName, pools: &mut dyn Iterator<Item = &Pool>| {
+            let of_family = pools.filter(|pool| pool.cidr.family() == family);
+            let members = of_family.map(|pool| Member::Net(pool.cidr)).collect();
+            (name(family), SetSpec { family, kind: SetKind::HashNet, members })
+        };
+        let both = Family::BOTH.into_iter().flat_map(|family| {
+            [
+                set(family, pools_set, &mut self.pools.values()),
+                set(family, natted_set, &mut self.pools.values().filter(|pool| pool.nat_outgoing)),
+            ]
+        });
+        both.collect()
     }
 
     /// Whether it changed anything.
@@ -85,7 +127,11 @@ impl NatEngine {
 
     fn frame(&self, family: Family) -> Vec<(ChainKey, Vec<ChainRule>)> {
         let to_host = format!("-m addrtype --dst-type LOCAL -j {DNAT}");
-        let mut after = vec![format!("-j {HAIRPIN}")];
+        let (pools, natted) = (pools_set(family), natted_set(family));
+        let mut after = vec![
+            format!("-j {HAIRPIN}"),
+            format!("-m set --match-set {natted} src -m set ! --match-set {pools} dst -j MASQUERADE"),
+        ];
         // A published port answers on 127.0.0.1 too; the workload could not answer there.
         if let (Family::V4, Some(address)) = (family, self.source(family)) {
             after.push(format!("-s 127.0.0.0/8 -o rnw+ -j SNAT --to-source {address}"));
@@ -121,6 +167,14 @@ impl NatEngine {
             Family::V6 => self.settings.address6.map(IpAddr::V6),
         }
     }
+}
+
+fn pools_set(family: Family) -> SetName {
+    format!("rn{}-pools", family.digit())
+}
+
+fn natted_set(family: Family) -> SetName {
+    format!("rn{}-natted", family.digit())
 }
 
 fn translation(port: &PublishedPort, address: IpAddr) -> String {

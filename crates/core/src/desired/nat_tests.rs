@@ -7,6 +7,9 @@ fn engine() -> NatEngine {
         node: NodeName::new("h1").unwrap(),
         address4: Some("192.0.2.1".parse().unwrap()),
         address6: None,
+        subnets: vec![],
+        underlay_mtu: 1500,
+        vxlan_port: 4789,
         announce: Announce::Hosts,
         mark_mask: 0xffff_0000,
         workload_to_host: false,
@@ -52,7 +55,11 @@ fn rules(engine: &NatEngine, family: Family, name: &str) -> Vec<String> {
 fn a_published_port_is_a_rule_of_each_family() {
     let mut engine = engine();
     let changed = engine.apply(&[endpoint("h1", vec![port(Protocol::TCP, None)])]);
-    assert_eq!(changed.len(), 3, "both families translate, and where the host has an address it hides a hairpin");
+    assert_eq!(
+        changed.chains.len(),
+        3,
+        "both families translate, and where the host has an address it hides a hairpin"
+    );
     assert_eq!(rules(&engine, Family::V4, DNAT), ["-p tcp -m tcp --dport 8080 -j DNAT --to-destination 10.9.0.5:80"]);
     assert_eq!(rules(&engine, Family::V6, DNAT), ["-p tcp -m tcp --dport 8080 -j DNAT --to-destination [fd09::5]:80"]);
     assert_eq!(rules(&engine, Family::V4, HAIRPIN), ["-s 10.9.0.5 -d 10.9.0.5 -j SNAT --to-source 192.0.2.1"]);

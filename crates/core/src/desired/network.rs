@@ -7,9 +7,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
+use super::encapsulation::{NextHop, Way, way};
+use super::tunnels::inner_hop;
 use super::{DesiredDelta, DesiredState, FactDelta, Link, Route, RouteKey, Settings, UNREACHABLE_METRIC};
 use crate::model::config::Announce;
-use crate::model::{Cidr, Endpoint, EndpointKey, Family, InterfaceName, PoolName};
+use crate::model::{Cidr, Endpoint, EndpointKey, Family, InterfaceName, Node, NodeName, PoolName, TunnelKind};
 
 /// Who wants a route; where two want the same one, the first of this order has it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -27,6 +29,13 @@ pub struct NetworkEngine {
     blocks: BTreeSet<Cidr>,
     pools: BTreeMap<PoolName, crate::model::Pool>,
     learned: BTreeMap<Cidr, Vec<IpAddr>>,
+    /// The prefixes that are learned by a next hop.
+    by_hop: BTreeMap<IpAddr, BTreeSet<Cidr>>,
+    nodes: BTreeMap<NodeName, Node>,
+    /// Whose address it is; of other nodes.
+    holders: BTreeMap<IpAddr, NodeName>,
+    off_link: BTreeSet<IpAddr>,
+    tunnel_addresses: BTreeSet<(TunnelKind, IpAddr)>,
     wants: BTreeMap<RouteKey, BTreeMap<Want, Route>>,
     state: DesiredState,
 }
@@ -39,6 +48,11 @@ impl NetworkEngine {
             blocks: BTreeSet::new(),
             pools: BTreeMap::new(),
             learned: BTreeMap::new(),
+            by_hop: BTreeMap::new(),
+            nodes: BTreeMap::new(),
+            holders: BTreeMap::new(),
+            off_link: BTreeSet::new(),
+            tunnel_addresses: BTreeSet::new(),
             wants: BTreeMap::new(),
             state: DesiredState::default(),
         }
@@ -82,11 +96,27 @@ impl NetworkEngine {
             }
             FactDelta::Pool(name, pool) => self.set_pool(name, pool.as_ref(), touched),
             FactDelta::Learned(prefix, next_hops) => self.set_learned(*prefix, next_hops.as_deref(), touched),
-            FactDelta::Endpoint { .. }
-            | FactDelta::Policy(..)
-            | FactDelta::NetworkSet(..)
-            | FactDelta::Network(..)
-            | FactDelta::Node(..) => {}
+            FactDelta::Node(name, node) => self.set_node(name, node.as_ref(), touched),
+            FactDelta::OffLink(hop, off_link) => {
+                if *off_link {
+                    self.off_link.insert(*hop)
+                } else {
+                    self.off_link.remove(hop)
+                };
+                self.reconsider(self.by_hop.get(hop).cloned().unwrap_or_default(), touched);
+            }
+            FactDelta::TunnelAddress(kind, address, held) => {
+                let entry = (*kind, *address);
+                if *held {
+                    self.tunnel_addresses.insert(entry)
+                } else {
+                    self.tunnel_addresses.remove(&entry)
+                };
+                touched.announcements.insert(Cidr::host(*address));
+                self.reconsider(self.learned.keys().copied().collect(), touched);
+            }
+            FactDelta::Endpoint { .. } | FactDelta::Policy(..) | FactDelta::NetworkSet(..) | FactDelta::Network(..) => {
+            }
         }
     }
 
@@ -116,6 +146,12 @@ impl NetworkEngine {
             Some(pool) => self.pools.insert(name.clone(), pool.clone()),
             None => self.pools.remove(name),
         };
+        let covers = |prefix: &Cidr| before.iter().chain(pool).any(|pool| pool.cidr.covers(prefix));
+        if before.as_ref().map(|pool| (pool.cidr, pool.encapsulation))
+            != pool.map(|pool| (pool.cidr, pool.encapsulation))
+        {
+            self.reconsider(self.learned.keys().copied().filter(covers).collect(), touched);
+        }
         let wanted = pool.filter(|pool| pool.unreachable_route).map(|pool| pool.cidr);
         for cidr in before.map(|pool| pool.cidr).into_iter().chain(wanted) {
             let key = RouteKey { dst: cidr, metric: UNREACHABLE_METRIC };
@@ -128,14 +164,94 @@ impl NetworkEngine {
         let mut via = next_hops.unwrap_or_default().to_vec();
         via.sort();
         via.dedup();
-        let route = if via.is_empty() {
-            self.learned.remove(&prefix);
-            None
-        } else {
-            self.learned.insert(prefix, via.clone());
-            Some(Route::Learned { via, src: self.source(prefix.family()) })
+        for hop in self.learned.remove(&prefix).unwrap_or_default() {
+            if let Some(prefixes) = self.by_hop.get_mut(&hop) {
+                prefixes.remove(&prefix);
+                if prefixes.is_empty() {
+                    self.by_hop.remove(&hop);
+                }
+            }
+        }
+        for hop in &via {
+            self.by_hop.entry(*hop).or_default().insert(prefix);
+        }
+        if !via.is_empty() {
+            self.learned.insert(prefix, via);
+        }
+        self.reconsider(BTreeSet::from([prefix]), touched);
+    }
+
+    fn set_node(&mut self, name: &NodeName, node: Option<&Node>, touched: &mut Touched) {
+        let before = match node {
+            Some(node) => self.nodes.insert(name.clone(), node.clone()),
+            None => self.nodes.remove(name),
         };
-        self.want(RouteKey { dst: prefix, metric: 0 }, Want::Learned, route, touched);
+        let addresses = |node: Option<&Node>| -> BTreeSet<IpAddr> {
+            node.into_iter().flat_map(|node| Family::BOTH.into_iter().filter_map(|of| node.address(of))).collect()
+        };
+        for address in addresses(before.as_ref()).symmetric_difference(&addresses(node)) {
+            let holder = self.nodes.values().find(|node| {
+                node.name != self.settings.node && Family::BOTH.iter().any(|of| node.address(*of) == Some(*address))
+            });
+            match holder {
+                Some(holder) => self.holders.insert(*address, holder.name.clone()),
+                None => self.holders.remove(address),
+            };
+            self.reconsider(self.by_hop.get(address).cloned().unwrap_or_default(), touched);
+        }
+    }
+
+    /// Computes the routes of learned prefixes anew.
+    fn reconsider(&mut self, prefixes: BTreeSet<Cidr>, touched: &mut Touched) {
+        for prefix in prefixes {
+            let route = self.learned_route(prefix);
+            self.want(RouteKey { dst: prefix, metric: 0 }, Want::Learned, route, touched);
+        }
+    }
+
+    fn learned_route(&self, prefix: Cidr) -> Option<Route> {
+        let via = self.learned.get(&prefix)?;
+        let pool = self.pools.values().find(|pool| pool.cidr.covers(&prefix));
+        let ways: Vec<(IpAddr, Option<TunnelKind>)> =
+            via.iter().map(|hop| (*hop, way(pool, self.hop(*hop), &self.settings.subnets).tunnel)).collect();
+        let by = |tunnel: Option<TunnelKind>| -> Vec<IpAddr> {
+            ways.iter().filter(|(_, found)| *found == tunnel).map(|(hop, _)| *hop).collect()
+        };
+        // Of several next hops those count that need no tunnel.
+        let direct = by(None);
+        if !direct.is_empty() {
+            return Some(Route::Learned { via: direct, src: self.source(prefix.family()) });
+        }
+        let kind = pool?.encapsulation.device;
+        let held =
+            self.tunnel_addresses.iter().find(|(of, address)| *of == kind && Family::of(*address) == prefix.family());
+        // Replies to the host's underlay address would come natively, and this way may be closed to them.
+        let src = held.map(|(_, address)| *address).or_else(|| self.source(prefix.family()));
+        let inner = |hop: IpAddr| self.holders.get(&hop).map(|node| inner_hop(node, hop));
+        let mut via: Vec<IpAddr> = by(Some(kind)).into_iter().filter_map(inner).collect();
+        via.sort();
+        Some(Route::Tunnelled { kind, via, src })
+    }
+
+    fn hop(&self, address: IpAddr) -> NextHop<'_> {
+        NextHop { address, node: self.holders.get(&address), off_link: self.off_link.contains(&address) }
+    }
+
+    /// The ways to the other nodes, by the next hops that something is learned from and the pools it lies in.
+    pub fn ways(&self) -> Vec<NodeWay> {
+        let mut ways = BTreeSet::new();
+        for (hop, prefixes) in &self.by_hop {
+            let Some(node) = self.holders.get(hop) else { continue };
+            for prefix in prefixes {
+                let Some(pool) = self.pools.values().find(|pool| pool.cidr.covers(prefix)) else { continue };
+                ways.insert((node.clone(), *hop, pool.name.clone()));
+            }
+        }
+        let way = |(node, hop, pool): (NodeName, IpAddr, PoolName)| {
+            let way = way(self.pools.get(&pool), self.hop(hop), &self.settings.subnets);
+            NodeWay { node, hop, pool, way }
+        };
+        ways.into_iter().map(way).collect()
     }
 
     /// The address the host speaks from to workloads: without it the kernel takes whatever address comes first.
@@ -194,8 +310,9 @@ impl NetworkEngine {
 
     fn announces(&self, prefix: &Cidr) -> bool {
         let key = RouteKey { dst: *prefix, metric: 0 };
-        let is_endpoint =
-            self.wants.get(&key).is_some_and(|wants| wants.keys().any(|want| matches!(want, Want::Endpoint(_))));
+        let is_tunnel = prefix.is_host() && self.tunnel_addresses.iter().any(|(_, held)| *held == prefix.address());
+        let is_endpoint = is_tunnel
+            || self.wants.get(&key).is_some_and(|wants| wants.keys().any(|want| matches!(want, Want::Endpoint(_))));
         match self.settings.announce {
             Announce::Hosts => is_endpoint,
             Announce::Blocks => {
@@ -203,6 +320,15 @@ impl NetworkEngine {
             }
         }
     }
+}
+
+/// How what lies in a pool travels to a node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeWay {
+    pub node: NodeName,
+    pub hop: IpAddr,
+    pub pool: PoolName,
+    pub way: Way,
 }
 
 /// What a batch of facts may have changed.

@@ -3,13 +3,16 @@ use std::net::Ipv4Addr;
 use proptest::prelude::*;
 
 use super::*;
-use crate::model::{Attachment, Labels, NetworkName, NodeName, Pool};
+use crate::model::{Attachment, Encapsulation, EncapsulationMode, Labels, NetworkName, NodeName, Pool};
 
 fn settings(announce: Announce) -> Settings {
     Settings {
         node: NodeName::new("h1").unwrap(),
         address4: Some(Ipv4Addr::new(192, 0, 2, 1)),
         address6: None,
+        subnets: vec![],
+        underlay_mtu: 1500,
+        vxlan_port: 4789,
         announce,
         mark_mask: 0xffff_0000,
         workload_to_host: false,
@@ -52,6 +55,8 @@ fn pool(text: Option<&str>) -> FactDelta {
         disabled: false,
         node_selector: "all()".into(),
         unreachable_route: true,
+        encapsulation: Default::default(),
+        nat_outgoing: false,
     });
     FactDelta::Pool(name, pool)
 }
@@ -125,6 +130,57 @@ fn a_pool_is_unreachable_at_the_highest_metric_and_moves_with_its_cidr() {
     assert!(engine.state().routes.is_empty());
 }
 
+fn node(name: &str, address: &str, there: bool) -> FactDelta {
+    let name = NodeName::new(name).unwrap();
+    let node = there.then(|| crate::model::Node {
+        name: name.clone(),
+        labels: Labels::new(),
+        ipv4: Some(address.parse().unwrap()),
+        ipv6: None,
+        as_number: 64512,
+        router_id: address.parse().unwrap(),
+        bgp_port: 179,
+        mesh: true,
+        incarnation: String::new(),
+    });
+    FactDelta::Node(name, node)
+}
+
+fn tunnelled_pool(mode: EncapsulationMode) -> FactDelta {
+    let FactDelta::Pool(name, Some(pool)) = pool(Some("10.0.0.0/16")) else { unreachable!("a pool") };
+    let encapsulation = Encapsulation { mode, device: TunnelKind::Ipip };
+    FactDelta::Pool(name, Some(Pool { encapsulation, ..pool }))
+}
+
+#[test]
+fn what_is_behind_a_router_is_tunnelled_and_changes_over_with_the_facts() {
+    let mut engine = NetworkEngine::new(settings(Announce::Hosts));
+    let hop: IpAddr = "192.0.2.2".parse().unwrap();
+    let dst = route("10.0.0.1/32");
+    let own = Some("192.0.2.1".parse().unwrap());
+    engine.apply(&[
+        tunnelled_pool(EncapsulationMode::Auto),
+        node("h2", "192.0.2.2", true),
+        FactDelta::Learned(cidr("10.0.0.1/32"), Some(vec![hop])),
+    ]);
+    let direct = Route::Learned { via: vec![hop], src: own };
+    assert_eq!(engine.state().routes[&dst], direct);
+
+    let delta = engine.apply(&[FactDelta::OffLink(hop, true)]);
+    let tunnelled = |src| Route::Tunnelled { kind: TunnelKind::Ipip, via: vec![hop], src };
+    assert_eq!(delta.routes, BTreeMap::from([(dst, Some(tunnelled(own)))]));
+    let held: IpAddr = "10.0.5.0".parse().unwrap();
+    let delta = engine.apply(&[FactDelta::TunnelAddress(TunnelKind::Ipip, held, true)]);
+    assert_eq!(delta.routes[&dst], Some(tunnelled(Some(held))), "the host speaks from an address that is routed back");
+    assert_eq!(delta.announcements, BTreeMap::from([(Cidr::host(held), true)]));
+    assert_eq!(engine.ways()[0].way.why.to_string(), "it is behind a router");
+
+    engine.apply(&[FactDelta::OffLink(hop, false)]);
+    assert_eq!(engine.state().routes[&dst], direct, "and back");
+    engine.apply(&[FactDelta::OffLink(hop, true), node("h2", "192.0.2.2", false)]);
+    assert_eq!(engine.state().routes[&dst], direct, "who is no node ends no tunnel");
+}
+
 fn any_fact() -> impl Strategy<Value = FactDelta> {
     let addresses = prop::sample::select(vec!["10.0.0.1", "10.0.0.2", "10.0.1.1", "fd00::1"]);
     prop_oneof![
@@ -133,6 +189,13 @@ fn any_fact() -> impl Strategy<Value = FactDelta> {
         (prop::sample::select(vec!["10.0.0.0/26", "10.0.1.0/26"]), any::<bool>())
             .prop_map(|(block, owned)| FactDelta::OwnBlock(cidr(block), owned)),
         prop::option::of(prop::sample::select(vec!["10.0.0.0/16", "10.1.0.0/16"])).prop_map(pool),
+        prop::sample::select(vec![EncapsulationMode::Never, EncapsulationMode::Always, EncapsulationMode::Auto])
+            .prop_map(tunnelled_pool),
+        (prop::sample::select(vec![("h2", "192.0.2.2"), ("h3", "192.0.2.3"), ("h4", "192.0.2.3")]), any::<bool>())
+            .prop_map(|((name, address), there)| node(name, address, there)),
+        (prop::sample::select(vec!["192.0.2.2", "192.0.2.3"]), any::<bool>())
+            .prop_map(|(hop, off)| FactDelta::OffLink(hop.parse().unwrap(), off)),
+        any::<bool>().prop_map(|held| FactDelta::TunnelAddress(TunnelKind::Ipip, "10.0.5.0".parse().unwrap(), held)),
         (
             prop::sample::select(vec!["10.0.0.1/32", "10.0.1.0/26"]),
             prop::option::of(prop::collection::vec(prop::sample::select(vec!["192.0.2.2", "192.0.2.3"]), 0..3))
@@ -151,6 +214,9 @@ fn final_facts(facts: &[FactDelta]) -> Vec<FactDelta> {
         FactDelta::OwnBlock(cidr, _) => format!("block {cidr}"),
         FactDelta::Pool(name, _) => format!("pool {name}"),
         FactDelta::Learned(prefix, _) => format!("learned {prefix}"),
+        FactDelta::Node(name, _) => format!("node {name}"),
+        FactDelta::OffLink(hop, _) => format!("off link {hop}"),
+        FactDelta::TunnelAddress(..) => "tunnel address".to_string(),
         other => format!("{other:?}"),
     };
     facts.iter().map(|fact| (subject(fact), fact.clone())).collect::<BTreeMap<_, _>>().into_values().collect()

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use crate::model::{Cidr, Endpoint, EndpointKey, Family, InterfaceName, PolicyKey, Protocol};
+use crate::model::{Cidr, Endpoint, EndpointKey, Family, InterfaceName, NodeName, PolicyKey, Protocol, TunnelKind};
 
 /// The name of one of our ipsets in the kernel: `rn4-...` or `rn6-...`, at most 31 characters.
 pub type SetName = String;
@@ -173,7 +173,38 @@ pub enum Route {
     Unreachable,
     /// Learned over BGP; several next hops are ECMP. Sorted.
     Learned { via: Vec<IpAddr>, src: Option<IpAddr> },
+    /// Learned, to nodes that are reached by a tunnel: `dst via NODE dev rnt-... onlink src TUNNEL-ADDRESS`. Sorted.
+    Tunnelled { kind: TunnelKind, via: Vec<IpAddr>, src: Option<IpAddr> },
 }
+
+/// A tunnel device.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tunnel {
+    pub kind: TunnelKind,
+    /// The outer address of this host.
+    pub local: IpAddr,
+    pub mtu: u32,
+    /// What the host speaks from to workloads behind the tunnel.
+    pub addresses: BTreeSet<IpAddr>,
+    /// VXLAN: this host's end, and the UDP port.
+    pub mac: [u8; 6],
+    pub port: u16,
+    /// VXLAN: the other ends; nothing is flooded or learned.
+    pub peers: BTreeMap<NodeName, TunnelPeer>,
+}
+
+/// The end of a tunnel at another node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TunnelPeer {
+    pub mac: [u8; 6],
+    /// Where encapsulated packets are sent to.
+    pub outer: IpAddr,
+    /// The next hops that are its addresses: they are found at its MAC.
+    pub hops: BTreeSet<IpAddr>,
+}
+
+/// The VXLAN network identifier, the same on all nodes.
+pub const VXLAN_VNI: u32 = 4096;
 
 /// The metric of `unreachable` routes of pools.
 pub const UNREACHABLE_METRIC: u32 = 1_000_000;
@@ -205,6 +236,7 @@ pub struct DesiredState {
     pub chains: BTreeMap<ChainKey, Vec<ChainRule>>,
     pub hooks: BTreeSet<Hook>,
     pub links: BTreeMap<InterfaceName, Link>,
+    pub tunnels: BTreeMap<TunnelKind, Tunnel>,
     pub routes: BTreeMap<RouteKey, Route>,
     pub announcements: BTreeSet<Cidr>,
 }
@@ -221,6 +253,17 @@ pub struct RulesDelta {
 }
 
 impl RulesDelta {
+    /// What makes the sets of `before` those of `wanted`; the names are the same.
+    pub(super) fn change_members(&mut self, before: &BTreeMap<SetName, SetSpec>, wanted: &BTreeMap<SetName, SetSpec>) {
+        for (name, spec) in wanted {
+            let Some(old) = before.get(name) else { continue };
+            let grown = spec.members.difference(&old.members);
+            self.grow.extend(grown.map(|member| SetOp::Add { name: name.clone(), member: member.clone() }));
+            let shrunk = old.members.difference(&spec.members);
+            self.shrink.extend(shrunk.map(|member| SetOp::Delete { name: name.clone(), member: member.clone() }));
+        }
+    }
+
     pub fn is_empty(&self) -> bool {
         self.grow.is_empty() && self.chains.is_empty() && self.shrink.is_empty()
     }
@@ -231,6 +274,7 @@ impl RulesDelta {
 pub struct DesiredDelta {
     pub rules: RulesDelta,
     pub links: BTreeMap<InterfaceName, Option<Link>>,
+    pub tunnels: BTreeMap<TunnelKind, Option<Tunnel>>,
     pub routes: BTreeMap<RouteKey, Option<Route>>,
     /// `true`: announce, `false`: withdraw.
     pub announcements: BTreeMap<Cidr, bool>,

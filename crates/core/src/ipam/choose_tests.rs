@@ -13,6 +13,8 @@ fn pool(name: &str, cidr: &str, block_size: u8) -> Pool {
         disabled: false,
         node_selector: String::new(),
         unreachable_route: true,
+        encapsulation: Default::default(),
+        nat_outgoing: false,
     }
 }
 

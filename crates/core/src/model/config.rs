@@ -27,6 +27,7 @@ pub struct NodeConfig {
     pub data_plane: DataPlane,
     pub iptables: IptablesConfig,
     pub workloads: WorkloadConfig,
+    pub tunnels: TunnelConfig,
     pub paths: Paths,
     pub api: ApiConfig,
     /// `None`: Docker is not served.
@@ -136,6 +137,13 @@ pub struct WorkloadConfig {
     pub to_host: bool,
     /// Seconds that an address rests after its release was acknowledged. Default 30.
     pub address_cooldown: u32,
+}
+
+/// `tunnels:`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TunnelConfig {
+    /// Default 4789.
+    pub vxlan_port: u16,
 }
 
 /// `paths:`.

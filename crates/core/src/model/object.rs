@@ -53,6 +53,61 @@ pub struct Pool {
     /// Whether hosts carry an `unreachable` route of high metric for the pool, so that an address nobody has does not
     /// follow the default route.
     pub unreachable_route: bool,
+    /// How packets to other nodes' workloads travel.
+    #[serde(default)]
+    pub encapsulation: Encapsulation,
+    /// Whether what leaves the pools takes the host's address.
+    #[serde(default)]
+    pub nat_outgoing: bool,
+}
+
+/// `ipipMode` or `vxlanMode` of an IPPool.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Encapsulation {
+    pub mode: EncapsulationMode,
+    pub device: TunnelKind,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum EncapsulationMode {
+    #[default]
+    Never,
+    Always,
+    /// To nodes outside of the host's own subnet.
+    CrossSubnet,
+    /// To nodes that the host reaches through a router only, and to which the underlay announces no way.
+    Auto,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum TunnelKind {
+    /// IPv4 in IPv4 (RFC 2003).
+    #[default]
+    Ipip,
+    /// RFC 7348.
+    Vxlan,
+}
+
+impl TunnelKind {
+    pub const ALL: [TunnelKind; 2] = [TunnelKind::Ipip, TunnelKind::Vxlan];
+
+    /// Of the device on every host.
+    pub fn device(self) -> super::InterfaceName {
+        let name = match self {
+            TunnelKind::Ipip => "rnt-ipip",
+            TunnelKind::Vxlan => "rnt-vxlan",
+        };
+        super::InterfaceName::new(name).expect("a valid name")
+    }
+}
+
+impl std::fmt::Display for TunnelKind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            TunnelKind::Ipip => "ipip",
+            TunnelKind::Vxlan => "vxlan",
+        })
+    }
 }
 
 /// A Network (`routenet/v1`): which pools it draws from, and whether it is apart from other networks.

@@ -178,7 +178,10 @@ impl PolicyEngine {
                     None => self.cluster.nodes.remove(name),
                 };
             }
-            FactDelta::OwnBlock(..) | FactDelta::Learned(..) => {}
+            FactDelta::OwnBlock(..)
+            | FactDelta::Learned(..)
+            | FactDelta::OffLink(..)
+            | FactDelta::TunnelAddress(..) => {}
         }
     }
 

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::{
     AddressPool, Announce, ApiConfig, AutoAddress, BackendChoice, BgpConfig, DataPlane, DockerConfig, IptablesConfig,
-    LogConfig, NodeConfig, Paths, StaticCluster, StoreConfig, WorkloadConfig,
+    LogConfig, NodeConfig, Paths, StaticCluster, StoreConfig, TunnelConfig, WorkloadConfig,
 };
 use crate::model::config::AddressConfig;
 use crate::model::kind::OWN_VERSION;
@@ -66,6 +66,7 @@ fn read_node(at: &At<'_>) -> Option<NodeConfig> {
     let bgp = read_bgp(&mut fields, data_plane.unwrap_or_default(), address.as_ref());
     let iptables = section(&mut fields, "iptables", read_iptables);
     let workloads = section(&mut fields, "workloads", read_workloads);
+    let tunnels = section(&mut fields, "tunnels", read_tunnels);
     let api = section(&mut fields, "api", read_api);
     let docker = fields.take("docker").map(|at| read_docker(&at));
     let log = section(&mut fields, "log", read_log);
@@ -88,6 +89,7 @@ fn read_node(at: &At<'_>) -> Option<NodeConfig> {
         data_plane: data_plane?,
         iptables: iptables?,
         workloads: workloads?,
+        tunnels: tunnels?,
         paths: paths?,
         api: api?,
         docker: optional(docker)?,
@@ -459,6 +461,11 @@ fn read_workloads(fields: &mut Section<'_, '_>) -> Option<WorkloadConfig> {
     let to_host = fields.or("toHost", false, At::boolean);
     let address_cooldown = fields.or("addressCooldown", 30, |at| at.integer(0, 86_400).map(|seconds| seconds as u32));
     Some(WorkloadConfig { mtu: mtu?, to_host: to_host?, address_cooldown: address_cooldown? })
+}
+
+fn read_tunnels(fields: &mut Section<'_, '_>) -> Option<TunnelConfig> {
+    let vxlan_port = fields.or("vxlanPort", 4789, |at| at.integer(1, 65535).map(|port| port as u16));
+    Some(TunnelConfig { vxlan_port: vxlan_port? })
 }
 
 fn read_paths(fields: &mut Section<'_, '_>) -> Option<Paths> {

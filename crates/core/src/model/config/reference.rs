@@ -68,6 +68,24 @@ pub const REFERENCE: &[FieldDoc] = &[
         "true",
         "Whether an address of the pool that nobody has is unreachable, and never follows the default route.",
     ),
+    field(
+        "store.pools[].ipipMode",
+        "`Never`, `Always`, `CrossSubnet` or `Auto`",
+        "`Never`",
+        "What goes to other nodes in an IPIP tunnel (IPv4 pools only): nothing, everything, what leaves this host's subnet, or what is behind a router that announces no way.",
+    ),
+    field(
+        "store.pools[].vxlanMode",
+        "the same",
+        "`Never`",
+        "The same by VXLAN, for kernels without IPIP and for IPv6 pools.",
+    ),
+    field(
+        "store.pools[].natOutgoing",
+        "boolean",
+        "false",
+        "Whether what workloads send out of all pools takes their host's address.",
+    ),
     field("store.networks", "list", "none", "`type: none`: the networks; each has pools of its own."),
     field("store.networks[].name", "name", "required", "The network's name, as a CNI configuration names it."),
     field(
@@ -187,6 +205,8 @@ pub const REFERENCE: &[FieldDoc] = &[
         "30",
         "How long an address rests before it is given out again; at most a day.",
     ),
+    field("tunnels", "mapping", "the defaults below", "Tunnels to other nodes, where a pool asks for them."),
+    field("tunnels.vxlanPort", "number", "4789", "The UDP port of VXLAN; the same on all nodes."),
     field("paths", "mapping", "the defaults below", "Where things are; two agents on one machine need two of each."),
     field("paths.state", "path", "`/var/lib/routenet`", "The directory of the node's own state."),
     field(

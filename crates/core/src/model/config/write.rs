@@ -8,8 +8,8 @@ use super::{
     AddressPool, Announce, AutoAddress, BackendChoice, DataPlane, DockerConfig, NodeConfig, StaticCluster, StoreConfig,
 };
 use crate::model::kind::OWN_VERSION;
-use crate::model::yaml::{import_word, isolation_word};
-use crate::model::{BgpPeer, Network, Pool};
+use crate::model::yaml::{import_word, isolation_word, mode_field, mode_word};
+use crate::model::{BgpPeer, Network, Pool, TunnelKind};
 
 pub const BACKENDS: [(&str, BackendChoice); 3] =
     [("auto", BackendChoice::Auto), ("nft", BackendChoice::Nft), ("legacy", BackendChoice::Legacy)];
@@ -40,6 +40,9 @@ pub fn to_yaml(config: &NodeConfig) -> String {
     workloads.put("toHost", config.workloads.to_host);
     workloads.put("addressCooldown", config.workloads.address_cooldown);
     top.put("workloads", workloads);
+    let mut tunnels = Map::default();
+    tunnels.put("vxlanPort", config.tunnels.vxlan_port);
+    top.put("tunnels", tunnels);
     let mut paths = Map::default();
     paths.put("state", path(&config.paths.state));
     paths.put("socket", path(&config.paths.socket));
@@ -146,6 +149,10 @@ fn pool(pool: &Pool) -> Map {
     map.put("disabled", pool.disabled);
     map.put("nodeSelector", pool.node_selector.as_str());
     map.put("unreachableRoute", pool.unreachable_route);
+    for kind in TunnelKind::ALL {
+        map.put(mode_field(kind), mode_word(pool, kind));
+    }
+    map.put("natOutgoing", pool.nat_outgoing);
     map
 }
 

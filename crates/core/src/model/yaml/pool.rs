@@ -1,6 +1,8 @@
 //! IPPool and Network.
 
-use crate::model::{Cidr, Family, Isolation, Network, NetworkName, Pool, PoolName};
+use crate::model::{
+    Cidr, Encapsulation, EncapsulationMode, Family, Isolation, Network, NetworkName, Pool, PoolName, TunnelKind,
+};
 use crate::policy::selector::Selector;
 
 use super::fields::{At, Fields};
@@ -18,9 +20,6 @@ const RESERVED: [(&str, &str); 7] = [
 
 pub fn read_pool(name: &str, mut spec: Fields<'_>) -> Option<Pool> {
     let cidr = spec.required("cidr", "a CIDR such as 10.65.0.0/16").and_then(|at| read_pool_cidr(&at));
-    spec.not_built("ipipMode", &["Never"]);
-    spec.not_built("vxlanMode", &["Never"]);
-    spec.not_built("natOutgoing", &["false"]);
     spec.not_built("disableBGPExport", &["false"]);
     spec.not_built("allowedUses", &["Workload", "Tunnel"]);
     spec.not_built("assignmentMode", &["Automatic"]);
@@ -38,6 +37,9 @@ pub fn read_pool_rest(name: &str, cidr: Option<Cidr>, fields: &mut Fields<'_>) -
     let disabled = fields.take("disabled").map(|at| at.boolean());
     let node_selector = fields.take("nodeSelector").map(|at| read_selector(&at));
     let unreachable_route = fields.take("unreachableRoute").map(|at| at.boolean());
+    let nat_outgoing = fields.take("natOutgoing").map(|at| at.boolean());
+    let modes = [TunnelKind::Ipip, TunnelKind::Vxlan].map(|kind| fields.take(mode_field(kind)).map(|at| (kind, at)));
+    let encapsulation = read_encapsulation(modes, cidr);
     let cidr = cidr?;
     let block_size = match block_size {
         Some(at) => read_block_size(&at, cidr)?,
@@ -50,7 +52,52 @@ pub fn read_pool_rest(name: &str, cidr: Option<Cidr>, fields: &mut Fields<'_>) -
         disabled: disabled.unwrap_or(Some(false))?,
         node_selector: node_selector.unwrap_or_else(|| Some("all()".to_string()))?,
         unreachable_route: unreachable_route.unwrap_or(Some(true))?,
+        encapsulation: encapsulation?,
+        nat_outgoing: nat_outgoing.unwrap_or(Some(false))?,
     })
+}
+
+/// The field that says how much goes through such a tunnel.
+pub const fn mode_field(kind: TunnelKind) -> &'static str {
+    match kind {
+        TunnelKind::Ipip => "ipipMode",
+        TunnelKind::Vxlan => "vxlanMode",
+    }
+}
+
+pub const MODES: [(&str, EncapsulationMode); 4] = [
+    ("Never", EncapsulationMode::Never),
+    ("Always", EncapsulationMode::Always),
+    ("CrossSubnet", EncapsulationMode::CrossSubnet),
+    ("Auto", EncapsulationMode::Auto),
+];
+
+/// What the field of such a tunnel says of a pool.
+pub fn mode_word(pool: &Pool, kind: TunnelKind) -> &'static str {
+    let Encapsulation { mode, device } = pool.encapsulation;
+    let mode = if device == kind { mode } else { EncapsulationMode::Never };
+    MODES.iter().find(|(_, of)| *of == mode).map_or("Never", |(word, _)| *word)
+}
+
+fn read_encapsulation(modes: [Option<(TunnelKind, At<'_>)>; 2], cidr: Option<Cidr>) -> Option<Encapsulation> {
+    let mut chosen = Encapsulation::default();
+    for (device, at) in modes.into_iter().flatten() {
+        let mode = at.one_of("encapsulation mode", &MODES)?;
+        if mode == EncapsulationMode::Never {
+            continue;
+        }
+        if chosen.mode != EncapsulationMode::Never {
+            return at.fail(
+                "a pool has one kind of tunnel, and ipipMode names one already",
+                Some("write Never here or there".to_string()),
+            );
+        }
+        if device == TunnelKind::Ipip && cidr.is_some_and(|cidr| cidr.family() == Family::V6) {
+            return at.fail("IPIP carries IPv4 only", Some("write vxlanMode instead".to_string()));
+        }
+        chosen = Encapsulation { mode, device };
+    }
+    Some(chosen)
 }
 
 pub fn read_pool_cidr(at: &At<'_>) -> Option<Cidr> {

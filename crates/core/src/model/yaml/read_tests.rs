@@ -35,7 +35,7 @@ fn an_unknown_field_is_refused_with_its_neighbour() {
     assert_eq!(
         errors(&pool("  cidr: 10.65.0.0/16\n  colour: red\n")),
         ["a.yaml:6: IPPool pool-a: spec.colour: unknown field (remove it; known here: cidr, blockSize, disabled, \
-          nodeSelector, unreachableRoute)"]
+          nodeSelector, unreachableRoute, natOutgoing, ipipMode, vxlanMode)"]
     );
 }
 
@@ -112,14 +112,14 @@ fn a_wrong_type_says_what_was_expected_and_found() {
 fn all_errors_of_a_file_are_reported_in_its_order() {
     let text = format!(
         "{}---\n{}",
-        pool("  cidr: 10.65.0.0/40\n  ipipMode: Always\n"),
+        pool("  cidr: 10.65.0.0/40\n  assignmentMode: Manual\n"),
         rule("action: Alow\nprotocol: TPC\nports: [80]")
     );
     assert_eq!(
         errors(&text),
         [
             "a.yaml:5: IPPool pool-a: spec.cidr: prefix length 40 is more than IPv4 has (32)",
-            "a.yaml:6: IPPool pool-a: spec.ipipMode: not built yet (remove it, or write Never)",
+            "a.yaml:6: IPPool pool-a: spec.assignmentMode: not built yet (remove it, or write Automatic)",
             "a.yaml:13: GlobalNetworkPolicy deny-db: spec.ingress[0].action: unknown action \"Alow\"; expected Allow, \
              Deny, Log or Pass (did you mean Allow?)",
             "a.yaml:14: GlobalNetworkPolicy deny-db: spec.ingress[0].protocol: unknown protocol \"TPC\"; expected TCP, \
@@ -166,8 +166,8 @@ fn what_is_not_built_is_refused_by_name_unless_it_says_the_default() {
         "  cidr: 10.65.0.0/16\n  ipipMode: Never\n  vxlanMode: Never\n  natOutgoing: false\n  allowedUses: [Workload, Tunnel]\n",
     ));
     assert_eq!(
-        errors(&pool("  cidr: 10.65.0.0/16\n  natOutgoing: true\n")),
-        ["a.yaml:6: IPPool pool-a: spec.natOutgoing: not built yet (remove it, or write false)"]
+        errors(&pool("  cidr: 10.65.0.0/16\n  assignmentMode: Manual\n")),
+        ["a.yaml:6: IPPool pool-a: spec.assignmentMode: not built yet (remove it, or write Automatic)"]
     );
     for (field, value) in [
         ("tier", "security"),
@@ -386,4 +386,24 @@ fn peers_and_nodes_refuse_what_cannot_be() {
     assert!(node("ipv6Address: \"2001:db8::1\"")[0].contains("spec.bgp.routerID: missing"));
     assert!(node("ipv4Address: 192.0.2.1, routerID: 0.0.0.0")[0].contains("is not a router id"));
     assert!(node("asNumber: 1")[0].contains("expected ipv4Address or ipv6Address"));
+}
+
+#[test]
+fn a_pool_has_one_kind_of_tunnel_and_ipip_carries_ipv4() {
+    assert_eq!(
+        errors(&pool("  cidr: 10.65.0.0/16\n  ipipMode: Always\n  vxlanMode: Auto\n")),
+        [
+            "a.yaml:7: IPPool pool-a: spec.vxlanMode: a pool has one kind of tunnel, and ipipMode names one already (write Never here or there)"
+        ]
+    );
+    assert_eq!(
+        errors(&pool("  cidr: fd65::/64\n  ipipMode: CrossSubnet\n")),
+        ["a.yaml:6: IPPool pool-a: spec.ipipMode: IPIP carries IPv4 only (write vxlanMode instead)"]
+    );
+    assert_eq!(
+        errors(&pool("  cidr: 10.65.0.0/16\n  vxlanMode: always\n")),
+        [
+            "a.yaml:6: IPPool pool-a: spec.vxlanMode: unknown encapsulation mode \"always\"; expected Never, Always, CrossSubnet or Auto (did you mean Always?)"
+        ]
+    );
 }

@@ -4,10 +4,10 @@
 use serde_json::{Map, Value, json};
 
 use super::bgp::{BGP_PORT, import_word};
-use super::pool::isolation_word;
+use super::pool::{isolation_word, mode_field, mode_word};
 use crate::model::{
     Action, BgpConfiguration, BgpPeer, EntityRule, IcmpMatch, ImportPolicy, Labels, Network, NetworkSet, Node, Object,
-    Policy, PolicyRule, Pool, PortMatch, Protocol,
+    Policy, PolicyRule, Pool, PortMatch, Protocol, TunnelKind,
 };
 
 /// The object as JSON of the shape in which people write it in YAML.
@@ -73,6 +73,9 @@ fn pool_spec(pool: &Pool) -> Value {
         "disabled": pool.disabled,
         "nodeSelector": pool.node_selector,
         "unreachableRoute": pool.unreachable_route,
+        mode_field(TunnelKind::Ipip): mode_word(pool, TunnelKind::Ipip),
+        mode_field(TunnelKind::Vxlan): mode_word(pool, TunnelKind::Vxlan),
+        "natOutgoing": pool.nat_outgoing,
     })
 }
 

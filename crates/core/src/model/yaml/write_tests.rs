@@ -10,6 +10,7 @@ use crate::model::{
     NetworkName, NetworkSet, Node, NodeName, Object, Policy, PolicyKey, PolicyRule, Pool, PoolName, PortMatch,
     Protocol,
 };
+use crate::model::{Encapsulation, EncapsulationMode, TunnelKind};
 
 fn name() -> impl Strategy<Value = String> {
     // Names that YAML could take for something else are among them.
@@ -128,10 +129,26 @@ fn pool() -> impl Strategy<Value = Object> {
     let v6 = (0u16..9999, 16u8..=128, 116u8..=128).prop_map(|(second, length, block)| {
         (Cidr::new(Ipv6Addr::new(0xfd00, second, 0, 0, 0, 0, 0, 0).into(), length).expect("valid"), block.max(length))
     });
-    (name(), prop_oneof![v4, v6], any::<bool>(), selector(), any::<bool>()).prop_map(
-        |(name, (cidr, block_size), disabled, node_selector, unreachable_route)| {
+    let modes =
+        [EncapsulationMode::Never, EncapsulationMode::Always, EncapsulationMode::CrossSubnet, EncapsulationMode::Auto];
+    let encapsulation = (proptest::sample::select(modes.to_vec()), any::<bool>());
+    let flags = (any::<bool>(), any::<bool>(), any::<bool>());
+    (name(), prop_oneof![v4, v6], flags, selector(), encapsulation).prop_map(
+        |(name, (cidr, block_size), (disabled, unreachable_route, nat_outgoing), node_selector, (mode, ipip))| {
             let name = PoolName::new(name).expect("a name");
-            Object::IPPool(Pool { name, cidr, block_size, disabled, node_selector, unreachable_route })
+            let ipip = ipip && cidr.family() == crate::model::Family::V4 || mode == EncapsulationMode::Never;
+            let device = if ipip { TunnelKind::Ipip } else { TunnelKind::Vxlan };
+            let encapsulation = Encapsulation { mode, device };
+            Object::IPPool(Pool {
+                name,
+                cidr,
+                block_size,
+                disabled,
+                node_selector,
+                unreachable_route,
+                encapsulation,
+                nat_outgoing,
+            })
         },
     )
 }

@@ -27,6 +27,9 @@ pub fn settings(name: &str) -> Settings {
         node: node(name),
         address4: Some(if name == "n1" { [192, 0, 2, 1] } else { [192, 0, 2, 2] }.into()),
         address6: Some(if name == "n1" { "2001:db8::1" } else { "2001:db8::2" }.parse().unwrap()),
+        subnets: vec![],
+        underlay_mtu: 1500,
+        vxlan_port: 4789,
         announce: Announce::Hosts,
         mark_mask: 0xffff_0000,
         workload_to_host: false,
@@ -78,6 +81,8 @@ pub fn pool(name: &str, cidr: &str) -> FactDelta {
         disabled: false,
         node_selector: String::new(),
         unreachable_route: true,
+        encapsulation: Default::default(),
+        nat_outgoing: false,
     };
     FactDelta::Pool(name, Some(pool))
 }
@@ -138,6 +143,8 @@ fn fact_key(delta: &FactDelta) -> String {
         FactDelta::Node(name, _) => format!("node {name}"),
         FactDelta::OwnBlock(cidr, _) => format!("block {cidr}"),
         FactDelta::Learned(cidr, _) => format!("learned {cidr}"),
+        FactDelta::OffLink(hop, _) => format!("off link {hop}"),
+        FactDelta::TunnelAddress(kind, address, _) => format!("{kind} {address}"),
     }
 }
 

@@ -1,0 +1,140 @@
+//! What each mode lets through where the underlay refuses workload addresses, and by which way.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::fixture::{Workload, attach};
+use crate::racks::{Racks, count, encapsulated, interface, racks, received, way};
+use crate::support::wait_for;
+
+/// A workload on each host, and counters of what comes in encapsulated.
+fn workloads(racks: &Racks) -> Vec<Workload> {
+    racks.hosts.iter().for_each(count);
+    let workload =
+        |(index, agent)| attach(agent, &format!("w{}", index + 1), "blue", json!({"on": format!("h{}", index + 1)}));
+    racks.agents.iter().enumerate().map(workload).collect()
+}
+
+fn ipv6(workload: &Workload) -> &str {
+    workload.ipv6.as_deref().expect("both families")
+}
+
+#[test]
+fn cross_subnet_encapsulates_between_subnets_and_not_inside_one() {
+    racks("CrossSubnet", |racks| {
+        let all = workloads(&racks);
+        all[0].reaches(&all[1].ipv4);
+        assert_eq!(encapsulated(&racks.hosts[1]), 0, "inside one subnet");
+        all[0].reaches(&all[2].ipv4);
+        all[2].reaches(&all[1].ipv4);
+        all[0].reaches(ipv6(&all[2]));
+        assert!(encapsulated(&racks.hosts[2]) > 0, "between subnets");
+        assert_eq!(way(&racks.agents[0], "h2", "blue4"), (Value::Null, "it is in this host's subnet".to_string()));
+        assert_eq!(way(&racks.agents[0], "h3", "blue6"), (json!("vxlan"), "it is in another subnet".to_string()));
+
+        // The host itself speaks from an address that comes back by the tunnel.
+        wait_for("an address on the tunnel", Duration::from_secs(10), || {
+            let route = racks.hosts[0].run("ip", &["route", "get", &all[2].ipv4]);
+            route.contains("dev rnt-vxlan") && route.contains("src 10.65.")
+        });
+        assert!(racks.hosts[0].succeeds("ping", &["-n", "-c", "1", "-W", "2", &all[2].ipv4]));
+        wait_for("the same by IPv6", Duration::from_secs(10), || {
+            racks.hosts[0].succeeds("ping", &["-n", "-c", "1", "-W", "1", ipv6(&all[2])])
+        });
+    });
+}
+
+#[test]
+fn never_encapsulates_nothing_so_the_router_stops_it() {
+    racks("Never", |racks| {
+        let all = workloads(&racks);
+        all[0].reaches(&all[1].ipv4);
+        assert!(!all[0].pings(&all[2].ipv4) && !all[2].pings(ipv6(&all[1])));
+        assert!(!racks.hosts[0].succeeds("ip", &["link", "show", "rnt-vxlan"]), "nobody needs it");
+    });
+}
+
+#[test]
+fn always_encapsulates_everything_and_policy_holds_on_what_comes_out() {
+    racks("Always", |racks| {
+        let all = workloads(&racks);
+        all[0].reaches(&all[1].ipv4);
+        all[0].reaches(&all[2].ipv4);
+        assert!(encapsulated(&racks.hosts[1]) > 0);
+        racks.agents[0].apply(
+            "
+apiVersion: projectcalico.org/v3
+kind: GlobalNetworkPolicy
+metadata: {name: only-h2}
+spec:
+  selector: on == 'h3'
+  ingress:
+  - {action: Allow, source: {selector: on == 'h2'}}
+",
+        );
+        wait_for("a denial after decapsulation", Duration::from_secs(10), || !all[0].pings(&all[2].ipv4));
+        all[1].reaches(&all[2].ipv4);
+    });
+}
+
+#[test]
+fn packets_of_tunnels_are_taken_from_nodes_only_and_from_workloads_never() {
+    racks("Always", |racks| {
+        let all = workloads(&racks);
+        all[0].reaches(&all[2].ipv4);
+        let into = |host: usize| received(&racks.hosts[host], "rnt-vxlan");
+        let before = into(2);
+        // The router is no node: it has a tunnel of its own to host 3, with the right number and address inside.
+        let mac = interface(&racks.hosts[2], "rnt-vxlan")["address"].as_str().expect("a MAC").to_string();
+        let router = &racks.router;
+        router.run(
+            "ip",
+            &[
+                "link",
+                "add",
+                "forged",
+                "type",
+                "vxlan",
+                "id",
+                "4096",
+                "dstport",
+                "4789",
+                "remote",
+                "198.51.100.3",
+                "dev",
+                "eth1",
+            ],
+        );
+        router.run("ip", &["link", "set", "forged", "up"]);
+        router.run("ip", &["addr", "add", "10.99.0.1/24", "dev", "forged"]);
+        router.run("ip", &["neigh", "replace", "10.99.0.2", "lladdr", &mac, "dev", "forged"]);
+        router.command("ping").args(["-c", "3", "-i", "0.2", "-W", "1", "10.99.0.2"]).output().expect("ping");
+        assert_eq!(into(2), before, "nothing came out of the tunnel");
+        assert!(encapsulated(&racks.hosts[2]) > 0, "though it arrived");
+
+        // A workload wraps packets itself.
+        let sent = "echo forged | socat - UDP4-SENDTO:198.51.100.3:4789";
+        assert!(all[0].namespace.succeeds("sh", &["-c", sent]));
+        let dropped = racks.hosts[0].run("iptables", &["-t", "raw", "-nvxL", "rn-tunnel-out"]);
+        let line = dropped.lines().find(|line| line.contains("dpt:4789")).expect("the rule");
+        assert!(!line.trim_start().starts_with("0 "), "{dropped}");
+        all[0].reaches(&all[2].ipv4);
+    });
+}
+
+#[test]
+fn what_others_do_to_the_tunnel_is_put_right() {
+    racks("Always", |racks| {
+        let all = workloads(&racks);
+        all[0].reaches(&all[2].ipv4);
+        racks.hosts[0].run("ip", &["neigh", "flush", "dev", "rnt-vxlan", "nud", "all"]);
+        all[0].reaches(&all[2].ipv4);
+        racks.hosts[0].run("bridge", &["fdb", "flush", "dev", "rnt-vxlan"]);
+        all[0].reaches(&all[2].ipv4);
+        racks.hosts[0].run("ip", &["link", "del", "rnt-vxlan"]);
+        all[0].reaches(&all[2].ipv4);
+        let flooded = racks.hosts[0].run("bridge", &["fdb", "show", "dev", "rnt-vxlan"]);
+        assert!(!flooded.contains("00:00:00:00:00:00"), "nothing is flooded: {flooded}");
+    });
+}

@@ -1,0 +1,158 @@
+//! Two subnets with a router between them that refuses workload addresses.
+
+use serde_json::Value;
+
+use crate::fixture::{Agent, Site, established};
+use crate::support::hosts::Namespace;
+use crate::support::{in_fresh_netns, run, wait_for};
+use std::time::Duration;
+
+/// Hosts 1 and 2 in one subnet (192.0.2.0/24, 2001:db8::/64), host 3 in another (198.51.100.0/24, 2001:db8:1::/64).
+pub struct Racks {
+    _site: Site,
+    pub hosts: Vec<Namespace>,
+    pub agents: Vec<Agent>,
+    pub router: Namespace,
+}
+
+const ADDRESSES: [(&str, &str); 3] =
+    [("192.0.2.1", "2001:db8::1"), ("192.0.2.2", "2001:db8::2"), ("198.51.100.3", "2001:db8:1::3")];
+
+/// Pools of both families in the given mode, and a network `blue` that draws from them.
+pub fn cluster(mode: &str) -> String {
+    format!(
+        "
+apiVersion: projectcalico.org/v3
+kind: IPPool
+metadata: {{name: blue4}}
+spec: {{cidr: 10.65.0.0/16, vxlanMode: {mode}}}
+---
+apiVersion: projectcalico.org/v3
+kind: IPPool
+metadata: {{name: blue6}}
+spec: {{cidr: fd65::/64, vxlanMode: {mode}}}
+---
+apiVersion: routenet/v1
+kind: Network
+metadata: {{name: blue}}
+spec: {{pools: [blue4, blue6], isolation: open}}
+"
+    )
+}
+
+/// Runs the test with agents on the three hosts, all sessions up, and the cluster applied.
+pub fn racks(mode: &'static str, test: impl FnOnce(Racks) + Send + 'static) {
+    in_fresh_netns(move || {
+        let router = Namespace::new();
+        for (bridge, port) in [("rack1", "eth0"), ("rack2", "eth1")] {
+            run("ip", &["link", "add", bridge, "type", "bridge", "forward_delay", "0"]);
+            run("ip", &["link", "set", bridge, "up"]);
+            plug(&router, bridge, port);
+        }
+        for (address, port) in [
+            ("192.0.2.254/24", "eth0"),
+            ("2001:db8::fe/64", "eth0"),
+            ("198.51.100.254/24", "eth1"),
+            ("2001:db8:1::fe/64", "eth1"),
+        ] {
+            router.run(
+                "ip",
+                &["addr", "add", address, "dev", port, "nodad"][..if address.contains(':') { 6 } else { 5 }],
+            );
+        }
+        for setting in ["net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1"] {
+            router.run("sysctl", &["-q", "-w", setting]);
+        }
+        for (table, prefix) in [("iptables", "10.65.0.0/16"), ("ip6tables", "fd65::/64")] {
+            for side in ["-s", "-d"] {
+                router.run(table, &["-A", "FORWARD", side, prefix, "-j", "DROP"]);
+            }
+        }
+        let hosts: Vec<Namespace> = (0..3).map(host).collect();
+        let site = Site::new();
+        let agents: Vec<Agent> = hosts
+            .iter()
+            .enumerate()
+            .map(|(index, host)| Agent::start_with(&site, host, index + 1, &config(&site, index)))
+            .collect();
+        agents[0].apply(&cluster(mode));
+        for agent in &agents {
+            wait_for("BGP sessions to both others", Duration::from_secs(20), || {
+                established(agent) && neighbours(agent) == 2
+            });
+        }
+        test(Racks { _site: site, hosts, agents, router });
+    });
+}
+
+fn neighbours(agent: &Agent) -> usize {
+    let status = agent.routectl(&["status", "-o", "json"]).json();
+    status["node"]["bgp"].as_array().map_or(0, Vec::len)
+}
+
+/// A veth from the namespace to a bridge.
+fn plug(namespace: &Namespace, bridge: &str, name: &str) {
+    let port = format!("p{}-{name}", namespace.pid());
+    let pid = namespace.pid().to_string();
+    run("ip", &["link", "add", &port, "type", "veth", "peer", "name", name, "netns", &pid]);
+    run("ip", &["link", "set", &port, "master", bridge, "up"]);
+    namespace.run("ip", &["link", "set", name, "up"]);
+}
+
+fn host(index: usize) -> Namespace {
+    let host = Namespace::new();
+    let (bridge, gateway4, gateway6) = match index {
+        2 => ("rack2", "198.51.100.254", "2001:db8:1::fe"),
+        _ => ("rack1", "192.0.2.254", "2001:db8::fe"),
+    };
+    plug(&host, bridge, "eth0");
+    let (ipv4, ipv6) = ADDRESSES[index];
+    host.run("ip", &["addr", "add", &format!("{ipv4}/24"), "dev", "eth0"]);
+    host.run("ip", &["addr", "add", &format!("{ipv6}/64"), "dev", "eth0", "nodad"]);
+    host.run("ip", &["route", "add", "default", "via", gateway4]);
+    host.run("ip", &["-6", "route", "add", "default", "via", gateway6]);
+    host
+}
+
+fn config(site: &Site, index: usize) -> String {
+    let (number, at) = (index + 1, site.directory.path().display());
+    let (ipv4, ipv6) = ADDRESSES[index];
+    format!(
+        "node: h{number}\naddress: {{ipv4: {ipv4}, ipv6: '{ipv6}'}}\n\
+         store: {{type: embedded, path: {at}/cluster.db}}\n\
+         paths: {{state: {at}/h{number}, socket: {at}/h{number}.sock}}\n"
+    )
+}
+
+/// How the host says that it sends to a node: `vxlan`, or `null` for as it is; and why.
+pub fn way(agent: &Agent, node: &str, pool: &str) -> (Value, String) {
+    let status = agent.routectl(&["status", "-o", "json"]).json();
+    let ways = status["node"]["ways"].as_array().cloned().unwrap_or_default();
+    let found = ways.into_iter().find(|way| way["node"] == node && way["pool"] == pool);
+    let found = found.unwrap_or_else(|| panic!("no way to {node} in {pool}: {status}"));
+    (found["tunnel"].clone(), found["why"].as_str().unwrap_or_default().to_string())
+}
+
+/// What the kernel says of an interface there.
+pub fn interface(namespace: &Namespace, name: &str) -> Value {
+    let all: Value = serde_json::from_str(&namespace.run("ip", &["-s", "-j", "link", "show", name])).expect("JSON");
+    all[0].clone()
+}
+
+/// How many packets have come in by an interface.
+pub fn received(namespace: &Namespace, name: &str) -> u64 {
+    interface(namespace, name)["stats64"]["rx"]["packets"].as_u64().expect("a count")
+}
+
+/// How many packets of VXLAN have come into the host.
+pub fn encapsulated(host: &Namespace) -> u64 {
+    let listed = host.run("iptables", &["-t", "raw", "-nvxL", "PREROUTING"]);
+    let line = listed.lines().find(|line| line.contains("udp dpt:4789") && !line.contains("rnw"));
+    line.and_then(|line| line.split_whitespace().next()?.parse().ok())
+        .unwrap_or_else(|| panic!("no counter:\n{listed}"))
+}
+
+/// Begins counting for [`encapsulated`].
+pub fn count(host: &Namespace) {
+    host.run("iptables", &["-t", "raw", "-I", "PREROUTING", "-p", "udp", "--dport", "4789"]);
+}
