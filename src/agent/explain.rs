@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use routenet_core::desired::{Desired, Route, RouteKey};
-use routenet_core::model::{Cidr, NodeName, Protocol};
+use routenet_core::model::{Cidr, NodeName, Protocol, TunnelKind};
 use routenet_core::policy::{End, Flow, Side, Verdict};
 
 use super::Agent;
@@ -78,7 +78,10 @@ fn explain(
             trail: end.steps.clone(),
         })
     };
-    let route = route_to(desired, explanation.destination_address);
+    let (route, mtu) = match route_to(desired, explanation.destination_address) {
+        Some((text, tunnel)) => (Some(text), tunnel.and_then(|kind| desired.tunnel_mtu(kind)).unwrap_or(mtu).min(mtu)),
+        None => (None, mtu),
+    };
     let notes = match &flow.source {
         Side::Workload(node, _) if node != answering => {
             vec![format!("the route is this node's, {answering}; for the sender's, ask on {node}")]
@@ -101,8 +104,8 @@ fn explain(
     })
 }
 
-/// The way from this host, by the routes that it wants: the longest prefix.
-fn route_to(desired: &Desired, address: IpAddr) -> Option<String> {
+/// The way from this host, by the routes that it wants: the longest prefix; and the tunnel that it leads through.
+fn route_to(desired: &Desired, address: IpAddr) -> Option<(String, Option<TunnelKind>)> {
     let state = desired.routes();
     let bits = Cidr::host(address).length();
     let (key, route) = (0..=bits).rev().find_map(|length| {
@@ -110,7 +113,7 @@ fn route_to(desired: &Desired, address: IpAddr) -> Option<String> {
         let range = RouteKey { dst, metric: 0 }..=RouteKey { dst, metric: u32::MAX };
         state.range(range).next()
     })?;
-    Some(match route {
+    let text = match route {
         Route::Local { dev, .. } => format!("local, dev {dev}"),
         Route::Blackhole => format!("no workload has it: blackhole {}", key.dst),
         Route::Unreachable => format!("nobody announces it: unreachable {}", key.dst),
@@ -122,5 +125,10 @@ fn route_to(desired: &Desired, address: IpAddr) -> Option<String> {
             let hops: Vec<String> = via.iter().map(IpAddr::to_string).collect();
             format!("in a tunnel ({kind}) to {} (BGP, {})", hops.join(" and "), key.dst)
         }
-    })
+    };
+    let tunnel = match route {
+        Route::Tunnelled { kind, .. } => Some(*kind),
+        _ => None,
+    };
+    Some((text, tunnel))
 }

@@ -187,10 +187,24 @@ impl Agent {
         Output::of(child, yaml)
     }
 
-    /// `routectl apply` of a text, which must succeed.
+    /// `routectl apply` of a text, which must succeed, as soon as the agent has started.
     pub fn apply(&self, yaml: &str) {
-        let output = self.try_apply(yaml);
-        assert_eq!(output.exit, 0, "{}{}", output.stdout, output.stderr);
+        let mut output = self.try_apply(yaml);
+        wait_for("the agent to have started", Duration::from_secs(20), || {
+            let starting = output.stderr.contains("the agent is starting");
+            if starting {
+                output = self.try_apply(yaml);
+            }
+            !starting
+        });
+        assert_eq!(output.exit, 0, "{}{}\n{}", output.stdout, output.stderr, self.last_words());
+    }
+
+    /// The end of its log.
+    pub fn last_words(&self) -> String {
+        let log = self.log_text();
+        let lines: Vec<&str> = log.lines().collect();
+        lines[lines.len().saturating_sub(8)..].join("\n")
     }
 
     pub fn log_text(&self) -> String {

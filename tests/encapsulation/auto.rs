@@ -5,13 +5,13 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::fixture::attach;
-use crate::racks::{racks, received, way};
+use crate::racks::{Kind, racks, received, way};
 use crate::support::ping::ContinuousPing;
 use crate::support::{run, wait_for};
 
 #[test]
 fn a_link_that_comes_and_goes_changes_the_way_over_without_loss() {
-    racks("Auto", |racks| {
+    racks(Kind::Vxlan, "Auto", |racks| {
         let [one, two, three] =
             [0, 1, 2].map(|index| attach(&racks.agents[index], &format!("w{index}"), "blue", json!({})));
         one.reaches(&two.ipv4);

@@ -1,9 +1,10 @@
-//! Tunnels between nodes (VXLAN, in namespaces), and what leaves the pools.
+//! Tunnels between nodes (VXLAN in namespaces, IPIP in a guest), and what leaves the pools.
 
 mod auto;
 #[path = "../agent/fixture.rs"]
 #[allow(dead_code)]
 mod fixture;
+mod ipip;
 mod modes;
 mod mtu;
 mod nat;

@@ -5,12 +5,12 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::fixture::{Workload, attach};
-use crate::racks::{Racks, count, encapsulated, interface, racks, received, way};
+use crate::racks::{Kind, Racks, count, encapsulated, interface, racks, received, way};
 use crate::support::wait_for;
 
 /// A workload on each host, and counters of what comes in encapsulated.
 fn workloads(racks: &Racks) -> Vec<Workload> {
-    racks.hosts.iter().for_each(count);
+    racks.hosts.iter().for_each(|host| count(Kind::Vxlan, host));
     let workload =
         |(index, agent)| attach(agent, &format!("w{}", index + 1), "blue", json!({"on": format!("h{}", index + 1)}));
     racks.agents.iter().enumerate().map(workload).collect()
@@ -22,7 +22,7 @@ fn ipv6(workload: &Workload) -> &str {
 
 #[test]
 fn cross_subnet_encapsulates_between_subnets_and_not_inside_one() {
-    racks("CrossSubnet", |racks| {
+    racks(Kind::Vxlan, "CrossSubnet", |racks| {
         let all = workloads(&racks);
         all[0].reaches(&all[1].ipv4);
         assert_eq!(encapsulated(&racks.hosts[1]), 0, "inside one subnet");
@@ -47,7 +47,7 @@ fn cross_subnet_encapsulates_between_subnets_and_not_inside_one() {
 
 #[test]
 fn never_encapsulates_nothing_so_the_router_stops_it() {
-    racks("Never", |racks| {
+    racks(Kind::Vxlan, "Never", |racks| {
         let all = workloads(&racks);
         all[0].reaches(&all[1].ipv4);
         assert!(!all[0].pings(&all[2].ipv4) && !all[2].pings(ipv6(&all[1])));
@@ -57,7 +57,7 @@ fn never_encapsulates_nothing_so_the_router_stops_it() {
 
 #[test]
 fn always_encapsulates_everything_and_policy_holds_on_what_comes_out() {
-    racks("Always", |racks| {
+    racks(Kind::Vxlan, "Always", |racks| {
         let all = workloads(&racks);
         all[0].reaches(&all[1].ipv4);
         all[0].reaches(&all[2].ipv4);
@@ -80,7 +80,7 @@ spec:
 
 #[test]
 fn packets_of_tunnels_are_taken_from_nodes_only_and_from_workloads_never() {
-    racks("Always", |racks| {
+    racks(Kind::Vxlan, "Always", |racks| {
         let all = workloads(&racks);
         all[0].reaches(&all[2].ipv4);
         let into = |host: usize| received(&racks.hosts[host], "rnt-vxlan");
@@ -125,7 +125,7 @@ fn packets_of_tunnels_are_taken_from_nodes_only_and_from_workloads_never() {
 
 #[test]
 fn what_others_do_to_the_tunnel_is_put_right() {
-    racks("Always", |racks| {
+    racks(Kind::Vxlan, "Always", |racks| {
         let all = workloads(&racks);
         all[0].reaches(&all[2].ipv4);
         racks.hosts[0].run("ip", &["neigh", "flush", "dev", "rnt-vxlan", "nud", "all"]);

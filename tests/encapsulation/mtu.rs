@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use crate::fixture::{attach, cni};
-use crate::racks::{interface, racks};
+use crate::racks::{Kind, interface, racks};
 use crate::support::hosts::Namespace;
 
 fn mtu(namespace: &Namespace) -> u64 {
@@ -17,7 +17,7 @@ fn fits(from: &Namespace, to: &str, payload: u32) -> bool {
 
 #[test]
 fn workloads_get_what_the_tunnel_leaves_and_larger_packets_are_told_so() {
-    racks("CrossSubnet", |racks| {
+    racks(Kind::Vxlan, "CrossSubnet", |racks| {
         let one = attach(&racks.agents[0], "w1", "blue", json!({}));
         let three = attach(&racks.agents[2], "w3", "blue", json!({}));
         assert_eq!(mtu(&one.namespace), 1450);

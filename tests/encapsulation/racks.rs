@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use crate::fixture::{Agent, Site, established};
 use crate::support::hosts::Namespace;
-use crate::support::{in_fresh_netns, run, wait_for};
+use crate::support::{GUEST, in_fresh_netns, run, wait_for};
 use std::time::Duration;
 
 /// Hosts 1 and 2 in one subnet (192.0.2.0/24, 2001:db8::/64), host 3 in another (198.51.100.0/24, 2001:db8:1::/64).
@@ -18,30 +18,51 @@ pub struct Racks {
 const ADDRESSES: [(&str, &str); 3] =
     [("192.0.2.1", "2001:db8::1"), ("192.0.2.2", "2001:db8::2"), ("198.51.100.3", "2001:db8:1::3")];
 
-/// Pools of both families in the given mode, and a network `blue` that draws from them.
-pub fn cluster(mode: &str) -> String {
-    format!(
-        "
-apiVersion: projectcalico.org/v3
-kind: IPPool
-metadata: {{name: blue4}}
-spec: {{cidr: 10.65.0.0/16, vxlanMode: {mode}}}
----
-apiVersion: projectcalico.org/v3
-kind: IPPool
-metadata: {{name: blue6}}
-spec: {{cidr: fd65::/64, vxlanMode: {mode}}}
----
-apiVersion: routenet/v1
-kind: Network
-metadata: {{name: blue}}
-spec: {{pools: [blue4, blue6], isolation: open}}
-"
-    )
+/// The kind of tunnel that a test is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Both families.
+    Vxlan,
+    /// IPv4.
+    Ipip,
+}
+
+impl Kind {
+    /// How its packets look to iptables.
+    fn carrier(self) -> &'static [&'static str] {
+        match self {
+            Kind::Vxlan => &["-p", "udp", "--dport", "4789"],
+            Kind::Ipip => &["-p", "4"],
+        }
+    }
+
+    /// Pools of the kind's families in the mode, and a network `blue` that draws from them.
+    pub fn cluster(self, mode: &str) -> String {
+        let field = if self == Kind::Vxlan { "vxlanMode" } else { "ipipMode" };
+        let pool = |name: &str, cidr: &str| {
+            format!(
+                "apiVersion: projectcalico.org/v3\nkind: IPPool\nmetadata: {{name: {name}}}\n\
+                 spec: {{cidr: '{cidr}', {field}: {mode}}}\n---\n"
+            )
+        };
+        let (six, names) = match self {
+            Kind::Vxlan => (pool("blue6", "fd65::/64"), "blue4, blue6"),
+            Kind::Ipip => (String::new(), "blue4"),
+        };
+        let network = format!(
+            "apiVersion: routenet/v1\nkind: Network\nmetadata: {{name: blue}}\nspec: {{pools: [{names}], isolation: open}}\n"
+        );
+        pool("blue4", "10.65.0.0/16") + &six + &network
+    }
+}
+
+/// The iptables that work here: the guest's kernel lacks what the nft ones need.
+fn iptables(program: &str) -> String {
+    if std::env::var_os(GUEST).is_some() { format!("{program}-legacy") } else { program.to_string() }
 }
 
 /// Runs the test with agents on the three hosts, all sessions up, and the cluster applied.
-pub fn racks(mode: &'static str, test: impl FnOnce(Racks) + Send + 'static) {
+pub fn racks(kind: Kind, mode: &'static str, test: impl FnOnce(Racks) + Send + 'static) {
     in_fresh_netns(move || {
         let router = Namespace::new();
         for (bridge, port) in [("rack1", "eth0"), ("rack2", "eth1")] {
@@ -65,7 +86,7 @@ pub fn racks(mode: &'static str, test: impl FnOnce(Racks) + Send + 'static) {
         }
         for (table, prefix) in [("iptables", "10.65.0.0/16"), ("ip6tables", "fd65::/64")] {
             for side in ["-s", "-d"] {
-                router.run(table, &["-A", "FORWARD", side, prefix, "-j", "DROP"]);
+                router.run(&iptables(table), &["-A", "FORWARD", side, prefix, "-j", "DROP"]);
             }
         }
         let hosts: Vec<Namespace> = (0..3).map(host).collect();
@@ -75,7 +96,7 @@ pub fn racks(mode: &'static str, test: impl FnOnce(Racks) + Send + 'static) {
             .enumerate()
             .map(|(index, host)| Agent::start_with(&site, host, index + 1, &config(&site, index)))
             .collect();
-        agents[0].apply(&cluster(mode));
+        agents[0].apply(&kind.cluster(mode));
         for agent in &agents {
             wait_for("BGP sessions to both others", Duration::from_secs(20), || {
                 established(agent) && neighbours(agent) == 2
@@ -117,10 +138,12 @@ fn host(index: usize) -> Namespace {
 fn config(site: &Site, index: usize) -> String {
     let (number, at) = (index + 1, site.directory.path().display());
     let (ipv4, ipv6) = ADDRESSES[index];
+    let backend = if std::env::var_os(GUEST).is_some() { "legacy" } else { "auto" };
     format!(
         "node: h{number}\naddress: {{ipv4: {ipv4}, ipv6: '{ipv6}'}}\n\
          store: {{type: embedded, path: {at}/cluster.db}}\n\
-         paths: {{state: {at}/h{number}, socket: {at}/h{number}.sock}}\n"
+         paths: {{state: {at}/h{number}, socket: {at}/h{number}.sock}}\n\
+         iptables: {{backend: {backend}}}\n"
     )
 }
 
@@ -144,15 +167,19 @@ pub fn received(namespace: &Namespace, name: &str) -> u64 {
     interface(namespace, name)["stats64"]["rx"]["packets"].as_u64().expect("a count")
 }
 
-/// How many packets of VXLAN have come into the host.
+/// The comment that marks a test's counter.
+const COUNTER: &str = "test-counter";
+
+/// How many encapsulated packets have come into the host since [`count`].
 pub fn encapsulated(host: &Namespace) -> u64 {
-    let listed = host.run("iptables", &["-t", "raw", "-nvxL", "PREROUTING"]);
-    let line = listed.lines().find(|line| line.contains("udp dpt:4789") && !line.contains("rnw"));
+    let listed = host.run(&iptables("iptables"), &["-t", "raw", "-nvxL", "PREROUTING"]);
+    let line = listed.lines().find(|line| line.contains(COUNTER));
     line.and_then(|line| line.split_whitespace().next()?.parse().ok())
         .unwrap_or_else(|| panic!("no counter:\n{listed}"))
 }
 
 /// Begins counting for [`encapsulated`].
-pub fn count(host: &Namespace) {
-    host.run("iptables", &["-t", "raw", "-I", "PREROUTING", "-p", "udp", "--dport", "4789"]);
+pub fn count(kind: Kind, host: &Namespace) {
+    let rule = [&["-t", "raw", "-A", "PREROUTING"], kind.carrier(), &["-m", "comment", "--comment", COUNTER]].concat();
+    host.run(&iptables("iptables"), &rule);
 }

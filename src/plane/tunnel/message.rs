@@ -121,7 +121,7 @@ pub(super) fn create(tunnel: &Tunnel) -> Request {
             ])
         }
     };
-    create_link(&tunnel.kind.device().to_string(), tunnel.kind, data, tunnel.mtu)
+    create_link(tunnel.kind.device().as_str(), tunnel.kind, data, tunnel.mtu)
 }
 
 fn create_link(name: &str, of: TunnelKind, data: InfoData, mtu: u32) -> Request {

@@ -82,6 +82,11 @@ impl Desired {
         self.network.ways()
     }
 
+    /// The MTU of a tunnel device, if it is wanted.
+    pub fn tunnel_mtu(&self, kind: crate::model::TunnelKind) -> Option<u32> {
+        self.tunnels.tunnels().get(&kind).map(|tunnel| tunnel.mtu)
+    }
+
     /// The blocks of this node, as the facts have them.
     pub fn own_blocks(&self) -> &BTreeSet<Cidr> {
         self.network.own_blocks()
