@@ -39,7 +39,7 @@ use crate::plane::route::RoutePlane;
 use crate::plane::rules::{RulesConfig, RulesPlane};
 use crate::plane::tunnel::TunnelPlane;
 use crate::plane::{PlaneError, conntrack, reach, sysctl};
-use crate::store::{ClusterStore, EmbeddedStore, Journal, NoneStore, Snapshot, StoreError};
+use crate::store::{ClusterStore, EmbeddedStore, EtcdStore, Journal, NoneStore, Snapshot, StoreError};
 
 /// Why the agent cannot run; each text says what mends it.
 #[derive(Debug, thiserror::Error)]
@@ -281,6 +281,7 @@ type Opened = (Arc<dyn ClusterStore>, Option<Arc<NoneStore>>);
 fn open_store(config: &NodeConfig) -> Result<Opened, StartError> {
     match &config.store {
         StoreConfig::Embedded { path } => Ok((Arc::new(EmbeddedStore::new(path)), None)),
+        StoreConfig::Etcd(etcd) => Ok((Arc::new(EtcdStore::new(etcd.clone())), None)),
         StoreConfig::None(cluster) => {
             let store = Arc::new(NoneStore::new(&config.node, cluster)?);
             Ok((store.clone(), Some(store)))

@@ -257,7 +257,14 @@ impl Follower {
                 }
                 Some(WatchEvent::Resync) => return End::Resync,
                 Some(WatchEvent::Away(why)) => self.tell(self.unreachable(why)),
-                Some(WatchEvent::Back) => self.tell(SyncState::InSync(self.revision)),
+                Some(WatchEvent::Back) => {
+                    self.tell(SyncState::InSync(self.revision));
+                    // As in [`ClusterSync::read_again`]: that it is back concerns more than its facts.
+                    let back = Batch { changes: Vec::new(), revision: self.revision, resynced: true };
+                    if self.sender.send(back).await.is_err() {
+                        return End::Closed;
+                    }
+                }
                 None => return End::Failed("the store ended the watch".into()),
             }
         }

@@ -28,6 +28,7 @@ fn well() -> Value {
                 "name": "host-b", "address": "192.0.2.12", "as_number": 64512, "state": "Established", "since_secs": 7700,
                 "received": 2, "advertised": 2, "last_error": null,
             }],
+            "ways": [],
         },
         "nodes": [node("host-a", true), node("host-b", false)],
         "problems": [],

@@ -4,6 +4,7 @@
 //! are JSON of [`routenet_core::model::Fact`]. Every write gets the store's next revision.
 
 mod embedded;
+mod etcd;
 mod journal;
 mod none;
 mod snapshot;
@@ -13,6 +14,7 @@ use async_trait::async_trait;
 use tokio::sync::mpsc;
 
 pub use embedded::{EmbeddedStore, History};
+pub use etcd::EtcdStore;
 pub use journal::{Journal, JournalState, JournalWrite, Released};
 pub use none::NoneStore;
 pub use snapshot::{Snapshot, SnapshotChange};

@@ -2,6 +2,10 @@
 
 mod attach;
 mod bad_input;
+mod etcd;
+#[path = "../support/etcd_server.rs"]
+#[allow(dead_code)]
+mod etcd_server;
 mod explain;
 mod fixture;
 mod load;

@@ -8,9 +8,9 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use routenet::agent::publisher::Publisher;
-use routenet::store::{ClusterStore, EmbeddedStore, Write};
+use routenet::store::Write;
 
-use super::fixture::{Host, Place, Plan, key, let_go, no_connections, pool};
+use super::fixture::{Host, Place, Plan, StoreSpec, key, let_go, no_connections, pool};
 use super::support::Process;
 
 const VARIABLE: &str = "ROUTENET_TEST_CHILD";
@@ -18,15 +18,18 @@ const VARIABLE: &str = "ROUTENET_TEST_CHILD";
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum Job {
     /// Puts `1` under the key.
-    Write { store: PathBuf, key: String },
+    Write { store: StoreSpec, key: String },
     /// Attaches and detaches as this node, so many steps, saying on standard output what it begins and what is done.
-    Churn { store: PathBuf, state: PathBuf, node: String, seed: u64, steps: u32 },
+    Churn { store: StoreSpec, state: PathBuf, node: String, seed: u64, steps: u32 },
 }
 
 pub fn spawn(job: &Job) -> Process {
     let program = std::env::current_exe().unwrap();
+    // This module's path in the program, less the program's own name.
+    let module = module_path!().split_once("::").map_or("", |(_, module)| module);
+    let name = format!("{module}::the_work_of_a_child_process");
     let child = Command::new(program)
-        .args(["child::the_work_of_a_child_process", "--exact", "--nocapture", "--test-threads=1"])
+        .args([&name, "--exact", "--nocapture", "--test-threads=1"])
         .env(VARIABLE, serde_json::to_string(job).unwrap())
         .stdout(Stdio::piped())
         .spawn()
@@ -42,7 +45,7 @@ async fn the_work_of_a_child_process() {
     }
     let place = Place::new();
     Plan::new(&pools()).write_to(&*place.store()).await;
-    let (store, state) = (place.store_path(), place.state("h1"));
+    let (store, state) = (place.spec(), place.state("h1"));
     work(Job::Churn { store, state: state.clone(), node: "h1".into(), seed: 1, steps: 20 }).await;
     let_go(&state).await;
     let host = Host::start(place.store(), "h1", &state, Duration::ZERO).await;
@@ -50,7 +53,7 @@ async fn the_work_of_a_child_process() {
     let held = |family: &str| fill.iter().filter(|it| it.pool.as_str() == family).map(|it| it.held).sum::<usize>();
     assert!(held("four") > 0 && held("four") == held("six"), "{fill:?}");
     assert_eq!(held("four"), host.allocator.endpoints().len());
-    work(Job::Write { store: place.store_path(), key: "/x".into() }).await;
+    work(Job::Write { store: place.spec(), key: "/x".into() }).await;
     assert!(place.store().get("/x").await.unwrap().is_some());
 }
 
@@ -63,10 +66,10 @@ async fn work(job: Job) {
     match job {
         Job::Write { store, key } => {
             let writes = vec![Write::Put { key, value: b"1".to_vec() }];
-            EmbeddedStore::new(&store).transact(vec![], writes).await.unwrap();
+            store.open().transact(vec![], writes).await.unwrap();
         }
         Job::Churn { store, state, node, seed, steps } => {
-            let store = std::sync::Arc::new(EmbeddedStore::new(&store));
+            let store = store.open();
             let host = Host::start(store.clone(), &node, &state, Duration::ZERO).await;
             let _publisher = Publisher::spawn(store, host.allocator.clone(), no_connections());
             churn(&host, seed, steps).await;

@@ -6,7 +6,6 @@ use std::io::Read;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use routenet::store::ClusterStore;
 use routenet_core::model::EndpointKey;
 
 use super::child::{self, Job, pools};
@@ -16,7 +15,7 @@ use super::support::Process;
 const NODES: [&str; 3] = ["h1", "h2", "h3"];
 
 fn churn(place: &Place, node: &str, seed: u64, steps: u32) -> Process {
-    let (store, state) = (place.store_path(), place.state(node));
+    let (store, state) = (place.spec(), place.state(node));
     child::spawn(&Job::Churn { store, state, node: node.into(), seed, steps })
 }
 

@@ -3,19 +3,22 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
 use routenet::agent::allocator::{Allocator, AllocatorConfig, Request};
 use routenet::agent::forget::Forget;
-use routenet::store::{ClusterStore, EmbeddedStore, Journal, TxnOutcome, WatchEvent, Write};
+use routenet::store::{ClusterStore, EmbeddedStore, EtcdStore, Journal, TxnOutcome, WatchEvent, Write};
 use routenet_core::model::keys::{self, StoreKey};
 use routenet_core::model::{
     Block, Endpoint, EndpointKey, Fact, InterfaceName, Isolation, Labels, Network, NetworkName, NodeName, Object, Pool,
     PoolName,
 };
+
+use crate::etcd_server::{self, EtcdServer};
 
 /// Longer than anything here takes on a busy machine.
 pub const LIMIT: Duration = Duration::from_secs(20);
@@ -129,16 +132,43 @@ impl Host {
     }
 }
 
-/// A directory with a store in it.
+/// Which store the suite runs on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Embedded,
+    Etcd,
+}
+
+/// Where a store is, for another process.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum StoreSpec {
+    Embedded(PathBuf),
+    Etcd(String),
+}
+
+impl StoreSpec {
+    pub fn open(&self) -> Arc<dyn ClusterStore> {
+        match self {
+            StoreSpec::Embedded(path) => Arc::new(EmbeddedStore::new(path)),
+            StoreSpec::Etcd(endpoint) => Arc::new(EtcdStore::new(etcd_server::config(&[endpoint.clone()]))),
+        }
+    }
+}
+
+/// A directory with a store in it, of the suite's kind.
 pub struct Place {
     pub directory: tempfile::TempDir,
+    server: Option<Mutex<EtcdServer>>,
 }
 
 impl Place {
     pub fn new() -> Place {
-        Place { directory: tempfile::tempdir().unwrap() }
+        let directory = tempfile::tempdir().unwrap();
+        let server = (super::KIND == Kind::Etcd).then(|| Mutex::new(EtcdServer::start(directory.path())));
+        Place { directory, server }
     }
 
+    /// Of the embedded store.
     pub fn store_path(&self) -> PathBuf {
         self.directory.path().join("cluster.db")
     }
@@ -147,8 +177,61 @@ impl Place {
         self.directory.path().join("state").join(node)
     }
 
-    pub fn store(&self) -> Arc<EmbeddedStore> {
-        Arc::new(EmbeddedStore::new(&self.store_path()))
+    pub fn spec(&self) -> StoreSpec {
+        match &self.server {
+            Some(server) => StoreSpec::Etcd(server.lock().unwrap().endpoint()),
+            None => StoreSpec::Embedded(self.store_path()),
+        }
+    }
+
+    pub fn store(&self) -> Arc<dyn ClusterStore> {
+        self.spec().open()
+    }
+
+    /// The revision of a store that nobody has written to.
+    pub fn first_revision(&self) -> u64 {
+        if self.server.is_some() { 1 } else { 0 }
+    }
+
+    fn aside(&self) -> PathBuf {
+        self.directory.path().join("aside.db")
+    }
+
+    /// Nobody reaches the store from now on. Handles that wrote to it must be closed before where it is a file.
+    pub async fn take_away(&self) {
+        match &self.server {
+            Some(server) => server.lock().unwrap().kill(),
+            None => std::fs::rename(self.store_path(), self.aside()).unwrap(),
+        }
+    }
+
+    /// Somebody else changes it meanwhile.
+    pub async fn change_while_away(&self, writes: Vec<Write>) {
+        let spec = match &self.server {
+            Some(server) => {
+                let mut server = server.lock().unwrap();
+                let port = std::mem::replace(&mut server.port, etcd_server::free_port());
+                server.launch();
+                let spec = StoreSpec::Etcd(server.endpoint());
+                server.port = port;
+                spec
+            }
+            None => StoreSpec::Embedded(self.aside()),
+        };
+        let store = spec.open();
+        until("the store answers its other user", async || store.transact(vec![], writes.clone()).await.is_ok()).await;
+        drop(store);
+        match &self.server {
+            Some(server) => server.lock().unwrap().kill(),
+            None => closed(&self.aside()).await,
+        }
+    }
+
+    pub async fn bring_back(&self) {
+        match &self.server {
+            Some(server) => server.lock().unwrap().launch(),
+            None => std::fs::rename(self.aside(), self.store_path()).unwrap(),
+        }
     }
 }
 

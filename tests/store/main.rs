@@ -1,14 +1,61 @@
-//! The cluster store, the journal and what carries IPAM's decisions out: races between processes, crashes at any
-//! point, files that are damaged, newer, deleted or replaced. Needs no root.
+//! The cluster stores, the journal and what carries IPAM's decisions out: races between processes, crashes at any
+//! point, outages; files that are damaged, newer, deleted or replaced; an etcd of one member and of three. One suite for
+//! both stores. Needs no root.
 
 #[path = "../support/mod.rs"]
 mod support;
 
-mod allocate;
-mod child;
-mod crash;
-mod fixture;
-mod outage;
-mod publish;
-mod sync;
-mod watch;
+#[path = "../support/etcd_server.rs"]
+#[allow(dead_code)]
+mod etcd_server;
+
+/// The suite on a file.
+#[path = "."]
+mod embedded {
+    use crate::support;
+
+    const KIND: fixture::Kind = fixture::Kind::Embedded;
+
+    #[path = "allocate.rs"]
+    mod allocate;
+    #[path = "child.rs"]
+    mod child;
+    #[path = "crash.rs"]
+    mod crash;
+    #[path = "fixture.rs"]
+    mod fixture;
+    #[path = "outage.rs"]
+    mod outage;
+    #[path = "publish.rs"]
+    mod publish;
+    #[path = "sync.rs"]
+    mod sync;
+    #[path = "watch.rs"]
+    mod watch;
+}
+
+/// The suite on etcd.
+#[path = "."]
+mod etcd {
+    use crate::support;
+
+    const KIND: fixture::Kind = fixture::Kind::Etcd;
+
+    #[path = "allocate.rs"]
+    mod allocate;
+    #[path = "child.rs"]
+    mod child;
+    #[path = "crash.rs"]
+    mod crash;
+    #[path = "fixture.rs"]
+    #[allow(dead_code)]
+    mod fixture;
+    #[path = "members.rs"]
+    mod members;
+    #[path = "publish.rs"]
+    mod publish;
+    #[path = "secured.rs"]
+    mod secured;
+    #[path = "sync.rs"]
+    mod sync;
+}

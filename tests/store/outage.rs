@@ -79,7 +79,7 @@ async fn a_newer_file_is_refused_with_both_versions() {
     let conn = rusqlite::Connection::open(place.store_path()).unwrap();
     conn.pragma_update(None, "user_version", 9).unwrap();
     drop(conn);
-    let text = refusal(&place.store()).await;
+    let text = refusal(&EmbeddedStore::new(&place.store_path())).await;
     assert!(text.contains("cluster.db has schema version 9, and this routenet knows versions up to 1"), "{text}");
 }
 

@@ -83,17 +83,16 @@ async fn an_outage_is_told_and_made_up_for() {
     host.attach(&plan, &key("one")).await;
     until("it is published", async || published(&*store).await.len() == 1).await;
 
-    let (path, aside) = (place.store_path(), place.directory.path().join("aside.db"));
-    std::fs::rename(&path, &aside).unwrap();
+    place.take_away().await;
     host.attach(&plan, &key("two")).await;
     host.allocator.release(&key("one")).await.unwrap();
     let mut status = publisher.status();
     let failing = status.wait_for(|status| status.failing.is_some());
     let why = tokio::time::timeout(LIMIT, failing).await.unwrap().unwrap().failing.clone().unwrap();
-    assert!(why.contains("cluster.db is gone"), "{why}");
+    assert!(why.contains("the store cannot be reached"), "{why}");
     assert_eq!(host.journal.load().unwrap().released[0].acknowledged, None, "not yet to be given out again");
 
-    std::fs::rename(&aside, &path).unwrap();
+    place.bring_back().await;
     let two = StoreKey::Endpoint(node("h1"), key("two")).path();
     until("the store has caught up", async || published(&*store).await == [two.clone()]).await;
     tokio::time::timeout(LIMIT, status.wait_for(|status| status.failing.is_none())).await.unwrap().unwrap();

@@ -14,10 +14,10 @@ fn put(key: &str, value: &str) -> Vec<Write> {
 #[tokio::test]
 async fn a_change_of_another_process_is_seen() {
     let place = Place::new();
-    let store = place.store();
+    let store = EmbeddedStore::new(&place.store_path());
     let revision = store.probe().await.unwrap();
     let mut events = store.watch(revision).await.unwrap();
-    let mut writer = child::spawn(&Job::Write { store: place.store_path(), key: "/from/afar".into() });
+    let mut writer = child::spawn(&Job::Write { store: place.spec(), key: "/from/afar".into() });
     let WatchEvent::Changes { revision, changes } = next(&mut events).await else { panic!("changes") };
     assert_eq!((revision, changes), (1, vec![("/from/afar".into(), Some(b"1".to_vec()))]));
     assert!(writer.0.wait().unwrap().success());

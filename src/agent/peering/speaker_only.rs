@@ -51,7 +51,7 @@ pub async fn run_speaker_only(config: &NodeConfig) -> Result<SpeakerOnly, String
             let StaticCluster { pools, peers, .. } = cluster.as_ref();
             (pools.as_slice(), peers.as_slice())
         }
-        StoreConfig::Embedded { .. } => (&[] as &[Pool], &[] as &[_]),
+        StoreConfig::Embedded { .. } | StoreConfig::Etcd(_) => (&[] as &[Pool], &[] as &[_]),
     };
     let speaker = speaker_config(config, &[], peers, &[]);
     let (as_number, router_id) = (speaker.as_number, speaker.router_id);

@@ -5,6 +5,7 @@
 
 mod read;
 mod reference;
+mod store;
 mod write;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -54,8 +55,26 @@ pub enum AutoAddress {
 pub enum StoreConfig {
     /// `type: embedded`, `path: FILE` — SQLite; several agents may share the file.
     Embedded { path: PathBuf },
+    /// `type: etcd` — etcd v3, for clusters.
+    Etcd(EtcdConfig),
     /// `type: none` — what follows says it all.
     None(Box<StaticCluster>),
+}
+
+/// How to reach etcd.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EtcdConfig {
+    /// `http://HOST:PORT` or `https://HOST:PORT`, of the same cluster.
+    pub endpoints: Vec<String>,
+    /// Above all our keys. Default `/routenet`.
+    pub prefix: String,
+    pub username: Option<String>,
+    pub password_file: Option<PathBuf>,
+    /// PEM; absent: the system's certificates.
+    pub ca_file: Option<PathBuf>,
+    /// PEM, both or neither: the client's own certificate.
+    pub cert_file: Option<PathBuf>,
+    pub key_file: Option<PathBuf>,
 }
 
 /// What a node without a store is told in its own file.

@@ -160,11 +160,11 @@ fn prerouting(family: Family) -> Vec<String> {
             rules.push(format!("-i rnw+ -s {source} -g rn-link-local"));
         }
     }
-    rules.push(format!("-i rnw+ -m set ! --match-set {} src,src -j DROP", local_set(family)));
     // The host's own services: an interface of ours takes loopback addresses where a port is published.
     if family == Family::V4 {
         rules.push("-i rnw+ -d 127.0.0.0/8 -j DROP".to_string());
     }
+    rules.push(format!("-i rnw+ -m set ! --match-set {} src,src -j DROP", local_set(family)));
     rules
 }
 

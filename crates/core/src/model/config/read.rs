@@ -3,9 +3,10 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
+use super::store;
 use super::{
     AddressPool, Announce, ApiConfig, AutoAddress, BackendChoice, BgpConfig, DataPlane, DockerConfig, IptablesConfig,
-    LogConfig, NodeConfig, Paths, StaticCluster, StoreConfig, TunnelConfig, WorkloadConfig,
+    LogConfig, NodeConfig, Paths, StoreConfig, TunnelConfig, WorkloadConfig,
 };
 use crate::model::config::AddressConfig;
 use crate::model::kind::OWN_VERSION;
@@ -59,7 +60,7 @@ fn read_node(at: &At<'_>) -> Option<NodeConfig> {
     let address = section(&mut fields, "address", read_address);
     let state = paths.as_ref().map_or_else(default_state, |paths| paths.state.clone());
     let store = match fields.take("store") {
-        Some(at) => read_store(&at, &state),
+        Some(at) => store::read_store(&at, &default_database(&state)),
         None if data_plane == Some(DataPlane::Off) => Some(StoreConfig::None(Box::default())),
         None => Some(StoreConfig::Embedded { path: default_database(&state) }),
     };
@@ -185,55 +186,12 @@ fn default_database(state: &Path) -> PathBuf {
     state.join("cluster.db")
 }
 
-fn read_store(at: &At<'_>, state: &Path) -> Option<StoreConfig> {
-    #[derive(Clone, Copy, PartialEq)]
-    enum Type {
-        Embedded,
-        None,
-    }
-    let mut fields = at.fields()?;
-    let kind = fields
-        .required("type", "embedded or none")
-        .and_then(|at| at.one_of("store type", &[("embedded", Type::Embedded), ("none", Type::None)]));
-    let path = fields.take("path");
-    let pools = fields.take("pools");
-    let networks = fields.take("networks");
-    let blocks = fields.take("blocks");
-    let peers = fields.take("peers");
-    let policies = fields.take("policies");
-    fields.finish();
-    match kind? {
-        Type::Embedded => {
-            for given in [&pools, &networks, &blocks, &peers, &policies].into_iter().flatten() {
-                given.fail::<()>("only with `type: none`", Some("apply it with routectl instead".to_string()));
-            }
-            Some(StoreConfig::Embedded { path: path.map_or_else(|| Some(default_database(state)), |at| at.path())? })
-        }
-        Type::None => {
-            if let Some(path) = path {
-                path.fail::<()>("only with `type: embedded`", Some("remove it".to_string()));
-            }
-            let pools = pools.map(|at| read_named(&at, read_pool)).unwrap_or_default();
-            let networks = networks.map(|at| read_named(&at, read_network)).unwrap_or_default();
-            check_cluster(&pools, &networks);
-            let blocks = blocks.map(|at| read_blocks(&at, &pools)).unwrap_or_default();
-            Some(StoreConfig::None(Box::new(StaticCluster {
-                pools: pools.into_iter().map(|(pool, _)| pool).collect(),
-                networks: networks.into_iter().map(|(network, _)| network).collect(),
-                blocks,
-                peers: peers.map(|at| read_peers(&at)).unwrap_or_default(),
-                policies: optional(policies.map(|at| at.path()))?,
-            })))
-        }
-    }
-}
-
 /// The items of a list with their places, for errors across them.
-fn read_named<'t, T>(at: &At<'t>, read: impl Fn(&At<'t>) -> Option<T>) -> Vec<(T, At<'t>)> {
+pub(super) fn read_named<'t, T>(at: &At<'t>, read: impl Fn(&At<'t>) -> Option<T>) -> Vec<(T, At<'t>)> {
     at.each(|item| read(&item).map(|value| (value, item)))
 }
 
-fn read_pool(at: &At<'_>) -> Option<Pool> {
+pub(super) fn read_pool(at: &At<'_>) -> Option<Pool> {
     let mut fields = at.fields()?;
     let name = fields.required("name", "a name").and_then(|at| at.parse("the name of a pool", PoolName::new));
     let cidr = fields.required("cidr", "a CIDR such as 10.65.0.0/16").and_then(|at| pool::read_pool_cidr(&at));
@@ -242,7 +200,7 @@ fn read_pool(at: &At<'_>) -> Option<Pool> {
     name.and(pool)
 }
 
-fn read_network(at: &At<'_>) -> Option<Network> {
+pub(super) fn read_network(at: &At<'_>) -> Option<Network> {
     let mut fields = at.fields()?;
     let name = fields.required("name", "a name").and_then(|at| at.parse("the name of a network", NetworkName::new));
     let network = pool::read_network_rest(name.as_ref().map_or("unnamed", NetworkName::as_str), &mut fields);
@@ -251,7 +209,7 @@ fn read_network(at: &At<'_>) -> Option<Network> {
 }
 
 /// What the objects of a store would be asked too, and what holds without a store only.
-fn check_cluster(pools: &[(Pool, At<'_>)], networks: &[(Network, At<'_>)]) {
+pub(super) fn check_cluster(pools: &[(Pool, At<'_>)], networks: &[(Network, At<'_>)]) {
     let pool_objects = pools.iter().map(|(pool, at)| (Object::IPPool(pool.clone()), at));
     let network_objects = networks.iter().map(|(network, at)| (Object::Network(network.clone()), at));
     let (objects, places): (Vec<Object>, Vec<&At<'_>>) = pool_objects.chain(network_objects).unzip();
@@ -274,7 +232,7 @@ fn check_cluster(pools: &[(Pool, At<'_>)], networks: &[(Network, At<'_>)]) {
     }
 }
 
-fn read_blocks(at: &At<'_>, pools: &[(Pool, At<'_>)]) -> Vec<Cidr> {
+pub(super) fn read_blocks(at: &At<'_>, pools: &[(Pool, At<'_>)]) -> Vec<Cidr> {
     let mut blocks: Vec<Cidr> = Vec::new();
     at.each(|item| {
         let block = pool::read_cidr(&item)?;
@@ -382,7 +340,7 @@ fn read_graceful_restart(at: &At<'_>) -> Option<u16> {
     Some(if enabled.unwrap_or(Some(true))? { seconds } else { 0 })
 }
 
-fn read_peers(at: &At<'_>) -> Vec<BgpPeer> {
+pub(super) fn read_peers(at: &At<'_>) -> Vec<BgpPeer> {
     let mut peers: Vec<BgpPeer> = Vec::new();
     at.each(|item| {
         let peer = read_peer(&item)?;

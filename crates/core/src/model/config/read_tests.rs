@@ -89,7 +89,7 @@ fn wrong_values_are_told_what_was_expected() {
             "bgp.peers[1]: 192.0.2.2 port 179 is the address of peer 192.0.2.2 already (remove one of them)",
         ),
         ("dataPlane: on", "dataPlane: unknown data plane \"on\"; expected kernel or off"),
-        ("store: {type: etcd}", "store.type: unknown store type \"etcd\"; expected embedded or none"),
+        ("store: {type: consul}", "store.type: unknown store type \"consul\"; expected embedded, etcd or none"),
         (
             "store: {type: embedded, pools: [{name: a}]}",
             "store.pools: only with `type: none` (apply it with routectl instead)",
@@ -296,5 +296,36 @@ fn the_reference_has_every_key_that_the_reader_takes_and_no_other() {
     assert_eq!(known_keys("store.peers[]"), known_keys("bgp.peers[]"));
     for FieldDoc { key, type_, default, doc } in REFERENCE {
         assert!(!type_.is_empty() && !default.is_empty() && doc.ends_with('.'), "{key}");
+    }
+}
+
+#[test]
+fn etcd_is_told_what_it_lacks_and_others_what_is_not_theirs() {
+    let cases = [
+        ("store: {type: etcd}", "store.endpoints: missing: where etcd is (write `endpoints: [http://HOST:2379]`)"),
+        (
+            "store: {type: etcd, endpoints: ['192.0.2.1:2379']}",
+            "store.endpoints[0]: \"192.0.2.1:2379\" is no etcd endpoint (write http://HOST:PORT or https://HOST:PORT)",
+        ),
+        (
+            "store: {type: etcd, endpoints: ['http://h:2379'], prefix: routenet}",
+            "store.prefix: \"routenet\" is no prefix of keys (write a path such as /routenet)",
+        ),
+        (
+            "store: {type: etcd, endpoints: ['http://h:2379'], username: x}",
+            "store.username: needs `passwordFile` beside it",
+        ),
+        (
+            "store: {type: etcd, endpoints: ['http://h:2379'], path: /x}",
+            "store.path: only with `type: embedded` (remove it)",
+        ),
+        (
+            "store: {type: embedded, endpoints: ['http://h:2379']}",
+            "store.endpoints: only with `type: etcd` (remove it)",
+        ),
+    ];
+    for (store, expected) in cases {
+        let errors = errors(&format!("node: h1\naddress: {{ipv4: 192.0.2.1}}\n{store}\n"));
+        assert_eq!(errors, [format!("node.yaml:3: {expected}")], "{store}");
     }
 }

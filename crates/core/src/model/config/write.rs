@@ -125,6 +125,20 @@ fn store(config: &StoreConfig) -> Map {
             store.put("type", "embedded");
             store.put("path", path(file));
         }
+        StoreConfig::Etcd(etcd) => {
+            store.put("type", "etcd");
+            store.put("endpoints", texts(&etcd.endpoints));
+            store.put("prefix", etcd.prefix.as_str());
+            store.maybe("username", etcd.username.clone());
+            for (key, file) in [
+                ("passwordFile", &etcd.password_file),
+                ("caFile", &etcd.ca_file),
+                ("certFile", &etcd.cert_file),
+                ("keyFile", &etcd.key_file),
+            ] {
+                store.maybe(key, file.as_deref().map(path));
+            }
+        }
         StoreConfig::None(cluster) => {
             store.put("type", "none");
             put_cluster(&mut store, cluster);
