@@ -360,6 +360,11 @@ impl Allocator {
         state.handles.iter().find(|(_, held)| held.contains(&address)).map(|(key, _)| key.clone())
     }
 
+    /// How an address of an own block stands.
+    pub fn state_of(&self, address: IpAddr) -> Option<AddressState> {
+        self.lock().space.state(address)
+    }
+
     /// What is held under keys of this container id, which belong to no container.
     pub fn held_as(&self, container_id: &str) -> Vec<(EndpointKey, Vec<IpAddr>)> {
         let state = self.lock();

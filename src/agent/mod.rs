@@ -15,7 +15,7 @@
 //! | `tunnels` | addresses of tunnel devices, and which nodes are behind a router |
 //! | [`networks`] | pools and networks that runtimes make |
 //! | [`local_api`] | the socket on which the CNI plugin and `routectl` ask |
-//! | [`objects`], [`status`], [`explain`], [`health`] | the answers |
+//! | [`objects`], [`status`], [`ipam`], [`explain`], [`health`] | the answers |
 
 pub mod allocator;
 mod answers;
@@ -26,6 +26,7 @@ pub mod explain;
 mod followers;
 pub mod forget;
 pub mod health;
+pub mod ipam;
 pub mod local_api;
 pub mod networks;
 mod notes;

@@ -47,7 +47,7 @@ fn choose(config: &NodeConfig, candidates: &[Candidate]) -> Result<Underlay, Str
         };
         let Some(chosen) = chosen else { continue };
         underlay.mtu = underlay.mtu.min(chosen.mtu);
-        underlay.subnets.extend(Cidr::covering(chosen.address, chosen.length));
+        underlay.subnets.extend(Cidr::new(chosen.address, chosen.length));
         match chosen.address {
             IpAddr::V4(address) => underlay.ipv4 = Some(address),
             IpAddr::V6(address) => underlay.ipv6 = Some(address),

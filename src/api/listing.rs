@@ -97,6 +97,35 @@ pub struct IpamBlockLine {
     pub size: u64,
 }
 
+/// The answer to `ipam why`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IpamWhyReply {
+    pub address: IpAddr,
+    pub pool: Option<String>,
+    pub block: Option<Cidr>,
+    /// The block's owner.
+    pub node: Option<String>,
+    /// In words, with what they mean: `used`, `held`, `host`, `resting: ...`, `free`, `foreign: ...`.
+    pub state: String,
+    /// Who has it.
+    pub holder: Option<String>,
+}
+
+/// The answer to `ipam check`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IpamCheckReply {
+    pub blocks: u64,
+    pub addresses: u64,
+    /// Empty: all fits together.
+    pub problems: Vec<String>,
+}
+
+/// The answer to `ipam release` and `ipam release-node`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IpamReleaseReply {
+    pub released: Vec<String>,
+}
+
 /// A BGP neighbour, with all that is known of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NeighborLine {

@@ -7,6 +7,9 @@
 //! | `status` | [`status::ClusterStatus`] |
 //! | `endpoints` | a list of [`listing::EndpointLine`] |
 //! | `ipam-show` | [`listing::IpamReply`] |
+//! | `ipam-why` | [`listing::IpamWhyReply`] |
+//! | `ipam-check` | [`listing::IpamCheckReply`] |
+//! | `ipam-release`, `ipam-release-node` | [`listing::IpamReleaseReply`] |
 //! | `explain` | [`listing::ExplainReply`] |
 //! | `bgp-neighbors` | a list of [`listing::NeighborLine`] |
 //! | `bgp-routes` | a list of [`listing::RouteLine`] |
@@ -54,6 +57,18 @@ pub enum Request {
     Status,
     Endpoints,
     IpamShow,
+    IpamWhy {
+        address: IpAddr,
+    },
+    IpamCheck,
+    IpamRelease {
+        address: IpAddr,
+        force: bool,
+    },
+    IpamReleaseNode {
+        node: String,
+        force: bool,
+    },
     Explain {
         from: String,
         to: String,
@@ -116,12 +131,16 @@ impl Request {
             Request::Cni { .. }
             | Request::Apply { .. }
             | Request::Delete { .. }
+            | Request::IpamRelease { .. }
+            | Request::IpamReleaseNode { .. }
             | Request::Drain
             | Request::Undrain => true,
             Request::Get { .. }
             | Request::Status
             | Request::Endpoints
             | Request::IpamShow
+            | Request::IpamWhy { .. }
+            | Request::IpamCheck
             | Request::Explain { .. }
             | Request::BgpNeighbors
             | Request::BgpRoutes => false,

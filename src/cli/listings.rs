@@ -1,4 +1,4 @@
-//! `routectl endpoints`, `ipam show`, `bgp neighbors` and `bgp routes`.
+//! `routectl endpoints`, `bgp neighbors` and `bgp routes`, and the tables of `ipam show`.
 
 use clap::{Args, Subcommand};
 
@@ -13,7 +13,7 @@ use crate::api::listing::{EndpointLine, IpamBlockLine, IpamPoolLine, IpamReply, 
 pub struct OutputArgs {
     /// How to print
     #[arg(short, long, value_enum, default_value_t)]
-    output: Format,
+    pub(super) output: Format,
 }
 
 /// The workloads of the cluster: where they are, and whether they are ready
@@ -77,25 +77,7 @@ fn endpoint_table(lines: &[EndpointLine], wide: bool) -> String {
     table(&headings, lines.iter().map(row).collect(), "no endpoints")
 }
 
-#[derive(Debug, Subcommand)]
-pub enum IpamCommand {
-    /// Pools and blocks: whose they are, and how full
-    ///
-    /// A pool is cut into blocks; a node claims a block when it needs one, and gives addresses out of it without asking
-    /// anybody. RESTING are addresses that were released a moment ago and are not given out again yet. How full another
-    /// node's blocks are is seen by the endpoints that it has published.
-    Show(OutputArgs),
-}
-
-impl IpamCommand {
-    pub fn run(self, client: &Client) -> Result<Answer, CliError> {
-        let IpamCommand::Show(OutputArgs { output }) = self;
-        let reply: IpamReply = client.call(&Request::IpamShow)?;
-        Ok(Answer::good(output.data(&reply).unwrap_or_else(|| ipam_tables(&reply, output.is_wide()))))
-    }
-}
-
-fn ipam_tables(reply: &IpamReply, wide: bool) -> String {
+pub(super) fn ipam_tables(reply: &IpamReply, wide: bool) -> String {
     let mut pool_headings = vec!["POOL", "CIDR", "BLOCKS", "NETWORKS"];
     let mut block_headings = vec!["BLOCK", "POOL", "NODE", "USED", "RESTING"];
     if wide {

@@ -4,7 +4,8 @@
 //! |---|---|
 //! | `objects` | `get`, `apply`, `delete` |
 //! | `status` | `status` |
-//! | `listings` | `endpoints`, `ipam show`, `bgp neighbors`, `bgp routes` |
+//! | `listings` | `endpoints`, `bgp neighbors`, `bgp routes` |
+//! | `ipam` | `ipam show`, `why`, `check`, `release`, `release-node` |
 //! | `explain` | `explain` |
 //! | `node` | `node drain`, `node undrain` |
 //! | `lab` | `lab ...` (needs no agent) |
@@ -13,6 +14,7 @@
 
 mod explain;
 mod input;
+mod ipam;
 pub mod lab;
 mod listings;
 mod node;
@@ -87,7 +89,7 @@ enum Question {
     Endpoints(listings::EndpointsArgs),
     /// Addresses: pools and blocks
     #[command(subcommand)]
-    Ipam(listings::IpamCommand),
+    Ipam(ipam::IpamCommand),
     Explain(explain::ExplainArgs),
     /// BGP: neighbours and routes
     #[command(subcommand)]

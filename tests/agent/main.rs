@@ -8,6 +8,7 @@ mod etcd;
 mod etcd_server;
 mod explain;
 mod fixture;
+mod ipam;
 mod load;
 mod repair;
 mod restart;

@@ -150,7 +150,7 @@ impl StoreSpec {
     pub fn open(&self) -> Arc<dyn ClusterStore> {
         match self {
             StoreSpec::Embedded(path) => Arc::new(EmbeddedStore::new(path)),
-            StoreSpec::Etcd(endpoint) => Arc::new(EtcdStore::new(etcd_server::config(&[endpoint.clone()]))),
+            StoreSpec::Etcd(endpoint) => Arc::new(EtcdStore::new(etcd_server::config(std::slice::from_ref(endpoint)))),
         }
     }
 }

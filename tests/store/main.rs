@@ -2,6 +2,8 @@
 //! point, outages; files that are damaged, newer, deleted or replaced; an etcd of one member and of three. One suite for
 //! both stores. Needs no root.
 
+#![allow(clippy::duplicate_mod, reason = "the suite is there once for each store")]
+
 #[path = "../support/mod.rs"]
 mod support;
 

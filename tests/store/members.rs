@@ -95,8 +95,8 @@ async fn a_member_of_three_that_is_killed_is_not_missed() {
     plan.write_to(&*store).await;
     let host = Host::start(store.clone(), "h1", &directory.path().join("h1"), Duration::ZERO).await;
     let mut number = 0;
-    for victim in 0..3 {
-        members[victim].kill();
+    for victim in &mut members {
+        victim.kill();
         // Each needs a new block, so each goes to the store.
         for _ in 0..9 {
             number += 1;
@@ -109,7 +109,7 @@ async fn a_member_of_three_that_is_killed_is_not_missed() {
                 tokio::time::sleep(Duration::from_millis(200)).await;
             }
         }
-        members[victim].launch();
+        victim.launch();
     }
     let claimed = store.range("/blocks/").await.unwrap().0;
     assert_eq!(claimed.len(), 7, "27 addresses, four a block");

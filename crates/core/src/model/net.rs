@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::ops::BitAnd;
 use std::str::FromStr;
 
 use ipnetwork::IpNetwork;
@@ -74,19 +73,6 @@ impl Cidr {
     /// `address/32` or `address/128`.
     pub fn host(address: IpAddr) -> Cidr {
         Cidr(IpNetwork::from(address))
-    }
-
-    /// The prefix of this length that the address lies in; none if the length is too long.
-    pub fn covering(address: IpAddr, length: u8) -> Option<Cidr> {
-        let bits = Family::of(address).bits();
-        let host = u32::from(bits.checked_sub(length)?);
-        let network = match address {
-            IpAddr::V4(address) => IpAddr::V4(u32::MAX.checked_shl(host).unwrap_or(0).bitand(address.to_bits()).into()),
-            IpAddr::V6(address) => {
-                IpAddr::V6(u128::MAX.checked_shl(host).unwrap_or(0).bitand(address.to_bits()).into())
-            }
-        };
-        Cidr::new(network, length).ok()
     }
 
     pub fn address(&self) -> IpAddr {

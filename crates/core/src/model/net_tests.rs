@@ -46,14 +46,3 @@ fn subnets_cut_a_prefix_whole() {
     assert_eq!(cut("10.0.0.0/16", 16), ["10.0.0.0/16"]);
     assert!(cut("10.0.0.0/16", 8).is_empty() && cut("10.0.0.0/16", 33).is_empty());
 }
-
-#[test]
-fn an_address_lies_in_one_prefix_of_a_length() {
-    let covering =
-        |address: &str, length| Cidr::covering(address.parse().unwrap(), length).map(|cidr| cidr.to_string());
-    assert_eq!(covering("192.0.2.77", 24).as_deref(), Some("192.0.2.0/24"));
-    assert_eq!(covering("192.0.2.77", 32).as_deref(), Some("192.0.2.77/32"));
-    assert_eq!(covering("192.0.2.77", 0).as_deref(), Some("0.0.0.0/0"));
-    assert_eq!(covering("2001:db8::77", 64).as_deref(), Some("2001:db8::/64"));
-    assert_eq!(covering("192.0.2.77", 33), None);
-}
