@@ -3,7 +3,7 @@
 //! ```text
 //! facts                      desired state (routenet-core)      kernel
 //! store (cluster) ─┐
-//! journal (local) ─┼─>  Desired::apply(FactDelta)  ──────>  planes: ipset, iptables, link, route
+//! journal (local) ─┼─>  Desired::apply(FactDelta)  ──────>  planes: ipset, iptables, link, tunnel, route
 //! BGP speaker     ─┘                                        peering: announcements
 //! ```
 //!

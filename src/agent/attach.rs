@@ -118,6 +118,7 @@ impl LocalWorkloads {
             })?;
         }
         let (network, pools) = self.network(&key.network).await?;
+        self.refuse_taken_ports(&request)?;
         let mac = request.mac.unwrap_or_else(|| mac_of(&key));
         let identity = request.identity.clone();
         let attachment = Attachment {
@@ -125,6 +126,7 @@ impl LocalWorkloads {
             handed_over,
             next_hop,
             closed: identity.labels.is_none(),
+            published: request.published.clone(),
             ..Attachment::new(request.netns.clone(), mac, request.mtu.unwrap_or_else(|| self.mtu.of(&network, &pools)))
         };
         let node = self.node.clone();
@@ -150,6 +152,19 @@ impl LocalWorkloads {
         }
         info!(endpoint = %key, addresses = ?endpoint.addresses, "attached");
         Ok(endpoint)
+    }
+
+    /// A port of this host leads to one workload.
+    fn refuse_taken_ports(&self, request: &AttachRequest) -> Result<(), AttachError> {
+        for endpoint in self.allocator.endpoints().iter().filter(|endpoint| endpoint.key != request.key) {
+            let theirs = endpoint.attachment.iter().flat_map(|attachment| &attachment.published);
+            if let Some(port) = theirs.into_iter().find(|port| request.published.iter().any(|own| own.excludes(port))) {
+                let message =
+                    format!("port {}/{} leads to {} already", port.host_port, port.protocol, endpoint.display_name());
+                return Err(AttachError::new(Failed::Refused, message, "publish another port of the host"));
+            }
+        }
+        Ok(())
     }
 
     async fn revise_locked(&self, key: &EndpointKey, revision: Revision) -> Result<(), AttachError> {

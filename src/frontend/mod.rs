@@ -27,6 +27,8 @@ pub struct AttachRequest {
     pub mac: Option<[u8; 6]>,
     /// Bytes; `None`: the node's.
     pub mtu: Option<u32>,
+    /// Ports of the host that are to lead to it.
+    pub published: Vec<PublishedPort>,
     /// Whose it is to collect: [`routenet_core::model::Attachment::requester`].
     pub requester: Option<String>,
 }

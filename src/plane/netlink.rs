@@ -6,13 +6,16 @@
 
 use std::fmt;
 use std::io;
+use std::net::IpAddr;
 use std::os::fd::{AsRawFd, RawFd};
 
 use netlink_packet_core::{
     Emitable, NLM_F_ACK, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR, ParseableParametrized,
 };
-use netlink_packet_route::RouteNetlinkMessage;
+use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressHeaderFlags, AddressMessage};
+use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use netlink_sys::{Socket, SocketAddr};
+use routenet_core::model::Family;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
@@ -65,6 +68,20 @@ impl Request {
     pub(crate) fn new(message: RouteNetlinkMessage, flags: u16) -> Request {
         Request { flags, message }
     }
+}
+
+/// A /32 or /128 on an interface, usable at once: without duplicate address detection, which takes seconds.
+pub(crate) fn host_address(index: u32, address: IpAddr) -> AddressMessage {
+    let mut message = AddressMessage::default();
+    message.header.family = if address.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
+    message.header.prefix_len = Family::of(address).bits();
+    message.header.index = index;
+    message.attributes = vec![AddressAttribute::Local(address), AddressAttribute::Address(address)];
+    if address.is_ipv6() {
+        message.header.flags = AddressHeaderFlags::Nodad;
+        message.attributes.push(AddressAttribute::Flags(AddressFlags::Nodad));
+    }
+    message
 }
 
 /// What became of one request: the object that a GET asked for, or nothing, or a refusal.

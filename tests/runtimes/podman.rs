@@ -14,12 +14,22 @@ use crate::support::{in_fresh_netns, run, wait_for};
 const IMAGE: &str = "localhost/tiny:1";
 
 /// A mount namespace for the calling thread and all that it starts, with a `/run` and a podman of its own.
-fn in_private_mounts() {
+pub fn in_private_mounts() {
     nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNS).expect("a mount namespace (run as root)");
     run("mount", &["--make-rprivate", "/"]);
     std::fs::create_dir_all("/var/lib/cni").expect("podman's directory");
     for directory in ["/run", "/var/lib/cni"] {
         run("mount", &["-t", "tmpfs", "tmpfs", directory]);
+    }
+}
+
+/// A root file system of busybox under these names, and nothing else.
+pub fn busybox_root(root: &Path, names: &[&str]) {
+    std::fs::create_dir_all(root.join("bin")).expect("a folder");
+    let busybox = ["/usr/bin/busybox", "/bin/busybox"].into_iter().find(|path| Path::new(path).exists());
+    std::fs::copy(busybox.expect("busybox (make deps)"), root.join("bin/busybox")).expect("a copy");
+    for name in names {
+        std::os::unix::fs::symlink("busybox", root.join("bin").join(name)).expect("a link");
     }
 }
 
@@ -37,13 +47,13 @@ impl<'a> Podman<'a> {
         let networks_folder = folder.join("net.d");
         std::fs::create_dir_all(&networks_folder).expect("a folder");
         for (name, labels) in networks {
-            let list = json!({"cniVersion": "1.0.0", "name": name, "plugins": [conf(agent, labels)]});
+            let list = json!({"cniVersion": "1.0.0", "name": name, "plugins": chain(agent, labels)});
             std::fs::write(networks_folder.join(format!("{name}.conflist")), list.to_string()).expect("a file");
         }
         let plugins = plugin();
         let text = format!(
             "[containers]\ndefault_ulimits = [\"nofile=1024:1024\", \"nproc=1024:1024\"]\nlog_driver = \"k8s-file\"\n\
-             [network]\nnetwork_backend = \"cni\"\ncni_plugin_dirs = [\"{}\"]\nnetwork_config_dir = \"{}\"\n\
+             [network]\nnetwork_backend = \"cni\"\ncni_plugin_dirs = [\"{}\", \"/usr/lib/cni\"]\nnetwork_config_dir = \"{}\"\n\
              [engine]\ncgroup_manager = \"cgroupfs\"\nevents_logger = \"file\"\nruntime = \"runc\"\n",
             plugins.parent().expect("a folder").display(),
             networks_folder.display(),
@@ -77,12 +87,7 @@ impl<'a> Podman<'a> {
     /// An image of busybox and nothing else.
     fn import(&self) {
         let root = self.folder.join("image");
-        std::fs::create_dir_all(root.join("bin")).expect("a folder");
-        let busybox = ["/usr/bin/busybox", "/bin/busybox"].into_iter().find(|path| Path::new(path).exists());
-        std::fs::copy(busybox.expect("busybox (make deps)"), root.join("bin/busybox")).expect("a copy");
-        for name in ["sleep", "ping"] {
-            std::os::unix::fs::symlink("busybox", root.join("bin").join(name)).expect("a link");
-        }
+        busybox_root(&root, &["sleep", "ping", "httpd"]);
         let tar = self.folder.join("image.tar");
         run("tar", &["-C", &root.display().to_string(), "-cf", &tar.display().to_string(), "."]);
         self.run(&["import", &tar.display().to_string(), IMAGE]);
@@ -110,6 +115,14 @@ impl Drop for Podman<'_> {
 
 fn conf(agent: &Agent, labels: &Value) -> Value {
     json!({"type": "routenet", "network": "blue", "socket": agent.socket, "labels": labels})
+}
+
+/// Ours, and what Debian chains after it.
+fn chain(agent: &Agent, labels: &Value) -> Vec<Value> {
+    let mut ours = conf(agent, labels);
+    ours["capabilities"] = json!({"portMappings": true});
+    let bandwidth = json!({"type": "bandwidth", "ingressRate": 80_000_000, "ingressBurst": 80_000_000});
+    vec![ours, json!({"type": "portmap", "capabilities": {"portMappings": true}}), bandwidth]
 }
 
 const POLICY: &str = "
@@ -171,5 +184,36 @@ fn containers_on_two_hosts_meet_as_policy_allows_and_one_that_died_unseen_is_col
         let left = one.routectl(&["endpoints", "-o", "json"]).json();
         let own = left.as_array().into_iter().flatten().filter(|line| line["node"] == "h1").count();
         assert_eq!(own, 0, "{left}");
+    });
+}
+
+/// Whether the HTTP server there answers.
+fn fetched(from: &Namespace, at: &str) -> bool {
+    let get = format!("printf 'GET /sh HTTP/1.0\\r\\n\\r\\n' | socat -T 1 - TCP:{at},connect-timeout=1");
+    let output = from.command("sh").args(["-c", &get]).output().expect("socat");
+    String::from_utf8_lossy(&output.stdout).starts_with("HTTP/1.")
+}
+
+#[test]
+fn published_ports_and_bandwidth_work_with_debians_plugins_chained_after_ours() {
+    in_fresh_netns(|| {
+        in_private_mounts();
+        let site = Site::new();
+        let hosts = segment(2);
+        let one = Agent::start(&site, &hosts[0], 1, "");
+        one.apply(CLUSTER);
+        let podman = Podman::new(&site, &hosts[0], &one, &[("web", json!({"app": "web"}))]);
+        let fixed = ["run", "-d", "--name", "web1", "--network", "web", "--cgroup-parent", &podman.cgroup];
+        podman.run(&[&fixed, ["-p", "8080:80"].as_slice(), &[IMAGE, "/bin/httpd", "-f", "-p", "80"]].concat());
+        wait_for("an answer outside", Duration::from_secs(15), || fetched(&hosts[1], "192.0.2.1:8080"));
+        wait_for("an answer on the host", Duration::from_secs(5), || fetched(&hosts[0], "127.0.0.1:8080"));
+        assert!(!fetched(&hosts[1], "192.0.2.1:8081"), "what is not published");
+        let shaped = hosts[0].run("tc", &["qdisc", "show"]);
+        assert!(shaped.contains("tbf"), "bandwidth found the host's side of the veth: {shaped}");
+        let listed = one.routectl(&["endpoints", "-o", "wide"]).stdout;
+        assert!(listed.contains("8080->80/tcp"), "{listed}");
+        podman.run(&["rm", "-f", "-t", "0", "web1"]);
+        assert!(!fetched(&hosts[1], "192.0.2.1:8080"));
+        assert!(!hosts[0].run("iptables-save", &["-t", "nat"]).contains("8080"), "nothing is left");
     });
 }

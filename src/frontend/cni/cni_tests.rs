@@ -113,6 +113,26 @@ fn addresses_are_asked_for_in_three_ways() {
 }
 
 #[test]
+fn port_mappings_are_published_and_bad_ones_are_named() {
+    let with = |mapping: serde_json::Value| json!({"cniVersion": "1.0.0", "name": "blue", "runtimeConfig": {"portMappings": [mapping]}});
+    let recorder = Recorder::default();
+    let config = with(json!({"hostPort": 8080, "containerPort": 80, "protocol": "tcp", "hostIP": ""}));
+    assert_eq!(call(&recorder, "ADD", "", &config).exit, 0);
+    let published = recorder.attached.lock().unwrap()[0].published.clone();
+    assert_eq!(published.iter().map(ToString::to_string).collect::<Vec<_>>(), ["8080->80/tcp"]);
+    for (mapping, what) in [
+        (json!({"hostPort": 8080, "containerPort": 80, "protocol": "icmp"}), "protocol `icmp` has no ports"),
+        (json!({"hostPort": 0, "containerPort": 80}), "a port of 0 is none"),
+        (json!({"hostPort": 1, "containerPort": 80, "hostIP": "here"}), "hostIP `here` is no address"),
+    ] {
+        let reply = call(&Recorder::default(), "ADD", "", &with(mapping));
+        assert_eq!(code(&reply), 7);
+        let said = reply.stdout.unwrap()["msg"].to_string();
+        assert!(said.contains(what), "{said}");
+    }
+}
+
+#[test]
 fn a_result_lists_both_ends_in_the_version_asked_for() {
     let config = json!({"cniVersion": "0.4.0", "name": "blue"});
     let result = call(&Recorder::default(), "ADD", "", &config).stdout.unwrap();

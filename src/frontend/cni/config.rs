@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use routenet_core::model::{EndpointKey, InterfaceName, Labels, NetworkName};
+use routenet_core::model::{EndpointKey, InterfaceName, Labels, NetworkName, Protocol, PublishedPort};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -23,6 +23,7 @@ pub struct Config {
     name: String,
     labels: Labels,
     mtu: Option<u32>,
+    published: Vec<PublishedPort>,
     arguments: Arguments,
 }
 
@@ -72,6 +73,40 @@ struct CniArgs {
 struct RuntimeConfig {
     mac: Option<String>,
     ips: Option<Vec<String>>,
+    #[serde(default)]
+    port_mappings: Vec<PortMapping>,
+}
+
+/// One port of the `portMappings` capability.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct PortMapping {
+    host_port: u16,
+    container_port: u16,
+    /// `tcp` where it is absent or empty.
+    #[serde(default)]
+    protocol: String,
+    #[serde(default, rename = "hostIP")]
+    host_ip: String,
+}
+
+impl PortMapping {
+    fn read(&self) -> Result<PublishedPort, CniError> {
+        let bad = |what: String| CniError::new(7, format!("runtimeConfig.portMappings: {what}"), "correct the call");
+        let protocol = match self.protocol.to_ascii_lowercase().as_str() {
+            "" => Some(Protocol::TCP),
+            word => Protocol::from_name(word).filter(|protocol| protocol.has_ports()),
+        };
+        let protocol = protocol.ok_or_else(|| bad(format!("protocol `{}` has no ports", self.protocol)))?;
+        let host_address = match self.host_ip.as_str() {
+            "" => None,
+            text => Some(text.parse().map_err(|_| bad(format!("hostIP `{text}` is no address")))?),
+        };
+        if self.host_port == 0 || self.container_port == 0 {
+            return Err(bad("a port of 0 is none".to_string()));
+        }
+        Ok(PublishedPort { protocol, host_address, host_port: self.host_port, port: self.container_port })
+    }
 }
 
 /// The conventions write labels as a list of pairs; people write a map.
@@ -136,6 +171,7 @@ impl Config {
             name: raw.name,
             labels,
             mtu: raw.mtu,
+            published: raw.runtime_config.port_mappings.iter().map(PortMapping::read).collect::<Result<_, _>>()?,
             arguments,
         })
     }
@@ -168,6 +204,7 @@ impl Config {
             reservations: Vec::new(),
             mac: self.arguments.mac,
             mtu: self.mtu,
+            published: self.published.clone(),
             requester: Some(self.requester()),
         })
     }

@@ -107,6 +107,7 @@ impl Driver {
             reservations,
             mac: Some(note.mac),
             mtu: network.mtu,
+            published: Vec::new(),
             requester: Some(REQUESTER.to_string()),
         };
         if let Err(error) = self.0.hosts.workloads.attach(attach).await {

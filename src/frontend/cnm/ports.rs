@@ -91,17 +91,7 @@ fn choose(binding: &PortBinding, taken: &[PublishedPort]) -> Result<PublishedPor
 
 /// Who has the port, if somebody does.
 fn in_the_way(port: &PublishedPort, taken: &[PublishedPort]) -> Option<String> {
-    let same_place = |other: &&PublishedPort| {
-        let everywhere = |address: IpAddr| address.is_unspecified();
-        let together = match (port.host_address, other.host_address) {
-            (Some(one), Some(two)) => {
-                one == two || one.is_ipv4() == two.is_ipv4() && (everywhere(one) || everywhere(two))
-            }
-            _ => true,
-        };
-        together && other.protocol == port.protocol && other.host_port == port.host_port
-    };
-    if let Some(other) = taken.iter().find(same_place) {
+    if let Some(other) = taken.iter().find(|other| port.excludes(other)) {
         return Some(format!("port {}/{} is published by another container", other.host_port, other.protocol));
     }
     let addresses = match port.host_address {

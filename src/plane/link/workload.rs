@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use netlink_packet_core::{NLM_F_APPEND, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
-use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressHeaderFlags, AddressMessage};
+use netlink_packet_route::address::AddressMessage;
 use netlink_packet_route::link::{LinkFlags, LinkMessage};
 use netlink_packet_route::neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourMessage, NeighbourState};
 use netlink_packet_route::route::{
@@ -14,7 +14,7 @@ use nix::errno::Errno;
 use routenet_core::desired::{HOST_MAC, Link};
 use routenet_core::model::{Cidr, Family};
 
-use crate::plane::netlink::{Connection, Request};
+use crate::plane::netlink::{Connection, Request, host_address};
 use crate::plane::sysctl;
 
 use super::host::{HostLink, address_of, get_by_index, get_by_name, has_ipv6};
@@ -48,17 +48,8 @@ fn up(index: u32) -> Request {
     Request::new(RouteNetlinkMessage::SetLink(message), 0)
 }
 
-/// A /32 or /128, usable at once.
 fn add_address(index: u32, address: IpAddr) -> Request {
-    let mut message = AddressMessage::default();
-    message.header.family = family(address);
-    message.header.prefix_len = Family::of(address).bits();
-    message.header.index = index;
-    message.attributes = vec![AddressAttribute::Local(address), AddressAttribute::Address(address)];
-    if address.is_ipv6() {
-        message.header.flags = AddressHeaderFlags::Nodad;
-        message.attributes.push(AddressAttribute::Flags(AddressFlags::Nodad));
-    }
+    let message = host_address(index, address);
     Request::new(RouteNetlinkMessage::NewAddress(message), NLM_F_CREATE | NLM_F_REPLACE)
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
-use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressHeaderFlags, AddressMessage};
+use netlink_packet_route::address::{AddressAttribute, AddressMessage};
 use netlink_packet_route::link::{
     AfSpecInet6, AfSpecUnspec, In6AddrGenMode, InfoData, InfoIpTunnel, InfoKind, InfoVxlan, LinkAttribute, LinkFlags,
     LinkInfo, LinkMessage,
@@ -16,9 +16,9 @@ use netlink_packet_route::route::RouteType;
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use nix::errno::Errno;
 use routenet_core::desired::{Tunnel, VXLAN_VNI};
-use routenet_core::model::{Family, InterfaceName, TunnelKind};
+use routenet_core::model::{InterfaceName, TunnelKind};
 
-use crate::plane::netlink::{Refusal, Request};
+use crate::plane::netlink::{Refusal, Request, host_address};
 
 /// A name of ours that no device keeps.
 const PROBE: &str = "rnt-probe";
@@ -187,26 +187,13 @@ fn family(address: IpAddr) -> AddressFamily {
     if address.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 }
 }
 
-fn address_message(index: u32, address: IpAddr) -> AddressMessage {
-    let mut message = AddressMessage::default();
-    message.header.family = family(address);
-    message.header.prefix_len = Family::of(address).bits();
-    message.header.index = index;
-    message.attributes = vec![AddressAttribute::Local(address), AddressAttribute::Address(address)];
-    if address.is_ipv6() {
-        message.header.flags = AddressHeaderFlags::Nodad;
-        message.attributes.push(AddressAttribute::Flags(AddressFlags::Nodad));
-    }
-    message
-}
-
 pub(super) fn add_address(index: u32, address: IpAddr) -> Request {
-    let message = address_message(index, address);
+    let message = host_address(index, address);
     Request::new(RouteNetlinkMessage::NewAddress(message), NLM_F_CREATE | NLM_F_REPLACE)
 }
 
 pub(super) fn delete_address(index: u32, address: IpAddr) -> Request {
-    Request::new(RouteNetlinkMessage::DelAddress(address_message(index, address)), 0)
+    Request::new(RouteNetlinkMessage::DelAddress(host_address(index, address)), 0)
 }
 
 pub(super) fn dump_addresses() -> RouteNetlinkMessage {

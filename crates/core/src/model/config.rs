@@ -3,6 +3,7 @@
 //! [`read`] takes it from YAML with all errors at once, [`to_yaml`] shows what is in force (`routenetd --check`), and
 //! [`REFERENCE`] documents every key: the reader, the writer and the README's reference are held equal by tests.
 
+mod peers;
 mod read;
 mod reference;
 mod store;

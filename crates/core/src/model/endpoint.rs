@@ -120,6 +120,19 @@ pub struct PublishedPort {
     pub port: u16,
 }
 
+impl PublishedPort {
+    /// Whether a host cannot have both.
+    pub fn excludes(&self, other: &PublishedPort) -> bool {
+        let together = match (self.host_address, other.host_address) {
+            (Some(one), Some(two)) => {
+                one == two || one.is_ipv4() == two.is_ipv4() && (one.is_unspecified() || two.is_unspecified())
+            }
+            _ => true,
+        };
+        together && self.protocol == other.protocol && self.host_port == other.host_port
+    }
+}
+
 impl fmt::Display for PublishedPort {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.host_address {

@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
+use super::peers::read_peers;
 use super::store;
 use super::{
     AddressPool, Announce, ApiConfig, AutoAddress, BackendChoice, BgpConfig, DataPlane, DockerConfig, IptablesConfig,
@@ -10,13 +11,9 @@ use super::{
 };
 use crate::model::config::AddressConfig;
 use crate::model::kind::OWN_VERSION;
-use crate::model::validate::check_objects;
 use crate::model::yaml::fields::{At, Fields, Report, optional};
 use crate::model::yaml::{self, YamlError, pool, read_as_number, read_hold_time, read_labels, read_router_id, tree};
-use crate::model::{
-    BgpPeer, Cidr, ImportPolicy, InterfaceName, Labels, Network, NetworkName, NodeName, Object, ObjectKey, Pool,
-    PoolName,
-};
+use crate::model::{InterfaceName, Labels, NodeName};
 
 /// The longest path of a unix socket, in bytes (`sun_path` less its final zero).
 const SOCKET_PATH_LIMIT: usize = 107;
@@ -186,69 +183,6 @@ fn default_database(state: &Path) -> PathBuf {
     state.join("cluster.db")
 }
 
-/// The items of a list with their places, for errors across them.
-pub(super) fn read_named<'t, T>(at: &At<'t>, read: impl Fn(&At<'t>) -> Option<T>) -> Vec<(T, At<'t>)> {
-    at.each(|item| read(&item).map(|value| (value, item)))
-}
-
-pub(super) fn read_pool(at: &At<'_>) -> Option<Pool> {
-    let mut fields = at.fields()?;
-    let name = fields.required("name", "a name").and_then(|at| at.parse("the name of a pool", PoolName::new));
-    let cidr = fields.required("cidr", "a CIDR such as 10.65.0.0/16").and_then(|at| pool::read_pool_cidr(&at));
-    let pool = pool::read_pool_rest(name.as_ref().map_or("unnamed", PoolName::as_str), cidr, &mut fields);
-    fields.finish();
-    name.and(pool)
-}
-
-pub(super) fn read_network(at: &At<'_>) -> Option<Network> {
-    let mut fields = at.fields()?;
-    let name = fields.required("name", "a name").and_then(|at| at.parse("the name of a network", NetworkName::new));
-    let network = pool::read_network_rest(name.as_ref().map_or("unnamed", NetworkName::as_str), &mut fields);
-    fields.finish();
-    name.and(network)
-}
-
-/// What the objects of a store would be asked too, and what holds without a store only.
-pub(super) fn check_cluster(pools: &[(Pool, At<'_>)], networks: &[(Network, At<'_>)]) {
-    let pool_objects = pools.iter().map(|(pool, at)| (Object::IPPool(pool.clone()), at));
-    let network_objects = networks.iter().map(|(network, at)| (Object::Network(network.clone()), at));
-    let (objects, places): (Vec<Object>, Vec<&At<'_>>) = pool_objects.chain(network_objects).unzip();
-    let place = |key: &ObjectKey| objects.iter().rposition(|object| object.key() == *key).map(|index| places[index]);
-    for invalid in check_objects(&[], &objects, &[]).err().unwrap_or_default() {
-        if let Some(at) = place(&invalid.object) {
-            at.fail_in::<()>(invalid.field.trim_start_matches("spec."), invalid.what, Some(invalid.mend));
-        }
-    }
-    for (index, (network, at)) in networks.iter().enumerate() {
-        for (earlier, _) in &networks[..index] {
-            if let Some(pool) = network.pools.iter().find(|pool| earlier.pools.contains(pool)) {
-                at.fail_in::<()>(
-                    "pools",
-                    format!("network {} has pool {pool} already: without a store a network is its pools", earlier.name),
-                    Some("give each network pools of its own".to_string()),
-                );
-            }
-        }
-    }
-}
-
-pub(super) fn read_blocks(at: &At<'_>, pools: &[(Pool, At<'_>)]) -> Vec<Cidr> {
-    let mut blocks: Vec<Cidr> = Vec::new();
-    at.each(|item| {
-        let block = pool::read_cidr(&item)?;
-        if let Some(other) = blocks.iter().find(|other| other.overlaps(&block)) {
-            return item.fail(format!("{block} overlaps the block {other}"), Some("remove one of them".to_string()));
-        }
-        if !pools.iter().any(|(pool, _)| pool.cidr.covers(&block)) {
-            let mend = "add the pool to store.pools, or correct the block";
-            return item.fail::<()>(format!("{block} lies in none of the pools"), Some(mend.to_string()));
-        }
-        blocks.push(block);
-        Some(())
-    });
-    blocks
-}
-
 fn read_bgp(fields: &mut Fields<'_>, data_plane: DataPlane, address: Option<&AddressConfig>) -> Option<BgpConfig> {
     let place = fields.at().clone();
     let off = data_plane == DataPlane::Off;
@@ -338,64 +272,6 @@ fn read_graceful_restart(at: &At<'_>) -> Option<u16> {
     fields.finish();
     let seconds = seconds.unwrap_or(Some(120))? as u16;
     Some(if enabled.unwrap_or(Some(true))? { seconds } else { 0 })
-}
-
-pub(super) fn read_peers(at: &At<'_>) -> Vec<BgpPeer> {
-    let mut peers: Vec<BgpPeer> = Vec::new();
-    at.each(|item| {
-        let peer = read_peer(&item)?;
-        if let Some(other) = peers.iter().find(|other| (other.address, other.port) == (peer.address, peer.port)) {
-            let what = format!("{} port {} is the address of peer {} already", peer.address, peer.port, other.name);
-            return item.fail(what, Some("remove one of them".to_string()));
-        }
-        if peers.iter().any(|other| other.name == peer.name) {
-            return item.fail(format!("a second peer by the name {}", peer.name), Some("rename it".to_string()));
-        }
-        peers.push(peer);
-        Some(())
-    });
-    peers
-}
-
-fn read_peer(at: &At<'_>) -> Option<BgpPeer> {
-    let mut fields = at.fields()?;
-    let name = fields.take("name").map(|at| at.text().map(str::to_string));
-    let address = fields.required("address", "the address of the peer").and_then(|at| {
-        let text = at.word("an address")?;
-        match text.parse::<IpAddr>() {
-            Ok(address) if !address.is_unspecified() && !address.is_multicast() => Some(address),
-            _ => {
-                let mend = text
-                    .parse::<SocketAddr>()
-                    .ok()
-                    .map(|socket| format!("write `address: {}` and `port: {}`", socket.ip(), socket.port()));
-                at.fail(format!("\"{text}\" is not the address of a peer"), mend)
-            }
-        }
-    });
-    let as_number = fields.required("as", "the AS number of the peer").and_then(|at| read_as_number(&at));
-    let port = fields.take("port").map(|at| at.integer(1, 65535).map(|port| port as u16));
-    let passive = fields.take("passive").map(|at| at.boolean());
-    let import = fields.take("import").map(|at| yaml::import_policy(&at));
-    let hold_time = fields.take("holdTime").map(|at| read_hold_time(&at));
-    fields.finish();
-    let address = address?;
-    let port = port.unwrap_or(Some(yaml::BGP_PORT))?;
-    let usual_name = match port {
-        yaml::BGP_PORT => address.to_string(),
-        port => SocketAddr::new(address, port).to_string(),
-    };
-    Some(BgpPeer {
-        name: name.unwrap_or(Some(usual_name))?,
-        node: None,
-        node_selector: None,
-        address,
-        port,
-        as_number: as_number?,
-        passive: passive.unwrap_or(Some(false))?,
-        import: import.unwrap_or(Some(ImportPolicy::None))?,
-        hold_time: optional(hold_time)?,
-    })
 }
 
 fn read_iptables(fields: &mut Section<'_, '_>) -> Option<IptablesConfig> {

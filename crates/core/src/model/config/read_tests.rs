@@ -2,6 +2,7 @@ use std::collections::BTreeSet;
 
 use super::super::{FieldDoc, REFERENCE, to_yaml};
 use super::*;
+use crate::model::ImportPolicy;
 use crate::model::yaml::render_errors;
 
 const SPEAKER: &str = include_str!("../../../../../config/nodes/speaker-only.yaml");

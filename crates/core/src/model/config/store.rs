@@ -2,9 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
-use super::read::{check_cluster, read_blocks, read_named, read_network, read_peers, read_pool};
+use super::peers::read_peers;
 use super::{EtcdConfig, StaticCluster, StoreConfig};
+use crate::model::validate::check_objects;
 use crate::model::yaml::fields::{At, optional};
+use crate::model::yaml::pool;
+use crate::model::{Cidr, Network, NetworkName, Object, ObjectKey, Pool, PoolName};
 
 #[derive(Clone, Copy, PartialEq)]
 enum Type {
@@ -148,4 +151,67 @@ fn read_prefix(at: &At<'_>) -> Option<String> {
         return Some(text.to_string());
     }
     at.fail(format!("\"{text}\" is no prefix of keys"), Some("write a path such as /routenet".to_string()))
+}
+
+/// The items of a list with their places, for errors across them.
+fn read_named<'t, T>(at: &At<'t>, read: impl Fn(&At<'t>) -> Option<T>) -> Vec<(T, At<'t>)> {
+    at.each(|item| read(&item).map(|value| (value, item)))
+}
+
+fn read_pool(at: &At<'_>) -> Option<Pool> {
+    let mut fields = at.fields()?;
+    let name = fields.required("name", "a name").and_then(|at| at.parse("the name of a pool", PoolName::new));
+    let cidr = fields.required("cidr", "a CIDR such as 10.65.0.0/16").and_then(|at| pool::read_pool_cidr(&at));
+    let pool = pool::read_pool_rest(name.as_ref().map_or("unnamed", PoolName::as_str), cidr, &mut fields);
+    fields.finish();
+    name.and(pool)
+}
+
+fn read_network(at: &At<'_>) -> Option<Network> {
+    let mut fields = at.fields()?;
+    let name = fields.required("name", "a name").and_then(|at| at.parse("the name of a network", NetworkName::new));
+    let network = pool::read_network_rest(name.as_ref().map_or("unnamed", NetworkName::as_str), &mut fields);
+    fields.finish();
+    name.and(network)
+}
+
+/// What the objects of a store would be asked too, and what holds without a store only.
+fn check_cluster(pools: &[(Pool, At<'_>)], networks: &[(Network, At<'_>)]) {
+    let pool_objects = pools.iter().map(|(pool, at)| (Object::IPPool(pool.clone()), at));
+    let network_objects = networks.iter().map(|(network, at)| (Object::Network(network.clone()), at));
+    let (objects, places): (Vec<Object>, Vec<&At<'_>>) = pool_objects.chain(network_objects).unzip();
+    let place = |key: &ObjectKey| objects.iter().rposition(|object| object.key() == *key).map(|index| places[index]);
+    for invalid in check_objects(&[], &objects, &[]).err().unwrap_or_default() {
+        if let Some(at) = place(&invalid.object) {
+            at.fail_in::<()>(invalid.field.trim_start_matches("spec."), invalid.what, Some(invalid.mend));
+        }
+    }
+    for (index, (network, at)) in networks.iter().enumerate() {
+        for (earlier, _) in &networks[..index] {
+            if let Some(pool) = network.pools.iter().find(|pool| earlier.pools.contains(pool)) {
+                at.fail_in::<()>(
+                    "pools",
+                    format!("network {} has pool {pool} already: without a store a network is its pools", earlier.name),
+                    Some("give each network pools of its own".to_string()),
+                );
+            }
+        }
+    }
+}
+
+fn read_blocks(at: &At<'_>, pools: &[(Pool, At<'_>)]) -> Vec<Cidr> {
+    let mut blocks: Vec<Cidr> = Vec::new();
+    at.each(|item| {
+        let block = pool::read_cidr(&item)?;
+        if let Some(other) = blocks.iter().find(|other| other.overlaps(&block)) {
+            return item.fail(format!("{block} overlaps the block {other}"), Some("remove one of them".to_string()));
+        }
+        if !pools.iter().any(|(pool, _)| pool.cidr.covers(&block)) {
+            let mend = "add the pool to store.pools, or correct the block";
+            return item.fail::<()>(format!("{block} lies in none of the pools"), Some(mend.to_string()));
+        }
+        blocks.push(block);
+        Some(())
+    });
+    blocks
 }

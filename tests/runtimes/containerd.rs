@@ -1,0 +1,160 @@
+//! containerd: `ctr run --cni` on two hosts, each with a containerd of its own.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::cgroup::remove_group;
+use crate::fixture::{Agent, CLUSTER, Site, plugin};
+use crate::podman::busybox_root;
+use crate::support::hosts::{Namespace, segment};
+use crate::support::{Process, in_fresh_netns, wait_for};
+
+/// A containerd in a mount namespace of its own: its directories for CNI are built in, so others lie over them. Its process
+/// ids are everybody's, since it hands out namespaces as `/proc/PID/ns/net`.
+struct Containerd {
+    daemon: Process,
+    net: String,
+    folder: PathBuf,
+    cgroup: String,
+}
+
+impl Containerd {
+    fn start(site: &Site, host: &Namespace, number: usize, list: &Value) -> Containerd {
+        let folder = site.path(&format!("containerd-h{number}"));
+        let (plugins, confs) = (folder.join("bin"), folder.join("net.d"));
+        for directory in [&plugins, &confs] {
+            std::fs::create_dir_all(directory).expect("a folder");
+        }
+        std::fs::copy(plugin(), plugins.join("routenet")).expect("a copy");
+        std::fs::write(confs.join("10-routenet.conflist"), list.to_string()).expect("a file");
+        let at = |name: &str| folder.join(name).display().to_string();
+        let config = format!(
+            "version = 2\nroot = \"{}\"\nstate = \"{}\"\ndisabled_plugins = [\"io.containerd.grpc.v1.cri\"]\n[grpc]\naddress = \"{}\"\n",
+            at("root"),
+            at("state"),
+            at("sock")
+        );
+        std::fs::write(folder.join("config.toml"), config).expect("a file");
+        let script = format!(
+            "mount --make-rprivate / && mkdir -p /etc/cni/net.d /opt/cni/bin /run/containerd && \
+             mount -t tmpfs tmpfs /run/containerd && mount --bind {} /etc/cni/net.d && \
+             mount --bind {} /opt/cni/bin && exec containerd --config {}",
+            confs.display(),
+            plugins.display(),
+            at("config.toml")
+        );
+        let log = std::fs::File::create(folder.join("log")).expect("a log");
+        let mut command = host.command("unshare");
+        command.args(["--mount", "sh", "-c", &script]);
+        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn();
+        let daemon = Process(child.expect("unshare, of util-linux"));
+        let containerd =
+            Containerd { cgroup: format!("/routenet-ctr-{}", daemon.0.id()), daemon, net: host.path(), folder };
+        wait_for("containerd to answer", Duration::from_secs(20), || containerd.ctr(&["version"]).status.success());
+        busybox_root(&containerd.folder.join("rootfs"), &["sleep", "ping"]);
+        containerd
+    }
+
+    /// `ctr` inside its namespaces, since it calls the plugins itself.
+    fn ctr(&self, args: &[&str]) -> Output {
+        // nsenter, unshare and sh exec: the pid is containerd's.
+        let pid = self.daemon.0.id().to_string();
+        let socket = self.folder.join("sock").display().to_string();
+        Command::new("nsenter")
+            .args(["--mount", "--target", &pid, &format!("--net={}", self.net), "--", "ctr", "--address", &socket])
+            .args(args)
+            .stdin(Stdio::null())
+            .output()
+            .expect("ctr (make deps)")
+    }
+
+    fn run(&self, args: &[&str]) -> String {
+        let output = self.ctr(args);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "ctr {}: {said}", args.join(" "));
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
+    /// A container that sleeps.
+    fn start_container(&self, id: &str) {
+        let rootfs = self.folder.join("rootfs").display().to_string();
+        let group = format!("{}/{id}", self.cgroup);
+        self.run(&["run", "-d", "--cni", "--rootfs", "--cgroup", &group, &rootfs, id, "/bin/sleep", "600"]);
+    }
+
+    fn pings(&self, id: &str, address: &str) -> bool {
+        self.ctr(&["task", "exec", "--exec-id", "ping", id, "/bin/ping", "-c", "1", "-W", "1", address])
+            .status
+            .success()
+    }
+
+    fn remove(&self, id: &str) {
+        self.ctr(&["task", "kill", "-s", "SIGKILL", id]);
+        wait_for("its task to end", Duration::from_secs(10), || self.ctr(&["task", "rm", id]).status.success());
+        self.run(&["container", "rm", id]);
+    }
+}
+
+impl Drop for Containerd {
+    fn drop(&mut self) {
+        // Each container has a shim, which ends with it and not with containerd.
+        let listed = self.ctr(&["container", "ls", "-q"]).stdout;
+        for id in String::from_utf8_lossy(&listed).split_whitespace() {
+            self.ctr(&["task", "rm", "-f", id]);
+            self.ctr(&["container", "rm", id]);
+        }
+        let _ = self.daemon.0.kill();
+        let _ = self.daemon.0.wait();
+        remove_group(&self.cgroup);
+        let table = std::fs::read_to_string("/proc/self/mounts").unwrap_or_default();
+        for at in
+            table.lines().filter_map(|line| line.split(' ').nth(1)).filter(|at| Path::new(at).starts_with(&self.folder))
+        {
+            let _ = Command::new("umount").args(["-l", at]).stderr(Stdio::null()).status();
+        }
+    }
+}
+
+fn address(agent: &Agent, node: &str, labels: &str) -> String {
+    let lines = agent.routectl(&["endpoints", "-o", "json"]).json();
+    let found =
+        lines.as_array().into_iter().flatten().find(|line| line["node"] == node && line["labels"]["app"] == labels);
+    found.and_then(|line| line["addresses"][0].as_str()).unwrap_or_else(|| panic!("{lines}")).to_string()
+}
+
+#[test]
+fn containers_of_two_containerds_meet_as_policy_allows() {
+    in_fresh_netns(|| {
+        let site = Site::new();
+        let hosts = segment(2);
+        let agents = [1, 2].map(|number| Agent::start(&site, &hosts[number - 1], number, ""));
+        agents[0].apply(CLUSTER);
+        let list = |number: usize, app: &str| {
+            json!({"cniVersion": "0.4.0", "name": app, "plugins": [
+                {"type": "routenet", "network": "blue", "socket": agents[number - 1].socket, "labels": {"app": app}},
+            ]})
+        };
+        let here = Containerd::start(&site, &hosts[0], 1, &list(1, "web"));
+        let there = Containerd::start(&site, &hosts[1], 2, &list(2, "db"));
+        here.start_container("web1");
+        there.start_container("db1");
+        let (web, db) = (address(&agents[0], "h1", "web"), address(&agents[1], "h2", "db"));
+        wait_for("web1 to reach db1", Duration::from_secs(15), || here.pings("web1", &db));
+        wait_for("db1 to reach web1", Duration::from_secs(15), || there.pings("db1", &web));
+        agents[0].apply(
+            "
+apiVersion: projectcalico.org/v3
+kind: GlobalNetworkPolicy
+metadata: {name: nobody-to-db}
+spec: {selector: app == 'db', types: [Ingress]}
+",
+        );
+        wait_for("the policy to hold", Duration::from_secs(10), || !here.pings("web1", &db));
+        assert!(there.pings("db1", &web), "the other way");
+        here.remove("web1");
+        there.remove("db1");
+    });
+}
