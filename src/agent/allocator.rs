@@ -360,6 +360,15 @@ impl Allocator {
         state.handles.iter().find(|(_, held)| held.contains(&address)).map(|(key, _)| key.clone())
     }
 
+    /// What is given out only to who asks for it by name.
+    pub fn set_reserved(&self, reserved: Vec<Cidr>) {
+        self.lock().space.set_reserved(reserved);
+    }
+
+    fn reserved(&self) -> Vec<Cidr> {
+        self.lock().space.reserved().to_vec()
+    }
+
     /// How an address of an own block stands.
     pub fn state_of(&self, address: IpAddr) -> Option<AddressState> {
         self.lock().space.state(address)
@@ -398,7 +407,7 @@ impl Allocator {
         pools: &BTreeMap<PoolName, Pool>,
         claimed: &[Block],
     ) -> Result<(), AllocateError> {
-        Ok(check_room(network, pools, &self.config.labels, &self.fill(), claimed, &self.config.node)?)
+        Ok(check_room(network, pools, &self.config.labels, &self.fill(), claimed, &self.reserved(), &self.config.node)?)
     }
 
     /// Blocks in which endpoints of this node have addresses although another node owns them, and what to do.

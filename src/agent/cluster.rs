@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use routenet_core::desired::FactDelta;
 use routenet_core::model::{
     BgpConfiguration, BgpPeer, Block, Cidr, Endpoint, EndpointKey, Network, NetworkName, Node, NodeCondition, NodeName,
-    Pool, PoolName,
+    Pool, PoolName, Reservation,
 };
 use tokio::sync::Notify;
 
@@ -23,6 +23,7 @@ pub struct Known {
     pub nodes: BTreeMap<NodeName, Node>,
     pub peers: BTreeMap<String, BgpPeer>,
     pub bgp_configurations: BTreeMap<String, BgpConfiguration>,
+    pub reservations: BTreeMap<String, Reservation>,
     pub blocks: BTreeMap<Cidr, Block>,
     /// Of other nodes.
     pub endpoints: BTreeMap<(NodeName, EndpointKey), Endpoint>,
@@ -65,6 +66,7 @@ impl ClusterView {
             ) => {}
             ClusterChange::Block(cidr, block) => set(&mut known.blocks, cidr, block),
             ClusterChange::Peer(name, peer) => set(&mut known.peers, name, peer),
+            ClusterChange::Reservation(name, reservation) => set(&mut known.reservations, name, reservation),
             ClusterChange::BgpConfiguration(name, configuration) => {
                 set(&mut known.bgp_configurations, name, configuration);
             }
@@ -73,6 +75,11 @@ impl ClusterView {
                 set(&mut known.conditions, node, &heard);
             }
         }
+    }
+
+    /// What is reserved, of all reservations.
+    pub fn reserved(&self) -> Vec<Cidr> {
+        self.read().reservations.values().flat_map(|reservation| reservation.cidrs.clone()).collect()
     }
 
     /// The network and all pools, as an allocation wants them.

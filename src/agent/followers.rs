@@ -73,6 +73,7 @@ async fn follow_store(agent: Arc<Agent>, mut batches: mpsc::Receiver<Batch>, und
                     }
                 }
                 ClusterChange::Peer(..) | ClusterChange::BgpConfiguration(..) => peers_changed = true,
+                ClusterChange::Reservation(..) => agent.allocator.set_reserved(agent.cluster.reserved()),
                 ClusterChange::Condition(..) => {}
             }
         }

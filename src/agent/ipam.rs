@@ -51,7 +51,17 @@ impl Agent {
         } else {
             let own = block.is_some_and(|block| block.owner == self.config.node);
             let state = if own { self.allocator.state_of(address) } else { None };
-            (self.unheld(state, pool.is_some(), block.is_some(), own), None)
+            let reservation = known
+                .reservations
+                .values()
+                .find(|reservation| reservation.cidrs.iter().any(|cidr| cidr.contains(address)));
+            let state = match reservation {
+                Some(reservation) => {
+                    format!("reserved by IPReservation {}: given only to who asks for it by name", reservation.name)
+                }
+                None => self.unheld(state, pool.is_some(), block.is_some(), own),
+            };
+            (state, None)
         };
         reply
     }

@@ -195,6 +195,7 @@ async fn start(
         cooldown: Duration::from_secs(config.workloads.address_cooldown.into()),
     };
     let allocator = Arc::new(Allocator::start(store.clone(), journal.clone(), allocator_config)?);
+    allocator.set_reserved(cluster.reserved());
     if let Err(error) = allocator.reconcile().await {
         warn!(%error, "own blocks cannot be compared with the store yet");
     }

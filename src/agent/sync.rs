@@ -12,7 +12,7 @@ use routenet_core::desired::FactDelta;
 use routenet_core::model::keys::{self, StoreKey};
 use routenet_core::model::{
     BgpConfiguration, BgpPeer, Block, Cidr, Fact, Kind, NetworkName, NodeCondition, NodeName, Object, ObjectKey,
-    Policy, PolicyKey, PoolName,
+    Policy, PolicyKey, PoolName, Reservation,
 };
 use routenet_core::policy::check::check_policy;
 
@@ -38,6 +38,7 @@ pub enum ClusterChange {
     Block(Cidr, Option<Block>),
     Peer(String, Option<BgpPeer>),
     BgpConfiguration(String, Option<BgpConfiguration>),
+    Reservation(String, Option<Reservation>),
     Condition(NodeName, Option<NodeCondition>),
 }
 
@@ -425,6 +426,7 @@ fn change_of(fact: Fact) -> ClusterChange {
             Object::GlobalNetworkSet(it) => ClusterChange::Fact(FactDelta::NetworkSet(it.name.clone(), Some(it))),
             Object::BGPPeer(it) => ClusterChange::Peer(it.name.clone(), Some(it)),
             Object::BGPConfiguration(it) => ClusterChange::BgpConfiguration(it.name.clone(), Some(it)),
+            Object::IPReservation(it) => ClusterChange::Reservation(it.name.clone(), Some(it)),
         },
     }
 }
@@ -446,6 +448,7 @@ fn removal_of(key: StoreKey) -> ClusterChange {
                 Kind::GlobalNetworkSet => ClusterChange::Fact(FactDelta::NetworkSet(name, None)),
                 Kind::BGPPeer => ClusterChange::Peer(name, None),
                 Kind::BGPConfiguration => ClusterChange::BgpConfiguration(name, None),
+                Kind::IPReservation => ClusterChange::Reservation(name, None),
             }
         }
     }

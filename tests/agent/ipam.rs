@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::fixture::{Agent, attach, established, two_hosts};
+use crate::fixture::{Agent, attach, cni, established, two_hosts};
+use crate::support::hosts::Namespace;
 use crate::support::wait_for;
 
 fn why(agent: &Agent, address: &str) -> (String, String) {
@@ -64,9 +65,9 @@ fn a_dead_node_is_given_away_and_a_living_one_is_not() {
 
         // Somebody takes the block, and the node comes back.
         let block = lost.ipv4.rsplit_once('.').map(|(net, _)| net.to_string()).expect("an address");
-        let namespace = crate::support::hosts::Namespace::new();
+        let namespace = Namespace::new();
         let config = json!({"name": "blue", "args": {"cni": {"ips": [format!("{block}.{}", last(&lost.ipv4) ^ 1)]}}});
-        let taken = crate::fixture::cni(&one, "ADD", "taker", &namespace, config);
+        let taken = cni(&one, "ADD", "taker", &namespace, config);
         assert_eq!(taken.exit, 0, "{}", taken.stdout);
         two.launch(&hosts[1]);
         wait_for("the quarantine to be told", Duration::from_secs(20), || {
@@ -80,4 +81,42 @@ fn a_dead_node_is_given_away_and_a_living_one_is_not() {
 
 fn last(address: &str) -> u8 {
     address.rsplit_once('.').and_then(|(_, last)| last.parse().ok()).expect("an IPv4 address")
+}
+
+#[test]
+fn a_reserved_address_is_given_only_to_who_names_it() {
+    two_hosts(|_, one, _two| {
+        let reservation = |cidrs: &str| {
+            let yaml = format!(
+                "apiVersion: projectcalico.org/v3\nkind: IPReservation\nmetadata: {{name: printers}}\nspec: {{reservedCIDRs: [{cidrs}]}}\n"
+            );
+            one.try_apply(&yaml)
+        };
+        let refused = reservation("10.66.0.0/33");
+        assert!(refused.exit == 1 && refused.stderr.contains("spec.reservedCIDRs[0]"), "{}", refused.stderr);
+
+        let first = attach(&one, "first", "blue", json!({}));
+        let net = first.ipv4.rsplit_once('.').map(|(net, _)| net.to_string()).expect("an address");
+        let block = last(&first.ipv4) & 0xc0;
+        let free = first_free(block, &first.ipv4);
+        let kept = format!("{net}.{free}");
+        assert_eq!(reservation(&format!("{kept}/32")).exit, 0);
+        wait_for("the reservation to be known", Duration::from_secs(10), || {
+            why(&one, &kept).0.contains("reserved by IPReservation printers")
+        });
+        let second = attach(&one, "second", "blue", json!({}));
+        assert_ne!(second.ipv4, kept);
+
+        let workload = Namespace::new();
+        let asking = json!({"name": "blue", "args": {"cni": {"ips": [kept]}}});
+        let named = cni(&one, "ADD", "named", &workload, asking);
+        assert!(named.exit == 0 && named.stdout.contains(&kept), "{}", named.stdout);
+        let listed = one.routectl(&["get", "reservations"]).stdout;
+        assert!(listed.contains("printers") && listed.contains(&kept), "{listed}");
+    });
+}
+
+/// The lowest last number of the block that is not the address's.
+fn first_free(block: u8, address: &str) -> u8 {
+    if last(address) == block { block + 1 } else { block }
 }

@@ -68,7 +68,7 @@ impl Allocator {
             }
             let cidr = match wanted {
                 Some(address) => self.block_around(address, &pool, &blocks)?,
-                None => match choose_block(&pool, &blocks, &self.config.node) {
+                None => match choose_block(&pool, &blocks, &self.reserved(), &self.config.node) {
                     Ok(cidr) => cidr,
                     Err(fill) => return Ok(Claim::Full(fill)),
                 },

@@ -62,14 +62,15 @@ fn admitted<'a>(pool: &'a Pool, labels: &Labels) -> Result<&'a Pool, PoolRefusal
     }
 }
 
-/// The block that the node should claim next, given every block that is claimed in the cluster.
+/// The block that the node should claim next, given every block that is claimed in the cluster; none that is reserved
+/// whole.
 ///
 /// The order is a walk over the whole pool whose start and stride come from the node's name, so nodes that choose at
 /// the same time choose apart, and a node comes back to the blocks that it had before.
 ///
 /// # Errors
 /// How full the pool is, if all its blocks are claimed.
-pub fn choose_block(pool: &Pool, claimed: &[Block], node: &NodeName) -> Result<Cidr, PoolFill> {
+pub fn choose_block(pool: &Pool, claimed: &[Block], reserved: &[Cidr], node: &NodeName) -> Result<Cidr, PoolFill> {
     let taken: BTreeMap<Cidr, ()> =
         claimed.iter().filter(|block| block.cidr.overlaps(&pool.cidr)).map(|block| (block.cidr, ())).collect();
     let bits = pool.block_size.saturating_sub(pool.cidr.length());
@@ -84,6 +85,7 @@ pub fn choose_block(pool: &Pool, claimed: &[Block], node: &NodeName) -> Result<C
         let candidate = address.and_then(|address| Cidr::new(address, pool.block_size).ok());
         if let Some(candidate) = candidate
             && !overlaps_any(&candidate, &taken)
+            && !reserved.iter().any(|cidr| cidr.covers(&candidate))
         {
             return Ok(candidate);
         }
@@ -115,6 +117,7 @@ pub fn check_room(
     labels: &Labels,
     own: &[BlockFill],
     claimed: &[Block],
+    reserved: &[Cidr],
     node: &NodeName,
 ) -> Result<(), IpamError> {
     let usable = usable_pools(network, pools, labels)?;
@@ -126,7 +129,7 @@ pub fn check_room(
             continue;
         }
         let claims: Result<Vec<PoolFill>, ()> =
-            of_family.iter().map(|pool| choose_block(pool, claimed, node).err().ok_or(())).collect();
+            of_family.iter().map(|pool| choose_block(pool, claimed, reserved, node).err().ok_or(())).collect();
         if let Ok(pools) = claims {
             return Err(IpamError::PoolFull { network: network.name.clone(), family, pools });
         }

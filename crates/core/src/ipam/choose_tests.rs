@@ -47,13 +47,13 @@ fn there_is_room_in_an_own_block_or_in_one_that_can_be_claimed() {
     };
     let blocks = ["10.0.0.0/31", "10.0.0.2/31"].map(|cidr| claimed(cidr.parse().unwrap(), &tiny, "n1"));
     let check = |own: &[BlockFill], claimed: &[Block]| {
-        check_room(&network(&["tiny"]), &pools, &Labels::new(), own, claimed, &node("n1"))
+        check_room(&network(&["tiny"]), &pools, &Labels::new(), own, claimed, &[], &node("n1"))
     };
     assert_eq!(check(&[], &blocks[..1]), Ok(()), "a block is left to claim");
     assert_eq!(check(&[fill(1)], &blocks), Ok(()), "what rests comes back");
     let error = check(&[fill(2)], &blocks).unwrap_err().to_string();
     assert!(error.contains("IPPool tiny (10.0.0.0/30): 2 of 2 blocks of /31 are claimed"), "{error}");
-    let error = check_room(&network(&["other"]), &pools, &Labels::new(), &[], &[], &node("n1")).unwrap_err();
+    let error = check_room(&network(&["other"]), &pools, &Labels::new(), &[], &[], &[], &node("n1")).unwrap_err();
     assert!(matches!(error, IpamError::NoPool { .. }), "{error}");
 }
 
@@ -84,32 +84,45 @@ fn a_pool_is_used_up_to_its_last_block_and_then_named_full() {
     let pool = pool("a", "10.0.0.0/24", 26);
     let mut blocks = Vec::new();
     for _ in 0..4 {
-        let cidr = choose_block(&pool, &blocks, &node("h1")).unwrap();
+        let cidr = choose_block(&pool, &blocks, &[], &node("h1")).unwrap();
         blocks.push(claimed(cidr, &pool, "h1"));
     }
-    let fill = choose_block(&pool, &blocks, &node("h1")).unwrap_err();
+    let fill = choose_block(&pool, &blocks, &[], &node("h1")).unwrap_err();
     assert_eq!((fill.claimed, fill.blocks), (4, 4));
     assert_eq!(fill.to_string(), "IPPool a (10.0.0.0/24): 4 of 4 blocks of /26 are claimed");
 }
 
 #[test]
+fn a_block_that_is_reserved_whole_is_not_claimed() {
+    let pool = pool("a", "10.0.0.0/24", 26);
+    let reserved = ["10.0.0.0/25", "10.0.0.128/27"].map(|cidr| cidr.parse().unwrap());
+    for name in ["h1", "h2", "h3"] {
+        let cidr = choose_block(&pool, &[], &reserved, &node(name)).unwrap();
+        assert!(!reserved[0].covers(&cidr), "{cidr} of {name}");
+    }
+    let all = ["10.0.0.0/24".parse().unwrap()];
+    assert!(choose_block(&pool, &[], &all, &node("h1")).is_err());
+}
+
+#[test]
 fn nodes_begin_apart_and_come_back_to_their_own() {
     let pool = pool("a", "10.0.0.0/16", 26);
-    let first: BTreeSet<Cidr> = (0..50).map(|n| choose_block(&pool, &[], &node(&format!("h{n}"))).unwrap()).collect();
+    let first: BTreeSet<Cidr> =
+        (0..50).map(|n| choose_block(&pool, &[], &[], &node(&format!("h{n}"))).unwrap()).collect();
     assert!(first.len() >= 45, "only {} different blocks for 50 nodes", first.len());
-    assert_eq!(choose_block(&pool, &[], &node("h7")), choose_block(&pool, &[], &node("h7")));
+    assert_eq!(choose_block(&pool, &[], &[], &node("h7")), choose_block(&pool, &[], &[], &node("h7")));
 }
 
 #[test]
 fn a_huge_pool_and_a_pool_of_one_block_work() {
     let huge = pool("six", "fd00::/8", 122);
-    let block = choose_block(&huge, &[], &node("h1")).unwrap();
+    let block = choose_block(&huge, &[], &[], &node("h1")).unwrap();
     assert!(huge.cidr.covers(&block) && block.length() == 122);
     let whole = pool("all", "::/0", 128);
-    assert!(choose_block(&whole, &[], &node("h1")).is_ok());
+    assert!(choose_block(&whole, &[], &[], &node("h1")).is_ok());
     let one = pool("one", "10.0.0.0/26", 26);
-    assert_eq!(choose_block(&one, &[], &node("h1")).unwrap(), one.cidr);
-    assert_eq!(choose_block(&one, &[claimed(one.cidr, &one, "h2")], &node("h1")).unwrap_err().blocks, 1);
+    assert_eq!(choose_block(&one, &[], &[], &node("h1")).unwrap(), one.cidr);
+    assert_eq!(choose_block(&one, &[claimed(one.cidr, &one, "h2")], &[], &node("h1")).unwrap_err().blocks, 1);
 }
 
 #[test]
@@ -117,10 +130,10 @@ fn blocks_of_another_size_are_not_overlapped() {
     let pool = pool("a", "10.0.0.0/24", 26);
     let wide = claimed("10.0.0.0/25".parse().unwrap(), &pool, "h2");
     let narrow = claimed("10.0.0.200/32".parse().unwrap(), &pool, "h3");
-    let block = choose_block(&pool, &[wide.clone(), narrow.clone()], &node("h1")).unwrap();
+    let block = choose_block(&pool, &[wide.clone(), narrow.clone()], &[], &node("h1")).unwrap();
     assert_eq!(block.to_string(), "10.0.0.128/26");
     let rest = claimed(block, &pool, "h1");
-    let fill = choose_block(&pool, &[wide, narrow, rest], &node("h1")).unwrap_err();
+    let fill = choose_block(&pool, &[wide, narrow, rest], &[], &node("h1")).unwrap_err();
     assert_eq!((fill.claimed, fill.blocks), (4, 4));
 }
 
@@ -136,7 +149,7 @@ proptest! {
         let mut blocks: Vec<Block> = Vec::new();
         for pick in picks {
             let owner = &names[pick % names.len()];
-            match choose_block(&pool, &blocks, &node(owner)) {
+            match choose_block(&pool, &blocks, &[], &node(owner)) {
                 Ok(cidr) => {
                     prop_assert!(pool.cidr.covers(&cidr));
                     prop_assert!(blocks.iter().all(|block| !block.cidr.overlaps(&cidr)));

@@ -48,6 +48,8 @@ pub struct BlockFill {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Space {
     blocks: BTreeMap<Cidr, OwnBlock>,
+    /// Only for who asks for them by name.
+    reserved: Vec<Cidr>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -73,16 +75,21 @@ impl OwnBlock {
         }
     }
 
+    fn is_reserved(&self, index: u128, reserved: &[Cidr]) -> bool {
+        let address = self.block.cidr.nth(index);
+        address.is_some_and(|address| reserved.iter().any(|cidr| cidr.contains(address)))
+    }
+
     fn wake(&mut self, index: u128) {
         if let Some((_, Some(since))) = self.resting.remove(&index) {
             self.ready.remove(&(since, index));
         }
     }
 
-    /// The lowest address that was never given out.
-    fn fresh(&mut self) -> Option<u128> {
+    /// The lowest address that was never given out and is not reserved.
+    fn fresh(&mut self, reserved: &[Cidr]) -> Option<u128> {
         while self.fresh_from < self.block.cidr.size() {
-            if self.state(self.fresh_from) == AddressState::Fresh {
+            if self.state(self.fresh_from) == AddressState::Fresh && !self.is_reserved(self.fresh_from, reserved) {
                 return Some(self.fresh_from);
             }
             self.fresh_from += 1;
@@ -114,6 +121,17 @@ impl Space {
         if let Some(own) = self.blocks.get_mut(cidr) {
             own.closed = closed;
         }
+    }
+
+    /// These, and no others, are given out only to who asks for them by name.
+    pub fn set_reserved(&mut self, reserved: Vec<Cidr>) {
+        self.reserved = reserved;
+        // What was passed over may be to be had now.
+        self.blocks.values_mut().for_each(|own| own.fresh_from = 0);
+    }
+
+    pub fn reserved(&self) -> &[Cidr] {
+        &self.reserved
     }
 
     pub fn blocks(&self) -> impl Iterator<Item = &Block> {
@@ -192,11 +210,11 @@ impl Space {
             .iter_mut()
             .filter(|(cidr, own)| !own.closed && own.block.pool == *pool && cidr.family() == family);
         for (cidr, own) in own_blocks {
-            if let Some(address) = own.fresh().and_then(|index| cidr.nth(index)) {
+            if let Some(address) = own.fresh(&self.reserved).and_then(|index| cidr.nth(index)) {
                 return Pick::Address(address);
             }
-            resting += own.resting.len();
-            if let Some((since, index)) = own.ready.first()
+            resting += own.resting.keys().filter(|index| !own.is_reserved(**index, &self.reserved)).count();
+            if let Some((since, index)) = own.ready.iter().find(|(_, index)| !own.is_reserved(*index, &self.reserved))
                 && longest.is_none_or(|(best, _)| *since < best)
                 && let Some(address) = cidr.nth(*index)
             {

@@ -98,6 +98,22 @@ fn one_address_can_be_asked_for() {
 }
 
 #[test]
+fn what_is_reserved_is_given_out_only_by_name() {
+    let mut space = space(&["10.0.0.0/30"]);
+    space.set_reserved(vec!["10.0.0.0/31".parse().unwrap(), "10.0.0.3/32".parse().unwrap()]);
+    assert_eq!(pick(&mut space, at(0)), Pick::Address(ip("10.0.0.2")));
+    space.hold(ip("10.0.0.2"));
+    assert_eq!(pick(&mut space, at(0)), Pick::Full);
+    assert_eq!(space.pick_exactly(ip("10.0.0.1"), at(0), COOLDOWN), Pick::Address(ip("10.0.0.1")));
+    space.hold(ip("10.0.0.1"));
+    space.rest(ip("10.0.0.1"), at(1));
+    space.acknowledge(ip("10.0.0.1"), at(1));
+    assert_eq!(pick(&mut space, at(100)), Pick::Full, "also when it was used and has rested");
+    space.set_reserved(Vec::new());
+    assert_eq!(pick(&mut space, at(100)), Pick::Address(ip("10.0.0.0")), "until the reservation ends");
+}
+
+#[test]
 fn an_undone_hold_leaves_the_address_as_it_was() {
     let mut space = space(&["10.0.0.0/31"]);
     let before = space.clone();

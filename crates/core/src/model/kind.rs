@@ -10,7 +10,7 @@ pub const CALICO_VERSION: &str = "projectcalico.org/v3";
 pub const OWN_VERSION: &str = "routenet/v1";
 
 impl Kind {
-    pub const ALL: [Kind; 8] = [
+    pub const ALL: [Kind; 9] = [
         Kind::IPPool,
         Kind::Node,
         Kind::Network,
@@ -19,6 +19,7 @@ impl Kind {
         Kind::GlobalNetworkSet,
         Kind::BGPPeer,
         Kind::BGPConfiguration,
+        Kind::IPReservation,
     ];
 
     /// As it stands behind `kind:`.
@@ -32,6 +33,7 @@ impl Kind {
             Kind::GlobalNetworkSet => "GlobalNetworkSet",
             Kind::BGPPeer => "BGPPeer",
             Kind::BGPConfiguration => "BGPConfiguration",
+            Kind::IPReservation => "IPReservation",
         }
     }
 
@@ -46,6 +48,7 @@ impl Kind {
             Kind::GlobalNetworkSet => "globalnetworkset",
             Kind::BGPPeer => "bgppeer",
             Kind::BGPConfiguration => "bgpconfiguration",
+            Kind::IPReservation => "ipreservation",
         }
     }
 
@@ -60,6 +63,7 @@ impl Kind {
             Kind::GlobalNetworkSet => &["globalnetworksets", "gns"],
             Kind::BGPPeer => &["bgppeers", "peer", "peers"],
             Kind::BGPConfiguration => &["bgpconfigurations", "bgpconfig", "bgpconfigs"],
+            Kind::IPReservation => &["ipreservations", "reservation", "reservations"],
         }
     }
 
@@ -151,6 +155,7 @@ impl Object {
             Object::GlobalNetworkSet(_) => Kind::GlobalNetworkSet,
             Object::BGPPeer(_) => Kind::BGPPeer,
             Object::BGPConfiguration(_) => Kind::BGPConfiguration,
+            Object::IPReservation(_) => Kind::IPReservation,
         }
     }
 
@@ -163,6 +168,7 @@ impl Object {
             Object::GlobalNetworkSet(set) => ObjectKey::global(Kind::GlobalNetworkSet, &set.name),
             Object::BGPPeer(peer) => ObjectKey::global(Kind::BGPPeer, &peer.name),
             Object::BGPConfiguration(settings) => ObjectKey::global(Kind::BGPConfiguration, &settings.name),
+            Object::IPReservation(it) => ObjectKey::global(Kind::IPReservation, &it.name),
         }
     }
 }

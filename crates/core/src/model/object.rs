@@ -17,6 +17,7 @@ pub enum Kind {
     GlobalNetworkSet,
     BGPPeer,
     BGPConfiguration,
+    IPReservation,
 }
 
 /// What identifies an object. `namespace` only for a NetworkPolicy.
@@ -38,6 +39,7 @@ pub enum Object {
     GlobalNetworkSet(NetworkSet),
     BGPPeer(BgpPeer),
     BGPConfiguration(BgpConfiguration),
+    IPReservation(Reservation),
 }
 
 /// An IPPool.
@@ -59,6 +61,13 @@ pub struct Pool {
     /// Whether what leaves the pools takes the host's address.
     #[serde(default)]
     pub nat_outgoing: bool,
+}
+
+/// An IPReservation: addresses that nobody is given who does not ask for them by name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reservation {
+    pub name: String,
+    pub cidrs: Vec<Cidr>,
 }
 
 /// `ipipMode` or `vxlanMode` of an IPPool.

@@ -16,6 +16,7 @@ pub fn columns(kind: Kind, wide: bool) -> Vec<&'static str> {
         Kind::GlobalNetworkSet => (&["NAME", "NETS"], &["LABELS"]),
         Kind::BGPPeer => (&["NAME", "PEER", "AS", "NODES"], &["PASSIVE", "IMPORT", "HOLD TIME"]),
         Kind::BGPConfiguration => (&["NAME", "MESH", "AS"], &["LISTEN PORT"]),
+        Kind::IPReservation => (&["NAME", "RESERVED"], &[]),
     };
     narrow.iter().chain(if wide { more } else { &[] }).copied().collect()
 }
@@ -73,6 +74,7 @@ pub fn row(object: &Object, wide: bool) -> Vec<String> {
             or_dash(settings.as_number),
             or_dash(settings.listen_port),
         ],
+        Object::IPReservation(reservation) => vec![reservation.name.clone(), joined(&reservation.cidrs)],
     };
     cells.truncate(columns(object.kind(), wide).len());
     cells

@@ -8,11 +8,10 @@ use crate::model::name::is_dns_subdomain;
 use crate::model::{Kind, Labels, Object, ObjectKey};
 
 /// Kinds that people's files have and that are not built yet.
-const LATER_KINDS: [&str; 15] = [
+const LATER_KINDS: [&str; 14] = [
     "Tier",
     "NetworkSet",
     "HostEndpoint",
-    "IPReservation",
     "BGPFilter",
     "Profile",
     "WorkloadEndpoint",
@@ -157,6 +156,7 @@ fn read_object(kind: Kind, mut fields: Fields<'_>) -> Option<Object> {
         Kind::Node => Object::Node(bgp::read_node(meta, spec)?),
         Kind::BGPPeer => Object::BGPPeer(bgp::read_peer(&meta.name, spec)?),
         Kind::BGPConfiguration => Object::BGPConfiguration(bgp::read_configuration(&meta.name, spec)?),
+        Kind::IPReservation => Object::IPReservation(pool::read_reservation(&meta.name, spec)?),
     };
     named.then_some(object)
 }

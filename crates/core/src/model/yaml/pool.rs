@@ -1,7 +1,8 @@
 //! IPPool and Network.
 
 use crate::model::{
-    Cidr, Encapsulation, EncapsulationMode, Family, Isolation, Network, NetworkName, Pool, PoolName, TunnelKind,
+    Cidr, Encapsulation, EncapsulationMode, Family, Isolation, Network, NetworkName, Pool, PoolName, Reservation,
+    TunnelKind,
 };
 use crate::policy::selector::Selector;
 
@@ -169,6 +170,12 @@ pub fn read_selector(at: &At<'_>) -> Option<String> {
             at.fail(what, error.mend)
         }
     }
+}
+
+pub fn read_reservation(name: &str, mut spec: Fields<'_>) -> Option<Reservation> {
+    let cidrs = spec.required("reservedCIDRs", "a list of CIDRs").and_then(|at| at.all(|item| read_cidr(&item)));
+    spec.finish();
+    Some(Reservation { name: name.to_string(), cidrs: cidrs? })
 }
 
 pub fn read_network(name: &str, mut spec: Fields<'_>) -> Option<Network> {

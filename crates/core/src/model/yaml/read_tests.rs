@@ -72,8 +72,8 @@ fn a_selector_with_a_typo_is_refused_at_its_character() {
 
 #[test]
 fn an_unknown_kind_is_refused_with_its_neighbour() {
-    let kinds =
-        "IPPool, Node, Network, GlobalNetworkPolicy, NetworkPolicy, GlobalNetworkSet, BGPPeer or BGPConfiguration";
+    let kinds = "IPPool, Node, Network, GlobalNetworkPolicy, NetworkPolicy, GlobalNetworkSet, BGPPeer, \
+                 BGPConfiguration or IPReservation";
     assert_eq!(
         errors("apiVersion: projectcalico.org/v3\nkind: IPPol\nmetadata: {name: a}\nspec: {}\n"),
         [format!("a.yaml:2: kind: unknown kind \"IPPol\"; expected {kinds} (did you mean IPPool?)")]

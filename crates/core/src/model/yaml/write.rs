@@ -30,6 +30,7 @@ pub fn object_to_value(object: &Object) -> Value {
         Object::GlobalNetworkSet(set) => network_set_spec(set),
         Object::BGPPeer(peer) => peer_spec(peer),
         Object::BGPConfiguration(settings) => configuration_spec(settings),
+        Object::IPReservation(reservation) => json!({ "reservedCIDRs": texts(&reservation.cidrs) }),
     };
     json!({ "apiVersion": key.kind.api_version(), "kind": key.kind.name(), "metadata": metadata, "spec": spec })
 }

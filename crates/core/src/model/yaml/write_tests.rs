@@ -8,7 +8,7 @@ use super::*;
 use crate::model::{
     Action, BgpConfiguration, BgpPeer, Cidr, EntityRule, IcmpMatch, ImportPolicy, Isolation, Labels, Network,
     NetworkName, NetworkSet, Node, NodeName, Object, Policy, PolicyKey, PolicyRule, Pool, PoolName, PortMatch,
-    Protocol,
+    Protocol, Reservation,
 };
 use crate::model::{Encapsulation, EncapsulationMode, TunnelKind};
 
@@ -201,8 +201,11 @@ fn object() -> impl Strategy<Value = Object> {
             Object::BGPConfiguration(BgpConfiguration { name, node_to_node_mesh, as_number, listen_port })
         },
     );
+    let reservation =
+        (name(), vec(net(), 0..4)).prop_map(|(name, cidrs)| Object::IPReservation(Reservation { name, cidrs }));
     prop_oneof![
         pool(),
+        reservation,
         node(),
         network,
         policy(None).prop_map(Object::GlobalNetworkPolicy),
