@@ -1,6 +1,6 @@
 # What this project can be told to do. Each target is a script of scripts/, which can be run by hand as well.
 .DEFAULT_GOAL := help
-.PHONY: bench-attach help deps build release demo demo-down test test-unit test-house test-kernel test-lab fmt clippy doc clean install
+.PHONY: bench-attach help deps build release image demo demo-down test test-unit test-house test-kernel test-lab fmt clippy doc clean install
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -13,6 +13,9 @@ build: ## build for the demo and the tests
 
 release: ## build for an installation, the CNI plugin static
 	@scripts/build release
+
+image: ## the container image routenet:latest (docker)
+	@scripts/image
 
 demo: ## three hosts, two networks, workloads, policies: deployed, proved, shown (sudo make demo)
 	@scripts/demo

@@ -15,9 +15,6 @@ use crate::support::{Process, run, wait_for};
 
 pub const IMAGE: &str = "tiny";
 
-/// What the busybox in the image is called.
-const APPLETS: [&str; 7] = ["sh", "sleep", "ping", "nc", "httpd", "cat", "head"];
-
 /// The configuration of an agent that serves the dockerd of its host.
 pub fn docker_config(site: &Site, number: usize) -> String {
     let site = site.directory.path().display();
@@ -33,6 +30,8 @@ pub struct Dockerd {
     folder: PathBuf,
     socket: PathBuf,
     cgroup: String,
+    /// Further flags of the daemon's.
+    pub flags: Vec<String>,
 }
 
 impl Dockerd {
@@ -67,6 +66,7 @@ impl Dockerd {
             number,
             socket: site.path(&format!("docker-h{number}.sock")),
             folder,
+            flags: Vec::new(),
         }
     }
 
@@ -89,6 +89,7 @@ impl Dockerd {
             .args(["--data-root", &at("data"), "--exec-root", &at("exec"), "--pidfile", &at("pid")])
             .args(["--bridge=none", "--live-restore", "--exec-opt", "native.cgroupdriver=cgroupfs"])
             .args(["--cgroup-parent", &self.cgroup])
+            .args(&self.flags)
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("the log again"))
             .stderr(log)
@@ -110,15 +111,16 @@ impl Dockerd {
         daemon.0.wait().expect("its end");
     }
 
-    fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new("docker");
+    /// `docker`, or another client of the daemon's.
+    pub fn client(&self, program: &str, args: &[&str]) -> Command {
+        let mut command = Command::new(program);
         command.env("DOCKER_HOST", format!("unix://{}", self.socket.display())).args(args);
         command.env("DOCKER_CONFIG", &self.folder).stdin(Stdio::null());
         command
     }
 
     pub fn try_docker(&self, args: &[&str]) -> Output {
-        self.command(args).output().expect("docker (make deps)")
+        self.client("docker", args).output().expect("docker (make deps)")
     }
 
     /// A command that must succeed; answers what it said.
@@ -144,16 +146,21 @@ impl Dockerd {
 
     /// An image of busybox and nothing else.
     fn import(&self) {
+        self.import_busybox(IMAGE);
+    }
+
+    pub fn import_busybox(&self, name: &str) {
         let root = self.folder.join("image");
         std::fs::create_dir_all(root.join("bin")).expect("a folder");
         let busybox = ["/usr/bin/busybox", "/bin/busybox"].into_iter().find(|path| Path::new(path).exists());
-        std::fs::copy(busybox.expect("busybox (make deps)"), root.join("bin/busybox")).expect("a copy");
-        for name in APPLETS {
-            std::os::unix::fs::symlink("busybox", root.join("bin").join(name)).expect("a link");
+        let busybox = busybox.expect("busybox (make deps)");
+        std::fs::copy(busybox, root.join("bin/busybox")).expect("a copy");
+        for applet in run(busybox, &["--list"]).lines().filter(|applet| *applet != "busybox") {
+            std::os::unix::fs::symlink("busybox", root.join("bin").join(applet)).expect("a link");
         }
         let tar = self.folder.join("image.tar");
         run("tar", &["-C", &root.display().to_string(), "-cf", &tar.display().to_string(), "."]);
-        self.docker(&["import", &tar.display().to_string(), IMAGE]);
+        self.docker(&["import", &tar.display().to_string(), name]);
     }
 
     /// A container that sleeps; `more` are flags of `docker run`.

@@ -3,6 +3,7 @@
 #[path = "../support/cgroup.rs"]
 mod cgroup;
 mod closed;
+mod compose;
 mod dockerd;
 mod errors;
 #[path = "../agent/fixture.rs"]
