@@ -25,6 +25,7 @@ use crate::agent::cluster::ClusterView;
 use crate::agent::engine::Engine;
 use crate::frontend::{AttachError, AttachRequest, Failed, Identity, Plug, Revision, Workloads};
 use crate::plane::link::{EXISTS_ALREADY, LinkPlane, check_workload_namespace};
+use crate::plane::rules::RulesPlane;
 
 /// So many endpoints can be attached or detached at once; those that share a lock wait for each other.
 const LOCKS: usize = 64;
@@ -57,6 +58,7 @@ pub struct LocalWorkloads {
     cluster: Arc<ClusterView>,
     engine: Engine,
     links: LinkPlane,
+    rules: RulesPlane,
     locks: [Mutex<()>; LOCKS],
 }
 
@@ -68,6 +70,7 @@ impl LocalWorkloads {
         cluster: Arc<ClusterView>,
         engine: Engine,
         links: LinkPlane,
+        rules: RulesPlane,
     ) -> Self {
         LocalWorkloads {
             node,
@@ -76,6 +79,7 @@ impl LocalWorkloads {
             cluster,
             engine,
             links,
+            rules,
             locks: std::array::from_fn(|_| Mutex::default()),
         }
     }
@@ -217,7 +221,11 @@ impl Workloads for LocalWorkloads {
 
     async fn check(&self, key: &EndpointKey) -> Result<Endpoint, AttachError> {
         let Some(endpoint) = self.allocator.endpoint(key) else { return Err(unknown(key)) };
-        let found = self.links.check(link(&endpoint)?).await;
+        let mut found = self.links.check(link(&endpoint)?).await;
+        match self.rules.verify(endpoint.addresses.clone()).await {
+            Ok(words) => found.extend(words),
+            Err(error) => found.push(error.to_string()),
+        }
         if found.is_empty() {
             return Ok(endpoint);
         }

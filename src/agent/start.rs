@@ -220,6 +220,7 @@ async fn start(
         cluster.clone(),
         engine.clone(),
         hands.links.clone(),
+        hands.rules.clone(),
     ));
     let docker = match &config.docker {
         Some(docker) => Some(start_docker(&config, docker, &underlay, &store, &journal, &allocator, &workloads)?),

@@ -13,6 +13,7 @@ use netlink_packet_core::{
     Emitable, NLM_F_ACK, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR, ParseableParametrized,
 };
 use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressHeaderFlags, AddressMessage};
+use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteMessage};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use netlink_sys::{Socket, SocketAddr};
 use routenet_core::model::Family;
@@ -156,6 +157,18 @@ impl Connection {
                 }
             }
         }
+    }
+
+    /// The way that the kernel would take to an address; `None` where there is none, or it leads nowhere.
+    pub(crate) fn way_to(&mut self, address: IpAddr) -> io::Result<Option<RouteMessage>> {
+        let mut message = RouteMessage::default();
+        message.header.address_family = if address.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
+        message.header.destination_prefix_length = Family::of(address).bits();
+        message.attributes.push(RouteAttribute::Destination(RouteAddress::from(address)));
+        Ok(match self.request(RouteNetlinkMessage::GetRoute(message), 0)? {
+            Ok(Some(RouteNetlinkMessage::NewRoute(route))) => Some(route),
+            _ => None,
+        })
     }
 
     /// Everything that a dump request answers. A table that does not exist yet is empty.

@@ -5,11 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
-use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteProtocol};
-use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
+use netlink_packet_route::RouteNetlinkMessage;
+use netlink_packet_route::route::{RouteAttribute, RouteProtocol};
 use netlink_sys::Socket;
 use routenet_core::desired::{PROTO_LEARNED, PROTO_LOCAL};
-use routenet_core::model::Family;
 use tokio::sync::mpsc;
 
 use super::PlaneError;
@@ -125,16 +124,7 @@ fn may_concern(event: &Event) -> bool {
 }
 
 fn is_off_link(connection: &mut Connection, hop: IpAddr) -> std::io::Result<bool> {
-    let mut message = RouteMessage::default();
-    message.header.address_family = if hop.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
-    message.header.destination_prefix_length = Family::of(hop).bits();
-    message.attributes.push(RouteAttribute::Destination(RouteAddress::from(hop)));
-    let found = connection.request(RouteNetlinkMessage::GetRoute(message), 0)?;
-    Ok(match found {
-        Ok(Some(RouteNetlinkMessage::NewRoute(route))) => route
-            .attributes
-            .iter()
-            .any(|attribute| matches!(attribute, RouteAttribute::Gateway(_) | RouteAttribute::Via(_))),
-        _ => true,
-    })
+    let through_router =
+        |attribute: &RouteAttribute| matches!(attribute, RouteAttribute::Gateway(_) | RouteAttribute::Via(_));
+    Ok(connection.way_to(hop)?.is_none_or(|route| route.attributes.iter().any(through_router)))
 }

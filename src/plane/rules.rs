@@ -8,6 +8,7 @@ mod worker;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
+use std::net::IpAddr;
 use std::os::unix::net::UnixStream;
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -116,6 +117,15 @@ impl RulesPlane {
     /// What each rule of a chain has counted, in the chain's order.
     pub async fn counters(&self, chain: ChainKey) -> Result<Vec<RuleCounters>, PlaneError> {
         self.ask(|reply| Request::Counters { chain, reply }).await
+    }
+
+    /// Reads everything of ours back now; answers what was missing or changed of what concerns these addresses, in words.
+    /// It is put back as well.
+    ///
+    /// # Errors
+    /// The kernel could not be read, or took not all that was put back.
+    pub async fn verify(&self, addresses: Vec<IpAddr>) -> Result<Vec<String>, PlaneError> {
+        self.ask(|reply| Request::Verify { addresses, reply }).await
     }
 
     /// How sets and chains are doing: (ipset, iptables).

@@ -191,7 +191,7 @@ fn gc_collects_what_died_without_del_and_status_says_when_no_add_can_succeed() {
 
 #[test]
 fn check_finds_what_is_broken() {
-    one_host(|_, _, agent| {
+    one_host(|_, host, agent| {
         let workload = Namespace::new();
         let added = cni(agent, "ADD", "c", &workload, json!({"name": "blue"}));
         assert_eq!(added.exit, 0, "{}", added.stdout);
@@ -199,10 +199,42 @@ fn check_finds_what_is_broken() {
         let fine = cni(agent, "CHECK", "c", &workload, config.clone());
         assert_eq!((fine.exit, fine.stdout.as_str()), (0, ""));
 
+        let broken = |words: &str| {
+            let said = cni(agent, "CHECK", "c", &workload, config.clone());
+            assert!(said.exit == 1 && code(&said) == 103 && said.stdout.contains(words), "{words}: {said:?}");
+        };
+        let sound = || cni(agent, "CHECK", "c", &workload, config.clone()).exit == 0;
+        let address = added.json()["ips"][0]["address"].as_str().expect("an address").to_string();
+        let bare = address.trim_end_matches("/32");
+
+        // The last address of an interface takes its routes along: another one comes first.
+        workload.run("ip", &["addr", "add", "10.65.255.1/32", "dev", "eth0"]);
+        workload.run("ip", &["addr", "del", &address, "dev", "eth0"]);
+        broken(&format!("address {bare} is missing on eth0"));
+        workload.run("ip", &["addr", "add", &address, "dev", "eth0"]);
+        assert!(sound(), "{}", cni(agent, "CHECK", "c", &workload, config.clone()).stdout);
+
+        // A route that is only removed is back before anybody looks; what somebody's policy routing does stays.
+        host.run("ip", &["route", "add", bare, "dev", "lo", "table", "100"]);
+        host.run("ip", &["rule", "add", "to", bare, "lookup", "100"]);
+        broken(&format!("the host's route to {bare} does not lead to rnw"));
+        host.run("ip", &["rule", "del", "to", bare, "lookup", "100"]);
+        assert!(sound());
+
+        // As many members as before: nothing but a full read finds it.
+        let sets = host.run("ipset", &["save"]);
+        let entry = sets.lines().find(|line| line.starts_with("add rn4-") && line.contains(bare)).expect("an entry");
+        let words: Vec<&str> = entry.split(' ').collect();
+        host.run("ipset", &["del", words[1], words[2]]);
+        host.run("ipset", &["add", words[1], &words[2].replace(bare, "192.0.2.99")]);
+        broken(&format!("of set {} was missing", words[1]));
+        assert!(sound(), "it was put back");
+        assert!(!host.run("ipset", &["save", words[1]]).contains("192.0.2.99"));
+
         workload.run("ip", &["route", "del", "default"]);
-        let broken = cni(agent, "CHECK", "c", &workload, config);
-        assert_eq!(code(&broken), 103);
-        assert!(broken.stdout.contains("route"), "{}", broken.stdout);
+        broken("default route via 169.254.1.1 dev eth0 is missing");
+        workload.run("ip", &["link", "set", "eth0", "down"]);
+        broken("eth0 is down");
     });
 }
 

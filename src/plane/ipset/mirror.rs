@@ -118,6 +118,17 @@ impl IpsetPlane {
         })
     }
 
+    /// Members that are wanted and missing in the mirror, of those that the caller asks about: `MEMBER of set NAME`.
+    pub fn missing(&self, concerns: impl Fn(&Member) -> bool) -> Vec<String> {
+        let of_set = |(name, want): (&SetName, &SetSpec)| {
+            let have = self.have.get(name);
+            let missing = want.members.iter().filter(|member| concerns(member));
+            let missing = missing.filter(|member| have.is_none_or(|have| !have.members.contains(member)));
+            missing.map(|member| format!("{member} of set {name}")).collect::<Vec<_>>()
+        };
+        self.want.iter().flat_map(of_set).collect()
+    }
+
     /// Creations and additions of a change, in its order.
     pub fn grow(&mut self, ops: &[SetOp]) -> Vec<PlaneError> {
         let mut errors = Vec::new();

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
+use std::net::IpAddr;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::sync::mpsc::{Receiver, TryRecvError};
@@ -9,7 +10,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use routenet_core::desired::{ChainKey, ChainRule, Hook, RulesDelta, SetName, SetSpec};
+use routenet_core::desired::{ChainKey, ChainRule, Hook, Member, RulesDelta, SetName, SetSpec};
+use routenet_core::model::Cidr;
 use tokio::sync::oneshot;
 use tracing::{info, warn};
 
@@ -51,6 +53,10 @@ pub enum Request {
     Counters {
         chain: ChainKey,
         reply: Reply<Vec<RuleCounters>>,
+    },
+    Verify {
+        addresses: Vec<IpAddr>,
+        reply: Reply<Vec<String>>,
     },
 }
 
@@ -189,6 +195,7 @@ impl Worker {
             Request::Apply { delta, reply } => _ = reply.send(self.apply(delta)),
             Request::RemoveAll { reply } => _ = reply.send(self.remove_all()),
             Request::Counters { chain, reply } => _ = reply.send(self.iptables.counters(&chain)),
+            Request::Verify { addresses, reply } => _ = reply.send(self.verify(&addresses)),
         }
     }
 
@@ -222,6 +229,29 @@ impl Worker {
         }
         errors.extend(self.ipset.shrink(&delta.shrink));
         self.finish(errors)
+    }
+
+    /// A full read ahead of its time, with its repairs; answers what concerned these addresses, before it was repaired.
+    fn verify(&mut self, addresses: &[IpAddr]) -> Result<Vec<String>, PlaneError> {
+        let errors = self.read_all();
+        if !errors.is_empty() {
+            return self.finish(errors).map(|()| Vec::new());
+        }
+        let mut said: Vec<String> = self.iptables.compare().into_iter().collect();
+        for words in &said {
+            self.chain_repairs.note("iptables", words.clone());
+        }
+        let concerns = |member: &Member| match member {
+            Member::Net(cidr) | Member::NetIface(cidr, _) => addresses.iter().any(|of| Cidr::host(*of) == *cidr),
+            Member::IpPort(address, ..) => addresses.contains(address),
+        };
+        said.extend(self.ipset.missing(concerns).into_iter().map(|what| format!("{what} was missing")));
+        if let Some(words) = self.ipset.difference() {
+            self.set_repairs.note("ipset", words);
+        }
+        let errors = self.reconcile();
+        self.full_read_at = Instant::now() + self.config.full_read_interval;
+        self.finish(errors).map(|()| said)
     }
 
     fn remove_all(&mut self) -> Result<(), PlaneError> {

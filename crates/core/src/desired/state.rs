@@ -27,6 +27,21 @@ pub enum Member {
     IpPort(IpAddr, Protocol, u16),
 }
 
+/// As ipset(8) writes it.
+impl fmt::Display for Member {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let net = |cidr: &Cidr| match cidr.length() == Family::of(cidr.address()).bits() {
+            true => cidr.address().to_string(),
+            false => cidr.to_string(),
+        };
+        match self {
+            Member::Net(cidr) => f.write_str(&net(cidr)),
+            Member::NetIface(cidr, interface) => write!(f, "{},{interface}", net(cidr)),
+            Member::IpPort(address, protocol, port) => write!(f, "{address},{protocol}:{port}"),
+        }
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SetSpec {
     pub family: Family,
