@@ -1,8 +1,11 @@
 //! podman with its CNI back end: real containers on two hosts.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
-use std::time::Duration;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -54,7 +57,7 @@ impl<'a> Podman<'a> {
         let text = format!(
             "[containers]\ndefault_ulimits = [\"nofile=1024:1024\", \"nproc=1024:1024\"]\nlog_driver = \"k8s-file\"\n\
              [network]\nnetwork_backend = \"cni\"\ncni_plugin_dirs = [\"{}\", \"/usr/lib/cni\"]\nnetwork_config_dir = \"{}\"\n\
-             [engine]\ncgroup_manager = \"cgroupfs\"\nevents_logger = \"file\"\nruntime = \"runc\"\n",
+             [engine]\ncgroup_manager = \"cgroupfs\"\nevents_logger = \"file\"\nlock_type = \"file\"\nruntime = \"runc\"\n",
             plugins.parent().expect("a folder").display(),
             networks_folder.display(),
         );
@@ -185,6 +188,83 @@ fn containers_on_two_hosts_meet_as_policy_allows_and_one_that_died_unseen_is_col
         let own = left.as_array().into_iter().flatten().filter(|line| line["node"] == "h1").count();
         assert_eq!(own, 0, "{left}");
     });
+}
+
+const CROWD: usize = 300;
+const AT_ONCE: usize = 8;
+
+/// Hands the numbers of the crowd to so many workers at once.
+fn by_eight(work: impl Fn(usize) + Sync) {
+    let next = AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        for _ in 0..AT_ONCE {
+            scope.spawn(|| {
+                loop {
+                    let number = next.fetch_add(1, Ordering::Relaxed);
+                    if number >= CROWD {
+                        return;
+                    }
+                    work(number);
+                }
+            });
+        }
+    });
+}
+
+#[test]
+fn three_hundred_containers_by_eight_at_once_leave_nothing_and_double_nothing() {
+    in_fresh_netns(|| {
+        in_private_mounts();
+        let site = Site::new();
+        let hosts = segment(2);
+        let one = Agent::start(&site, &hosts[0], 1, "");
+        let two = Agent::start(&site, &hosts[1], 2, "");
+        one.apply(CLUSTER);
+        let podman = Podman::new(&site, &hosts[0], &one, &[("crowd", json!({"app": "crowd"}))]);
+        let first = podman.start("first", "crowd", &[]);
+        podman.run(&["rm", "-f", "-t", "0", "first"]);
+        let links = || hosts[0].run("ip", &["-o", "link"]).lines().filter(|line| line.contains("rnw")).count();
+        let routes = |host: &Namespace, family: &str| {
+            let all = host.run("ip", &[family, "route", "show"]);
+            all.lines().filter(|line| line.starts_with("10.65.") || line.starts_with("fd65:")).count()
+        };
+        let far = || routes(&hosts[1], "-4") + routes(&hosts[1], "-6");
+        let far_before = far();
+
+        let begun = Instant::now();
+        let addresses = Mutex::new(BTreeSet::from([first]));
+        by_eight(|number| {
+            let address = podman.start(&format!("c{number}"), "crowd", &[]);
+            assert!(addresses.lock().expect("no panic").insert(address.clone()), "{address} was given twice");
+        });
+        println!("{CROWD} containers by {AT_ONCE}: up in {:.1} s", begun.elapsed().as_secs_f32());
+        assert_eq!(links(), CROWD);
+        wait_for("all of them at the other host", Duration::from_secs(30), || far() >= far_before + 2 * CROWD);
+        assert!(two.routectl(&["status"]).exit == 0 && one.routectl(&["status"]).exit == 0);
+        let addresses = addresses.into_inner().expect("no panic");
+        assert_eq!(in_sets(&hosts[0], &addresses), CROWD);
+        let some: Vec<&String> = addresses.iter().skip(1).step_by(50).collect();
+        wait_for("one to reach some", Duration::from_secs(15), || some.iter().all(|to| podman.pings("c0", to)));
+
+        let begun = Instant::now();
+        by_eight(|number| drop(podman.run(&["rm", "-f", "-t", "0", &format!("c{number}")])));
+        println!("{CROWD} containers by {AT_ONCE}: down in {:.1} s", begun.elapsed().as_secs_f32());
+        wait_for("their links to be gone", Duration::from_secs(15), || links() == 0);
+        wait_for("their routes to be gone there", Duration::from_secs(30), || far() == far_before);
+        wait_for("their entries to be gone", Duration::from_secs(15), || in_sets(&hosts[0], &addresses) == 0);
+        let left = one.routectl(&["endpoints", "-o", "json"]).json();
+        assert_eq!(left.as_array().map(Vec::len), Some(0), "{left}");
+        let check = one.routectl(&["ipam", "check"]);
+        assert_eq!(check.exit, 0, "{}", check.stdout);
+    });
+}
+
+/// How many of these addresses are in sets of ours.
+fn in_sets(host: &Namespace, addresses: &BTreeSet<String>) -> usize {
+    let saved = host.run("ipset", &["save"]);
+    let members =
+        saved.lines().filter(|line| line.starts_with("add rn")).filter_map(|line| line.split([' ', ',']).nth(2));
+    members.filter(|member| addresses.contains(*member)).collect::<BTreeSet<_>>().len()
 }
 
 /// Whether the HTTP server there answers.
