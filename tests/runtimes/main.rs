@@ -2,6 +2,7 @@
 
 #[path = "../support/cgroup.rs"]
 mod cgroup;
+mod cnitool;
 mod containerd;
 #[path = "../agent/fixture.rs"]
 #[allow(dead_code)]
