@@ -12,7 +12,7 @@ RUN set -e; \
         apt-get update; \
         apt-get install -y --no-install-recommends protobuf-compiler libprotobuf-dev; \
         cargo build --release --locked --workspace --bins; \
-        install -D -t target/image target/release/routenetd target/release/routectl target/release/routenet; \
+        install -s -D -t target/image target/release/routenetd target/release/routectl target/release/routenet; \
     fi; \
     mv target/image /programs
 
@@ -23,5 +23,4 @@ RUN apt-get update \
 COPY --from=programs /programs/routenetd /usr/local/sbin/
 COPY --from=programs /programs/routectl /usr/local/bin/
 COPY --from=programs /programs/routenet /opt/cni/bin/
-ENTRYPOINT ["routenetd"]
-CMD ["--config", "/etc/routenet/node.yaml"]
+CMD ["routenetd", "--config", "/etc/routenet/node.yaml"]

@@ -63,7 +63,10 @@ const RULES_RETRY: Duration = Duration::from_secs(1);
 pub async fn run(config: NodeConfig) -> Result<(), StartError> {
     let mut ends = Ends::new()?;
     let access = AccessRules::from_config(&config.api).map_err(StartError::Refused)?;
-    let underlay = underlay::resolve(&config).await.map_err(StartError::Refused)?;
+    let underlay = tokio::select! {
+        found = underlay::resolve(&config) => found.map_err(StartError::Refused)?,
+        () = ends.stop() => return Ok(()),
+    };
     let journal = Arc::new(Journal::open(&config.paths.state.join("journal.db"))?);
     let server = Server::bind(&config.paths.socket, access).await?;
     let answers = Answers::waiting_for("the cluster store is being read");

@@ -1,12 +1,14 @@
 //! This host's own addresses and MTU: given, or found by interface or CIDR, never by luck. Called at the start.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::time::{Duration, Instant};
 
 use futures::TryStreamExt;
 use routenet_core::model::config::{AutoAddress, NodeConfig};
 use routenet_core::model::{Cidr, Family};
 use rtnetlink::packet_route::address::{AddressAttribute, AddressFlags};
 use rtnetlink::packet_route::link::LinkAttribute;
+use tracing::warn;
 
 /// What the other nodes reach this one by.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,13 +31,32 @@ struct Candidate {
     mtu: u32,
 }
 
-/// Finds the addresses of `address:` on this host.
+/// How long to wait for addresses: at boot, and in a container whose links are made after its first process has started, they
+/// come a little later than the agent.
+const PATIENCE: Duration = Duration::from_secs(30);
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// Finds the addresses of `address:` on this host, and waits for them for a while.
 ///
 /// # Errors
 /// In words with field and mend: an address that no interface has, an `auto` that finds none or several of a family.
 pub async fn resolve(config: &NodeConfig) -> Result<Underlay, String> {
-    let candidates = candidates().await.map_err(|error| format!("the host's addresses cannot be read: {error}"))?;
-    choose(config, &candidates)
+    let mut deadline = None;
+    loop {
+        let candidates = candidates().await.map_err(|error| format!("the host's addresses cannot be read: {error}"))?;
+        let what = match choose(config, &candidates) {
+            Ok(underlay) => return Ok(underlay),
+            Err(what) => what,
+        };
+        let end = *deadline.get_or_insert_with(|| {
+            warn!(%what, "waiting for the address of this host for up to {} s", PATIENCE.as_secs());
+            Instant::now() + PATIENCE
+        });
+        if Instant::now() >= end {
+            return Err(what);
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
 }
 
 fn choose(config: &NodeConfig, candidates: &[Candidate]) -> Result<Underlay, String> {

@@ -16,7 +16,12 @@ fn the_images_name_decides_not_its_registry_or_tag() {
     for image in ["bird", "pierky/bird:2.0.12", "docker.io/x/bird2"] {
         assert_eq!(of(&node(image)).unwrap().unwrap().words[0], "/usr/sbin/bird", "{image}");
     }
-    for image in ["alpine", "frr.example.org/alpine:3", "alpine:bird", "routenet:latest"] {
+    for image in ["routenet", "registry.example.org/x/routenet:0.1.0"] {
+        assert_eq!(of(&node(image)).unwrap(), None, "{image} without a configuration");
+        let bound = format!("{image}\n      binds: [h1.yaml:/etc/routenet/node.yaml:ro]");
+        assert!(of(&node(&bound)).unwrap().unwrap().words[2].starts_with("routenetd --config"), "{image}");
+    }
+    for image in ["alpine", "frr.example.org/alpine:3", "alpine:bird", "routenetd:1"] {
         assert_eq!(of(&node(image)).unwrap(), None, "{image}");
     }
 }

@@ -1,0 +1,1 @@
+//! Whether the labs are what containerlab documents.
