@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use routenet::lab::{Deployed, Options, Topology, deploy};
 use serde_json::Value;
 
-use crate::ping::ContinuousPing;
+use crate::support::ping::ContinuousPing;
 use crate::support::wait_for;
 
 /// What is a matter of seconds, on a machine that is busy with other tests.

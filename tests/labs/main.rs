@@ -6,8 +6,6 @@ mod etcd_five;
 mod fixture;
 mod leaf_spine;
 mod no_workload_routes;
-#[path = "../support/ping.rs"]
-mod ping;
 mod schema;
 #[path = "../support/mod.rs"]
 mod support;
