@@ -59,6 +59,7 @@ impl ClusterView {
             ClusterChange::Fact(
                 FactDelta::Policy(..)
                 | FactDelta::NetworkSet(..)
+                | FactDelta::Tier(..)
                 | FactDelta::OwnBlock(..)
                 | FactDelta::Learned(..)
                 | FactDelta::OffLink(..)

@@ -424,6 +424,7 @@ fn change_of(fact: Fact) -> ClusterChange {
             Object::Network(it) => ClusterChange::Fact(FactDelta::Network(it.name.clone(), Some(it))),
             Object::GlobalNetworkPolicy(it) | Object::NetworkPolicy(it) => policy_change(it),
             Object::GlobalNetworkSet(it) => ClusterChange::Fact(FactDelta::NetworkSet(it.name.clone(), Some(it))),
+            Object::Tier(it) => ClusterChange::Fact(FactDelta::Tier(it.name.clone(), Some(it))),
             Object::BGPPeer(it) => ClusterChange::Peer(it.name.clone(), Some(it)),
             Object::BGPConfiguration(it) => ClusterChange::BgpConfiguration(it.name.clone(), Some(it)),
             Object::IPReservation(it) => ClusterChange::Reservation(it.name.clone(), Some(it)),
@@ -446,6 +447,7 @@ fn removal_of(key: StoreKey) -> ClusterChange {
                     ClusterChange::Fact(FactDelta::Policy(PolicyKey { namespace, name }, None))
                 }
                 Kind::GlobalNetworkSet => ClusterChange::Fact(FactDelta::NetworkSet(name, None)),
+                Kind::Tier => ClusterChange::Fact(FactDelta::Tier(name, None)),
                 Kind::BGPPeer => ClusterChange::Peer(name, None),
                 Kind::BGPConfiguration => ClusterChange::BgpConfiguration(name, None),
                 Kind::IPReservation => ClusterChange::Reservation(name, None),

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use crate::model::{
     Cidr, Endpoint, EndpointKey, Network, NetworkName, NetworkSet, Node, NodeName, Policy, PolicyKey, Pool, PoolName,
-    TunnelKind,
+    Tier, TunnelKind,
 };
 
 /// A change of one fact. `None` and `false` take it away. The same change twice is the same as once.
@@ -17,6 +17,7 @@ pub enum FactDelta {
         endpoint: Option<Endpoint>,
     },
     Policy(PolicyKey, Option<Policy>),
+    Tier(String, Option<Tier>),
     NetworkSet(String, Option<NetworkSet>),
     Network(NetworkName, Option<Network>),
     Pool(PoolName, Option<Pool>),

@@ -115,8 +115,11 @@ impl NetworkEngine {
                 touched.announcements.insert(Cidr::host(*address));
                 self.reconsider(self.learned.keys().copied().collect(), touched);
             }
-            FactDelta::Endpoint { .. } | FactDelta::Policy(..) | FactDelta::NetworkSet(..) | FactDelta::Network(..) => {
-            }
+            FactDelta::Endpoint { .. }
+            | FactDelta::Policy(..)
+            | FactDelta::NetworkSet(..)
+            | FactDelta::Tier(..)
+            | FactDelta::Network(..) => {}
         }
     }
 

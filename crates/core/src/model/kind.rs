@@ -10,7 +10,7 @@ pub const CALICO_VERSION: &str = "projectcalico.org/v3";
 pub const OWN_VERSION: &str = "routenet/v1";
 
 impl Kind {
-    pub const ALL: [Kind; 9] = [
+    pub const ALL: [Kind; 10] = [
         Kind::IPPool,
         Kind::Node,
         Kind::Network,
@@ -20,6 +20,7 @@ impl Kind {
         Kind::BGPPeer,
         Kind::BGPConfiguration,
         Kind::IPReservation,
+        Kind::Tier,
     ];
 
     /// As it stands behind `kind:`.
@@ -34,6 +35,7 @@ impl Kind {
             Kind::BGPPeer => "BGPPeer",
             Kind::BGPConfiguration => "BGPConfiguration",
             Kind::IPReservation => "IPReservation",
+            Kind::Tier => "Tier",
         }
     }
 
@@ -49,6 +51,7 @@ impl Kind {
             Kind::BGPPeer => "bgppeer",
             Kind::BGPConfiguration => "bgpconfiguration",
             Kind::IPReservation => "ipreservation",
+            Kind::Tier => "tier",
         }
     }
 
@@ -64,6 +67,7 @@ impl Kind {
             Kind::BGPPeer => &["bgppeers", "peer", "peers"],
             Kind::BGPConfiguration => &["bgpconfigurations", "bgpconfig", "bgpconfigs"],
             Kind::IPReservation => &["ipreservations", "reservation", "reservations"],
+            Kind::Tier => &["tiers"],
         }
     }
 
@@ -156,6 +160,7 @@ impl Object {
             Object::BGPPeer(_) => Kind::BGPPeer,
             Object::BGPConfiguration(_) => Kind::BGPConfiguration,
             Object::IPReservation(_) => Kind::IPReservation,
+            Object::Tier(_) => Kind::Tier,
         }
     }
 
@@ -169,6 +174,7 @@ impl Object {
             Object::BGPPeer(peer) => ObjectKey::global(Kind::BGPPeer, &peer.name),
             Object::BGPConfiguration(settings) => ObjectKey::global(Kind::BGPConfiguration, &settings.name),
             Object::IPReservation(it) => ObjectKey::global(Kind::IPReservation, &it.name),
+            Object::Tier(tier) => ObjectKey::global(Kind::Tier, &tier.name),
         }
     }
 }

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Cidr, Endpoint, Labels, NetworkName, NetworkSet, NodeName, Policy, PoolName};
+use super::{Cidr, Endpoint, Labels, NetworkName, NetworkSet, NodeName, Policy, PoolName, Tier};
 
 /// A kind that people write, read and delete with `routectl`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -18,6 +18,7 @@ pub enum Kind {
     BGPPeer,
     BGPConfiguration,
     IPReservation,
+    Tier,
 }
 
 /// What identifies an object. `namespace` only for a NetworkPolicy.
@@ -40,6 +41,7 @@ pub enum Object {
     BGPPeer(BgpPeer),
     BGPConfiguration(BgpConfiguration),
     IPReservation(Reservation),
+    Tier(Tier),
 }
 
 /// An IPPool.

@@ -26,7 +26,7 @@ impl std::fmt::Display for PolicyKey {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Policy {
     pub key: PolicyKey,
-    /// `default` unless given; other tiers come with a later issue and are refused by the reader.
+    /// `default` unless given.
     pub tier: String,
     /// Absent means last.
     pub order: Option<f64>,
@@ -45,7 +45,7 @@ impl Policy {
     pub fn sealed(key: PolicyKey) -> Policy {
         Policy {
             key,
-            tier: "default".to_string(),
+            tier: DEFAULT_TIER.to_string(),
             order: None,
             selector: String::new(),
             applies_ingress: true,
@@ -60,7 +60,7 @@ impl Policy {
 pub enum Action {
     Allow,
     Deny,
-    /// To the profiles (with one tier; to the next tier later).
+    /// To the next tier, and behind the last one to the profiles.
     Pass,
     /// Write a line to the kernel log and go on.
     Log,
@@ -154,6 +154,39 @@ impl std::fmt::Display for Protocol {
             Protocol::UDPLITE => f.write_str("udplite"),
             Protocol(number) => write!(f, "{number}"),
         }
+    }
+}
+
+/// The tier of policies that name none.
+pub const DEFAULT_TIER: &str = "default";
+
+/// A Tier: policies that are asked together, before those of later tiers.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Tier {
+    pub name: String,
+    /// Absent means last.
+    pub order: Option<f64>,
+    /// What becomes of a packet that policies of the tier govern and none of them decides on.
+    pub default_action: TierAction,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum TierAction {
+    #[default]
+    Deny,
+    Pass,
+}
+
+impl Tier {
+    /// The tiers that are there without being applied, as in Calico.
+    pub fn built_in(name: &str) -> Option<Tier> {
+        let (order, default_action) = match name {
+            "kube-admin" => (1_000.0, TierAction::Pass),
+            DEFAULT_TIER => (1_000_000.0, TierAction::Deny),
+            "kube-baseline" => (10_000_000.0, TierAction::Pass),
+            _ => return None,
+        };
+        Some(Tier { name: name.to_string(), order: Some(order), default_action })
     }
 }
 

@@ -1,6 +1,6 @@
 //! Objects as rows of a table, for `get -o table` and `-o wide`.
 
-use super::yaml::{import_word, isolation_word};
+use super::yaml::{import_word, isolation_word, tier_action_word};
 use super::{Kind, Object, Policy};
 
 /// The headings of a kind's table.
@@ -17,6 +17,7 @@ pub fn columns(kind: Kind, wide: bool) -> Vec<&'static str> {
         Kind::BGPPeer => (&["NAME", "PEER", "AS", "NODES"], &["PASSIVE", "IMPORT", "HOLD TIME"]),
         Kind::BGPConfiguration => (&["NAME", "MESH", "AS"], &["LISTEN PORT"]),
         Kind::IPReservation => (&["NAME", "RESERVED"], &[]),
+        Kind::Tier => (&["NAME", "ORDER", "DEFAULT ACTION"], &[]),
     };
     narrow.iter().chain(if wide { more } else { &[] }).copied().collect()
 }
@@ -75,6 +76,9 @@ pub fn row(object: &Object, wide: bool) -> Vec<String> {
             or_dash(settings.listen_port),
         ],
         Object::IPReservation(reservation) => vec![reservation.name.clone(), joined(&reservation.cidrs)],
+        Object::Tier(tier) => {
+            vec![tier.name.clone(), or_dash(tier.order), tier_action_word(tier.default_action).to_string()]
+        }
     };
     cells.truncate(columns(object.kind(), wide).len());
     cells

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use super::yaml::{Located, YamlError};
-use super::{Cidr, Kind, Network, Object, ObjectKey, Pool};
+use super::{Cidr, DEFAULT_TIER, Kind, Network, Object, ObjectKey, Pool, Tier};
 
 /// One thing that the objects would not hold together by.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,6 +70,7 @@ pub fn check_objects(existing: &[Object], changed: &[Object], deleted: &[ObjectK
     problems.extend(overlaps(&after, &touched));
     problems.extend(unknown_pools(&after, deleted));
     problems.extend(peer_twins(&after, &touched));
+    problems.extend(unknown_tiers(&after, deleted));
     if problems.is_empty() { Ok(()) } else { Err(problems) }
 }
 
@@ -160,6 +161,32 @@ fn unknown_pool(network: &Network, index: usize, known: &BTreeSet<&str>) -> Inva
     };
     let key = ObjectKey::global(Kind::Network, network.name.as_str());
     invalid(&key, &format!("spec.pools[{index}]"), format!("there is no IPPool {pool}"), mend)
+}
+
+/// Policies of a tier that does not exist, or would not any more.
+fn unknown_tiers(objects: &BTreeMap<ObjectKey, &Object>, deleted: &[ObjectKey]) -> Vec<Invalid> {
+    let known =
+        |name: &str| Tier::built_in(name).is_some() || objects.contains_key(&ObjectKey::global(Kind::Tier, name));
+    let mut problems = Vec::new();
+    for (key, object) in objects {
+        let (Object::GlobalNetworkPolicy(policy) | Object::NetworkPolicy(policy)) = object else { continue };
+        if known(&policy.tier) {
+            continue;
+        }
+        let tier = ObjectKey::global(Kind::Tier, &policy.tier);
+        problems.push(if deleted.contains(&tier) {
+            let what = format!("cannot be deleted: {key} lies in it");
+            invalid(&tier, "", what, "delete the policy first, or move it to another tier".to_string())
+        } else {
+            let tiers = objects.keys().filter(|key| key.kind == Kind::Tier).map(|key| key.name.as_str());
+            let mend = match super::yaml::suggest::nearest(&policy.tier, tiers.chain([DEFAULT_TIER])) {
+                Some(near) => format!("did you mean {near}?"),
+                None => "apply a Tier of this name first, or together with it".to_string(),
+            };
+            invalid(key, "spec.tier", format!("there is no Tier {}", policy.tier), mend)
+        });
+    }
+    problems
 }
 
 /// Two BGPPeers that would make the same node open two sessions to one neighbour.

@@ -7,11 +7,12 @@ use std::net::IpAddr;
 
 use crate::desired::Settings;
 use crate::model::{
-    Cidr, Endpoint, Family, Isolation, Network, NetworkName, Node, NodeName, PolicyKey, Pool, PoolName,
+    Cidr, Endpoint, Family, Isolation, Network, NetworkName, Node, NodeName, PolicyKey, Pool, PoolName, Tier,
+    TierAction,
 };
 
 use super::Direction;
-use super::scope::{ScopedPolicy, precedence};
+use super::scope::{ScopedPolicy, precedence, tier_precedence};
 use super::subjects::{SelectorIndex, Subject, SubjectKey, Subjects};
 
 #[derive(Clone, Debug)]
@@ -22,6 +23,7 @@ pub(super) struct Cluster {
     /// Policies whose selector cannot be read, and why: they govern all that they could, and let nothing through.
     pub unreadable: BTreeMap<PolicyKey, String>,
     pub governing: SelectorIndex<PolicyKey>,
+    pub tiers: BTreeMap<String, Tier>,
     pub networks: BTreeMap<NetworkName, Network>,
     pub pools: BTreeMap<PoolName, Pool>,
     pub nodes: BTreeMap<NodeName, Node>,
@@ -45,6 +47,7 @@ impl Cluster {
             policies: BTreeMap::new(),
             unreadable: BTreeMap::new(),
             governing: SelectorIndex::default(),
+            tiers: BTreeMap::new(),
             networks: BTreeMap::new(),
             pools: BTreeMap::new(),
             nodes: BTreeMap::new(),
@@ -69,17 +72,30 @@ impl Cluster {
         })
     }
 
-    /// The policies that govern the endpoint in a direction, first asked first.
-    pub fn policies_of(&self, subject: &Subject, direction: Direction) -> Vec<&ScopedPolicy> {
-        let mut found: Vec<&ScopedPolicy> = self
-            .governing
-            .candidates(subject)
+    /// A tier of that name: applied, built in, or, where policies name one that is not there, the last and denying.
+    pub fn tier(&self, name: &str) -> Tier {
+        let unknown = || Tier { name: name.to_string(), order: None, default_action: TierAction::Deny };
+        self.tiers.get(name).cloned().or_else(|| Tier::built_in(name)).unwrap_or_else(unknown)
+    }
+
+    /// The policies that govern the endpoint in a direction, by tier, first asked first.
+    pub fn policies_of(&self, subject: &Subject, direction: Direction) -> Vec<(Tier, Vec<&ScopedPolicy>)> {
+        let candidates = self.governing.candidates(subject);
+        let found = candidates
             .iter()
             .filter_map(|key| self.policies.get(key))
-            .filter(|policy| policy.governs(direction) && policy.applies_to.matches(subject))
-            .collect();
-        found.sort_by(|a, b| precedence(&a.policy, &b.policy));
-        found
+            .filter(|policy| policy.governs(direction) && policy.applies_to.matches(subject));
+        let mut by_tier: BTreeMap<&str, Vec<&ScopedPolicy>> = BTreeMap::new();
+        for policy in found {
+            by_tier.entry(&policy.policy.tier).or_default().push(policy);
+        }
+        let mut tiers: Vec<(Tier, Vec<&ScopedPolicy>)> =
+            by_tier.into_iter().map(|(name, policies)| (self.tier(name), policies)).collect();
+        tiers.sort_by(|(a, _), (b, _)| tier_precedence(a, b));
+        for (_, policies) in &mut tiers {
+            policies.sort_by(|a, b| precedence(&a.policy, &b.policy));
+        }
+        tiers
     }
 
     pub fn profile(&self, network: &NetworkName, direction: Direction) -> Profile {

@@ -8,7 +8,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::desired::{ChainKey, ChainRule, FactDelta, Hook, Member, RulesDelta, SetKind, SetName, SetSpec, Settings};
-use crate::model::{Cidr, Endpoint, EndpointKey, Family, InterfaceName, NetworkName, NodeName, Policy, PolicyKey};
+use crate::model::{
+    Cidr, Endpoint, EndpointKey, Family, InterfaceName, NetworkName, NodeName, Policy, PolicyKey, Tier,
+};
 
 use super::Direction;
 use super::cluster::Cluster;
@@ -18,7 +20,7 @@ use super::scope::ScopedPolicy;
 use super::selector::Selector;
 use super::sets::{AddressSet, AddressSource, Rank, SetTable, members_of};
 use super::subjects::{NETWORK_LABEL, SelectorIndex, Subject, SubjectKey};
-use super::tree::{GroupKey, Tree};
+use super::tree::{GroupKey, TierKey, Tree};
 
 /// A policy, or a rule of one, that cannot be done as written; what it does instead is said in `what`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -153,6 +155,7 @@ impl PolicyEngine {
         match delta {
             FactDelta::Endpoint { node, key, endpoint } => self.take_endpoint(node, key, endpoint.as_ref(), dirty),
             FactDelta::Policy(key, policy) => self.take_policy(key, policy.as_ref(), dirty),
+            FactDelta::Tier(name, tier) => self.take_tier(name, tier.as_ref(), dirty),
             FactDelta::NetworkSet(name, set) => {
                 self.take_subject(SubjectKey::NetworkSet(name.clone()), set.clone().map(Subject::NetworkSet));
             }
@@ -255,6 +258,23 @@ impl PolicyEngine {
         }
     }
 
+    /// Order and default action of a tier stand in the groups of whom its policies govern.
+    fn take_tier(&mut self, name: &str, tier: Option<&Tier>, dirty: &mut Dirty) {
+        let old = match tier {
+            Some(tier) => self.cluster.tiers.insert(name.to_string(), tier.clone()),
+            None => self.cluster.tiers.remove(name),
+        };
+        if old.as_ref() == tier {
+            return;
+        }
+        let policies = &self.cluster.policies;
+        let of_tier = |key: &PolicyKey| policies.get(key).is_some_and(|policy| policy.policy.tier == name);
+        let governed =
+            |placement: &Placement| placement.groups.values().any(|(group, _)| group.policies().any(of_tier));
+        let locals = self.locals.iter().filter(|(_, placement)| governed(placement));
+        dirty.locals.extend(locals.map(|(key, _)| key.clone()));
+    }
+
     /// The selector that says who is in a set, if one does.
     fn selector_of(&self, set: &AddressSet) -> Option<Selector> {
         match &set.source {
@@ -319,12 +339,12 @@ impl PolicyEngine {
         };
         let mut placement = Placement::default();
         for direction in Direction::BOTH {
-            let policies = self.cluster.policies_of(subject, direction);
-            let group = GroupKey {
-                direction,
+            let tiers = self.cluster.policies_of(subject, direction).into_iter().map(|(tier, policies)| TierKey {
                 policies: policies.into_iter().map(|policy| policy.policy.key.clone()).collect(),
-                profile: self.cluster.profile(&key.network, direction),
-            };
+                default_action: tier.default_action,
+            });
+            let group =
+                GroupKey { direction, tiers: tiers.collect(), profile: self.cluster.profile(&key.network, direction) };
             for family in Family::BOTH {
                 let entries = match direction {
                     Direction::Ingress => entries(family, &own),
@@ -427,7 +447,7 @@ impl PolicyEngine {
     }
 
     fn add_group(&mut self, family: Family, group: &GroupKey) {
-        for key in &group.policies {
+        for key in group.policies() {
             let at = (family, group.direction, key.clone());
             let in_use = self.policies.entry(at.clone()).or_default();
             in_use.groups += 1;
@@ -445,7 +465,7 @@ impl PolicyEngine {
         if let Some(set) = group.network_set(family) {
             self.sets.release(&set.name());
         }
-        for key in &group.policies {
+        for key in group.policies() {
             let at = (family, group.direction, key.clone());
             let in_use = self.policies.get_mut(&at).expect("in use as long as a group asks it");
             in_use.groups -= 1;
@@ -463,7 +483,7 @@ impl PolicyEngine {
         if dirty.is_empty() {
             return;
         }
-        let asking = |group: &&GroupKey| group.policies.iter().any(|key| dirty.contains(key));
+        let asking = |group: &&GroupKey| group.policies().any(|key| dirty.contains(key));
         let groups: Vec<(Family, GroupKey)> = self
             .trees
             .iter()

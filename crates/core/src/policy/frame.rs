@@ -15,7 +15,7 @@ use super::Direction;
 pub(super) struct Marks {
     /// The part that was asked last lets the packet through.
     pub accept: u32,
-    /// A policy hands the packet to the profile.
+    /// A policy hands the packet on to what comes after its tier.
     pub pass: u32,
 }
 
@@ -37,6 +37,11 @@ impl Marks {
 
     fn set(mark: u32) -> String {
         format!("-j MARK --set-xmark {mark:#x}/{mark:#x}")
+    }
+
+    /// Before the next tier, which may pass a packet on again.
+    pub fn clear_pass(self) -> String {
+        format!("-j MARK --set-xmark 0x0/{:#x}", self.pass)
     }
 
     fn clear(self) -> String {

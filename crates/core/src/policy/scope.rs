@@ -4,7 +4,7 @@
 
 use std::cmp::Ordering;
 
-use crate::model::{Action, EntityRule, Policy, PolicyKey, PolicyRule};
+use crate::model::{Action, EntityRule, Policy, PolicyKey, PolicyRule, Tier};
 
 use super::Direction;
 use super::check::{RuleError, check_rule};
@@ -79,7 +79,7 @@ impl ScopedPolicy {
         }
     }
 
-    /// Whether a rule of the direction may hand the packet to the profile.
+    /// Whether a rule of the direction may hand the packet to what comes after its tier.
     pub fn may_pass(&self, direction: Direction) -> bool {
         self.rules(direction).any(|(rule, _)| rule.action == Action::Pass)
     }
@@ -143,6 +143,12 @@ impl ScopedSide {
 pub(super) fn precedence(a: &Policy, b: &Policy) -> Ordering {
     let order = |policy: &Policy| policy.order.unwrap_or(f64::INFINITY) + 0.0;
     order(a).total_cmp(&order(b)).then_with(|| tie_text(&a.key).cmp(&tie_text(&b.key)))
+}
+
+/// Which of two tiers is asked first: the lower order (none is last), then the name.
+pub(super) fn tier_precedence(a: &Tier, b: &Tier) -> Ordering {
+    let order = |tier: &Tier| tier.order.unwrap_or(f64::INFINITY) + 0.0;
+    order(a).total_cmp(&order(b)).then_with(|| a.name.cmp(&b.name))
 }
 
 fn tie_text(key: &PolicyKey) -> String {

@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::desired::{ChainRule, Member, SetKind};
-use crate::model::{Family, PolicyKey, stable_hash};
+use crate::model::{Family, PolicyKey, TierAction, stable_hash};
 
 use super::Direction;
 use super::cluster::Profile;
@@ -26,9 +26,17 @@ const MAX_DEPTH: usize = 20;
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct GroupKey {
     pub direction: Direction,
+    /// First asked first; none is empty.
+    pub tiers: Vec<TierKey>,
+    pub profile: Profile,
+}
+
+/// What of a tier governs the members of a group.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct TierKey {
     /// First asked first.
     pub policies: Vec<PolicyKey>,
-    pub profile: Profile,
+    pub default_action: TierAction,
 }
 
 impl GroupKey {
@@ -40,18 +48,26 @@ impl GroupKey {
             Profile::Open => parts.push("open"),
             Profile::Network(network) => parts.extend(["network", network.as_str()]),
         }
-        for key in &self.policies {
-            match &key.namespace {
-                Some(namespace) => parts.extend(["namespaced", namespace, &key.name]),
-                None => parts.extend(["global", &key.name]),
+        for tier in &self.tiers {
+            parts.push(if tier.default_action == TierAction::Deny { "tier" } else { "passing tier" });
+            for key in &tier.policies {
+                match &key.namespace {
+                    Some(namespace) => parts.extend(["namespaced", namespace, &key.name]),
+                    None => parts.extend(["global", &key.name]),
+                }
             }
         }
         stable_hash(parts, 20)
     }
 
+    /// Of all tiers, first asked first.
+    pub fn policies(&self) -> impl Iterator<Item = &PolicyKey> {
+        self.tiers.iter().flat_map(|tier| &tier.policies)
+    }
+
     /// Whether it lets nothing through whatever comes, so that its members need no entry.
     pub fn is_closed(&self) -> bool {
-        self.policies.is_empty() && self.profile == Profile::Closed
+        self.tiers.is_empty() && self.profile == Profile::Closed
     }
 
     /// The set of its network's members that the profile asks, if it does.
@@ -62,23 +78,33 @@ impl GroupKey {
         }
     }
 
-    /// The group's chain. `may_pass` says of a policy whether it may hand a packet to the profile.
+    /// The group's chain. `may_pass` says of a policy whether it may hand a packet on to what comes after its tier.
     pub fn chain(&self, family: Family, marks: Marks, may_pass: impl Fn(&PolicyKey) -> bool) -> Vec<ChainRule> {
         let accepted = format!("{} -j RETURN", Marks::is_set(marks.accept));
         // While an endpoint moves between groups a packet may meet both: the first that accepts is enough.
         let mut rules = vec![accepted.clone()];
-        let mut passed = false;
         let not_passed = format!("{} ", Marks::is_clear(marks.pass));
-        for key in &self.policies {
-            let condition = if passed { not_passed.as_str() } else { "" };
-            rules.push(format!("{condition}-j {}", policy_chain(self.direction, key)));
-            rules.push(accepted.clone());
-            passed |= may_pass(key);
+        // Whether the pass mark may be set, and whether a packet may come as far as here undecided.
+        let (mut passed, mut goes_on) = (false, true);
+        for tier in &self.tiers {
+            if std::mem::take(&mut passed) {
+                rules.push(marks.clear_pass());
+            }
+            for key in &tier.policies {
+                let condition = if passed { not_passed.as_str() } else { "" };
+                rules.push(format!("{condition}-j {}", policy_chain(self.direction, key)));
+                rules.push(accepted.clone());
+                passed |= may_pass(key);
+            }
+            goes_on = passed || tier.default_action == TierAction::Pass;
+            if !goes_on {
+                break;
+            }
+            if tier.default_action == TierAction::Deny {
+                rules.push(format!("{not_passed}-j DROP"));
+            }
         }
-        if passed {
-            rules.push(format!("{not_passed}-j DROP"));
-        }
-        if passed || self.policies.is_empty() {
+        if goes_on {
             match (&self.profile, self.network_set(family)) {
                 (Profile::Open, _) => rules.push(format!("-g {ALLOW}")),
                 (_, Some(set)) => rules.extend([

@@ -3,10 +3,14 @@ use proptest::prelude::*;
 use super::*;
 use crate::policy::testing::network_name;
 
+fn tier(name: &str, default_action: TierAction) -> TierKey {
+    TierKey { policies: vec![PolicyKey { namespace: None, name: name.to_string() }], default_action }
+}
+
 fn group(name: &str) -> GroupKey {
     GroupKey {
         direction: Direction::Ingress,
-        policies: vec![PolicyKey { namespace: None, name: name.to_string() }],
+        tiers: vec![tier(name, TierAction::Deny)],
         profile: Profile::Network(network_name("blue")),
     }
 }
@@ -26,7 +30,7 @@ fn a_group_asks_its_policies_then_its_profile() {
     let text = |group: &GroupKey, pass: bool| {
         group.chain(Family::V4, marks, |_| pass).into_iter().map(|rule| rule.text).collect::<Vec<_>>().join("\n")
     };
-    let policy = policy_chain(Direction::Ingress, &group("a").policies[0]);
+    let policy = policy_chain(Direction::Ingress, group("a").policies().next().unwrap());
     let accepted = "-m mark --mark 0x1/0x1 -j RETURN";
     assert_eq!(text(&group("a"), false), format!("{accepted}\n-j {policy}\n{accepted}\n-j DROP"));
     let network = group("a").network_set(Family::V4).unwrap().name();
@@ -38,8 +42,40 @@ fn a_group_asks_its_policies_then_its_profile() {
              -m set --match-set rn4-published dst,dst -g rn-allow\n-j DROP"
         )
     );
-    let bare = GroupKey { policies: Vec::new(), profile: Profile::Open, ..group("a") };
+    let bare = GroupKey { tiers: Vec::new(), profile: Profile::Open, ..group("a") };
     assert_eq!(text(&bare, false), format!("{accepted}\n-g rn-allow\n-j DROP"));
+}
+
+#[test]
+fn a_tier_ends_by_its_default_action_and_the_next_one_begins_unpassed() {
+    let marks = Marks::new(0b11);
+    let two = |first: TierAction| GroupKey {
+        tiers: vec![tier("a", first), tier("b", TierAction::Deny)],
+        profile: Profile::Open,
+        ..group("a")
+    };
+    let text = |group: &GroupKey, pass: bool| {
+        group.chain(Family::V4, marks, |_| pass).into_iter().map(|rule| rule.text).collect::<Vec<_>>().join("\n")
+    };
+    let [a, b] = ["a", "b"].map(|name| policy_chain(Direction::Ingress, group(name).policies().next().unwrap()));
+    let accepted = "-m mark --mark 0x1/0x1 -j RETURN";
+    assert_eq!(
+        text(&two(TierAction::Deny), false),
+        format!("{accepted}\n-j {a}\n{accepted}\n-j DROP"),
+        "nothing comes behind a tier that denies the rest"
+    );
+    assert_eq!(
+        text(&two(TierAction::Deny), true),
+        format!(
+            "{accepted}\n-j {a}\n{accepted}\n-m mark --mark 0x0/0x2 -j DROP\n-j MARK --set-xmark 0x0/0x2\n\
+             -j {b}\n{accepted}\n-m mark --mark 0x0/0x2 -j DROP\n-g rn-allow\n-j DROP"
+        )
+    );
+    assert_eq!(
+        text(&two(TierAction::Pass), false),
+        format!("{accepted}\n-j {a}\n{accepted}\n-j {b}\n{accepted}\n-j DROP")
+    );
+    assert_ne!(two(TierAction::Pass).id(), two(TierAction::Deny).id());
 }
 
 fn nodes(paths: &BTreeSet<String>) -> BTreeSet<String> {

@@ -27,6 +27,7 @@ pub(crate) use bgp::{BGP_PORT, import_policy, import_word, read_as_number, read_
 pub use error::{YamlError, render_errors};
 pub use object::read_documents;
 pub(crate) use object::read_labels;
+pub(crate) use policy::tier_action_word;
 pub(crate) use pool::{isolation_word, mode_field, mode_word};
 pub use write::{object_to_value, object_to_yaml, objects_to_yaml};
 

@@ -8,8 +8,7 @@ use crate::model::name::is_dns_subdomain;
 use crate::model::{Kind, Labels, Object, ObjectKey};
 
 /// Kinds that people's files have and that are not built yet.
-const LATER_KINDS: [&str; 14] = [
-    "Tier",
+const LATER_KINDS: [&str; 13] = [
     "NetworkSet",
     "HostEndpoint",
     "BGPFilter",
@@ -157,6 +156,7 @@ fn read_object(kind: Kind, mut fields: Fields<'_>) -> Option<Object> {
         Kind::BGPPeer => Object::BGPPeer(bgp::read_peer(&meta.name, spec)?),
         Kind::BGPConfiguration => Object::BGPConfiguration(bgp::read_configuration(&meta.name, spec)?),
         Kind::IPReservation => Object::IPReservation(pool::read_reservation(&meta.name, spec)?),
+        Kind::Tier => Object::Tier(policy::read_tier(meta, spec)?),
     };
     named.then_some(object)
 }

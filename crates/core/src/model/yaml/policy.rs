@@ -1,10 +1,11 @@
-//! GlobalNetworkPolicy, NetworkPolicy and GlobalNetworkSet.
+//! GlobalNetworkPolicy, NetworkPolicy, Tier and GlobalNetworkSet.
 
 use super::fields::{At, Fields, optional};
 use super::object::Meta;
 use super::pool::{read_cidr, read_selector};
 use crate::model::{
-    Action, Cidr, EntityRule, Family, IcmpMatch, NetworkSet, Policy, PolicyKey, PolicyRule, PortMatch, Protocol,
+    Action, Cidr, DEFAULT_TIER, EntityRule, Family, IcmpMatch, NetworkSet, Policy, PolicyKey, PolicyRule, PortMatch,
+    Protocol, Tier, TierAction,
 };
 use crate::policy::selector::{NAMESPACE_NAME_LABELS, Selector};
 
@@ -26,8 +27,41 @@ pub fn read_network_set(meta: Meta, mut spec: Fields<'_>) -> Option<NetworkSet> 
     Some(NetworkSet { name: meta.name, labels: meta.labels, nets: nets.unwrap_or_default() })
 }
 
+const TIER_ACTIONS: [(&str, TierAction); 2] = [("Deny", TierAction::Deny), ("Pass", TierAction::Pass)];
+
+pub fn tier_action_word(action: TierAction) -> &'static str {
+    match action {
+        TierAction::Deny => "Deny",
+        TierAction::Pass => "Pass",
+    }
+}
+
+pub fn read_tier(meta: Meta, mut spec: Fields<'_>) -> Option<Tier> {
+    let order = spec.take("order").map(|at| at.number());
+    let place = spec.at().clone();
+    let default_action = spec.take("defaultAction").map(|at| at.one_of("default action", &TIER_ACTIONS));
+    spec.finish();
+    let tier = Tier {
+        name: meta.name,
+        order: optional(order)?,
+        default_action: default_action.unwrap_or(Some(TierAction::Deny))?,
+    };
+    // Calico has objects of them, which go in as they are and say what holds anyway.
+    match Tier::built_in(&tier.name) {
+        Some(built_in) if built_in != tier => place.fail(
+            format!(
+                "tier {} is built in, with order {} and default action {}",
+                tier.name,
+                built_in.order.unwrap_or_default(),
+                tier_action_word(built_in.default_action)
+            ),
+            Some("choose another name".to_string()),
+        ),
+        _ => Some(tier),
+    }
+}
+
 pub fn read_policy(meta: Meta, mut spec: Fields<'_>) -> Option<Policy> {
-    spec.not_built("tier", &["default"]);
     spec.not_built("namespaceSelector", &[]);
     spec.not_built("serviceAccountSelector", &[]);
     spec.not_built("doNotTrack", &["false"]);
@@ -35,6 +69,7 @@ pub fn read_policy(meta: Meta, mut spec: Fields<'_>) -> Option<Policy> {
     spec.not_built("applyOnForward", &["false"]);
     spec.not_built("performanceHints", &[]);
     spec.not_built("stagedAction", &["Set"]);
+    let tier = spec.take("tier").map(|at| at.text().map(str::to_string));
     let order = spec.take("order").map(|at| at.number());
     let selector = spec.take("selector").map(|at| read_selector(&at));
     let types = spec.take("types").map(|at| {
@@ -51,7 +86,7 @@ pub fn read_policy(meta: Meta, mut spec: Fields<'_>) -> Option<Policy> {
     };
     Some(Policy {
         key: PolicyKey { namespace: meta.namespace, name: meta.name },
-        tier: "default".to_string(),
+        tier: tier.unwrap_or_else(|| Some(DEFAULT_TIER.to_string()))?,
         order: optional(order)?,
         selector: selector.unwrap_or_else(|| Some(String::new()))?,
         applies_ingress,

@@ -4,10 +4,11 @@
 use serde_json::{Map, Value, json};
 
 use super::bgp::{BGP_PORT, import_word};
+use super::policy::tier_action_word;
 use super::pool::{isolation_word, mode_field, mode_word};
 use crate::model::{
-    Action, BgpConfiguration, BgpPeer, EntityRule, IcmpMatch, ImportPolicy, Labels, Network, NetworkSet, Node, Object,
-    Policy, PolicyRule, Pool, PortMatch, Protocol, TunnelKind,
+    Action, BgpConfiguration, BgpPeer, DEFAULT_TIER, EntityRule, IcmpMatch, ImportPolicy, Labels, Network, NetworkSet,
+    Node, Object, Policy, PolicyRule, Pool, PortMatch, Protocol, Tier, TunnelKind,
 };
 
 /// The object as JSON of the shape in which people write it in YAML.
@@ -30,6 +31,7 @@ pub fn object_to_value(object: &Object) -> Value {
         Object::GlobalNetworkSet(set) => network_set_spec(set),
         Object::BGPPeer(peer) => peer_spec(peer),
         Object::BGPConfiguration(settings) => configuration_spec(settings),
+        Object::Tier(tier) => tier_spec(tier),
         Object::IPReservation(reservation) => json!({ "reservedCIDRs": texts(&reservation.cidrs) }),
     };
     json!({ "apiVersion": key.kind.api_version(), "kind": key.kind.name(), "metadata": metadata, "spec": spec })
@@ -126,8 +128,16 @@ fn configuration_spec(settings: &BgpConfiguration) -> Value {
     spec.into()
 }
 
+fn tier_spec(tier: &Tier) -> Value {
+    let mut spec = Map::new();
+    put(&mut spec, "order", tier.order.map(order_value));
+    spec.insert("defaultAction".into(), tier_action_word(tier.default_action).into());
+    spec.into()
+}
+
 fn policy_spec(policy: &Policy) -> Value {
     let mut spec = Map::new();
+    put(&mut spec, "tier", Some(policy.tier.clone()).filter(|tier| tier != DEFAULT_TIER));
     put(&mut spec, "order", policy.order.map(order_value));
     put(&mut spec, "selector", Some(policy.selector.clone()).filter(|text| !text.is_empty()));
     let types = [(policy.applies_ingress, "Ingress"), (policy.applies_egress, "Egress")];

@@ -8,7 +8,7 @@ use super::*;
 use crate::model::{
     Action, BgpConfiguration, BgpPeer, Cidr, EntityRule, IcmpMatch, ImportPolicy, Isolation, Labels, Network,
     NetworkName, NetworkSet, Node, NodeName, Object, Policy, PolicyKey, PolicyRule, Pool, PoolName, PortMatch,
-    Protocol, Reservation,
+    Protocol, Reservation, Tier, TierAction,
 };
 use crate::model::{Encapsulation, EncapsulationMode, TunnelKind};
 
@@ -108,10 +108,11 @@ fn rule() -> impl Strategy<Value = PolicyRule> {
 fn policy(namespace: Option<String>) -> impl Strategy<Value = Policy> {
     let order = of(prop_oneof![any::<i32>().prop_map(f64::from), -1e9..1e9f64, Just(-0.0), Just(1e300)]);
     let types = prop_oneof![Just((true, true)), Just((true, false)), Just((false, true))];
-    (name(), order, prop_oneof![Just(String::new()), selector()], types, vec(rule(), 0..3), vec(rule(), 0..3)).prop_map(
-        move |(name, order, selector, (applies_ingress, applies_egress), ingress, egress)| Policy {
+    let place = (name(), prop_oneof![Just("default".to_string()), name()], order);
+    (place, prop_oneof![Just(String::new()), selector()], types, vec(rule(), 0..3), vec(rule(), 0..3)).prop_map(
+        move |((name, tier, order), selector, (applies_ingress, applies_egress), ingress, egress)| Policy {
             key: PolicyKey { namespace: namespace.clone(), name },
-            tier: "default".into(),
+            tier,
             order,
             selector,
             applies_ingress,
@@ -203,9 +204,13 @@ fn object() -> impl Strategy<Value = Object> {
     );
     let reservation =
         (name(), vec(net(), 0..4)).prop_map(|(name, cidrs)| Object::IPReservation(Reservation { name, cidrs }));
+    let actions = prop_oneof![Just(TierAction::Deny), Just(TierAction::Pass)];
+    let tier = ("t[a-z]{0,4}", of((0..9000i32).prop_map(f64::from)), actions)
+        .prop_map(|(name, order, default_action)| Object::Tier(Tier { name, order, default_action }));
     prop_oneof![
         pool(),
         reservation,
+        tier,
         node(),
         network,
         policy(None).prop_map(Object::GlobalNetworkPolicy),

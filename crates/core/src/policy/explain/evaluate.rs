@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use crate::model::{
     Action, Cidr, Endpoint, EntityRule, Family, IcmpMatch, Isolation, NetworkName, NodeName, PolicyRule, PortMatch,
-    Protocol, PublishedPort,
+    Protocol, PublishedPort, TierAction,
 };
 
 use super::super::Direction;
@@ -165,11 +165,12 @@ fn judge(cluster: &Cluster, workload: &Subject, direction: Direction, packet: &P
     let Subject::Endpoint(endpoint) = workload else {
         return ungoverned("no policy governs network sets");
     };
-    let policies = cluster.policies_of(workload, direction);
+    let tiers = cluster.policies_of(workload, direction);
+    let policies = tiers.iter().flat_map(|(_, policies)| policies);
     let mut end = End {
         verdict: Verdict::Deny,
         rule: None,
-        policies: policies.iter().map(|policy| policy.policy.key.clone()).collect(),
+        policies: policies.map(|policy| policy.policy.key.clone()).collect(),
         why: String::new(),
         steps: Vec::new(),
     };
@@ -177,25 +178,32 @@ fn judge(cluster: &Cluster, workload: &Subject, direction: Direction, packet: &P
         end.why = "closed until its runtime has said who it is".to_string();
         return end;
     }
-    let mut passed = false;
-    for policy in &policies {
-        let Some((action, rule)) = decide(policy, direction, packet, &mut end.steps) else { continue };
-        passed = action == Action::Pass;
-        if !passed {
-            end.verdict = Verdict::of(action == Action::Allow);
-            end.why = rule.to_string();
-            end.rule = Some(rule);
-            return end;
+    let mut before = "no policy applies".to_string();
+    for (tier, policies) in &tiers {
+        let decision = policies.iter().find_map(|policy| decide(policy, direction, packet, &mut end.steps));
+        match decision {
+            Some((Action::Pass, _)) => before = "a policy passed it on".to_string(),
+            Some((action, rule)) => {
+                end.verdict = Verdict::of(action == Action::Allow);
+                end.why = rule.to_string();
+                end.rule = Some(rule);
+                return end;
+            }
+            None => {
+                let count = match policies.len() {
+                    1 => "1 policy applies".to_string(),
+                    count => format!("{count} policies apply"),
+                };
+                if tier.default_action == TierAction::Deny {
+                    let name = direction.name();
+                    end.why =
+                        format!("{count} to its {name} and none decided: denied at the end of tier {}", tier.name);
+                    return end;
+                }
+                before = format!("tier {} passed it on", tier.name);
+            }
         }
-        break;
     }
-    if !policies.is_empty() && !passed {
-        let count =
-            if policies.len() == 1 { "1 policy applies".into() } else { format!("{} policies apply", policies.len()) };
-        end.why = format!("{count} to its {} and none decided: denied at the end of tier default", direction.name());
-        return end;
-    }
-    let before = if passed { "a policy passed it on" } else { "no policy applies" };
     let (verdict, why) = ask_profile(cluster, endpoint, direction, packet);
     end.verdict = verdict;
     end.why = format!("{before} to its {}; {why}", direction.name());

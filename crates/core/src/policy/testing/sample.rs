@@ -138,6 +138,7 @@ fn fact_key(delta: &FactDelta) -> String {
         FactDelta::Endpoint { node, key, .. } => format!("endpoint {node} {key}"),
         FactDelta::Policy(key, _) => format!("policy {key}"),
         FactDelta::NetworkSet(name, _) => format!("set {name}"),
+        FactDelta::Tier(name, _) => format!("tier {name}"),
         FactDelta::Network(name, _) => format!("network {name}"),
         FactDelta::Pool(name, _) => format!("pool {name}"),
         FactDelta::Node(name, _) => format!("node {name}"),
@@ -273,10 +274,12 @@ fn some_policy() -> impl Strategy<Value = Policy> {
     let order = prop::option::of(prop::sample::select(vec![10.0, 20.0]));
     let rules = || prop::collection::vec(some_rule(), 0..4);
     let types = prop::sample::select(vec![(true, false), (false, true), (true, true)]);
-    (name, namespace, order, prop::sample::select(&SELECTORS[..]), types, rules(), rules()).prop_map(
-        |(name, namespace, order, selector, (applies_ingress, applies_egress), ingress, egress)| Policy {
+    let tier = prop::sample::select(vec!["default", "default", "early", "late", "kube-baseline", "nowhere"]);
+    let place = (name, namespace, tier, order);
+    (place, prop::sample::select(&SELECTORS[..]), types, rules(), rules()).prop_map(
+        |((name, namespace, tier, order), selector, (applies_ingress, applies_egress), ingress, egress)| Policy {
             key: PolicyKey { namespace: namespace.map(String::from), name: name.to_string() },
-            tier: "default".to_string(),
+            tier: tier.to_string(),
             order,
             selector: selector.to_string(),
             applies_ingress,
@@ -302,6 +305,14 @@ pub fn some_delta() -> impl Strategy<Value = FactDelta> {
             let set = NetworkSet { name: name.to_string(), labels, nets };
             FactDelta::NetworkSet(name.to_string(), kept.then_some(set))
         });
+    let orders = prop::sample::select(vec![None, Some(5.0), Some(2_000_000.0)]);
+    let actions = prop::sample::select(vec![TierAction::Deny, TierAction::Pass]);
+    let tiers = (prop::sample::select(vec!["early", "late"]), orders, actions, kept()).prop_map(
+        |(name, order, default_action, kept)| {
+            let tier = Tier { name: name.to_string(), order, default_action };
+            FactDelta::Tier(name.to_string(), kept.then_some(tier))
+        },
+    );
     let networks = (prop::sample::select(vec!["blue", "green"]), any::<bool>(), kept()).prop_map(
         |(name, open, kept)| match network(name, if open { Isolation::Open } else { Isolation::Network }) {
             FactDelta::Network(name, Some(network)) => FactDelta::Network(name, kept.then_some(network)),
@@ -314,7 +325,7 @@ pub fn some_delta() -> impl Strategy<Value = FactDelta> {
             other => other,
         },
     );
-    prop_oneof![6 => endpoints, 4 => policies, 1 => sets, 1 => networks, 1 => pools]
+    prop_oneof![6 => endpoints, 4 => policies, 1 => sets, 2 => tiers, 1 => networks, 1 => pools]
 }
 
 /// The base that most clusters stand on.
