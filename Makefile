@@ -41,6 +41,9 @@ test-lab: ## the lab runner, with BIRD and FRR as nodes (root)
 test-cnitool: ## the plugin called by cnitool, on a machine with Go (root)
 	@scripts/test-cnitool
 
+test-cases: ## verdicts that others gave, by evaluator and kernel: CASES=DIR (root)
+	@scripts/test-cases $(CASES)
+
 bench-attach: ## ADD and DEL beside ptp + host-local, release build (root)
 	@scripts/bench-attach
 

@@ -15,7 +15,7 @@ use routenet_core::desired::encapsulation::workload_mtu;
 use routenet_core::desired::{FactDelta, Link};
 use routenet_core::ipam::IpamError;
 use routenet_core::model::{
-    Attachment, Block, Endpoint, EndpointKey, Network, NetworkName, NodeName, Pool, PoolName, stable_hash,
+    Attachment, Block, Endpoint, EndpointKey, Network, NetworkName, NodeName, Pool, PoolName, Spoken, stable_hash,
 };
 use tokio::sync::{Mutex, MutexGuard};
 use tracing::{info, warn};
@@ -124,7 +124,14 @@ impl LocalWorkloads {
         let (network, pools) = self.network(&key.network).await?;
         self.refuse_taken_ports(&request)?;
         let mac = request.mac.unwrap_or_else(|| mac_of(&key));
-        let identity = request.identity.clone();
+        let mut identity = request.identity.clone();
+        let spoken = identity
+            .labels
+            .as_mut()
+            .map(Spoken::take)
+            .transpose()
+            .map_err(|what| AttachError::new(Failed::Refused, what, "correct the label"))?;
+        let spoken = spoken.unwrap_or_default();
         let attachment = Attachment {
             requester: request.requester.clone(),
             handed_over,
@@ -139,7 +146,9 @@ impl LocalWorkloads {
             node: node.clone(),
             namespace: identity.namespace.clone(),
             name: identity.name.clone(),
+            service_account: spoken.service_account.clone(),
             labels: identity.labels.clone().unwrap_or_default(),
+            ports: spoken.ports.clone(),
             addresses: addresses.to_vec(),
             attachment: Some(attachment.clone()),
         };
@@ -179,7 +188,14 @@ impl LocalWorkloads {
         }
         if let Some(Identity { namespace, name, labels }) = revision.identity {
             attachment.closed = labels.is_none();
-            (endpoint.namespace, endpoint.name, endpoint.labels) = (namespace, name, labels.unwrap_or_default());
+            let mut labels = labels.unwrap_or_default();
+            // The workload runs already: what of its labels makes no sense is left out, and told.
+            let spoken = Spoken::take(&mut labels).unwrap_or_else(|what| {
+                warn!(endpoint = %key, %what, "the ports of this workload have no names");
+                Spoken::default()
+            });
+            (endpoint.namespace, endpoint.name, endpoint.labels) = (namespace, name, labels);
+            (endpoint.service_account, endpoint.ports) = (spoken.service_account, spoken.ports);
         }
         let failed = |what: String| AttachError::new(Failed::TryAgain, what, "routectl status says more");
         self.allocator.update(endpoint.clone()).await.map_err(|error| failed(error.to_string()))?;

@@ -60,6 +60,8 @@ impl ClusterView {
                 FactDelta::Policy(..)
                 | FactDelta::NetworkSet(..)
                 | FactDelta::Tier(..)
+                | FactDelta::Namespace(..)
+                | FactDelta::ServiceAccount(..)
                 | FactDelta::OwnBlock(..)
                 | FactDelta::Learned(..)
                 | FactDelta::OffLink(..)

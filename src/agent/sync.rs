@@ -11,8 +11,8 @@ use tokio::time::Instant;
 use routenet_core::desired::FactDelta;
 use routenet_core::model::keys::{self, StoreKey};
 use routenet_core::model::{
-    BgpConfiguration, BgpPeer, Block, Cidr, Fact, Kind, NetworkName, NodeCondition, NodeName, Object, ObjectKey,
-    Policy, PolicyKey, PoolName, Reservation,
+    BgpConfiguration, BgpPeer, Block, Cidr, Fact, Kind, NetworkName, NetworkSetKey, NodeCondition, NodeName, Object,
+    ObjectKey, Policy, PolicyKey, PoolName, Reservation,
 };
 use routenet_core::policy::check::check_policy;
 
@@ -423,7 +423,13 @@ fn change_of(fact: Fact) -> ClusterChange {
             Object::Node(it) => ClusterChange::Fact(FactDelta::Node(it.name.clone(), Some(it))),
             Object::Network(it) => ClusterChange::Fact(FactDelta::Network(it.name.clone(), Some(it))),
             Object::GlobalNetworkPolicy(it) | Object::NetworkPolicy(it) => policy_change(it),
-            Object::GlobalNetworkSet(it) => ClusterChange::Fact(FactDelta::NetworkSet(it.name.clone(), Some(it))),
+            Object::GlobalNetworkSet(it) | Object::NetworkSet(it) => {
+                ClusterChange::Fact(FactDelta::NetworkSet(it.key(), Some(it)))
+            }
+            Object::Namespace(it) => ClusterChange::Fact(FactDelta::Namespace(it.name, Some(it.labels))),
+            Object::ServiceAccount(it) => {
+                ClusterChange::Fact(FactDelta::ServiceAccount(it.namespace, it.name, Some(it.labels)))
+            }
             Object::Tier(it) => ClusterChange::Fact(FactDelta::Tier(it.name.clone(), Some(it))),
             Object::BGPPeer(it) => ClusterChange::Peer(it.name.clone(), Some(it)),
             Object::BGPConfiguration(it) => ClusterChange::BgpConfiguration(it.name.clone(), Some(it)),
@@ -446,7 +452,13 @@ fn removal_of(key: StoreKey) -> ClusterChange {
                 Kind::GlobalNetworkPolicy | Kind::NetworkPolicy => {
                     ClusterChange::Fact(FactDelta::Policy(PolicyKey { namespace, name }, None))
                 }
-                Kind::GlobalNetworkSet => ClusterChange::Fact(FactDelta::NetworkSet(name, None)),
+                Kind::GlobalNetworkSet | Kind::NetworkSet => {
+                    ClusterChange::Fact(FactDelta::NetworkSet(NetworkSetKey { namespace, name }, None))
+                }
+                Kind::Namespace => ClusterChange::Fact(FactDelta::Namespace(name, None)),
+                Kind::ServiceAccount => {
+                    ClusterChange::Fact(FactDelta::ServiceAccount(namespace.unwrap_or_default(), name, None))
+                }
                 Kind::Tier => ClusterChange::Fact(FactDelta::Tier(name, None)),
                 Kind::BGPPeer => ClusterChange::Peer(name, None),
                 Kind::BGPConfiguration => ClusterChange::BgpConfiguration(name, None),

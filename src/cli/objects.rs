@@ -52,7 +52,7 @@ pub struct GetArgs {
     kind: KindWord,
     /// Only the object of this name
     name: Option<String>,
-    /// The namespace of a NetworkPolicy [default: every one, or `default` with a NAME]
+    /// The namespace of an object that lies in one [default: every one, or `default` with a NAME]
     #[arg(short, long, value_name = "NS")]
     namespace: Option<String>,
     /// How to print
@@ -172,7 +172,7 @@ pub struct DeleteArgs {
     kind: Option<Kind>,
     /// The names of the objects
     name: Vec<String>,
-    /// The namespace of a NetworkPolicy
+    /// The namespace of an object that lies in one
     #[arg(short, long, value_name = "NS", default_value = DEFAULT_NAMESPACE, conflicts_with = "file")]
     namespace: String,
     /// A file, a directory, or `-`, with the objects to delete; may be repeated

@@ -4,7 +4,10 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod cases;
+mod cases_kernel;
 mod forged;
 mod matrix;
 mod probe;
+mod raw;
 mod world;

@@ -85,7 +85,7 @@ fn plan(world: &World) -> Vec<(Whereabouts, Vec<Planned>)> {
                     (_, Whereabouts::Outside) => found.egress.verdict,
                     _ => found.verdict,
                 };
-                let probe = Probe { source: from, destination: to, protocol, port };
+                let probe = Probe { source: from, destination: to, protocol, port, source_port: None, icmp: None };
                 let entry = (probe, verdict == Verdict::Allow, found.to_string());
                 match plan.iter_mut().find(|(at, _)| *at == source.at) {
                     Some((_, probes)) => probes.push(entry),
@@ -138,7 +138,7 @@ fn policies(text: &str, keep: bool) -> Vec<FactDelta> {
             Object::GlobalNetworkPolicy(policy) | Object::NetworkPolicy(policy) => {
                 FactDelta::Policy(policy.key.clone(), keep.then_some(policy))
             }
-            Object::GlobalNetworkSet(set) => FactDelta::NetworkSet(set.name.clone(), keep.then_some(set)),
+            Object::GlobalNetworkSet(set) => FactDelta::NetworkSet(set.key(), keep.then_some(set)),
             other => panic!("no policy: {other:?}"),
         })
         .collect()

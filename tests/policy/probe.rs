@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 use routenet_core::model::Protocol;
 use socket2::{Domain, SockAddr, Socket, Type};
 
+use crate::raw::{IcmpRequest, SctpInit};
+
 /// How long an answer may take on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(8);
 /// How long a stray answer is waited for once all that must come have come; denied probes went out before those.
@@ -21,12 +23,18 @@ pub struct Probe {
     pub protocol: Protocol,
     /// Absent: an echo request.
     pub port: Option<u16>,
+    /// Absent: the kernel chooses.
+    pub source_port: Option<u16>,
+    /// Type and code of an ICMP request that ping does not send.
+    pub icmp: Option<(u8, u8)>,
 }
 
 impl std::fmt::Display for Probe {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{} -> {} {}", self.source, self.destination, self.protocol)?;
-        self.port.map_or(Ok(()), |port| write!(f, "/{port}"))
+        self.port.map_or(Ok(()), |port| write!(f, "/{port}"))?;
+        self.source_port.map_or(Ok(()), |port| write!(f, " from {port}"))?;
+        self.icmp.map_or(Ok(()), |(kind, code)| write!(f, " type {kind} code {code}"))
     }
 }
 
@@ -34,6 +42,8 @@ enum Sent {
     Tcp(Socket),
     Udp(Socket),
     Ping(Child),
+    Icmp(IcmpRequest),
+    Sctp(SctpInit),
 }
 
 /// Sends all probes from this thread's namespace; those that were answered. Waits until all of `expected` are, then a
@@ -72,6 +82,12 @@ pub fn send(probes: &[Probe], expected: &BTreeSet<Probe>) -> BTreeSet<Probe> {
 }
 
 fn launch(probe: &Probe) -> Sent {
+    if let Some((kind, code)) = probe.icmp {
+        return Sent::Icmp(IcmpRequest::send(probe.source, probe.destination, kind, code));
+    }
+    if let (Protocol::SCTP, Some(port)) = (probe.protocol, probe.port) {
+        return Sent::Sctp(SctpInit::send(probe.source, probe.destination, probe.source_port, port));
+    }
     let Some(port) = probe.port else {
         let (source, destination) = (probe.source.to_string(), probe.destination.to_string());
         let child = Command::new("ping")
@@ -84,7 +100,10 @@ fn launch(probe: &Probe) -> Sent {
     let kind = if probe.protocol == Protocol::TCP { Type::STREAM } else { Type::DGRAM };
     let socket = Socket::new(Domain::for_address(SocketAddr::new(probe.source, 0)), kind, None).expect("a socket");
     socket.set_nonblocking(true).expect("a socket that does not wait");
-    socket.bind(&SockAddr::from(SocketAddr::new(probe.source, 0))).expect("the source is an address of the place");
+    // Several may go out from one port.
+    socket.set_reuse_address(true).expect("an option");
+    let from = SocketAddr::new(probe.source, probe.source_port.unwrap_or(0));
+    socket.bind(&SockAddr::from(from)).expect("the source is an address of the place");
     // A connection is under way, or refused later: `outcome` tells.
     let _ = socket.connect(&SockAddr::from(SocketAddr::new(probe.destination, port)));
     if kind == Type::DGRAM {
@@ -106,6 +125,8 @@ fn outcome(sent: &mut Sent) -> Option<bool> {
             Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => None,
             Err(_) => Some(false),
         },
+        Sent::Icmp(request) => request.answered().then_some(true),
+        Sent::Sctp(init) => init.answered().then_some(true),
         Sent::Ping(child) => child.try_wait().expect("ping").map(|status| status.success()),
     }
 }

@@ -94,8 +94,13 @@ pub struct Listener {
 
 impl Listener {
     pub fn new(addresses: &[IpAddr]) -> Listener {
+        Listener::on(addresses, &PORTS)
+    }
+
+    /// On these ports instead.
+    pub fn on(addresses: &[IpAddr], ports: &[u16]) -> Listener {
         let places: Vec<SocketAddr> =
-            addresses.iter().flat_map(|address| PORTS.map(|port| SocketAddr::new(*address, port))).collect();
+            addresses.iter().flat_map(|address| ports.iter().map(|port| SocketAddr::new(*address, *port))).collect();
         let connections = places.iter().map(|place| TcpListener::bind(place).expect("a free port")).collect();
         let sockets: Vec<UdpSocket> = places.iter().map(|place| UdpSocket::bind(place).expect("a free port")).collect();
         let seen = Arc::new(Mutex::new(BTreeSet::new()));
@@ -185,6 +190,8 @@ pub fn endpoint(
         namespace: namespace.to_string(),
         name: name.to_string(),
         labels: labels.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect::<Labels>(),
+        service_account: None,
+        ports: Vec::new(),
         addresses: addresses(&[&format!("10.65.0.{host_part}"), &format!("fd65::{host_part:x}")]),
         attachment: None,
     }
@@ -296,6 +303,14 @@ fn underlay(remote: &Endpoint) -> (Place, Listener) {
 }
 
 fn plug(links: &LinkPlane, endpoint: Endpoint) -> Workload {
+    let place = plug_in(links, &endpoint);
+    let own = endpoint.addresses.clone();
+    let listener = place.run(move || Listener::new(&own));
+    Workload { endpoint, listener, place }
+}
+
+/// A place with the link and the routes of an endpoint.
+pub fn plug_in(links: &LinkPlane, endpoint: &Endpoint) -> Place {
     let place = Place::new();
     let link = Link {
         endpoint: endpoint.key.clone(),
@@ -313,7 +328,5 @@ fn plug(links: &LinkPlane, endpoint: Endpoint) -> Workload {
     for address in &endpoint.addresses {
         ip(&format!("route add {address} dev {} scope link", endpoint.key.host_interface()));
     }
-    let own = endpoint.addresses.clone();
-    let listener = place.run(move || Listener::new(&own));
-    Workload { endpoint, listener, place }
+    place
 }

@@ -60,6 +60,8 @@ pub fn endpoint(on: &NodeName, key: &EndpointKey, addresses: &[IpAddr]) -> Endpo
         namespace: "default".into(),
         name: key.container_id.clone(),
         labels: Labels::from([("app".into(), "web".into())]),
+        service_account: None,
+        ports: Vec::new(),
         addresses: addresses.to_vec(),
         attachment: None,
     }

@@ -12,7 +12,12 @@ use super::fixture::{Kind, LIMIT, Place, closed, endpoint, key, node, pool, put,
 
 fn set(name: &str, net: &str) -> Fact {
     let nets = vec![net.parse().unwrap()];
-    Fact::Object(Object::GlobalNetworkSet(NetworkSet { name: name.into(), labels: Default::default(), nets }))
+    Fact::Object(Object::GlobalNetworkSet(NetworkSet {
+        namespace: None,
+        name: name.into(),
+        labels: Default::default(),
+        nets,
+    }))
 }
 
 fn pool_object(name: &str, cidr: &str) -> Fact {
@@ -47,7 +52,9 @@ fn words(batch: &Batch) -> Vec<String> {
         .iter()
         .map(|change| match change {
             ClusterChange::Fact(FactDelta::Pool(name, value)) => word(format!("pool {name}"), value.is_some()),
-            ClusterChange::Fact(FactDelta::NetworkSet(name, value)) => word(format!("set {name}"), value.is_some()),
+            ClusterChange::Fact(FactDelta::NetworkSet(key, value)) => {
+                word(format!("set {}", key.name), value.is_some())
+            }
             ClusterChange::Fact(FactDelta::Endpoint { node, key, endpoint }) => {
                 word(format!("endpoint {node} {}", key.container_id), endpoint.is_some())
             }

@@ -26,6 +26,8 @@ impl Workloads for Recorder {
             namespace: request.identity.namespace.clone(),
             name: request.identity.name.clone(),
             labels: request.identity.labels.clone().unwrap_or_default(),
+            service_account: None,
+            ports: Vec::new(),
             addresses: vec!["10.65.0.1".parse().unwrap(), "fd65::1".parse().unwrap()],
             attachment: Some(Attachment {
                 requester: request.requester.clone(),

@@ -31,6 +31,8 @@ impl Workloads for Fake {
             namespace: request.identity.namespace.clone(),
             name: request.identity.name.clone(),
             labels: Labels::new(),
+            service_account: None,
+            ports: Vec::new(),
             addresses: request.addresses.clone(),
             attachment: Some(Attachment::new(request.netns.clone(), [2; 6], 1500)),
         };

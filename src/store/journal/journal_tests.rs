@@ -22,6 +22,8 @@ fn endpoint(id: &str, addresses: &[&str]) -> Endpoint {
         namespace: "default".into(),
         name: id.into(),
         labels: Labels::from([("app".into(), "web".into())]),
+        service_account: None,
+        ports: Vec::new(),
         addresses: addresses.iter().map(|address| address.parse().unwrap()).collect(),
         attachment: None,
     }

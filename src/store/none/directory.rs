@@ -9,7 +9,15 @@ use routenet_core::model::{Kind, Object, ObjectKey};
 use crate::store::StoreError;
 
 /// The kinds that may stand there: the rest of a cluster without a store is in the node's own file.
-pub(super) const KINDS: [Kind; 3] = [Kind::GlobalNetworkPolicy, Kind::NetworkPolicy, Kind::GlobalNetworkSet];
+pub(super) const KINDS: [Kind; 7] = [
+    Kind::GlobalNetworkPolicy,
+    Kind::NetworkPolicy,
+    Kind::Tier,
+    Kind::GlobalNetworkSet,
+    Kind::NetworkSet,
+    Kind::Namespace,
+    Kind::ServiceAccount,
+];
 
 /// All objects of the directory's files.
 ///

@@ -66,6 +66,8 @@ async fn a_node_publishes_its_own_and_nothing_else() {
         namespace: "default".into(),
         name: "c".into(),
         labels: Labels::new(),
+        service_account: None,
+        ports: Vec::new(),
         addresses: vec![],
         attachment: None,
     });

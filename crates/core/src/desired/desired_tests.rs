@@ -39,6 +39,8 @@ fn endpoint(id: &str, address: &str, plugged: bool) -> FactDelta {
         namespace: "default".into(),
         name: id.into(),
         labels: Labels::new(),
+        service_account: None,
+        ports: Vec::new(),
         addresses: vec![address.parse().unwrap()],
         attachment,
     };

@@ -3,8 +3,8 @@
 use std::net::IpAddr;
 
 use crate::model::{
-    Cidr, Endpoint, EndpointKey, Network, NetworkName, NetworkSet, Node, NodeName, Policy, PolicyKey, Pool, PoolName,
-    Tier, TunnelKind,
+    Cidr, Endpoint, EndpointKey, Labels, Network, NetworkName, NetworkSet, NetworkSetKey, Node, NodeName, Policy,
+    PolicyKey, Pool, PoolName, Tier, TunnelKind,
 };
 
 /// A change of one fact. `None` and `false` take it away. The same change twice is the same as once.
@@ -18,7 +18,11 @@ pub enum FactDelta {
     },
     Policy(PolicyKey, Option<Policy>),
     Tier(String, Option<Tier>),
-    NetworkSet(String, Option<NetworkSet>),
+    NetworkSet(NetworkSetKey, Option<NetworkSet>),
+    /// The labels of a namespace.
+    Namespace(String, Option<Labels>),
+    /// The labels of a service account: its namespace, its name.
+    ServiceAccount(String, String, Option<Labels>),
     Network(NetworkName, Option<Network>),
     Pool(PoolName, Option<Pool>),
     /// Whether this node owns the block.

@@ -31,6 +31,8 @@ fn endpoint(node: &str, published: Vec<PublishedPort>) -> FactDelta {
         namespace: "default".into(),
         name: "c".into(),
         labels: Labels::new(),
+        service_account: None,
+        ports: Vec::new(),
         addresses: vec!["10.9.0.5".parse().unwrap(), "fd09::5".parse().unwrap()],
         attachment: Some(attachment),
     };

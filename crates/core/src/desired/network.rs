@@ -119,6 +119,8 @@ impl NetworkEngine {
             | FactDelta::Policy(..)
             | FactDelta::NetworkSet(..)
             | FactDelta::Tier(..)
+            | FactDelta::Namespace(..)
+            | FactDelta::ServiceAccount(..)
             | FactDelta::Network(..) => {}
         }
     }

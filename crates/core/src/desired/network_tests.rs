@@ -40,6 +40,8 @@ fn endpoint(node: &str, id: &str, address: Option<&str>) -> FactDelta {
         namespace: "default".into(),
         name: id.into(),
         labels: Labels::new(),
+        service_account: None,
+        ports: Vec::new(),
         addresses: vec![address.parse().unwrap()],
         attachment: Some(Attachment::new("/run/netns/x", [2, 0, 0, 0, 0, 1], 1500)),
     });

@@ -47,8 +47,14 @@ pub struct Endpoint {
     pub namespace: String,
     /// The name of the workload (`K8S_POD_NAME`, else the container id).
     pub name: String,
+    /// The service account of the workload in its namespace, where it has one.
+    #[serde(default)]
+    pub service_account: Option<String>,
     /// Its own labels, with `projectcalico.org/namespace` and the like not among them: policy adds those.
     pub labels: Labels,
+    /// Its ports that have names, for policies that speak of them.
+    #[serde(default)]
+    pub ports: Vec<NamedPort>,
     /// At most one of each family.
     pub addresses: Vec<IpAddr>,
     /// Whether the workload is built on its node: the journal's, needed to rebuild or adopt it. `None` for remote ones.
@@ -106,6 +112,45 @@ impl Attachment {
             closed: false,
             published: Vec::new(),
         }
+    }
+}
+
+/// A port of a workload that has a name.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct NamedPort {
+    pub name: String,
+    pub protocol: Protocol,
+    pub port: u16,
+}
+
+/// Before the name of a port, in labels.
+const PORT_LABEL: &str = "routenet.port/";
+
+/// Who a workload is beside its labels, where the runtime can only tell it by labels: these are taken out of them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Spoken {
+    /// `projectcalico.org/serviceaccount`.
+    pub service_account: Option<String>,
+    /// `routenet.port/NAME`: `80/tcp`.
+    pub ports: Vec<NamedPort>,
+}
+
+impl Spoken {
+    /// # Errors
+    /// A port that is none, named with its label.
+    pub fn take(labels: &mut Labels) -> Result<Spoken, String> {
+        let mut ports = Vec::new();
+        for (label, text) in labels.iter() {
+            let Some(name) = label.strip_prefix(PORT_LABEL) else { continue };
+            let read = text.split_once('/').and_then(|(port, protocol)| {
+                let protocol = Protocol::from_name(protocol).filter(|protocol| protocol.has_ports())?;
+                Some(NamedPort { name: name.to_string(), protocol, port: port.parse().ok()? })
+            });
+            ports.push(read.ok_or_else(|| format!("label {label}: `{text}` is not a port: write it like `80/tcp`"))?);
+        }
+        labels.retain(|label, _| !label.starts_with(PORT_LABEL));
+        let service_account = labels.remove(crate::policy::selector::SERVICE_ACCOUNT_LABEL);
+        Ok(Spoken { service_account, ports })
     }
 }
 

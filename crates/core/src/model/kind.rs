@@ -6,11 +6,13 @@ use super::{Kind, Object, ObjectKey, PolicyKey};
 
 /// `apiVersion` of the kinds that Calico has.
 pub const CALICO_VERSION: &str = "projectcalico.org/v3";
+/// `apiVersion` of the kinds that are the core of Kubernetes.
+pub const CORE_VERSION: &str = "v1";
 /// `apiVersion` of our own kinds.
 pub const OWN_VERSION: &str = "routenet/v1";
 
 impl Kind {
-    pub const ALL: [Kind; 10] = [
+    pub const ALL: [Kind; 13] = [
         Kind::IPPool,
         Kind::Node,
         Kind::Network,
@@ -21,6 +23,9 @@ impl Kind {
         Kind::BGPConfiguration,
         Kind::IPReservation,
         Kind::Tier,
+        Kind::NetworkSet,
+        Kind::Namespace,
+        Kind::ServiceAccount,
     ];
 
     /// As it stands behind `kind:`.
@@ -36,6 +41,9 @@ impl Kind {
             Kind::BGPConfiguration => "BGPConfiguration",
             Kind::IPReservation => "IPReservation",
             Kind::Tier => "Tier",
+            Kind::NetworkSet => "NetworkSet",
+            Kind::Namespace => "Namespace",
+            Kind::ServiceAccount => "ServiceAccount",
         }
     }
 
@@ -52,6 +60,9 @@ impl Kind {
             Kind::BGPConfiguration => "bgpconfiguration",
             Kind::IPReservation => "ipreservation",
             Kind::Tier => "tier",
+            Kind::NetworkSet => "networkset",
+            Kind::Namespace => "namespace",
+            Kind::ServiceAccount => "serviceaccount",
         }
     }
 
@@ -68,18 +79,22 @@ impl Kind {
             Kind::BGPConfiguration => &["bgpconfigurations", "bgpconfig", "bgpconfigs"],
             Kind::IPReservation => &["ipreservations", "reservation", "reservations"],
             Kind::Tier => &["tiers"],
+            Kind::NetworkSet => &["networksets"],
+            Kind::Namespace => &["namespaces", "ns"],
+            Kind::ServiceAccount => &["serviceaccounts", "sa"],
         }
     }
 
     pub const fn api_version(self) -> &'static str {
         match self {
             Kind::Network => OWN_VERSION,
+            Kind::Namespace | Kind::ServiceAccount => CORE_VERSION,
             _ => CALICO_VERSION,
         }
     }
 
     pub const fn is_namespaced(self) -> bool {
-        matches!(self, Kind::NetworkPolicy)
+        matches!(self, Kind::NetworkPolicy | Kind::NetworkSet | Kind::ServiceAccount)
     }
 
     /// The kind whose `kind:` this is.
@@ -161,6 +176,9 @@ impl Object {
             Object::BGPConfiguration(_) => Kind::BGPConfiguration,
             Object::IPReservation(_) => Kind::IPReservation,
             Object::Tier(_) => Kind::Tier,
+            Object::NetworkSet(_) => Kind::NetworkSet,
+            Object::Namespace(_) => Kind::Namespace,
+            Object::ServiceAccount(_) => Kind::ServiceAccount,
         }
     }
 
@@ -175,6 +193,15 @@ impl Object {
             Object::BGPConfiguration(settings) => ObjectKey::global(Kind::BGPConfiguration, &settings.name),
             Object::IPReservation(it) => ObjectKey::global(Kind::IPReservation, &it.name),
             Object::Tier(tier) => ObjectKey::global(Kind::Tier, &tier.name),
+            Object::NetworkSet(set) => {
+                ObjectKey { kind: Kind::NetworkSet, namespace: set.namespace.clone(), name: set.name.clone() }
+            }
+            Object::Namespace(namespace) => ObjectKey::global(Kind::Namespace, &namespace.name),
+            Object::ServiceAccount(account) => ObjectKey {
+                kind: Kind::ServiceAccount,
+                namespace: Some(account.namespace.clone()),
+                name: account.name.clone(),
+            },
         }
     }
 }

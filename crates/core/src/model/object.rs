@@ -4,7 +4,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Cidr, Endpoint, Labels, NetworkName, NetworkSet, NodeName, Policy, PoolName, Tier};
+use super::{
+    Cidr, Endpoint, Labels, Namespace, NetworkName, NetworkSet, NodeName, Policy, PoolName, ServiceAccount, Tier,
+};
 
 /// A kind that people write, read and delete with `routectl`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -19,9 +21,12 @@ pub enum Kind {
     BGPConfiguration,
     IPReservation,
     Tier,
+    NetworkSet,
+    Namespace,
+    ServiceAccount,
 }
 
-/// What identifies an object. `namespace` only for a NetworkPolicy.
+/// What identifies an object. `namespace` only for kinds that lie in one.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ObjectKey {
     pub kind: Kind,
@@ -42,6 +47,9 @@ pub enum Object {
     BGPConfiguration(BgpConfiguration),
     IPReservation(Reservation),
     Tier(Tier),
+    NetworkSet(NetworkSet),
+    Namespace(Namespace),
+    ServiceAccount(ServiceAccount),
 }
 
 /// An IPPool.

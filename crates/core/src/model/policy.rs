@@ -32,6 +32,12 @@ pub struct Policy {
     pub order: Option<f64>,
     /// Which endpoints it applies to, within its namespace if it has one. Empty means all.
     pub selector: String,
+    /// Of these, only those whose namespace has such labels; a GlobalNetworkPolicy's.
+    #[serde(default)]
+    pub namespace_selector: Option<String>,
+    /// And only those whose service account has such labels.
+    #[serde(default)]
+    pub service_account_selector: Option<String>,
     /// Whether it governs what arrives at the endpoints.
     pub applies_ingress: bool,
     /// Whether it governs what the endpoints send.
@@ -48,6 +54,8 @@ impl Policy {
             tier: DEFAULT_TIER.to_string(),
             order: None,
             selector: String::new(),
+            namespace_selector: None,
+            service_account_selector: None,
             applies_ingress: true,
             applies_egress: true,
             ingress: Vec::new(),
@@ -88,8 +96,22 @@ pub struct EntityRule {
     pub selector: Option<String>,
     pub not_selector: Option<String>,
     pub namespace_selector: Option<String>,
+    #[serde(default)]
+    pub service_accounts: Option<ServiceAccountMatch>,
     pub ports: Vec<PortMatch>,
     pub not_ports: Vec<PortMatch>,
+    /// Ports by name: those that endpoints on this side call so. One of these or one of `ports` matches.
+    #[serde(default)]
+    pub named_ports: Vec<String>,
+    #[serde(default)]
+    pub not_named_ports: Vec<String>,
+}
+
+/// Workloads by their service account: of one of these names (if any are given), and with such labels (if a selector is).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServiceAccountMatch {
+    pub names: Vec<String>,
+    pub selector: Option<String>,
 }
 
 impl EntityRule {
@@ -190,10 +212,40 @@ impl Tier {
     }
 }
 
-/// A GlobalNetworkSet: CIDRs with labels, so that selectors can name strangers.
+/// What identifies a network set: `namespace` is `None` for a GlobalNetworkSet.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct NetworkSetKey {
+    pub namespace: Option<String>,
+    pub name: String,
+}
+
+/// A GlobalNetworkSet (namespace `None`) or NetworkSet: CIDRs with labels, so that selectors can name strangers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NetworkSet {
+    #[serde(default)]
+    pub namespace: Option<String>,
     pub name: String,
     pub labels: Labels,
     pub nets: Vec<Cidr>,
+}
+
+impl NetworkSet {
+    pub fn key(&self) -> NetworkSetKey {
+        NetworkSetKey { namespace: self.namespace.clone(), name: self.name.clone() }
+    }
+}
+
+/// A Namespace, as Kubernetes has it: its labels are those of a place.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Namespace {
+    pub name: String,
+    pub labels: Labels,
+}
+
+/// A ServiceAccount, as Kubernetes has it: who a workload is to others.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServiceAccount {
+    pub namespace: String,
+    pub name: String,
+    pub labels: Labels,
 }

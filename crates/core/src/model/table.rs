@@ -18,6 +18,9 @@ pub fn columns(kind: Kind, wide: bool) -> Vec<&'static str> {
         Kind::BGPConfiguration => (&["NAME", "MESH", "AS"], &["LISTEN PORT"]),
         Kind::IPReservation => (&["NAME", "RESERVED"], &[]),
         Kind::Tier => (&["NAME", "ORDER", "DEFAULT ACTION"], &[]),
+        Kind::NetworkSet => (&["NAMESPACE", "NAME", "NETS"], &["LABELS"]),
+        Kind::Namespace => (&["NAME", "LABELS"], &[]),
+        Kind::ServiceAccount => (&["NAMESPACE", "NAME", "LABELS"], &[]),
     };
     narrow.iter().chain(if wide { more } else { &[] }).copied().collect()
 }
@@ -51,6 +54,13 @@ pub fn row(object: &Object, wide: bool) -> Vec<String> {
             let mut cells = vec![or_dash(policy.key.namespace.clone())];
             cells.extend(policy_row(policy));
             cells
+        }
+        Object::NetworkSet(set) => {
+            vec![or_dash(set.namespace.clone()), set.name.clone(), joined(&set.nets), labels(&set.labels)]
+        }
+        Object::Namespace(namespace) => vec![namespace.name.clone(), labels(&namespace.labels)],
+        Object::ServiceAccount(account) => {
+            vec![account.namespace.clone(), account.name.clone(), labels(&account.labels)]
         }
         Object::GlobalNetworkSet(set) => vec![set.name.clone(), joined(&set.nets), labels(&set.labels)],
         Object::BGPPeer(peer) => vec![

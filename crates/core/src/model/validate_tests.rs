@@ -110,3 +110,35 @@ fn a_problem_finds_the_line_of_its_object() {
     );
     assert_eq!(invalid[0].locate(&objects[..1]), None);
 }
+
+fn policy(name: &str, tier: &str) -> Object {
+    object(&format!(
+        "{{apiVersion: projectcalico.org/v3, kind: GlobalNetworkPolicy, metadata: {{name: {name}}}, spec: {{tier: {tier}}}}}"
+    ))
+}
+
+fn tier(name: &str) -> Object {
+    object(&format!(
+        "{{apiVersion: projectcalico.org/v3, kind: Tier, metadata: {{name: {name}}}, spec: {{order: 10, defaultAction: Pass}}}}"
+    ))
+}
+
+#[test]
+fn a_policy_lies_in_a_tier_that_is_there_as_long_as_it_does() {
+    for known in ["default", "kube-admin", "kube-baseline"] {
+        assert_eq!(problems(&[], &[policy("p", known)], &[]), [""; 0], "{known} is built in");
+    }
+    assert_eq!(problems(&[], &[policy("p", "security"), tier("security")], &[]), [""; 0]);
+    assert_eq!(
+        problems(&[tier("security")], &[policy("p", "securty")], &[]),
+        ["GlobalNetworkPolicy p: spec.tier: there is no Tier securty (did you mean security?)"]
+    );
+    let existing = [tier("security"), policy("p", "security")];
+    assert_eq!(
+        problems(&existing, &[], &[key(Kind::Tier, "security")]),
+        [
+            "Tier security: cannot be deleted: GlobalNetworkPolicy p lies in it (delete the policy first, or move it to another tier)"
+        ]
+    );
+    assert_eq!(problems(&existing, &[policy("p", "default")], &[key(Kind::Tier, "security")]), [""; 0]);
+}

@@ -7,7 +7,7 @@
 use crate::model::{EntityRule, IcmpMatch, Policy, PolicyRule, Protocol};
 
 use super::Direction;
-use super::selector::{NAMESPACE_NAME_LABELS, Selector, SelectorError};
+use super::selector::{Selector, SelectorError};
 
 /// A field of a rule that cannot be, relative to the rule (`source.ports`).
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -31,7 +31,15 @@ pub struct PolicyError {
 /// # Errors
 /// The first field that is wrong, what is wrong with it, and what mends it.
 pub fn check_policy(policy: &Policy) -> Result<(), PolicyError> {
-    Selector::parse(&policy.selector).map_err(|e| PolicyError { field: "selector".into(), what: e.to_string() })?;
+    let selectors = [
+        ("selector", Some(&policy.selector)),
+        ("namespaceSelector", policy.namespace_selector.as_ref()),
+        ("serviceAccountSelector", policy.service_account_selector.as_ref()),
+    ];
+    for (field, selector) in selectors {
+        let Some(selector) = selector else { continue };
+        Selector::parse(selector).map_err(|e| PolicyError { field: field.into(), what: e.to_string() })?;
+    }
     for (direction, rules) in [(Direction::Ingress, &policy.ingress), (Direction::Egress, &policy.egress)] {
         for (index, rule) in rules.iter().enumerate() {
             check_rule(rule).map_err(|error| PolicyError {
@@ -81,6 +89,7 @@ struct SideFields {
     selector: &'static str,
     not_selector: &'static str,
     namespace_selector: &'static str,
+    service_accounts: &'static str,
     ports: &'static str,
     not_ports: &'static str,
 }
@@ -90,6 +99,7 @@ const SOURCE: SideFields = SideFields {
     selector: "source.selector",
     not_selector: "source.notSelector",
     namespace_selector: "source.namespaceSelector",
+    service_accounts: "source.serviceAccounts.selector",
     ports: "source.ports",
     not_ports: "source.notPorts",
 };
@@ -99,6 +109,7 @@ const DESTINATION: SideFields = SideFields {
     selector: "destination.selector",
     not_selector: "destination.notSelector",
     namespace_selector: "destination.namespaceSelector",
+    service_accounts: "destination.serviceAccounts.selector",
     ports: "destination.ports",
     not_ports: "destination.notPorts",
 };
@@ -108,8 +119,11 @@ fn check_side(fields: &SideFields, side: &EntityRule, protocol: Option<Protocol>
         let what = format!("{net} leaves nothing to match: remove the rule, or say `ipVersion`");
         return Err(RuleError { field: fields.not_nets, what });
     }
-    for (field, ports) in [(fields.ports, &side.ports), (fields.not_ports, &side.not_ports)] {
-        if ports.is_empty() {
+    let fields_of_ports =
+        [(fields.ports, &side.ports, &side.named_ports), (fields.not_ports, &side.not_ports, &side.not_named_ports)];
+    for (field, ports, names) in fields_of_ports {
+        // A name tells its protocol.
+        if ports.is_empty() && (names.is_empty() || protocol.is_none()) {
             continue;
         }
         if !protocol.is_some_and(Protocol::has_ports) {
@@ -130,15 +144,8 @@ fn check_side(fields: &SideFields, side: &EntityRule, protocol: Option<Protocol>
     };
     read(fields.selector, &side.selector)?;
     read(fields.not_selector, &side.not_selector)?;
-    if let Some(selector) = read(fields.namespace_selector, &side.namespace_selector)?
-        && let Some(unknown) = selector.label_names().into_iter().find(|name| !NAMESPACE_NAME_LABELS.contains(name))
-    {
-        let what = format!(
-            "namespaces have no label `{unknown}` here: they are known by name only, as `{}`",
-            NAMESPACE_NAME_LABELS.join("` or `")
-        );
-        return Err(RuleError { field: fields.namespace_selector, what });
-    }
+    read(fields.namespace_selector, &side.namespace_selector)?;
+    read(fields.service_accounts, &side.service_accounts.as_ref().and_then(|accounts| accounts.selector.clone()))?;
     Ok(())
 }
 

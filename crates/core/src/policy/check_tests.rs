@@ -1,5 +1,5 @@
 use super::*;
-use crate::model::{Action, PortMatch};
+use crate::model::{Action, PortMatch, ServiceAccountMatch};
 use crate::policy::testing::*;
 
 fn refused(change: impl FnOnce(&mut PolicyRule)) -> String {
@@ -47,11 +47,21 @@ fn each_field_that_cannot_be_is_named_with_its_mend() {
     assert!(
         refused(|r| r.destination.selector = Some("a = 'b'".into())).contains("destination.selector: at character 3")
     );
-    assert_eq!(
-        refused(|r| r.source.namespace_selector = Some("team == 'r'".into())),
-        "source.namespaceSelector: namespaces have no label `team` here: they are known by name only, as \
-         `projectcalico.org/name` or `kubernetes.io/metadata.name`"
+    assert!(
+        refused(|r| r.source.namespace_selector = Some("team = 'r'".into())).contains("source.namespaceSelector: at ")
     );
+    let accounts = |selector: &str| Some(ServiceAccountMatch { names: Vec::new(), selector: Some(selector.into()) });
+    assert!(refused(|r| r.source.service_accounts = accounts("has(")).contains("source.serviceAccounts.selector: at "));
+    let named = |protocol| {
+        move |r: &mut PolicyRule| {
+            r.protocol = protocol;
+            r.destination.named_ports = vec!["http".into()];
+        }
+    };
+    assert!(refused(named(Some(Protocol::ICMP))).contains("destination.ports: needs `protocol: TCP`"));
+    let mut by_name = rule(Action::Allow);
+    named(None)(&mut by_name);
+    assert_eq!(check_rule(&by_name), Ok(()), "a name tells its protocol");
 }
 
 #[test]

@@ -13,12 +13,13 @@ use crate::model::{
 
 use super::Direction;
 use super::scope::{ScopedPolicy, precedence, tier_precedence};
-use super::subjects::{SelectorIndex, Subject, SubjectKey, Subjects};
+use super::subjects::{Places, SelectorIndex, Subject, SubjectKey, Subjects};
 
 #[derive(Clone, Debug)]
 pub(super) struct Cluster {
     pub settings: Settings,
     pub subjects: Subjects,
+    pub places: Places,
     pub policies: BTreeMap<PolicyKey, ScopedPolicy>,
     /// Policies whose selector cannot be read, and why: they govern all that they could, and let nothing through.
     pub unreadable: BTreeMap<PolicyKey, String>,
@@ -44,6 +45,7 @@ impl Cluster {
         Cluster {
             settings: settings.clone(),
             subjects: Subjects::default(),
+            places: Places::default(),
             policies: BTreeMap::new(),
             unreadable: BTreeMap::new(),
             governing: SelectorIndex::default(),
@@ -66,9 +68,9 @@ impl Cluster {
     }
 
     pub fn endpoints(&self) -> impl Iterator<Item = (&NodeName, &Endpoint)> {
-        self.subjects.iter().filter_map(|(key, subject)| match (key, subject) {
-            (SubjectKey::Endpoint(node, _), Subject::Endpoint(endpoint)) => Some((node, &**endpoint)),
-            _ => None,
+        self.subjects.iter().filter_map(|(key, subject)| match key {
+            SubjectKey::Endpoint(node, _) => Some((node, subject.as_endpoint()?)),
+            SubjectKey::NetworkSet(_) => None,
         })
     }
 

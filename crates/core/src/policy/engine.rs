@@ -17,9 +17,9 @@ use super::cluster::Cluster;
 use super::frame::{self, Marks};
 use super::rules::compile;
 use super::scope::ScopedPolicy;
-use super::selector::Selector;
+use super::selector::{NAMESPACE_LABEL, SERVICE_ACCOUNT_LABEL, Selector};
 use super::sets::{AddressSet, AddressSource, Rank, SetTable, members_of};
-use super::subjects::{NETWORK_LABEL, SelectorIndex, Subject, SubjectKey};
+use super::subjects::{Body, NETWORK_LABEL, SelectorIndex, Subject, SubjectKey};
 use super::tree::{GroupKey, TierKey, Tree};
 
 /// A policy, or a rule of one, that cannot be done as written; what it does instead is said in `what`.
@@ -39,7 +39,7 @@ pub struct PolicyEngine {
     /// The chains that the batch changed, and what was there before.
     changed: BTreeMap<ChainKey, Option<Vec<ChainRule>>>,
     /// The address sets that some chain needs, each with the selector that says who is in it, if one does.
-    addresses: BTreeMap<SetName, (Family, Option<Selector>)>,
+    addresses: BTreeMap<SetName, (AddressSet, Option<Selector>)>,
     by_selector: SelectorIndex<SetName>,
     /// The policies that some group asks: how many do, and which sets its chain needs.
     policies: BTreeMap<(Family, Direction, PolicyKey), InUse>,
@@ -156,8 +156,18 @@ impl PolicyEngine {
             FactDelta::Endpoint { node, key, endpoint } => self.take_endpoint(node, key, endpoint.as_ref(), dirty),
             FactDelta::Policy(key, policy) => self.take_policy(key, policy.as_ref(), dirty),
             FactDelta::Tier(name, tier) => self.take_tier(name, tier.as_ref(), dirty),
-            FactDelta::NetworkSet(name, set) => {
-                self.take_subject(SubjectKey::NetworkSet(name.clone()), set.clone().map(Subject::NetworkSet));
+            FactDelta::NetworkSet(key, set) => {
+                let subject = set.clone().map(|set| self.cluster.places.network_set(set));
+                self.take_subject(SubjectKey::NetworkSet(key.clone()), subject);
+            }
+            FactDelta::Namespace(name, labels) => {
+                set_or_remove(&mut self.cluster.places.namespaces, name.clone(), labels.clone());
+                self.retake(self.cluster.subjects.with_label(NAMESPACE_LABEL, name), dirty);
+            }
+            FactDelta::ServiceAccount(namespace, name, labels) => {
+                let key = (namespace.clone(), name.clone());
+                set_or_remove(&mut self.cluster.places.service_accounts, key, labels.clone());
+                self.retake(self.cluster.subjects.with_label(SERVICE_ACCOUNT_LABEL, name), dirty);
             }
             FactDelta::Network(name, network) => {
                 match network {
@@ -189,10 +199,8 @@ impl PolicyEngine {
     }
 
     fn take_endpoint(&mut self, node: &NodeName, key: &EndpointKey, endpoint: Option<&Endpoint>, dirty: &mut Dirty) {
-        self.take_subject(
-            SubjectKey::Endpoint(node.clone(), key.clone()),
-            endpoint.cloned().map(|endpoint| Subject::Endpoint(Box::new(endpoint))),
-        );
+        let subject = endpoint.cloned().map(|endpoint| self.cluster.places.endpoint(endpoint));
+        self.take_subject(SubjectKey::Endpoint(node.clone(), key.clone()), subject);
         if *node != self.cluster.settings.node {
             return;
         }
@@ -210,6 +218,24 @@ impl PolicyEngine {
         }
     }
 
+    /// The labels of the place where these are have changed.
+    fn retake(&mut self, keys: Vec<SubjectKey>, dirty: &mut Dirty) {
+        for key in keys {
+            let Some(subject) = self.cluster.subjects.get(&key) else { continue };
+            let places = &self.cluster.places;
+            let subject = match subject.body.clone() {
+                Body::Endpoint(endpoint) => places.endpoint(*endpoint),
+                Body::NetworkSet(set) => places.network_set(set),
+            };
+            if let SubjectKey::Endpoint(node, endpoint) = &key
+                && *node == self.cluster.settings.node
+            {
+                dirty.locals.insert(endpoint.clone());
+            }
+            self.take_subject(key, Some(subject));
+        }
+    }
+
     /// Replaces a subject, and its addresses in the sets whose selector matched the old one or matches the new one.
     fn take_subject(&mut self, key: SubjectKey, new: Option<Subject>) {
         let old = self.cluster.subjects.replace(key, new.clone());
@@ -218,13 +244,12 @@ impl PolicyEngine {
         }
         for (subject, is_new) in [(&old, false), (&new, true)] {
             let Some(subject) = subject else { continue };
-            let nets = subject.nets();
             for name in self.by_selector.candidates(subject) {
-                let (family, selector) = &self.addresses[&name];
+                let (set, selector) = &self.addresses[&name];
                 if !selector.as_ref().is_some_and(|selector| selector.matches(subject)) {
                     continue;
                 }
-                for member in nets.iter().flat_map(|net| members_of(*net, *family)) {
+                for member in set.members_of(subject) {
                     if is_new {
                         self.sets.add(&name, member);
                     } else {
@@ -278,7 +303,7 @@ impl PolicyEngine {
     /// The selector that says who is in a set, if one does.
     fn selector_of(&self, set: &AddressSet) -> Option<Selector> {
         match &set.source {
-            AddressSource::Selector(selector) => Some(selector.clone()),
+            AddressSource::Selector(selector) | AddressSource::Port { selector, .. } => Some(selector.clone()),
             AddressSource::Network(network) if !self.cluster.settings.networks_by_pool => {
                 Some(Selector::equal(NETWORK_LABEL, network.as_str()))
             }
@@ -327,7 +352,7 @@ impl PolicyEngine {
     fn placement(&self, key: &EndpointKey) -> Option<Placement> {
         let subject_key = SubjectKey::Endpoint(self.cluster.settings.node.clone(), key.clone());
         let subject = self.cluster.subjects.get(&subject_key)?;
-        let Subject::Endpoint(endpoint) = subject else { return None };
+        let endpoint = subject.as_endpoint()?;
         let own = BTreeSet::from([key.host_interface()]);
         let siblings = self.containers.get(&key.container_id).into_iter().flatten();
         let all: BTreeSet<InterfaceName> = siblings.map(EndpointKey::host_interface).collect();
@@ -388,21 +413,21 @@ impl PolicyEngine {
 
     fn hold_addresses(&mut self, set: &AddressSet) {
         let name = set.name();
-        if !self.sets.hold(&name, set.family, SetKind::HashNet, Rank::Address) {
+        if !self.sets.hold(&name, set.family, set.kind(), Rank::Address) {
             return;
         }
         let selector = self.selector_of(set);
         if let Some(selector) = &selector {
             self.by_selector.insert(selector, &name);
-            for net in self.cluster.subjects.matching(selector).flat_map(Subject::nets) {
-                members_of(net, set.family).into_iter().for_each(|member| self.sets.add(&name, member));
+            for member in self.cluster.subjects.matching(selector).flat_map(|subject| set.members_of(subject)) {
+                self.sets.add(&name, member);
             }
         } else {
             for net in self.fixed_nets(&set.source) {
                 members_of(net, set.family).into_iter().for_each(|member| self.sets.add(&name, member));
             }
         }
-        self.addresses.insert(name, (set.family, selector));
+        self.addresses.insert(name, (set.clone(), selector));
     }
 
     /// What is in a set that no selector fills.
@@ -410,7 +435,7 @@ impl PolicyEngine {
         match source {
             AddressSource::Nets(nets) => nets.clone(),
             AddressSource::Network(network) => self.cluster.pool_nets(network),
-            AddressSource::Selector(_) => BTreeSet::new(),
+            AddressSource::Selector(_) | AddressSource::Port { .. } => BTreeSet::new(),
         }
     }
 
@@ -551,6 +576,13 @@ impl PolicyEngine {
         }
         RulesDelta { grow, chains, shrink }
     }
+}
+
+fn set_or_remove<K: Ord, V>(map: &mut BTreeMap<K, V>, key: K, value: Option<V>) {
+    match value {
+        Some(value) => map.insert(key, value),
+        None => map.remove(&key),
+    };
 }
 
 /// Whether nothing may pass, whatever policy says.

@@ -149,7 +149,7 @@ fn an_address_of_two_subjects_stays_until_both_are_gone() {
     };
     engine.apply(&[endpoint_gone(&peer)]);
     assert_eq!(members(&engine), 1);
-    engine.apply(&[FactDelta::NetworkSet("s".into(), None)]);
+    engine.apply(&[FactDelta::NetworkSet(crate::model::NetworkSetKey { namespace: None, name: "s".into() }, None)]);
     assert_eq!(members(&engine), 0);
 }
 

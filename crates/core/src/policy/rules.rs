@@ -12,7 +12,9 @@ use crate::model::{Action, Cidr, EntityRule, Family, IcmpMatch, PolicyRule, Port
 use super::Direction;
 use super::frame::{ALLOW, PASS};
 use super::scope::{ScopedPolicy, ScopedRule, ScopedSide};
+use super::selector::Selector;
 use super::sets::{AddressSet, AddressSource};
+use super::subjects::NETWORK_LABEL;
 
 /// What stands in a policy's chain, and what it matches on.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -69,11 +71,19 @@ impl Matcher {
         self.addresses("-d", "dst", &rule.destination, destination, &mut matches)?;
         not_ports("--sports", &rule.source.not_ports, &mut matches);
         not_ports("--dports", &rule.destination.not_ports, &mut matches);
+        for (side, entity, scoped) in [("src", &rule.source, source), ("dst", &rule.destination, destination)] {
+            for name in &entity.not_named_ports {
+                let set = self.port_set(name, rule.protocol, scoped);
+                matches.push(format!("-m set ! --match-set {set} {side},{side}"));
+            }
+        }
         icmp(rule, &mut matches);
         let target = target(rule.action);
         let mut texts = Vec::new();
-        for sports in port_matches("--sports", &rule.source.ports) {
-            for dports in port_matches("--dports", &rule.destination.ports) {
+        let all_sports = self.ports("--sports", "src", &rule.source, rule.protocol, source);
+        let all_dports = self.ports("--dports", "dst", &rule.destination, rule.protocol, destination);
+        for sports in &all_sports {
+            for dports in &all_dports {
                 let parts = matches.iter().map(String::as_str).chain(sports.as_deref()).chain(dports.as_deref());
                 texts.push(parts.chain([target.as_str()]).collect::<Vec<_>>().join(" "));
             }
@@ -142,6 +152,32 @@ impl Matcher {
         Some(())
     }
 
+    /// The alternatives for the ports of a side: one that matches anything if there is none.
+    fn ports(
+        &mut self,
+        option: &str,
+        side: &str,
+        entity: &EntityRule,
+        protocol: Option<Protocol>,
+        scoped: &ScopedSide,
+    ) -> Vec<Option<String>> {
+        let mut found: Vec<Option<String>> =
+            port_lists(&entity.ports).into_iter().map(|list| Some(format!("-m multiport {option} {list}"))).collect();
+        for name in &entity.named_ports {
+            let set = self.port_set(name, protocol, scoped);
+            found.push(Some(format!("-m set --match-set {set} {side},{side}")));
+        }
+        if found.is_empty() {
+            found.push(None);
+        }
+        found
+    }
+
+    fn port_set(&mut self, name: &str, protocol: Option<Protocol>, scoped: &ScopedSide) -> String {
+        let selector = scoped.wanted.clone().unwrap_or_else(|| Selector::has(NETWORK_LABEL));
+        self.set(AddressSource::Port { selector, protocol, name: name.to_string() })
+    }
+
     fn set(&mut self, source: AddressSource) -> String {
         let set = AddressSet { family: self.family, source };
         let name = set.name();
@@ -165,14 +201,6 @@ fn icmp(rule: &PolicyRule, matches: &mut Vec<String>) {
 
 /// How many ports one `multiport` takes; a range counts twice.
 const MULTIPORT: usize = 15;
-
-/// The alternatives for a list of ports: one that matches anything if there is none.
-fn port_matches(option: &str, ports: &[PortMatch]) -> Vec<Option<String>> {
-    if ports.is_empty() {
-        return vec![None];
-    }
-    port_lists(ports).into_iter().map(|list| Some(format!("-m multiport {option} {list}"))).collect()
-}
 
 fn not_ports(option: &str, ports: &[PortMatch], matches: &mut Vec<String>) {
     matches.extend(port_lists(ports).into_iter().map(|list| format!("-m multiport ! {option} {list}")));

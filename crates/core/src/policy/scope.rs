@@ -8,7 +8,7 @@ use crate::model::{Action, EntityRule, Policy, PolicyKey, PolicyRule, Tier};
 
 use super::Direction;
 use super::check::{RuleError, check_rule};
-use super::selector::{NAMESPACE_LABEL, Selector, SelectorError};
+use super::selector::{NAMESPACE_LABEL, SERVICE_ACCOUNT_LABEL, Selector, SelectorError};
 
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct ScopedPolicy {
@@ -40,13 +40,27 @@ pub(super) struct ScopedSide {
 
 impl ScopedPolicy {
     pub fn new(policy: &Policy) -> Result<ScopedPolicy, SelectorError> {
-        Ok(ScopedPolicy::of(policy, Selector::parse(&policy.selector)?))
+        let mut applies_to = Selector::parse(&policy.selector)?;
+        if let Some(text) = &policy.namespace_selector {
+            applies_to = applies_to.and(Selector::parse(text)?.of_namespace());
+        }
+        if let Some(text) = &policy.service_account_selector {
+            applies_to = applies_to.and(Selector::parse(text)?.of_service_account());
+        }
+        Ok(ScopedPolicy::of(policy, applies_to))
     }
 
     /// In place of a policy whose selector cannot be read: nobody can tell whom it was to protect, so it governs all
     /// that it could, in its order and directions, and lets nothing through.
     pub fn sealed(policy: &Policy) -> ScopedPolicy {
-        let policy = Policy { selector: String::new(), ingress: Vec::new(), egress: Vec::new(), ..policy.clone() };
+        let sealed = Policy::sealed(policy.key.clone());
+        let policy = Policy {
+            tier: policy.tier.clone(),
+            order: policy.order,
+            applies_ingress: policy.applies_ingress,
+            applies_egress: policy.applies_egress,
+            ..sealed
+        };
         ScopedPolicy::of(&policy, Selector::all())
     }
 
@@ -117,7 +131,10 @@ impl ScopedSide {
             None | Some("") => Ok(None),
             Some(text) => Selector::parse(text).map(Some),
         };
-        let selector = read(&side.selector)?;
+        let selector = match (read(&side.selector)?, service_accounts(side)?) {
+            (Some(selector), Some(accounts)) => Some(accounts.and(selector)),
+            (selector, accounts) => selector.or(accounts),
+        };
         let not_selector = read(&side.not_selector)?;
         let namespace_selector = read(&side.namespace_selector)?.map(|selector| selector.of_namespace());
         let scope = match (namespace_selector, namespace) {
@@ -136,6 +153,22 @@ impl ScopedSide {
             (wanted, unwanted) => ScopedSide { wanted, unwanted },
         })
     }
+}
+
+fn service_accounts(side: &EntityRule) -> Result<Option<Selector>, SelectorError> {
+    let Some(accounts) = &side.service_accounts else { return Ok(None) };
+    let named = match accounts.names.as_slice() {
+        [] => None,
+        names => Some(Selector::one_of(SERVICE_ACCOUNT_LABEL, names)),
+    };
+    let labelled = match accounts.selector.as_deref().map(str::trim) {
+        None | Some("") => None,
+        Some(text) => Some(Selector::parse(text)?.of_service_account()),
+    };
+    Ok(match (named, labelled) {
+        (Some(named), Some(labelled)) => Some(named.and(labelled)),
+        (named, labelled) => named.or(labelled),
+    })
 }
 
 /// Which of two policies of a tier is asked first: the lower order (none is last); among equals the text

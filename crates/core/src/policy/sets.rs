@@ -4,11 +4,13 @@
 //! batch of changes did and undid does not show.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
 use crate::desired::{Member, SetKind, SetName, SetOp, SetSpec};
-use crate::model::{Cidr, Family, NetworkName, stable_hash};
+use crate::model::{Cidr, Family, NamedPort, NetworkName, Protocol, stable_hash};
 
 use super::selector::Selector;
+use super::subjects::Subject;
 
 /// A set of addresses that rules match, by what is in it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -25,6 +27,8 @@ pub(super) enum AddressSource {
     Nets(BTreeSet<Cidr>),
     /// Whoever is in the network.
     Network(NetworkName),
+    /// Where those whom the selector matches have a port of that name.
+    Port { selector: Selector, protocol: Option<Protocol>, name: String },
 }
 
 impl AddressSet {
@@ -36,8 +40,34 @@ impl AddressSet {
                 ("n", stable_hash(texts.iter().map(String::as_str), 20))
             }
             AddressSource::Network(network) => ("net", stable_hash([network.as_str()], 20)),
+            AddressSource::Port { selector, protocol, name } => {
+                let protocol = protocol.map(|protocol| protocol.to_string()).unwrap_or_default();
+                ("p", stable_hash([selector.to_string().as_str(), &protocol, name], 20))
+            }
         };
         format!("rn{}-{kind}-{hash}", self.family.digit())
+    }
+
+    pub fn kind(&self) -> SetKind {
+        match self.source {
+            AddressSource::Port { .. } => SetKind::HashIpPort,
+            _ => SetKind::HashNet,
+        }
+    }
+
+    /// The members that a subject whom its selector matches has in it.
+    pub fn members_of(&self, subject: &Subject) -> Vec<Member> {
+        let AddressSource::Port { protocol, name, .. } = &self.source else {
+            return subject.nets().into_iter().flat_map(|net| members_of(net, self.family)).collect();
+        };
+        let Some(endpoint) = subject.as_endpoint() else { return Vec::new() };
+        let meant = |port: &&NamedPort| port.name == *name && protocol.is_none_or(|protocol| protocol == port.protocol);
+        let addresses = endpoint.addresses.iter().filter(|address| Family::of(**address) == self.family);
+        let of = |address: &IpAddr| {
+            let ports = endpoint.ports.iter().filter(meant);
+            ports.map(|port| Member::IpPort(*address, port.protocol, port.port)).collect::<BTreeSet<_>>()
+        };
+        addresses.flat_map(of).collect()
     }
 }
 

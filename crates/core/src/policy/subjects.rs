@@ -6,9 +6,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use crate::model::{Cidr, Endpoint, EndpointKey, NetworkSet, NodeName};
+use crate::model::{Cidr, Endpoint, EndpointKey, Labels, NetworkSet, NetworkSetKey, NodeName};
 
-use super::selector::{LabelLookup, NAMESPACE_LABEL, NAMESPACE_NAME_LABELS, NAMESPACE_PREFIX, Selector};
+use super::selector::{
+    LabelLookup, NAMESPACE_LABEL, NAMESPACE_NAME_LABELS, NAMESPACE_PREFIX, SERVICE_ACCOUNT_LABEL,
+    SERVICE_ACCOUNT_PREFIX, Selector,
+};
 
 /// The network of an endpoint, as a label. The grammar has no spaces in names, so no user's selector can say it.
 pub(super) const NETWORK_LABEL: &str = "the network";
@@ -16,65 +19,111 @@ pub(super) const NETWORK_LABEL: &str = "the network";
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum SubjectKey {
     Endpoint(NodeName, EndpointKey),
-    NetworkSet(String),
+    NetworkSet(NetworkSetKey),
 }
 
 /// Something that selectors in rules can match.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Subject {
+pub(super) struct Subject {
+    pub body: Body,
+    /// The labels that its place in the cluster gives it, and that nobody may claim for himself.
+    given: Labels,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Body {
     Endpoint(Box<Endpoint>),
     NetworkSet(NetworkSet),
 }
 
+/// The labels of namespaces and of service accounts (by namespace and name), as far as they are known.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Places {
+    pub namespaces: BTreeMap<String, Labels>,
+    pub service_accounts: BTreeMap<(String, String), Labels>,
+}
+
+impl Places {
+    pub fn endpoint(&self, endpoint: Endpoint) -> Subject {
+        let mut given = self.of_namespace(&endpoint.namespace);
+        given.insert(NETWORK_LABEL.to_string(), endpoint.key.network.to_string());
+        if let Some(account) = &endpoint.service_account {
+            given.insert(SERVICE_ACCOUNT_LABEL.to_string(), account.clone());
+            let labels = self.service_accounts.get(&(endpoint.namespace.clone(), account.clone()));
+            given.extend(
+                labels
+                    .into_iter()
+                    .flatten()
+                    .map(|(name, value)| (format!("{SERVICE_ACCOUNT_PREFIX}{name}"), value.clone())),
+            );
+        }
+        Subject { body: Body::Endpoint(Box::new(endpoint)), given }
+    }
+
+    pub fn network_set(&self, set: NetworkSet) -> Subject {
+        let given = set.namespace.as_ref().map(|namespace| self.of_namespace(namespace)).unwrap_or_default();
+        Subject { body: Body::NetworkSet(set), given }
+    }
+
+    fn of_namespace(&self, namespace: &str) -> Labels {
+        let labels = self.namespaces.get(namespace).into_iter().flatten();
+        let mut given: Labels =
+            labels.map(|(name, value)| (format!("{NAMESPACE_PREFIX}{name}"), value.clone())).collect();
+        given.insert(NAMESPACE_LABEL.to_string(), namespace.to_string());
+        for name in NAMESPACE_NAME_LABELS {
+            given.insert(format!("{NAMESPACE_PREFIX}{name}"), namespace.to_string());
+        }
+        given
+    }
+}
+
 impl Subject {
+    pub fn as_endpoint(&self) -> Option<&Endpoint> {
+        match &self.body {
+            Body::Endpoint(endpoint) => Some(endpoint),
+            Body::NetworkSet(_) => None,
+        }
+    }
+
     pub fn nets(&self) -> Vec<Cidr> {
-        match self {
-            Subject::Endpoint(endpoint) => endpoint.addresses.iter().copied().map(Cidr::host).collect(),
-            Subject::NetworkSet(set) => set.nets.clone(),
+        match &self.body {
+            Body::Endpoint(endpoint) => endpoint.addresses.iter().copied().map(Cidr::host).collect(),
+            Body::NetworkSet(set) => set.nets.clone(),
         }
     }
 
     pub fn holds(&self, address: IpAddr) -> bool {
-        match self {
-            Subject::Endpoint(endpoint) => endpoint.addresses.contains(&address),
-            Subject::NetworkSet(set) => set.nets.iter().any(|net| net.contains(address)),
+        match &self.body {
+            Body::Endpoint(endpoint) => endpoint.addresses.contains(&address),
+            Body::NetworkSet(set) => set.nets.iter().any(|net| net.contains(address)),
+        }
+    }
+
+    fn own_labels(&self) -> &Labels {
+        match &self.body {
+            Body::Endpoint(endpoint) => &endpoint.labels,
+            Body::NetworkSet(set) => &set.labels,
         }
     }
 
     /// All labels, those that its place in the cluster gives it among them.
     fn each_label(&self, mut see: impl FnMut(&str, &str)) {
-        let own = match self {
-            Subject::Endpoint(endpoint) => {
-                see(NETWORK_LABEL, endpoint.key.network.as_str());
-                see(NAMESPACE_LABEL, &endpoint.namespace);
-                for name in NAMESPACE_NAME_LABELS {
-                    see(&format!("{NAMESPACE_PREFIX}{name}"), &endpoint.namespace);
-                }
-                &endpoint.labels
-            }
-            Subject::NetworkSet(set) => &set.labels,
-        };
-        own.iter().filter(|(name, _)| !is_given(name)).for_each(|(name, value)| see(name, value));
+        let own = self.own_labels().iter().filter(|(name, _)| !is_given(name));
+        own.chain(&self.given).for_each(|(name, value)| see(name, value));
     }
 }
 
 /// Whether the label comes from the subject's place in the cluster, so that nobody may claim it for himself.
 fn is_given(label: &str) -> bool {
-    label == NAMESPACE_LABEL || label == NETWORK_LABEL || label.starts_with(NAMESPACE_PREFIX)
+    [NAMESPACE_LABEL, NETWORK_LABEL, SERVICE_ACCOUNT_LABEL].contains(&label)
+        || label.starts_with(NAMESPACE_PREFIX)
+        || label.starts_with(SERVICE_ACCOUNT_PREFIX)
 }
 
 impl LabelLookup for Subject {
     fn label(&self, name: &str) -> Option<&str> {
-        match self {
-            Subject::Endpoint(endpoint) if is_given(name) => match name.strip_prefix(NAMESPACE_PREFIX) {
-                Some(name) => NAMESPACE_NAME_LABELS.contains(&name).then_some(endpoint.namespace.as_str()),
-                None if name == NETWORK_LABEL => Some(endpoint.key.network.as_str()),
-                None => Some(&endpoint.namespace),
-            },
-            Subject::Endpoint(endpoint) => endpoint.labels.get(name).map(String::as_str),
-            Subject::NetworkSet(_) if is_given(name) => None,
-            Subject::NetworkSet(set) => set.labels.get(name).map(String::as_str),
-        }
+        let labels = if is_given(name) { &self.given } else { self.own_labels() };
+        labels.get(name).map(String::as_str)
     }
 }
 
@@ -94,6 +143,12 @@ impl Subjects {
 
     pub fn iter(&self) -> impl Iterator<Item = (&SubjectKey, &Subject)> {
         self.by_key.iter().map(|(key, (_, subject))| (key, subject))
+    }
+
+    /// The keys of those that carry the label with that value.
+    pub fn with_label(&self, name: &str, value: &str) -> Vec<SubjectKey> {
+        let ids = self.by_label.get(name).and_then(|values| values.get(value)).into_iter().flatten();
+        ids.filter_map(|id| self.keys.get(id).cloned()).collect()
     }
 
     /// Puts the new subject in the place of the old one, which is returned.

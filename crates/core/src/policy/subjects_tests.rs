@@ -3,7 +3,7 @@ use crate::policy::testing::*;
 
 fn subject(name: &str, pairs: &[(&str, &str)]) -> (SubjectKey, Subject) {
     let endpoint = endpoint("n1", "blue", name, &["10.65.0.1"], pairs);
-    (SubjectKey::Endpoint(endpoint.node.clone(), endpoint.key.clone()), Subject::Endpoint(Box::new(endpoint)))
+    (SubjectKey::Endpoint(endpoint.node.clone(), endpoint.key.clone()), Places::default().endpoint(endpoint))
 }
 
 #[test]
@@ -33,7 +33,8 @@ fn nobody_claims_a_place_in_the_cluster_by_a_label() {
     assert_eq!(endpoint.label("pcns.projectcalico.org/name"), Some("default"));
     assert_eq!(endpoint.label("pcns.team"), None);
     assert_eq!(endpoint.label(NETWORK_LABEL), Some("blue"));
-    let set = Subject::NetworkSet(NetworkSet { name: "s".into(), labels: labels(&claims), nets: Vec::new() });
+    let set = NetworkSet { namespace: None, name: "s".into(), labels: labels(&claims), nets: Vec::new() };
+    let set = Places::default().network_set(set);
     assert!(claims.iter().all(|(name, _)| set.label(name).is_none()));
     let mut seen = Vec::new();
     set.each_label(|name, _| seen.push(name.to_string()));

@@ -3,13 +3,12 @@
 use super::fields::{At, Fields, Report, listed};
 use super::suggest::did_you_mean;
 use super::{Located, YamlError, bgp, policy, pool, tree};
-use crate::model::kind::{CALICO_VERSION, OWN_VERSION};
+use crate::model::kind::{CALICO_VERSION, CORE_VERSION, OWN_VERSION};
 use crate::model::name::is_dns_subdomain;
-use crate::model::{Kind, Labels, Object, ObjectKey};
+use crate::model::{Kind, Labels, Namespace, Object, ObjectKey, ServiceAccount, Tier, TierAction};
 
 /// Kinds that people's files have and that are not built yet.
-const LATER_KINDS: [&str; 13] = [
-    "NetworkSet",
+const LATER_KINDS: [&str; 12] = [
     "HostEndpoint",
     "BGPFilter",
     "Profile",
@@ -77,7 +76,7 @@ fn report_twins(report: &Report, objects: &[Located<Object>]) {
 fn read_document(at: At<'_>, objects: &mut Vec<Located<Object>>) {
     at.report().enter(None);
     let Some(mut fields) = at.fields() else { return };
-    let version = fields.required("apiVersion", &format!("{CALICO_VERSION} or {OWN_VERSION}"));
+    let version = fields.required("apiVersion", &format!("{CALICO_VERSION}, {CORE_VERSION} or {OWN_VERSION}"));
     let kind = fields.required("kind", &kind_names());
     let version = version.and_then(|at| at.text().map(|text| (at, text)));
     let Some((kind_at, kind_text)) = kind.and_then(|at| at.text().map(|text| (at, text))) else { return };
@@ -139,14 +138,26 @@ fn read_object(kind: Kind, mut fields: Fields<'_>) -> Option<Object> {
         let key = ObjectKey { kind, namespace: meta.namespace.clone(), name: meta.name.clone() };
         fields.at().report().enter(Some(key.to_string()));
     }
-    let spec = fields.required("spec", "what the object says");
+    let spec = match kind {
+        Kind::Namespace | Kind::ServiceAccount => {
+            // What Kubernetes keeps in them says nothing to us.
+            fields.ignore(&["spec", "secrets", "imagePullSecrets", "automountServiceAccountToken"]);
+            None
+        }
+        // A tier that says nothing is the last, and denies.
+        Kind::Tier => fields.take("spec").map(Some),
+        _ => Some(fields.required("spec", "what the object says")),
+    };
     fields.ignore(&["status"]);
     fields.finish();
     // Without a name the rest is read all the same, for its errors.
     let named = meta.is_some();
     let meta = meta.unwrap_or_else(|| Meta { name: "unnamed".into(), namespace: None, labels: Labels::new() });
+    let Some(spec) = spec else { return named.then(|| object_of_labels(kind, meta)) };
     let spec = spec?.fields()?;
     let object = match kind {
+        Kind::Namespace | Kind::ServiceAccount => unreachable!("kinds without a spec"),
+        Kind::NetworkSet => Object::NetworkSet(policy::read_network_set(meta, spec)?),
         Kind::IPPool => Object::IPPool(pool::read_pool(&meta.name, spec)?),
         Kind::Network => Object::Network(pool::read_network(&meta.name, spec)?),
         Kind::GlobalNetworkSet => Object::GlobalNetworkSet(policy::read_network_set(meta, spec)?),
@@ -159,6 +170,19 @@ fn read_object(kind: Kind, mut fields: Fields<'_>) -> Option<Object> {
         Kind::Tier => Object::Tier(policy::read_tier(meta, spec)?),
     };
     named.then_some(object)
+}
+
+/// The kinds that may be a name and labels.
+fn object_of_labels(kind: Kind, meta: Meta) -> Object {
+    match meta.namespace {
+        Some(namespace) if kind == Kind::ServiceAccount => {
+            Object::ServiceAccount(ServiceAccount { namespace, name: meta.name, labels: meta.labels })
+        }
+        _ if kind == Kind::Tier => {
+            Object::Tier(Tier { name: meta.name, order: None, default_action: TierAction::Deny })
+        }
+        _ => Object::Namespace(Namespace { name: meta.name, labels: meta.labels }),
+    }
 }
 
 fn read_meta(kind: Kind, at: &At<'_>) -> Option<Meta> {

@@ -1,13 +1,12 @@
-//! GlobalNetworkPolicy, NetworkPolicy, Tier and GlobalNetworkSet.
+//! GlobalNetworkPolicy, NetworkPolicy, Tier, GlobalNetworkSet and NetworkSet.
 
 use super::fields::{At, Fields, optional};
 use super::object::Meta;
 use super::pool::{read_cidr, read_selector};
 use crate::model::{
     Action, Cidr, DEFAULT_TIER, EntityRule, Family, IcmpMatch, NetworkSet, Policy, PolicyKey, PolicyRule, PortMatch,
-    Protocol, Tier, TierAction,
+    Protocol, ServiceAccountMatch, Tier, TierAction,
 };
-use crate::policy::selector::{NAMESPACE_NAME_LABELS, Selector};
 
 const ACTIONS: [(&str, Action); 4] =
     [("Allow", Action::Allow), ("Deny", Action::Deny), ("Log", Action::Log), ("Pass", Action::Pass)];
@@ -24,7 +23,7 @@ pub fn read_network_set(meta: Meta, mut spec: Fields<'_>) -> Option<NetworkSet> 
     spec.not_built("allowedEgressDomains", &[]);
     let nets = spec.take("nets").map(|at| at.each(|item| read_cidr(&item)));
     spec.finish();
-    Some(NetworkSet { name: meta.name, labels: meta.labels, nets: nets.unwrap_or_default() })
+    Some(NetworkSet { namespace: meta.namespace, name: meta.name, labels: meta.labels, nets: nets.unwrap_or_default() })
 }
 
 const TIER_ACTIONS: [(&str, TierAction); 2] = [("Deny", TierAction::Deny), ("Pass", TierAction::Pass)];
@@ -62,8 +61,6 @@ pub fn read_tier(meta: Meta, mut spec: Fields<'_>) -> Option<Tier> {
 }
 
 pub fn read_policy(meta: Meta, mut spec: Fields<'_>) -> Option<Policy> {
-    spec.not_built("namespaceSelector", &[]);
-    spec.not_built("serviceAccountSelector", &[]);
     spec.not_built("doNotTrack", &["false"]);
     spec.not_built("preDNAT", &["false"]);
     spec.not_built("applyOnForward", &["false"]);
@@ -72,6 +69,11 @@ pub fn read_policy(meta: Meta, mut spec: Fields<'_>) -> Option<Policy> {
     let tier = spec.take("tier").map(|at| at.text().map(str::to_string));
     let order = spec.take("order").map(|at| at.number());
     let selector = spec.take("selector").map(|at| read_selector(&at));
+    let namespace_selector = match meta.namespace {
+        None => spec.take("namespaceSelector").map(|at| read_selector(&at)),
+        Some(_) => None,
+    };
+    let service_account_selector = spec.take("serviceAccountSelector").map(|at| read_selector(&at));
     let types = spec.take("types").map(|at| {
         at.each(|item| item.one_of("type", &[("Ingress", Direction::Ingress), ("Egress", Direction::Egress)]))
     });
@@ -89,6 +91,8 @@ pub fn read_policy(meta: Meta, mut spec: Fields<'_>) -> Option<Policy> {
         tier: tier.unwrap_or_else(|| Some(DEFAULT_TIER.to_string()))?,
         order: optional(order)?,
         selector: selector.unwrap_or_else(|| Some(String::new()))?,
+        namespace_selector: optional(namespace_selector)?,
+        service_account_selector: optional(service_account_selector)?,
         applies_ingress,
         applies_egress,
         ingress,
@@ -196,7 +200,6 @@ impl Given {
 
     fn read_entity(&self, at: &At<'_>, ports_make_sense: bool) -> Option<EntityRule> {
         let mut fields = at.fields()?;
-        fields.not_built("serviceAccounts", &[]);
         fields.not_built("services", &[]);
         fields.not_built("domains", &[]);
         let nets = fields.take("nets").map(|at| at.each(|item| self.read_net(&item)));
@@ -211,17 +214,25 @@ impl Given {
         });
         let selector = fields.take("selector").map(|at| read_selector(&at));
         let not_selector = fields.take("notSelector").map(|at| read_selector(&at));
-        let namespace_selector = fields.take("namespaceSelector").map(|at| read_namespace_selector(&at));
+        let namespace_selector = fields.take("namespaceSelector").map(|at| read_selector(&at));
+        let service_accounts = fields.take("serviceAccounts").map(|at| read_service_accounts(&at));
         let mut ports = |name| {
-            let at = fields.take(name)?;
-            let ports = at.each(|item| read_port(&item));
-            if !ports.is_empty() && !ports_make_sense {
+            let Some(at) = fields.take(name) else { return (Vec::new(), Vec::new()) };
+            let (mut numbers, mut names) = (Vec::new(), Vec::new());
+            for port in at.each(|item| read_port(&item)) {
+                match port {
+                    Port::Numbers(range) => numbers.push(range),
+                    Port::Name(name) => names.push(name),
+                }
+            }
+            // A name tells its protocol.
+            if !ports_make_sense && (!numbers.is_empty() || !names.is_empty() && self.protocol.is_some()) {
                 at.fail::<()>("ports need `protocol: TCP`, UDP, SCTP or UDPLite in the same rule", None);
             }
-            Some(ports)
+            (numbers, names)
         };
-        let ports_given = ports("ports");
-        let not_ports = ports("notPorts");
+        let (ports_given, named_ports) = ports("ports");
+        let (not_ports, not_named_ports) = ports("notPorts");
         fields.finish();
         Some(EntityRule {
             nets: nets.unwrap_or_default(),
@@ -229,8 +240,11 @@ impl Given {
             selector: optional(selector)?,
             not_selector: optional(not_selector)?,
             namespace_selector: optional(namespace_selector)?,
-            ports: ports_given.unwrap_or_default(),
-            not_ports: not_ports.unwrap_or_default(),
+            service_accounts: optional(service_accounts)?,
+            ports: ports_given,
+            not_ports,
+            named_ports,
+            not_named_ports,
         })
     }
 
@@ -245,35 +259,33 @@ impl Given {
     }
 }
 
-/// A selector over the labels of namespaces, which have their names only.
-fn read_namespace_selector(at: &At<'_>) -> Option<String> {
-    let text = read_selector(at)?;
-    let selector = Selector::parse(&text).ok()?;
-    match selector.label_names().into_iter().find(|name| !NAMESPACE_NAME_LABELS.contains(name)) {
-        None => Some(text),
-        Some(unknown) => {
-            let [name, other] = NAMESPACE_NAME_LABELS;
-            let what = format!("namespaces have no label `{unknown}`: those of Namespace objects are not built yet");
-            at.fail(what, Some(format!("choose by name, with `{name}` or `{other}`, or by all() or global()")))
-        }
-    }
+fn read_service_accounts(at: &At<'_>) -> Option<ServiceAccountMatch> {
+    let mut fields = at.fields()?;
+    let names = fields.take("names").map(|at| at.each(|item| item.text().map(str::to_string)));
+    let selector = fields.take("selector").map(|at| read_selector(&at));
+    fields.finish();
+    Some(ServiceAccountMatch { names: names.unwrap_or_default(), selector: optional(selector)? })
 }
 
-/// A port or a range of ports: `80`, `"80:90"`. Names are a later issue's.
-fn read_port(at: &At<'_>) -> Option<PortMatch> {
-    let text = at.word("a port such as 80, or a range such as \"80:90\"")?;
+enum Port {
+    Numbers(PortMatch),
+    Name(String),
+}
+
+/// A port, a range of ports, or a name: `80`, `"80:90"`, `http`.
+fn read_port(at: &At<'_>) -> Option<Port> {
+    let text = at.word("a port such as 80, a range such as \"80:90\", or a name")?;
     let parse = |text: &str| text.parse::<u16>().ok().filter(|_| text.bytes().all(|b| b.is_ascii_digit()));
     let range = match text.split_once(':') {
         Some((first, last)) => parse(first).zip(parse(last)),
         None => parse(text).map(|port| (port, port)),
     };
     match range {
-        Some((first, last)) if first <= last => Some(PortMatch { first, last }),
+        Some((first, last)) if first <= last => Some(Port::Numbers(PortMatch { first, last })),
         Some((first, last)) => at.fail(format!("the range {text} is empty"), Some(format!("write \"{last}:{first}\""))),
-        None if is_port_name(text) => {
-            at.fail(format!("named ports (\"{text}\") are not built yet"), Some("write the port's number".to_string()))
-        }
-        None => at.fail(format!("\"{text}\" is not a port: expected 0 to 65535, or a range such as \"80:90\""), None),
+        None if is_port_name(text) => Some(Port::Name(text.to_string())),
+        None => at
+            .fail(format!("\"{text}\" is not a port: expected 0 to 65535, a range such as \"80:90\", or a name"), None),
     }
 }
 

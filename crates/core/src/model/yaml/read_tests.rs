@@ -1,5 +1,5 @@
 use super::*;
-use crate::model::{Action, Isolation, Kind, Object, PortMatch, Protocol};
+use crate::model::{Action, Isolation, Kind, Object, PortMatch, Protocol, TierAction};
 
 fn good(text: &str) -> Vec<Object> {
     match read_documents("a.yaml", text) {
@@ -73,14 +73,14 @@ fn a_selector_with_a_typo_is_refused_at_its_character() {
 #[test]
 fn an_unknown_kind_is_refused_with_its_neighbour() {
     let kinds = "IPPool, Node, Network, GlobalNetworkPolicy, NetworkPolicy, GlobalNetworkSet, BGPPeer, \
-                 BGPConfiguration or IPReservation";
+                 BGPConfiguration, IPReservation, Tier, NetworkSet, Namespace or ServiceAccount";
     assert_eq!(
         errors("apiVersion: projectcalico.org/v3\nkind: IPPol\nmetadata: {name: a}\nspec: {}\n"),
         [format!("a.yaml:2: kind: unknown kind \"IPPol\"; expected {kinds} (did you mean IPPool?)")]
     );
     assert_eq!(
-        errors("apiVersion: projectcalico.org/v3\nkind: Tier\nmetadata: {name: a}\nspec: {}\n"),
-        [format!("a.yaml:2: kind: kind Tier is not built yet; expected {kinds}")]
+        errors("apiVersion: projectcalico.org/v3\nkind: HostEndpoint\nmetadata: {name: a}\nspec: {}\n"),
+        [format!("a.yaml:2: kind: kind HostEndpoint is not built yet; expected {kinds}")]
     );
     assert_eq!(
         errors("apiVersion: v1\nkind: Network\nmetadata: {name: a}\nspec: {pools: [p]}\n"),
@@ -154,7 +154,7 @@ fn what_is_missing_is_named() {
     );
     assert_eq!(
         errors("kind: IPPool\n")[0],
-        "a.yaml:1: apiVersion: missing: expected projectcalico.org/v3 or routenet/v1"
+        "a.yaml:1: apiVersion: missing: expected projectcalico.org/v3, v1 or routenet/v1"
     );
     assert_eq!(errors("just text\n"), ["a.yaml:1: expected a mapping, found the text \"just text\""]);
     assert_eq!(good(""), []);
@@ -169,14 +169,7 @@ fn what_is_not_built_is_refused_by_name_unless_it_says_the_default() {
         errors(&pool("  cidr: 10.65.0.0/16\n  assignmentMode: Manual\n")),
         ["a.yaml:6: IPPool pool-a: spec.assignmentMode: not built yet (remove it, or write Automatic)"]
     );
-    for (field, value) in [
-        ("tier", "security"),
-        ("doNotTrack", "true"),
-        ("preDNAT", "true"),
-        ("applyOnForward", "true"),
-        ("namespaceSelector", "a == 'b'"),
-        ("serviceAccountSelector", "a == 'b'"),
-    ] {
+    for (field, value) in [("doNotTrack", "true"), ("preDNAT", "true"), ("applyOnForward", "true")] {
         let text = rule("action: Deny").replace("spec:\n", &format!("spec:\n  {field}: {value}\n"));
         let error = errors(&text).remove(0);
         assert!(
@@ -184,24 +177,9 @@ fn what_is_not_built_is_refused_by_name_unless_it_says_the_default() {
             "{error}"
         );
     }
-    for field in ["serviceAccounts: {names: [a]}", "services: {name: a}"] {
-        let error = errors(&rule(&format!("action: Deny\nsource:\n  {field}"))).remove(0);
-        assert!(error.contains("not built yet (remove it)"), "{error}");
-    }
-    assert_eq!(
-        errors(&rule("action: Deny\nsource:\n  namespaceSelector: team == 'red'")),
-        ["a.yaml:8: GlobalNetworkPolicy deny-db: spec.ingress[0].source.namespaceSelector: namespaces have no label \
-          `team`: those of Namespace objects are not built yet (choose by name, with `projectcalico.org/name` or \
-          `kubernetes.io/metadata.name`, or by all() or global())"]
-    );
+    let error = errors(&rule("action: Deny\nsource:\n  services: {name: a}")).remove(0);
+    assert!(error.contains("not built yet (remove it)"), "{error}");
     assert!(errors(&rule("action: Deny\nhttp: {methods: [GET]}"))[0].contains("spec.ingress[0].http: not built yet"));
-    assert_eq!(
-        errors(&rule("action: Deny\nprotocol: TCP\ndestination:\n  ports: [http]")),
-        [
-            "a.yaml:9: GlobalNetworkPolicy deny-db: spec.ingress[0].destination.ports[0]: named ports (\"http\") are not \
-          built yet (write the port's number)"
-        ]
-    );
 }
 
 #[test]
@@ -406,4 +384,61 @@ fn a_pool_has_one_kind_of_tunnel_and_ipip_carries_ipv4() {
             "a.yaml:6: IPPool pool-a: spec.vxlanMode: unknown encapsulation mode \"always\"; expected Never, Always, CrossSubnet or Auto (did you mean Always?)"
         ]
     );
+}
+
+#[test]
+fn tiers_namespaces_and_service_accounts_go_in_as_people_have_them() {
+    let read = |text: &str| read_documents("a.yaml", text).expect("good").remove(0).value;
+    let tier = |spec: &str| format!("apiVersion: projectcalico.org/v3\nkind: Tier\nmetadata: {{name: a}}\n{spec}");
+    let Object::Tier(bare) = read(&tier("")) else { panic!("a tier") };
+    assert_eq!((bare.order, bare.default_action), (None, TierAction::Deny));
+    let Object::Tier(given) = read(&tier("spec: {order: 10, defaultAction: Pass}\n")) else { panic!("a tier") };
+    assert_eq!((given.order, given.default_action), (Some(10.0), TierAction::Pass));
+    let default = |order: u32| {
+        format!("apiVersion: projectcalico.org/v3\nkind: Tier\nmetadata: {{name: default}}\nspec: {{order: {order}}}\n")
+    };
+    read(&default(1_000_000));
+    assert_eq!(
+        errors(&default(5)),
+        [
+            "a.yaml:4: Tier default: spec: tier default is built in, with order 1000000 and default action Deny (choose another name)"
+        ]
+    );
+    let Object::Namespace(namespace) = read(
+        "apiVersion: v1\nkind: Namespace\nmetadata: {name: prod, labels: {team: red}}\nspec: {finalizers: [kubernetes]}\nstatus: {phase: Active}\n",
+    ) else {
+        panic!("a namespace")
+    };
+    assert_eq!((namespace.name.as_str(), namespace.labels["team"].as_str()), ("prod", "red"));
+    let Object::ServiceAccount(account) =
+        read("apiVersion: v1\nkind: ServiceAccount\nmetadata: {name: api, namespace: prod}\nsecrets: [{name: x}]\n")
+    else {
+        panic!("a service account")
+    };
+    assert_eq!((account.namespace.as_str(), account.name.as_str()), ("prod", "api"));
+    let Object::NetworkSet(set) = read(
+        "apiVersion: projectcalico.org/v3\nkind: NetworkSet\nmetadata: {name: s, namespace: prod}\nspec: {nets: [192.0.2.0/24]}\n",
+    ) else {
+        panic!("a network set")
+    };
+    assert_eq!(set.namespace.as_deref(), Some("prod"));
+    assert!(
+        errors("apiVersion: v1\nkind: Namespace\nmetadata: {name: prod, namespace: x}\n")[0]
+            .contains("lies in no namespace")
+    );
+}
+
+#[test]
+fn ports_may_be_named_and_a_name_tells_its_protocol() {
+    let ports = |fields: &str| {
+        let policy = read_documents("a.yaml", &rule(fields)).expect("good").remove(0).value;
+        let Object::GlobalNetworkPolicy(policy) = policy else { panic!("a policy") };
+        policy.ingress[0].destination.clone()
+    };
+    let mixed = ports("action: Allow\nprotocol: TCP\ndestination: {ports: [http, 80, \"90:99\"], notPorts: [admin]}");
+    assert_eq!((mixed.named_ports, mixed.ports.len()), (vec!["http".to_string()], 2));
+    assert_eq!(mixed.not_named_ports, ["admin"]);
+    assert_eq!(ports("action: Allow\ndestination: {ports: [http]}").named_ports, ["http"]);
+    let refused = errors(&rule("action: Allow\nprotocol: ICMP\ndestination: {ports: [http]}"));
+    assert!(refused[0].contains("ports need `protocol: TCP`"), "{refused:?}");
 }

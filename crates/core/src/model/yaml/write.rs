@@ -8,7 +8,7 @@ use super::policy::tier_action_word;
 use super::pool::{isolation_word, mode_field, mode_word};
 use crate::model::{
     Action, BgpConfiguration, BgpPeer, DEFAULT_TIER, EntityRule, IcmpMatch, ImportPolicy, Labels, Network, NetworkSet,
-    Node, Object, Policy, PolicyRule, Pool, PortMatch, Protocol, Tier, TunnelKind,
+    Node, Object, Policy, PolicyRule, Pool, PortMatch, Protocol, ServiceAccountMatch, Tier, TunnelKind,
 };
 
 /// The object as JSON of the shape in which people write it in YAML.
@@ -19,16 +19,21 @@ pub fn object_to_value(object: &Object) -> Value {
     put(&mut metadata, "namespace", key.namespace);
     let labels = match object {
         Object::Node(node) => Some(&node.labels),
-        Object::GlobalNetworkSet(set) => Some(&set.labels),
+        Object::GlobalNetworkSet(set) | Object::NetworkSet(set) => Some(&set.labels),
+        Object::Namespace(namespace) => Some(&namespace.labels),
+        Object::ServiceAccount(account) => Some(&account.labels),
         _ => None,
     };
     put(&mut metadata, "labels", labels.filter(|labels| !labels.is_empty()).map(labels_value));
     let spec = match object {
+        Object::Namespace(_) | Object::ServiceAccount(_) => {
+            return json!({ "apiVersion": key.kind.api_version(), "kind": key.kind.name(), "metadata": metadata });
+        }
         Object::IPPool(pool) => pool_spec(pool),
         Object::Node(node) => node_spec(node),
         Object::Network(network) => network_spec(network),
         Object::GlobalNetworkPolicy(policy) | Object::NetworkPolicy(policy) => policy_spec(policy),
-        Object::GlobalNetworkSet(set) => network_set_spec(set),
+        Object::GlobalNetworkSet(set) | Object::NetworkSet(set) => network_set_spec(set),
         Object::BGPPeer(peer) => peer_spec(peer),
         Object::BGPConfiguration(settings) => configuration_spec(settings),
         Object::Tier(tier) => tier_spec(tier),
@@ -140,6 +145,8 @@ fn policy_spec(policy: &Policy) -> Value {
     put(&mut spec, "tier", Some(policy.tier.clone()).filter(|tier| tier != DEFAULT_TIER));
     put(&mut spec, "order", policy.order.map(order_value));
     put(&mut spec, "selector", Some(policy.selector.clone()).filter(|text| !text.is_empty()));
+    put(&mut spec, "namespaceSelector", policy.namespace_selector.clone());
+    put(&mut spec, "serviceAccountSelector", policy.service_account_selector.clone());
     let types = [(policy.applies_ingress, "Ingress"), (policy.applies_egress, "Egress")];
     put_list(&mut spec, "types", types.into_iter().filter(|(on, _)| *on).map(|(_, name)| name.into()).collect());
     put_list(&mut spec, "ingress", policy.ingress.iter().map(rule_value).collect());
@@ -205,9 +212,18 @@ fn entity_value(entity: &EntityRule) -> Option<Value> {
     put(&mut value, "selector", entity.selector.clone());
     put(&mut value, "notSelector", entity.not_selector.clone());
     put(&mut value, "namespaceSelector", entity.namespace_selector.clone());
-    put_list(&mut value, "ports", entity.ports.iter().map(port_value).collect());
-    put_list(&mut value, "notPorts", entity.not_ports.iter().map(port_value).collect());
+    put(&mut value, "serviceAccounts", entity.service_accounts.as_ref().map(service_accounts_value));
+    let ports = |ports: &[PortMatch], names: &[String]| ports.iter().map(port_value).chain(texts(names)).collect();
+    put_list(&mut value, "ports", ports(&entity.ports, &entity.named_ports));
+    put_list(&mut value, "notPorts", ports(&entity.not_ports, &entity.not_named_ports));
     (!value.is_empty()).then(|| value.into())
+}
+
+fn service_accounts_value(accounts: &ServiceAccountMatch) -> Value {
+    let mut value = Map::new();
+    put_list(&mut value, "names", texts(&accounts.names));
+    put(&mut value, "selector", accounts.selector.clone());
+    value.into()
 }
 
 fn port_value(port: &PortMatch) -> Value {

@@ -6,9 +6,9 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::model::{
-    Action, BgpConfiguration, BgpPeer, Cidr, EntityRule, IcmpMatch, ImportPolicy, Isolation, Labels, Network,
-    NetworkName, NetworkSet, Node, NodeName, Object, Policy, PolicyKey, PolicyRule, Pool, PoolName, PortMatch,
-    Protocol, Reservation, Tier, TierAction,
+    Action, BgpConfiguration, BgpPeer, Cidr, EntityRule, IcmpMatch, ImportPolicy, Isolation, Labels, Namespace,
+    Network, NetworkName, NetworkSet, Node, NodeName, Object, Policy, PolicyKey, PolicyRule, Pool, PoolName, PortMatch,
+    Protocol, Reservation, ServiceAccount, ServiceAccountMatch, Tier, TierAction,
 };
 use crate::model::{Encapsulation, EncapsulationMode, TunnelKind};
 
@@ -62,16 +62,27 @@ fn ports() -> impl Strategy<Value = Vec<PortMatch>> {
 }
 
 fn entity() -> impl Strategy<Value = EntityRule> {
-    (vec(net(), 0..3), vec(net(), 0..2), of(selector()), of(selector()), of(namespace_selector()), ports(), ports())
-        .prop_map(|(nets, not_nets, selector, not_selector, namespace_selector, ports, not_ports)| EntityRule {
+    let accounts = of((vec(name(), 0..3), of(selector())))
+        .prop_map(|given| given.map(|(names, selector)| ServiceAccountMatch { names, selector }));
+    let port_names = || vec("[a-z][a-z0-9-]{0,6}", 0..2);
+    let ports = (ports(), ports(), port_names(), port_names());
+    let selectors = (of(selector()), of(selector()), of(namespace_selector()), accounts);
+    (vec(net(), 0..3), vec(net(), 0..2), selectors, ports).prop_map(|(nets, not_nets, selectors, ports)| {
+        let (selector, not_selector, namespace_selector, service_accounts) = selectors;
+        let (ports, not_ports, named_ports, not_named_ports) = ports;
+        EntityRule {
             nets,
             not_nets,
             selector,
             not_selector,
             namespace_selector,
+            service_accounts,
             ports,
             not_ports,
-        })
+            named_ports,
+            not_named_ports,
+        }
+    })
 }
 
 fn action() -> impl Strategy<Value = Action> {
@@ -88,6 +99,10 @@ fn rule() -> impl Strategy<Value = PolicyRule> {
                 for side in [&mut source, &mut destination] {
                     side.ports.clear();
                     side.not_ports.clear();
+                    if protocol.is_some() {
+                        side.named_ports.clear();
+                        side.not_named_ports.clear();
+                    }
                 }
             }
             let icmp = icmp.filter(|_| matches!(protocol, Some(Protocol::ICMP | Protocol::ICMPV6)));
@@ -109,12 +124,15 @@ fn policy(namespace: Option<String>) -> impl Strategy<Value = Policy> {
     let order = of(prop_oneof![any::<i32>().prop_map(f64::from), -1e9..1e9f64, Just(-0.0), Just(1e300)]);
     let types = prop_oneof![Just((true, true)), Just((true, false)), Just((false, true))];
     let place = (name(), prop_oneof![Just("default".to_string()), name()], order);
-    (place, prop_oneof![Just(String::new()), selector()], types, vec(rule(), 0..3), vec(rule(), 0..3)).prop_map(
-        move |((name, tier, order), selector, (applies_ingress, applies_egress), ingress, egress)| Policy {
+    let selectors = (prop_oneof![Just(String::new()), selector()], of(selector()), of(selector()));
+    (place, selectors, types, vec(rule(), 0..3), vec(rule(), 0..3)).prop_map(
+        move |((name, tier, order), selectors, (applies_ingress, applies_egress), ingress, egress)| Policy {
             key: PolicyKey { namespace: namespace.clone(), name },
             tier,
             order,
-            selector,
+            selector: selectors.0,
+            namespace_selector: selectors.1.filter(|_| namespace.is_none()),
+            service_account_selector: selectors.2,
             applies_ingress,
             applies_egress,
             ingress,
@@ -196,7 +214,7 @@ fn object() -> impl Strategy<Value = Object> {
         Object::Network(Network { name: NetworkName::new(name).expect("a name"), pools, isolation })
     });
     let set = (name(), labels(), vec(net(), 0..4))
-        .prop_map(|(name, labels, nets)| Object::GlobalNetworkSet(NetworkSet { name, labels, nets }));
+        .prop_map(|(name, labels, nets)| Object::GlobalNetworkSet(NetworkSet { namespace: None, name, labels, nets }));
     let settings = (name(), any::<bool>(), of(1..u32::MAX), of(1u16..)).prop_map(
         |(name, node_to_node_mesh, as_number, listen_port)| {
             Object::BGPConfiguration(BgpConfiguration { name, node_to_node_mesh, as_number, listen_port })
@@ -211,6 +229,13 @@ fn object() -> impl Strategy<Value = Object> {
         pool(),
         reservation,
         tier,
+        (name(), name(), labels(), vec(net(), 0..3)).prop_map(|(namespace, name, labels, nets)| {
+            Object::NetworkSet(NetworkSet { namespace: Some(namespace), name, labels, nets })
+        }),
+        (name(), labels()).prop_map(|(name, labels)| Object::Namespace(Namespace { name, labels })),
+        (name(), name(), labels()).prop_map(|(namespace, name, labels)| {
+            Object::ServiceAccount(ServiceAccount { namespace, name, labels })
+        }),
         node(),
         network,
         policy(None).prop_map(Object::GlobalNetworkPolicy),

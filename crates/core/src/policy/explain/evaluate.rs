@@ -3,8 +3,8 @@
 use std::net::IpAddr;
 
 use crate::model::{
-    Action, Cidr, Endpoint, EntityRule, Family, IcmpMatch, Isolation, NetworkName, NodeName, PolicyRule, PortMatch,
-    Protocol, PublishedPort, TierAction,
+    Action, Cidr, Endpoint, EntityRule, Family, IcmpMatch, Isolation, NamedPort, NetworkName, NodeName, PolicyRule,
+    PortMatch, Protocol, PublishedPort, TierAction,
 };
 
 use super::super::Direction;
@@ -81,7 +81,8 @@ fn locate<'a>(cluster: &'a Cluster, side: &'a Side) -> Result<Located<'a>, FlowE
     Ok(match side {
         Side::Workload(node, key) => {
             let subject_key = SubjectKey::Endpoint(node.clone(), key.clone());
-            let Some(subject @ Subject::Endpoint(endpoint)) = cluster.subjects.get(&subject_key) else {
+            let found = cluster.subjects.get(&subject_key);
+            let Some((subject, endpoint)) = found.and_then(|subject| Some((subject, subject.as_endpoint()?))) else {
                 return Err(FlowError::UnknownEndpoint(key.clone(), node.clone()));
             };
             Located {
@@ -162,7 +163,7 @@ fn ungoverned(why: &str) -> End {
 
 /// Asks the policies that govern the workload in the direction, then the profile of its network.
 fn judge(cluster: &Cluster, workload: &Subject, direction: Direction, packet: &Packet) -> End {
-    let Subject::Endpoint(endpoint) = workload else {
+    let Some(endpoint) = workload.as_endpoint() else {
         return ungoverned("no policy governs network sets");
     };
     let tiers = cluster.policies_of(workload, direction);
@@ -253,21 +254,31 @@ fn rule_matches(rule: &PolicyRule, source: &ScopedSide, destination: &ScopedSide
         && rule.not_protocol != Some(packet.protocol)
         && rule.icmp.is_none_or(is_icmp)
         && !rule.not_icmp.is_some_and(is_icmp)
-        && side_matches(&rule.source, source, &packet.source)
-        && side_matches(&rule.destination, destination, &packet.destination)
+        && side_matches(&rule.source, source, &packet.source, packet.protocol)
+        && side_matches(&rule.destination, destination, &packet.destination, packet.protocol)
 }
 
-fn side_matches(entity: &EntityRule, scoped: &ScopedSide, side: &PacketSide) -> bool {
+fn side_matches(entity: &EntityRule, scoped: &ScopedSide, side: &PacketSide, protocol: Protocol) -> bool {
     let in_nets = |nets: &[Cidr]| nets.iter().any(|net| net.contains(side.address));
     let in_ports = |ranges: &[PortMatch]| {
         side.port.is_some_and(|port| ranges.iter().any(|range| range.first <= port && port <= range.last))
+    };
+    let holders = side.holders.iter().filter(|holder| scoped.wanted.as_ref().is_none_or(|of| of.matches(**holder)));
+    let ports: Vec<&NamedPort> = holders.filter_map(|holder| holder.as_endpoint()).flat_map(|e| &e.ports).collect();
+    let is_named = |names: &[String]| {
+        ports.iter().any(|port| {
+            port.protocol == protocol && Some(port.port) == side.port && names.iter().any(|name| *name == port.name)
+        })
     };
     (entity.nets.is_empty() || in_nets(&entity.nets))
         && !in_nets(&entity.not_nets)
         && scoped.wanted.as_ref().is_none_or(|selector| side.holders.iter().any(|holder| selector.matches(*holder)))
         && !scoped.unwanted.as_ref().is_some_and(|selector| side.holders.iter().any(|holder| selector.matches(*holder)))
-        && (entity.ports.is_empty() || in_ports(&entity.ports))
+        && (entity.ports.is_empty() && entity.named_ports.is_empty()
+            || in_ports(&entity.ports)
+            || is_named(&entity.named_ports))
         && !in_ports(&entity.not_ports)
+        && !is_named(&entity.not_named_ports)
 }
 
 fn ask_profile(cluster: &Cluster, endpoint: &Endpoint, direction: Direction, packet: &Packet) -> (Verdict, String) {
@@ -304,5 +315,5 @@ fn in_network(cluster: &Cluster, network: &NetworkName, side: &PacketSide) -> bo
     if cluster.settings.networks_by_pool {
         return cluster.pool_nets(network).iter().any(|net| net.contains(side.address));
     }
-    side.holders.iter().any(|holder| matches!(holder, Subject::Endpoint(endpoint) if endpoint.key.network == *network))
+    side.holders.iter().filter_map(|holder| holder.as_endpoint()).any(|endpoint| endpoint.key.network == *network)
 }

@@ -45,7 +45,9 @@ pub(super) fn rule_text(rule: &PolicyRule) -> String {
 
 fn side_text(side: &EntityRule) -> String {
     let nets = |nets: &[Cidr]| nets.iter().map(Cidr::to_string).collect::<Vec<_>>().join(", ");
-    let ports = |ports: &[PortMatch]| ports.iter().map(port_text).collect::<Vec<_>>().join(", ");
+    let ports = |ports: &[PortMatch], names: &[String]| {
+        ports.iter().map(port_text).chain(names.iter().cloned()).collect::<Vec<_>>().join(", ")
+    };
     let mut words = Vec::new();
     let mut say = |word: &str, text: String| {
         if !text.is_empty() {
@@ -55,10 +57,14 @@ fn side_text(side: &EntityRule) -> String {
     say("", side.selector.clone().unwrap_or_default());
     say("not ", side.not_selector.as_ref().map(|text| format!("({text})")).unwrap_or_default());
     say("namespaces ", side.namespace_selector.clone().unwrap_or_default());
+    if let Some(accounts) = &side.service_accounts {
+        say("service accounts ", accounts.names.join(", "));
+        say("service accounts with ", accounts.selector.clone().unwrap_or_default());
+    }
     say("", nets(&side.nets));
     say("not ", nets(&side.not_nets));
-    say("port ", ports(&side.ports));
-    say("not port ", ports(&side.not_ports));
+    say("port ", ports(&side.ports, &side.named_ports));
+    say("not port ", ports(&side.not_ports, &side.not_named_ports));
     words.join(" ")
 }
 

@@ -127,7 +127,19 @@ impl Selector {
     /// member), `all()` is whatever has a namespace, `global()` whatever has none.
     #[must_use]
     pub fn of_namespace(&self) -> Selector {
-        Selector(self.0.of_namespace())
+        Selector(self.0.behind(NAMESPACE_PREFIX, Some(NAMESPACE_LABEL)))
+    }
+
+    /// The selector as it stands in a `serviceAccountSelector`: its labels are those of the member's service account
+    /// (`pcsa.LABEL` of the member).
+    #[must_use]
+    pub fn of_service_account(&self) -> Selector {
+        Selector(self.0.behind(SERVICE_ACCOUNT_PREFIX, None))
+    }
+
+    /// `label in {values}`.
+    pub fn one_of(label: &str, values: &[String]) -> Selector {
+        Selector(Expr::one_of(label.to_string(), values.iter().cloned().collect(), false))
     }
 
     pub fn matches(&self, labels: &impl LabelLookup) -> bool {
@@ -210,19 +222,21 @@ impl Expr {
         }
     }
 
-    fn of_namespace(&self) -> Expr {
-        let has_namespace = || Expr::Has(NAMESPACE_LABEL.to_string());
-        let prefixed = |label: &String| format!("{NAMESPACE_PREFIX}{label}");
-        match self {
-            Expr::All => has_namespace(),
-            Expr::Global => has_namespace().not(),
-            Expr::Has(label) => Expr::Has(prefixed(label)),
-            Expr::Compare(label, operator, value) => Expr::Compare(prefixed(label), *operator, value.clone()),
-            Expr::In(label, values) => Expr::In(prefixed(label), values.clone()),
-            Expr::NotIn(label, values) => Expr::NotIn(prefixed(label), values.clone()),
-            Expr::Not(inner) => inner.of_namespace().not(),
-            Expr::And(operands) => Expr::and(operands.iter().map(Expr::of_namespace).collect()),
-            Expr::Or(operands) => Expr::or(operands.iter().map(Expr::of_namespace).collect()),
+    /// Over the labels behind the prefix; what has the place of which they are (`all()`) has the label `place`, if given.
+    fn behind(&self, prefix: &str, place: Option<&str>) -> Expr {
+        let prefixed = |label: &String| format!("{prefix}{label}");
+        let each = |operands: &[Expr]| operands.iter().map(|operand| operand.behind(prefix, place)).collect();
+        match (self, place) {
+            (Expr::All, Some(place)) => Expr::Has(place.to_string()),
+            (Expr::Global, Some(place)) => Expr::Has(place.to_string()).not(),
+            (Expr::All | Expr::Global, None) => self.clone(),
+            (Expr::Has(label), _) => Expr::Has(prefixed(label)),
+            (Expr::Compare(label, operator, value), _) => Expr::Compare(prefixed(label), *operator, value.clone()),
+            (Expr::In(label, values), _) => Expr::In(prefixed(label), values.clone()),
+            (Expr::NotIn(label, values), _) => Expr::NotIn(prefixed(label), values.clone()),
+            (Expr::Not(inner), _) => inner.behind(prefix, place).not(),
+            (Expr::And(operands), _) => Expr::and(each(operands)),
+            (Expr::Or(operands), _) => Expr::or(each(operands)),
         }
     }
 
@@ -266,9 +280,13 @@ fn anchor_cost(anchor: &Anchor) -> usize {
 
 /// The label that every endpoint carries: the name of its namespace.
 pub const NAMESPACE_LABEL: &str = "projectcalico.org/namespace";
+/// The label that an endpoint with a service account carries: the account's name.
+pub const SERVICE_ACCOUNT_LABEL: &str = "projectcalico.org/serviceaccount";
+/// Before the labels of a member's service account.
+pub const SERVICE_ACCOUNT_PREFIX: &str = "pcsa.";
 /// Before the labels of a member's namespace.
 pub const NAMESPACE_PREFIX: &str = "pcns.";
-/// The labels that a namespace has as long as there are no Namespace objects: its name, under two names.
+/// The labels that every namespace has: its name, under two names.
 pub const NAMESPACE_NAME_LABELS: [&str; 2] = ["projectcalico.org/name", "kubernetes.io/metadata.name"];
 
 impl FromStr for Selector {

@@ -54,6 +54,8 @@ pub fn endpoint(on: &str, network: &str, name: &str, addresses: &[&str], pairs: 
         namespace: "default".to_string(),
         name: name.to_string(),
         labels: labels(pairs),
+        service_account: None,
+        ports: Vec::new(),
         addresses: addresses.iter().map(|text| text.parse().unwrap()).collect(),
         attachment: None,
     }
@@ -115,6 +117,8 @@ pub fn ingress_policy(name: &str, selector: &str, ingress: Vec<PolicyRule>) -> P
         key: PolicyKey { namespace: None, name: name.to_string() },
         tier: "default".to_string(),
         order: None,
+        namespace_selector: None,
+        service_account_selector: None,
         selector: selector.to_string(),
         applies_ingress: true,
         applies_egress: false,
@@ -128,8 +132,8 @@ pub fn policy_fact(policy: &Policy) -> FactDelta {
 }
 
 pub fn network_set(name: &str, nets: &[&str], pairs: &[(&str, &str)]) -> FactDelta {
-    let set = NetworkSet { name: name.to_string(), labels: labels(pairs), nets: cidrs(nets) };
-    FactDelta::NetworkSet(name.to_string(), Some(set))
+    let set = NetworkSet { namespace: None, name: name.to_string(), labels: labels(pairs), nets: cidrs(nets) };
+    FactDelta::NetworkSet(set.key(), Some(set))
 }
 
 /// What identifies a fact, so that the last word on each can be found.
@@ -137,7 +141,9 @@ fn fact_key(delta: &FactDelta) -> String {
     match delta {
         FactDelta::Endpoint { node, key, .. } => format!("endpoint {node} {key}"),
         FactDelta::Policy(key, _) => format!("policy {key}"),
-        FactDelta::NetworkSet(name, _) => format!("set {name}"),
+        FactDelta::NetworkSet(key, _) => format!("set {key:?}"),
+        FactDelta::Namespace(name, _) => format!("namespace {name}"),
+        FactDelta::ServiceAccount(namespace, name, _) => format!("service account {namespace}/{name}"),
         FactDelta::Tier(name, _) => format!("tier {name}"),
         FactDelta::Network(name, _) => format!("network {name}"),
         FactDelta::Pool(name, _) => format!("pool {name}"),
@@ -169,8 +175,14 @@ const SELECTORS: [&str; 12] = [
     "!(role == 'web' && has(app))",
     "global()",
 ];
-const NAMESPACE_SELECTORS: [&str; 4] =
-    ["all()", "global()", "projectcalico.org/name == 'prod'", "kubernetes.io/metadata.name != 'prod'"];
+const NAMESPACE_SELECTORS: [&str; 6] = [
+    "all()",
+    "global()",
+    "projectcalico.org/name == 'prod'",
+    "kubernetes.io/metadata.name != 'prod'",
+    "role == 'client'",
+    "!has(app)",
+];
 const NETS: [&str; 10] = [
     "0.0.0.0/0",
     "10.65.0.0/16",
@@ -217,6 +229,15 @@ pub fn numbered_endpoint(index: u8, families: u8, labels: Labels) -> Endpoint {
     let mut endpoint = endpoint(on, network, &name, addresses, &[]);
     endpoint.labels = labels;
     endpoint.namespace = if index.is_multiple_of(3) { "prod" } else { "dev" }.to_string();
+    endpoint.service_account = [None, Some("api"), Some("job")][index as usize % 3].map(String::from);
+    // One name for another port in each workload, and in some for two protocols.
+    let port = |name: &str, protocol, port| NamedPort { name: name.to_string(), protocol, port };
+    endpoint.ports = match index % 4 {
+        0 => Vec::new(),
+        1 => vec![port("http", Protocol::TCP, PORTS[0])],
+        2 => vec![port("http", Protocol::TCP, PORTS[1]), port("http", Protocol::UDP, PORTS[0])],
+        _ => vec![port("dns", Protocol::UDP, PORTS[0])],
+    };
     endpoint
 }
 
@@ -233,10 +254,30 @@ fn some_side() -> impl Strategy<Value = EntityRule> {
         prop_oneof![3 => Just(Vec::new()), 1 => some]
     };
     let selectors = (maybe(0.4, &SELECTORS), maybe(0.2, &SELECTORS), maybe(0.15, &NAMESPACE_SELECTORS));
-    (nets(), nets(), selectors, some_ports(), some_ports()).prop_map(|(nets, not_nets, selectors, ports, not_ports)| {
+    let names = || prop::collection::vec(prop::sample::select(vec!["http".to_string(), "dns".to_string()]), 0..2);
+    let accounts = prop::option::weighted(
+        0.15,
+        (prop::sample::subsequence(vec!["api", "job"], 0..=2), maybe(0.5, &SELECTORS)).prop_map(|(names, selector)| {
+            ServiceAccountMatch { names: names.into_iter().map(String::from).collect(), selector }
+        }),
+    );
+    let ports =
+        (some_ports(), some_ports(), prop::option::weighted(0.3, names()), prop::option::weighted(0.15, names()));
+    (nets(), nets(), selectors, accounts, ports).prop_map(|(nets, not_nets, selectors, service_accounts, ports)| {
         let (selector, not_selector, namespace_selector) = selectors;
-        let not_nets = not_nets.into_iter().filter(|net| net.length() > 0).collect();
-        EntityRule { nets, not_nets, selector, not_selector, namespace_selector, ports, not_ports }
+        let (ports, not_ports, named_ports, not_named_ports) = ports;
+        EntityRule {
+            nets,
+            not_nets: not_nets.into_iter().filter(|net| net.length() > 0).collect(),
+            selector,
+            not_selector,
+            namespace_selector,
+            service_accounts,
+            ports,
+            not_ports,
+            named_ports: named_ports.unwrap_or_default(),
+            not_named_ports: not_named_ports.unwrap_or_default(),
+        }
     })
 }
 
@@ -259,6 +300,10 @@ fn some_rule() -> impl Strategy<Value = PolicyRule> {
             for side in [&mut source, &mut destination] {
                 side.ports.clear();
                 side.not_ports.clear();
+                if protocol.is_some() {
+                    side.named_ports.clear();
+                    side.not_named_ports.clear();
+                }
             }
         }
         if !matches!(protocol, Some(Protocol::ICMP | Protocol::ICMPV6)) {
@@ -276,12 +321,15 @@ fn some_policy() -> impl Strategy<Value = Policy> {
     let types = prop::sample::select(vec![(true, false), (false, true), (true, true)]);
     let tier = prop::sample::select(vec!["default", "default", "early", "late", "kube-baseline", "nowhere"]);
     let place = (name, namespace, tier, order);
-    (place, prop::sample::select(&SELECTORS[..]), types, rules(), rules()).prop_map(
-        |((name, namespace, tier, order), selector, (applies_ingress, applies_egress), ingress, egress)| Policy {
+    let selectors = (prop::sample::select(&SELECTORS[..]), maybe(0.15, &SELECTORS), maybe(0.15, &SELECTORS));
+    (place, selectors, types, rules(), rules()).prop_map(
+        |((name, namespace, tier, order), selectors, (applies_ingress, applies_egress), ingress, egress)| Policy {
             key: PolicyKey { namespace: namespace.map(String::from), name: name.to_string() },
             tier: tier.to_string(),
             order,
-            selector: selector.to_string(),
+            selector: selectors.0.to_string(),
+            namespace_selector: selectors.1.filter(|_| namespace.is_none()),
+            service_account_selector: selectors.2,
             applies_ingress,
             applies_egress,
             ingress,
@@ -300,11 +348,21 @@ pub fn some_delta() -> impl Strategy<Value = FactDelta> {
     let policies = (some_policy(), kept())
         .prop_map(|(policy, kept)| FactDelta::Policy(policy.key.clone(), kept.then_some(policy)));
     let nets = prop::sample::subsequence(&NETS[..], 0..4).prop_map(|texts| cidrs(&texts));
-    let sets =
-        (prop::sample::select(vec!["s", "t"]), some_labels(), nets, kept()).prop_map(|(name, labels, nets, kept)| {
-            let set = NetworkSet { name: name.to_string(), labels, nets };
-            FactDelta::NetworkSet(name.to_string(), kept.then_some(set))
-        });
+    let places = || prop::sample::select(vec!["prod", "dev", "default"]);
+    let of = prop::option::weighted(0.5, places());
+    let sets = (of, prop::sample::select(vec!["s", "t"]), some_labels(), nets, kept()).prop_map(
+        |(namespace, name, labels, nets, kept)| {
+            let set = NetworkSet { namespace: namespace.map(String::from), name: name.to_string(), labels, nets };
+            FactDelta::NetworkSet(set.key(), kept.then_some(set))
+        },
+    );
+    let namespaces = (places(), some_labels(), kept())
+        .prop_map(|(name, labels, kept)| FactDelta::Namespace(name.to_string(), kept.then_some(labels)));
+    let accounts = (places(), prop::sample::select(vec!["api", "job"]), some_labels(), kept()).prop_map(
+        |(namespace, name, labels, kept)| {
+            FactDelta::ServiceAccount(namespace.to_string(), name.to_string(), kept.then_some(labels))
+        },
+    );
     let orders = prop::sample::select(vec![None, Some(5.0), Some(2_000_000.0)]);
     let actions = prop::sample::select(vec![TierAction::Deny, TierAction::Pass]);
     let tiers = (prop::sample::select(vec!["early", "late"]), orders, actions, kept()).prop_map(
@@ -325,7 +383,7 @@ pub fn some_delta() -> impl Strategy<Value = FactDelta> {
             other => other,
         },
     );
-    prop_oneof![6 => endpoints, 4 => policies, 1 => sets, 2 => tiers, 1 => networks, 1 => pools]
+    prop_oneof![6 => endpoints, 4 => policies, 1 => sets, 2 => tiers, 1 => namespaces, 1 => accounts, 1 => networks, 1 => pools]
 }
 
 /// The base that most clusters stand on.

@@ -117,17 +117,20 @@ impl Simulator {
 
     fn in_set(&self, packet: &Packet, name: &str, directions: &str) -> bool {
         let set = self.sets.get(name).unwrap_or_else(|| panic!("{name} is not there"));
-        let (address, interface) = match directions {
-            "src" => (packet.source, None),
-            "dst" => (packet.destination, None),
-            "src,src" => (packet.source, Some(&packet.input)),
-            "dst,dst" => (packet.destination, Some(&packet.output)),
+        let (address, interface, asked_port) = match directions {
+            "src" => (packet.source, None, None),
+            "dst" => (packet.destination, None, None),
+            "src,src" => (packet.source, Some(&packet.input), packet.source_port),
+            "dst,dst" => (packet.destination, Some(&packet.output), packet.port),
             other => panic!("what is {other}?"),
         };
         set.members.iter().any(|member| match (member, interface) {
             (Member::Net(net), None) => net.contains(address),
             (Member::NetIface(net, name), Some(interface)) => {
                 net.contains(address) && interface.as_deref() == Some(name.as_str())
+            }
+            (Member::IpPort(held, protocol, port), Some(_)) => {
+                *held == address && protocol.0 == packet.protocol && Some(*port) == asked_port
             }
             _ => panic!("{name} is asked by {directions}"),
         })

@@ -1,0 +1,146 @@
+//! The same cases through a real kernel: their policies compiled and programmed, every probe sent as a packet.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use routenet::plane::iptables::Backend;
+use routenet::plane::link::LinkPlane;
+use routenet::plane::rules::{RulesConfig, RulesPlane};
+use routenet_core::model::Protocol;
+
+use crate::cases::{Asked, Case, cases};
+use crate::probe::{Probe, send};
+use crate::raw::SctpListener;
+use crate::support::{in_fresh_netns, run};
+use crate::world::{Listener, Place, block_on, ip, plug_in};
+
+/// Cases at once: each waits most of the time.
+const AT_ONCE: usize = 4;
+
+/// The ports that the probes of a case ask for.
+fn ports(case: &Case) -> Vec<u16> {
+    case.verdicts.iter().filter_map(|asked| asked.port).collect::<BTreeSet<u16>>().into_iter().collect()
+}
+
+/// Everything that stands in the namespaces of one case.
+struct Stage {
+    places: BTreeMap<String, Place>,
+    outside: Place,
+    _listeners: Vec<(Listener, SctpListener)>,
+    _links: LinkPlane,
+    _rules: RulesPlane,
+}
+
+impl Stage {
+    /// In the namespace of the calling thread, which is the host.
+    fn new(case: &Case) -> Option<Stage> {
+        let engine = case.engine().ok()?;
+        let ports = ports(case);
+        let listen = |addresses: Vec<IpAddr>| {
+            let ports = ports.clone();
+            move || (Listener::on(&addresses, &ports), SctpListener::new())
+        };
+        run("sysctl", &["-q", "-w", "net.ipv4.ip_forward=1"]);
+        let outside = Place::new();
+        ip(&format!("link add eth0 type veth peer name eth0 netns {}", outside.netns));
+        ip("link set eth0 up");
+        ip(&format!("address add {}/24 dev eth0", case.host));
+        outside.ip("link set eth0 up");
+        // Next to the host, whatever its address.
+        outside.ip(&format!("address add {}/24 dev eth0", beside(case.host)));
+        outside.ip(&format!("route add default via {}", case.host));
+        for address in &case.outside {
+            outside.ip(&format!("address add {address} dev lo"));
+            ip(&format!("route add {address} via {}", beside(case.host)));
+        }
+        let mut listeners = vec![listen(vec![case.host])(), outside.run(listen(case.outside.clone()))];
+        let links = LinkPlane::spawn().expect("a link plane");
+        let mut places = BTreeMap::new();
+        for workload in &case.workloads {
+            let place = plug_in(&links, &workload.endpoint());
+            listeners.push(place.run(listen(workload.ips.clone())));
+            places.insert(workload.display_name(), place);
+        }
+        let rules = RulesPlane::spawn(RulesConfig::new(Backend::Nft)).expect("a rules plane");
+        let state = (engine.sets(), engine.chains().clone(), engine.hooks());
+        block_on(rules.start(state.0, state.1, state.2)).expect("the kernel takes it");
+        Some(Stage { places, outside, _listeners: listeners, _links: links, _rules: rules })
+    }
+}
+
+fn beside(host: IpAddr) -> IpAddr {
+    let IpAddr::V4(host) = host else { panic!("an IPv4 address") };
+    let [a, b, c, d] = host.octets();
+    IpAddr::from([a, b, c, d ^ 0xfc])
+}
+
+fn probe(case: &Case, asked: &Asked) -> Probe {
+    let address = |name: &str| match name.strip_prefix("outside:") {
+        Some(text) => text.parse().expect("an address"),
+        None if name == "host" => case.host,
+        None => case.workload(name).ips[0],
+    };
+    let protocol = Protocol::from_name(&asked.proto).expect("a protocol");
+    Probe {
+        source: address(&asked.from),
+        destination: address(&asked.to),
+        protocol,
+        port: asked.port,
+        source_port: asked.sport,
+        icmp: (protocol == Protocol::ICMP).then(|| (asked.kind.unwrap_or(8), asked.code.unwrap_or(0))),
+    }
+}
+
+/// How many probes of the case were sent, and which the kernel answered otherwise than Calico did.
+fn differences(case: &Case) -> (usize, Vec<String>) {
+    let Some(stage) = Stage::new(case) else { return (0, Vec::new()) };
+    let mut by_sender: BTreeMap<&str, Vec<&Asked>> = BTreeMap::new();
+    for asked in &case.verdicts {
+        let sender = if asked.from.starts_with("outside:") { "outside" } else { asked.from.as_str() };
+        by_sender.entry(sender).or_default().push(asked);
+    }
+    let mut answered = BTreeSet::new();
+    let mut running = Vec::new();
+    for (sender, asked) in &by_sender {
+        let probes: Vec<Probe> = asked.iter().map(|one| probe(case, one)).collect();
+        let allowed = asked.iter().filter(|one| one.verdict == "allow").map(|one| probe(case, one)).collect();
+        match (*sender, stage.places.get(*sender)) {
+            ("host", _) => answered.extend(send(&probes, &allowed)),
+            ("outside", _) => running.push(stage.outside.start(move || send(&probes, &allowed))),
+            (_, place) => running.push(place.expect("a workload").start(move || send(&probes, &allowed))),
+        }
+    }
+    for outcome in running {
+        answered.extend(outcome.recv().expect("the probes were sent"));
+    }
+    let wrong = |asked: &&Asked| answered.contains(&probe(case, asked)) != (asked.verdict == "allow");
+    let words = |asked: &Asked| {
+        let did = if asked.verdict == "allow" { "drops" } else { "passes" };
+        format!("{}: the kernel {did} {}, where Calico said {}", case.name, probe(case, asked), asked.verdict)
+    };
+    (case.verdicts.len(), case.verdicts.iter().filter(wrong).map(words).collect())
+}
+
+#[test]
+fn the_kernel_does_what_calico_did() {
+    let cases = cases();
+    let next = AtomicUsize::new(0);
+    let outcomes: Vec<(usize, Vec<String>)> = std::thread::scope(|scope| {
+        let work = || {
+            let mut found = Vec::new();
+            while let Some(case) = cases.get(next.fetch_add(1, Ordering::Relaxed)) {
+                let case = case.clone();
+                found.push(in_fresh_netns(move || differences(&case)));
+            }
+            found
+        };
+        let workers: Vec<_> = (0..AT_ONCE).map(|_| scope.spawn(work)).collect();
+        workers.into_iter().flat_map(|worker| worker.join().expect("no case panics")).collect()
+    });
+    let sent: usize = outcomes.iter().map(|(sent, _)| sent).sum();
+    let wrong: Vec<String> = outcomes.into_iter().flat_map(|(_, wrong)| wrong).collect();
+    println!("{sent} probes sent through the kernel");
+    assert!(wrong.is_empty(), "{} of {sent}:\n{}", wrong.len(), wrong.join("\n"));
+    assert!(sent > 0, "no case was tried");
+}
