@@ -12,7 +12,8 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use serde::{Deserialize, Serialize};
 
 use super::LabError;
-use super::enter;
+use super::host::Outside;
+use super::{enter, health};
 
 /// Where labs are kept unless told otherwise; gone after a reboot, as the labs are.
 pub const DEFAULT_BASE: &str = "/run/routenet-lab";
@@ -25,8 +26,11 @@ pub struct Record {
     /// The topology file, absolute.
     pub file: PathBuf,
     pub nodes: Vec<NodeRecord>,
-    /// `node:interface`, both ends.
+    /// `node:interface`, both ends; the second may be `host:interface`, `mgmt-net:interface` or `dummy`.
     pub links: Vec<[String; 2]>,
+    /// Who deployed it.
+    #[serde(default)]
+    pub owner: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,6 +40,8 @@ pub struct NodeRecord {
     /// The name that containerlab would give the node's container.
     pub long_name: String,
     pub kind: String,
+    #[serde(default)]
+    pub group: Option<String>,
     pub image: Option<String>,
     /// The node's init, as seen from where the lab was deployed.
     pub pid: i32,
@@ -45,6 +51,8 @@ pub struct NodeRecord {
     pub labels: BTreeMap<String, String>,
     /// The directory that comes first in the node's `PATH`.
     pub programs: PathBuf,
+    #[serde(default)]
+    pub health: Option<health::Check>,
 }
 
 impl NodeRecord {
@@ -105,6 +113,23 @@ impl LabDir {
         self.path().join("lab.json")
     }
 
+    fn outside_path(&self) -> PathBuf {
+        self.path().join("outside.json")
+    }
+
+    /// The labs in a base, deployed or not, by name.
+    pub fn all(base: &Path) -> Result<Vec<Self>, LabError> {
+        let entries = match fs::read_dir(base) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(LabError::system(base.display().to_string(), error)),
+        };
+        let mut names: Vec<String> =
+            entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()).collect();
+        names.sort();
+        Ok(names.iter().map(|name| LabDir::new(base, name)).collect())
+    }
+
     /// Creates the directory if need be and holds it until the answer is dropped: one deployment or destruction of a
     /// lab at a time.
     pub(super) fn lock(&self) -> Result<Flock<File>, LabError> {
@@ -154,6 +179,29 @@ impl LabDir {
         fs::write(&new, text).and_then(|()| fs::rename(&new, &path)).map_err(fail)
     }
 
+    /// Writes down what the lab will have outside of its nodes.
+    pub(super) fn write_outside(&self, outside: &Outside) -> Result<(), LabError> {
+        if outside.is_empty() {
+            return Ok(());
+        }
+        let path = self.outside_path();
+        let fail = |error: io::Error| LabError::system(path.display().to_string(), error);
+        fs::write(&path, serde_json::to_string_pretty(outside).map_err(|error| fail(error.into()))?).map_err(fail)
+    }
+
+    fn remove_outside(&self) -> Result<(), LabError> {
+        let path = self.outside_path();
+        match fs::read_to_string(&path) {
+            Ok(text) => {
+                let outside: Outside = serde_json::from_str(&text)
+                    .map_err(|error| LabError::Lab(format!("{}: {error}; remove the file", path.display())))?;
+                outside.remove(&self.name)
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(LabError::system(path.display().to_string(), error)),
+        }
+    }
+
     /// Ends a lab and removes its directory. Answers whether a node was running; a lab that is not there is no error.
     pub fn destroy(&self) -> Result<bool, LabError> {
         if !self.path().exists() {
@@ -170,6 +218,7 @@ impl LabDir {
     pub(super) fn clear(&self) -> Result<bool, LabError> {
         let killed: Vec<_> = self.record()?.iter().flat_map(|record| &record.nodes).filter_map(kill).collect();
         killed.iter().try_for_each(wait_for_end)?;
+        self.remove_outside()?;
         let path = self.path();
         let fail = |error: io::Error| LabError::system(path.display().to_string(), error);
         for entry in fs::read_dir(&path).map_err(fail)? {
@@ -194,6 +243,12 @@ impl LabDir {
         let _ = fs::remove_dir(&self.base);
         Ok(())
     }
+}
+
+/// The user who called, also through sudo.
+pub(super) fn caller() -> String {
+    let named = ["SUDO_USER", "USER"].iter().find_map(|name| std::env::var(name).ok().filter(|user| !user.is_empty()));
+    named.unwrap_or_else(|| "root".into())
 }
 
 /// Kills a node's init, and so all that is in the node. `None` when it was not running.

@@ -65,8 +65,8 @@ fn the_nearest_definition_wins_and_maps_merge() {
 fn links_have_containerlabs_mtu_unless_they_say() {
     let topology = parse(FILE).unwrap();
     assert_eq!((topology.links[0].mtu, topology.links[1].mtu), (9500, 1500));
-    assert_eq!(topology.links[0].ends[1].to_string(), "br:p1");
-    assert_eq!(topology.links[1].ends[0].mac.as_deref(), Some("02:00:00:00:00:01"));
+    assert_eq!(topology.links[0].to_string(), "a:eth1 -- br:p1");
+    assert_eq!(topology.links[1].near.mac.as_deref(), Some("02:00:00:00:00:01"));
 }
 
 #[test]
@@ -91,7 +91,7 @@ fn refusals_name_file_and_line() {
         (
             "      cmd: sleep infinity",
             "      ports: [80:80]",
-            "25: topology.nodes.b: `ports` is a field of containerlab that `routectl lab` does not do; remove it",
+            "25: topology.nodes.b: `ports`: a namespace publishes no ports; reach the node by a `host` link",
         ),
         (
             "      cmd: sleep infinity",
@@ -100,19 +100,19 @@ fn refusals_name_file_and_line() {
         ),
         (
             "name: two",
-            "name: two\nmgmt: {network: x}",
-            "2: the file: `mgmt` is a field of containerlab that `routectl lab` does not do; remove it",
+            "name: two\nsettings: {}",
+            "2: the file: `settings`: no certificate authority comes with the lab; `bind` certificates and keys",
         ),
         (
             "cmd: sleep infinity",
             "cmd: sleep $LONG",
-            "25: `$LONG`: `routectl lab` does not replace variables of the environment; write the value",
+            "25: the variable `LONG` is not set; set it, or write `${LONG:=default}`, or `$$LONG` for that very text",
         ),
         ("cmd: sleep infinity", "cmd: sleep 'x", "23: topology.nodes.b: cmd: `sleep 'x`: a quote is not closed"),
         (
             "network-mode: none",
-            "network-mode: host",
-            "17: topology.nodes.a: network-mode `host`: `routectl lab` knows `none`",
+            "network-mode: bridge",
+            "17: topology.nodes.a: network-mode `bridge`: expected `none`, `host` or `container:NODE`",
         ),
         (
             "c.txt:/y",
@@ -127,11 +127,15 @@ fn refusals_name_file_and_line() {
         (
             "type: veth",
             "type: vxlan",
-            "30: topology.links[1]: unknown type of link `vxlan`: `routectl lab` makes `veth`",
+            "30: topology.links[1]: type `vxlan`: `routectl lab` makes `veth`, `host`, `mgmt-net`, `dummy`; take a `host`",
         ),
         ("br:p2", "nobody:p2", "30: topology.links[1]: `nobody:p2`: there is no node `nobody`"),
         ("br:p2", "br:p1", "30: topology.links[1]: `br:p1` is already an end of links[0]"),
-        ("br:p2", "host:p2", "30: topology.links[1]: `host:p2`: `routectl lab` links nodes to nodes only"),
+        (
+            "br:p2",
+            "macvlan:eno1",
+            "30: topology.links[1]: `macvlan:eno1`: `routectl lab` makes no macvlan; take `host:NAME`",
+        ),
         ("br:p2", "br:a-very-long-name", "30: topology.links[1]: interface `a-very-long-name`: expected at most 15"),
         ("br:p2", "b:eth0", "30: topology.links[1]: `b:eth0`: containerlab keeps eth0 for its management network"),
         ("[a:eth1, br:p1]", "[a:eth1]", "29: topology.links[0]: a link has two endpoints, here are 1"),
@@ -141,6 +145,7 @@ fn refusals_name_file_and_line() {
             "29: topology.links[0].endpoints[0]: endpoint `a`: expected `node:interface`",
         ),
         ("    br:\n", "    b:\n", "`b` is there twice"),
+        ("    br:\n", "    host:\n", "26: topology.nodes.host: `host` means something else at the end of a link"),
         ("name: two", "name: ../two", "1: name: `../two`: expected letters"),
     ];
     for (good, bad, expected) in cases {

@@ -7,8 +7,11 @@ mod apart;
 mod cleanup;
 mod daemons;
 mod life;
+mod outside;
 mod refuse;
 mod shipped;
+mod stages;
+mod written;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
