@@ -59,6 +59,15 @@ pub(super) fn start_time_in(proc: &Path, pid: i32) -> io::Result<u64> {
     start.ok_or_else(|| io::Error::other(format!("/proc/{pid}/stat: unexpected form")))
 }
 
+/// How long a node has been there.
+pub fn age(node: &NodeRecord) -> Option<Duration> {
+    let ticks = nix::unistd::sysconf(nix::unistd::SysconfVar::CLK_TCK).ok()??;
+    let uptime = fs::read_to_string("/proc/uptime").ok()?;
+    let uptime: f64 = uptime.split(' ').next()?.parse().ok()?;
+    let start = node.start_time as f64 / ticks as f64;
+    Some(Duration::from_secs_f64((uptime - start).max(0.0)))
+}
+
 /// Runs a command in a node with this process's standard streams; the answer is its exit code, or 128 and the number
 /// of the signal that ended it. The command ends when this process does. Must be called before the process has a second
 /// thread, and leaves it inside the node's namespaces.

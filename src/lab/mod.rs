@@ -26,12 +26,14 @@
 //! | `wire` | the words between the runner and a node's init |
 //! | [`state`] | the lab's directory: which processes are the nodes, and whether they still are |
 //! | [`enter`] | running a command in a node |
+//! | [`graph`] | pictures of a topology |
 
 mod board;
 mod course;
 mod daemons;
 mod deploy;
 pub mod enter;
+pub mod graph;
 pub mod health;
 mod host;
 pub mod init;

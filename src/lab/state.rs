@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use nix::fcntl::{Flock, FlockArg};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
 use super::LabError;
 use super::host::Outside;
@@ -60,6 +61,12 @@ impl NodeRecord {
         enter::start_time(self.pid).ok() == Some(self.start_time)
     }
 
+    /// Twelve hexadecimal digits that no other start of a node has.
+    pub fn id(&self) -> String {
+        let digest = Sha256::digest(format!("{}/{}/{}", self.long_name, self.pid, self.start_time));
+        digest[..6].iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
     /// The path of the node's network namespace, valid while the node runs.
     pub fn netns(&self) -> PathBuf {
         format!("/proc/{}/ns/net", self.pid).into()
@@ -72,6 +79,16 @@ impl Record {
         found.ok_or_else(|| {
             let names: Vec<&str> = self.nodes.iter().map(|node| node.name.as_str()).collect();
             LabError::Lab(format!("lab `{}` has no node `{name}`; it has {}", self.name, names.join(", ")))
+        })
+    }
+
+    /// The other end of a node's link.
+    pub fn peer_of(&self, node: &str, interface: &str) -> Option<&str> {
+        let end = format!("{node}:{interface}");
+        self.links.iter().find_map(|[one, two]| match (*one == end, *two == end) {
+            (true, _) => Some(two.as_str()),
+            (_, true) => Some(one.as_str()),
+            _ => None,
         })
     }
 
