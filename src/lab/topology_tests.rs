@@ -163,3 +163,55 @@ fn a_lab_needs_a_node_and_a_node_a_kind() {
     let said = parse("name: x\ntopology:\n  nodes:\n    a:\n").unwrap_err();
     assert!(said.starts_with("/labs/x.clab.yml:4: topology.nodes.a: no `kind`"), "{said}");
 }
+
+#[test]
+fn everything_is_inherited_from_group_kind_and_defaults() {
+    let text = "\
+name: x
+topology:
+  defaults:
+    group: edge
+    startup-delay: 3
+    network-mode: none
+    entrypoint: tini
+    env-files: [all.env]
+    labels: {a: defaults, b: defaults, c: defaults, d: defaults}
+    healthcheck: {test: [CMD, far], retries: 9}
+  kinds:
+    linux:
+      startup-delay: 2
+      env-files: [linux.env]
+      labels: {b: kind, c: kind, d: kind}
+      sysctls: {net.a: kind, net.b: kind}
+  groups:
+    edge:
+      kind: linux
+      cmd: [run, it]
+      labels: {c: group, d: group}
+      sysctls: {net.b: group}
+      healthcheck: {test: [CMD-SHELL, near | far], interval: 2}
+  nodes:
+    a: {labels: {d: node}, env-files: [a.env]}
+    b: {group: unknown, kind: bridge, startup-delay: 0}
+";
+    let topology = parse(text).unwrap();
+    let [a, b] = topology.nodes.as_slice() else { panic!("two nodes") };
+    let values = |map: &std::collections::BTreeMap<String, String>| map.values().cloned().collect::<Vec<_>>();
+    assert_eq!((a.kind, a.group.as_deref()), (Kind::Linux, Some("edge")), "a group may give the kind");
+    assert_eq!(values(&a.labels), ["defaults", "kind", "group", "node"]);
+    assert_eq!(values(&a.sysctls), ["kind", "group"]);
+    assert_eq!(a.startup_delay, Duration::from_secs(2));
+    assert_eq!(a.cmd.as_ref().unwrap().words, ["tini", "run", "it"]);
+    let files: Vec<_> = a.env_files.iter().map(|(file, line)| (file.as_str(), *line)).collect();
+    assert_eq!(files, [("all.env", Some(8)), ("linux.env", Some(14)), ("a.env", Some(25))]);
+    let check = a.healthcheck.as_ref().unwrap();
+    assert_eq!(check.words, ["sh", "-c", "near | far"]);
+    assert_eq!(
+        (check.interval.as_secs(), check.timeout.as_secs(), check.retries),
+        (2, 30, 3),
+        "whole, from the nearest"
+    );
+    assert_eq!((a.network.clone(), b.network.clone()), (Network::Alone, Network::Alone));
+    assert_eq!((b.kind, b.group.as_deref()), (Kind::Bridge, Some("unknown")), "an unknown group is none");
+    assert_eq!((b.startup_delay, values(&b.labels)), (Duration::ZERO, vec!["defaults".to_string(); 4]));
+}

@@ -6,6 +6,7 @@ mod support;
 mod apart;
 mod cleanup;
 mod daemons;
+mod graph;
 mod life;
 mod outside;
 mod refuse;

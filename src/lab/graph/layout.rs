@@ -77,7 +77,7 @@ impl Layout {
             y += row.iter().map(|one| places[*one].height).max().unwrap_or(0) + BELOW;
         }
         let ports = ports(&picture, &places, below);
-        Layout { picture, width: widest + 2 * MARGIN, height: y - BELOW / 2 + MARGIN, places, ports }
+        Layout { picture, width: widest + 2 * MARGIN, height: y - BELOW + 2 * MARGIN, places, ports }
     }
 }
 
