@@ -292,3 +292,7 @@ pub(super) fn wait_for_end(handle: &std::os::fd::OwnedFd) -> Result<(), LabError
         }
     }
 }
+
+#[cfg(test)]
+#[path = "state_tests.rs"]
+mod tests;

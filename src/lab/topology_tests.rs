@@ -101,7 +101,7 @@ fn refusals_name_file_and_line() {
         (
             "name: two",
             "name: two\nsettings: {}",
-            "2: the file: `settings`: no certificate authority comes with the lab; `bind` certificates and keys",
+            "2: the file: `settings`: no certificate authority comes with the lab; bring certificates and keys along by `binds`",
         ),
         (
             "cmd: sleep infinity",

@@ -92,3 +92,12 @@ fn containerlabs_own_variables_are_of_the_node() {
         "/run/l/shared/n/a /run/l/shared n.l __clabOther__"
     );
 }
+
+proptest::proptest! {
+    #[test]
+    fn no_text_panics_and_one_without_variables_is_kept(text in "[-a-z |>:#'\"\\\\{}$\n\u{e4}]{0,60}") {
+        let _ = replaced(&text);
+        let plain = text.replace('$', "");
+        proptest::prop_assert_eq!(replaced(&plain), Ok(plain));
+    }
+}

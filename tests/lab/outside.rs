@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 
-use super::support::{in_fresh_netns, run};
+use super::support::{Process, in_fresh_netns, run, wait_for};
 use super::{Place, inits};
 
 /// The interfaces around us, but for loopback and what a kernel puts into every namespace.
@@ -79,6 +79,24 @@ fn a_failed_deployment_leaves_nothing_outside() {
         assert_eq!(place.lab("deploy", &["-t", &file]).code, Some(1));
         assert_eq!(interfaces(), Vec::<String>::new());
         place.assert_nothing_left("failing");
+    });
+}
+
+#[test]
+fn what_a_killed_deployment_left_outside_is_removed_by_destroy() {
+    in_fresh_netns(|| {
+        let place = Place::default();
+        let text = HOST_LINK.replace("type: host", "type: mgmt-net").replace("{exec: [", "{exec: [sleep 1000, ");
+        let file = file(&place, "killed-outside", &text);
+        let mut runner = place.command("deploy", &["-t", &file]);
+        let runner = Process(runner.stderr(std::process::Stdio::null()).spawn().expect("routectl"));
+        let limit = std::time::Duration::from_secs(10);
+        wait_for("both interfaces", limit, || interfaces() == ["br-clab", "to-a"]);
+        drop(runner);
+        wait_for("the end of the node", limit, || inits("killed-outside").is_empty());
+        place.lab("destroy", &["-t", &file]).good();
+        assert_eq!(interfaces(), Vec::<String>::new());
+        place.assert_nothing_left("killed-outside");
     });
 }
 

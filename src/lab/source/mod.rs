@@ -98,10 +98,10 @@ fn refusal(file: &Path, error: &serde_yaml::Error) -> LabError {
         what = what.replace(&suffix, "");
     }
     if let Some(field) = what.split("unknown field `").nth(1).and_then(|rest| rest.split('`').next())
-        && let Some(reason) = refused::reason(field)
+        && let Some((why, mend)) = refused::of(field)
     {
         let place = what.split(": unknown field").next().filter(|place| *place != what).unwrap_or("the file");
-        what = format!("{place}: `{field}`: {reason}");
+        what = format!("{place}: `{field}`: {why}; {mend}");
     }
     LabError::Topology { file: file.into(), line, what }
 }

@@ -4,13 +4,17 @@
 /// Field, why, mend.
 const FIELDS: &[(&str, &str, &str)] = &[
     ("aliases", "the lab has no name service", "append to `/etc/hosts` by `exec`"),
-    ("certificate", "no certificate authority comes with the lab", "`bind` the certificate and its key"),
+    (
+        "certificate",
+        "no certificate authority comes with the lab",
+        "bring the certificate and its key along by `binds`",
+    ),
     ("components", "nodes have no cards", REMOVE),
     ("cpu", "nodes have no limits of their own", "run the program under `systemd-run` or `cpulimit` in `cmd`"),
     ("cpu-set", "nodes have no limits of their own", "write `cmd: taskset -c 0-3 PROGRAM`"),
     ("credentials", "no kind of node here has a login", REMOVE),
     ("devices", "a node's `/dev` is the machine's", "remove it: what is there is there in every node"),
-    ("dns", "a node has the machine's `/etc/resolv.conf`", "`bind` another over it"),
+    ("dns", "a node has the machine's `/etc/resolv.conf`", "bring another along by `binds`"),
     ("driver-opts", "the management network is a plain bridge", REMOVE),
     ("external-access", "the management network is a plain bridge", "add routes and NAT to it by hand"),
     ("extras", "it is for kinds that are not deployed here", REMOVE),
@@ -30,13 +34,17 @@ const FIELDS: &[(&str, &str, &str)] = &[
     ("remote", "it is a field of `vxlan`, which is not made here", "take a `host` link"),
     ("runtime", "nodes are namespaces, not containers of a runtime", REMOVE),
     ("sandbox", "nodes are namespaces, not containers of a runtime", REMOVE),
-    ("settings", "no certificate authority comes with the lab", "`bind` certificates and keys"),
+    ("settings", "no certificate authority comes with the lab", "bring certificates and keys along by `binds`"),
     ("shm-size", "a node's `/dev/shm` is the machine's", REMOVE),
-    ("startup-config", "a `linux` node has no configuration of its own", "`bind` the file where the program reads it"),
+    (
+        "startup-config",
+        "a `linux` node has no configuration of its own",
+        "bring the file along by `binds`, where the program reads it",
+    ),
     ("udp-port", "it is a field of `vxlan`, which is not made here", "take a `host` link"),
     ("ulimits", "nodes have no limits of their own", "write `cmd: prlimit ... PROGRAM`"),
     ("user", "what runs in a node runs as root", "write `cmd: setpriv --reuid=USER --clear-groups PROGRAM`"),
-    ("vars", "nodes are not configured from templates", "`bind` what the template would make"),
+    ("vars", "nodes are not configured from templates", "bring what the template would make along by `binds`"),
     ("vni", "it is a field of `vxlan`, which is not made here", "take a `host` link"),
     ("wait-for", "it belongs to a stage", "write `stages: {create: {wait-for: [{node: X, stage: create}]}}`"),
 ];
@@ -45,13 +53,12 @@ const REMOVE: &str = "remove it";
 const MANAGEMENT: &str = "nodes have no management address";
 const BY_LINK: &str = "give the node a `mgmt-net:NAME` link and write `exec: [ip address add ...]`";
 
-/// Why a field is refused and what to do; `None` for one that containerlab does not know either.
-pub fn reason(field: &str) -> Option<String> {
-    let (_, why, mend) = FIELDS.iter().find(|(name, ..)| *name == field)?;
-    Some(format!("{why}; {mend}"))
+/// Why a field is refused, and what to do instead; `None` for one that containerlab does not know either.
+pub fn of(field: &str) -> Option<(&'static str, &'static str)> {
+    FIELDS.iter().find(|(name, ..)| *name == field).map(|(_, why, mend)| (*why, *mend))
 }
 
-/// All of them, for who tests that the page on labs names each.
+/// All of them, for who tests that the page on labs has each.
 #[cfg(test)]
 pub fn names() -> impl Iterator<Item = &'static str> {
     FIELDS.iter().map(|(name, ..)| *name)

@@ -12,15 +12,24 @@ fn node(definition: &str) -> Result<Topology, String> {
 fn every_field_that_is_refused_says_why_and_what_to_do() {
     for field in refused::names() {
         let said = node(&format!("{field}: x")).expect_err(field);
-        let reason = refused::reason(field).expect("a reason");
-        assert!(reason.contains("; "), "{field}: {reason}");
-        assert_eq!(said, format!("/x.clab.yml:6: topology.nodes.a: `{field}`: {reason}"));
+        let (why, mend) = refused::of(field).expect("a reason");
+        assert_eq!(said, format!("/x.clab.yml:6: topology.nodes.a: `{field}`: {why}; {mend}"));
     }
     let said = node("colour: red").expect_err("no field of anybody's");
     assert!(
         said.starts_with("/x.clab.yml:6: topology.nodes.a: unknown field `colour`, expected one of `kind`"),
         "{said}"
     );
+}
+
+#[test]
+fn the_page_on_labs_has_every_refused_field_with_its_reason() {
+    let page = include_str!("../../../docs/labs.md");
+    for field in refused::names() {
+        let (why, mend) = refused::of(field).expect("a reason");
+        let row = format!("| `{field}` | {why} | {mend} |\n");
+        assert!(page.contains(&row), "put this line into docs/labs.md:\n{row}");
+    }
 }
 
 #[test]
