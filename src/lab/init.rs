@@ -5,7 +5,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek};
 use std::os::fd::{AsFd, FromRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::process::{Command, ExitCode, Stdio};
+use std::process::{Child, Command, ExitCode, ExitStatus, Stdio};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sched::{CloneFlags, setns, unshare};
@@ -143,7 +143,7 @@ fn serve(spec: &Spec, line: &mut Line, log: &File) -> std::io::Result<bool> {
                 line.send(&Answer::Done)?;
                 return Ok(true);
             }
-            Some(Order::Run { words }) => run_command(spec, &words).map(|()| Answer::Done),
+            Some(Order::Run { words }) => run_watched(spec, &words, line, &children)?.map(|()| Answer::Done),
             Some(Order::Start { words }) => start_command(spec, &words, log).map(Answer::Started),
         };
         line.send(&outcome.unwrap_or_else(Answer::Failed))?;
@@ -184,23 +184,70 @@ fn command(spec: &Spec, words: &[String]) -> Command {
     command
 }
 
-/// Runs to the end; an error carries what the command printed. Its output goes to memory, not to a pipe, since what it
-/// leaves in the background would keep a pipe open for ever.
-fn run_command(spec: &Spec, words: &[String]) -> Result<(), String> {
-    let shown = words.join(" ");
-    let output = memfd_create(c"output", MFdFlags::MFD_CLOEXEC).map_err(|error| format!("memfd: {error}"))?;
-    let mut output = File::from(output);
-    let clone = |file: &File| file.try_clone().map_err(|error| format!("memfd: {error}"));
-    let status = unblocked(command(spec, words).stdout(clone(&output)?).stderr(clone(&output)?))
-        .status()
-        .map_err(|error| format!("`{shown}`: {error}"))?;
-    if status.success() {
-        return Ok(());
+/// What a command prints goes to memory, not to a pipe, since what it leaves in the background would keep a pipe open for
+/// ever.
+struct Running {
+    child: Child,
+    output: File,
+    shown: String,
+}
+
+impl Running {
+    fn start(spec: &Spec, words: &[String]) -> Result<Self, String> {
+        let shown = words.join(" ");
+        let output = memfd_create(c"output", MFdFlags::MFD_CLOEXEC).map_err(|error| format!("memfd: {error}"))?;
+        let output = File::from(output);
+        let clone = |file: &File| file.try_clone().map_err(|error| format!("memfd: {error}"));
+        let child = unblocked(command(spec, words).stdout(clone(&output)?).stderr(clone(&output)?))
+            .spawn()
+            .map_err(|error| format!("`{shown}`: {error}"))?;
+        Ok(Running { child, output, shown })
     }
-    let mut text = Vec::new();
-    let _ = output.rewind().and_then(|()| output.read_to_end(&mut text));
-    let text = String::from_utf8_lossy(&text);
-    Err(format!("`{shown}`: {status}: {}", text.trim_end()))
+
+    /// An error carries what the command printed.
+    fn end(mut self, status: ExitStatus) -> Result<(), String> {
+        if status.success() {
+            return Ok(());
+        }
+        let mut text = Vec::new();
+        let _ = self.output.rewind().and_then(|()| self.output.read_to_end(&mut text));
+        Err(format!("`{}`: {status}: {}", self.shown, String::from_utf8_lossy(&text).trim_end()))
+    }
+}
+
+/// Runs to the end.
+fn run_command(spec: &Spec, words: &[String]) -> Result<(), String> {
+    let mut running = Running::start(spec, words)?;
+    let status = running.child.wait().map_err(|error| format!("`{}`: {error}", running.shown))?;
+    running.end(status)
+}
+
+/// Runs to the end, or until the runner is gone: that is the outer error, and the node's end.
+fn run_watched(spec: &Spec, words: &[String], line: &Line, children: &SignalFd) -> std::io::Result<Result<(), String>> {
+    let mut running = match Running::start(spec, words) {
+        Ok(running) => running,
+        Err(what) => return Ok(Err(what)),
+    };
+    loop {
+        if let Some(status) = running.child.try_wait()? {
+            // The signals of orphans that ended meanwhile may have been read here.
+            reap();
+            return Ok(running.end(status));
+        }
+        let mut ready =
+            [PollFd::new(line.stream().as_fd(), PollFlags::POLLHUP), PollFd::new(children.as_fd(), PollFlags::POLLIN)];
+        match poll(&mut ready, PollTimeout::NONE) {
+            Ok(_) | Err(nix::errno::Errno::EINTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let [gone, child] = ready.map(|one| one.any().unwrap_or(false));
+        if gone {
+            return Err(std::io::ErrorKind::ConnectionAborted.into());
+        }
+        if child {
+            let _ = children.read_signal();
+        }
+    }
 }
 
 /// Answers the process id.

@@ -4,7 +4,7 @@
 use serde_json::Value;
 
 use super::support::{Process, in_fresh_netns, run, wait_for};
-use super::{Place, inits};
+use super::{NothingLeft, Place, inits, runs};
 
 /// The interfaces around us, but for loopback and what a kernel puts into every namespace.
 fn interfaces() -> Vec<String> {
@@ -84,6 +84,7 @@ fn a_failed_deployment_leaves_nothing_outside() {
 
 #[test]
 fn what_a_killed_deployment_left_outside_is_removed_by_destroy() {
+    let _end = NothingLeft("killed-outside");
     in_fresh_netns(|| {
         let place = Place::default();
         let text = HOST_LINK.replace("type: host", "type: mgmt-net").replace("{exec: [", "{exec: [sleep 1000, ");
@@ -91,7 +92,8 @@ fn what_a_killed_deployment_left_outside_is_removed_by_destroy() {
         let mut runner = place.command("deploy", &["-t", &file]);
         let runner = Process(runner.stderr(std::process::Stdio::null()).spawn().expect("routectl"));
         let limit = std::time::Duration::from_secs(10);
-        wait_for("both interfaces", limit, || interfaces() == ["br-clab", "to-a"]);
+        wait_for("a command in the node", limit, || runs("killed-outside", "sleep"));
+        assert_eq!(interfaces(), ["br-clab", "to-a"]);
         drop(runner);
         wait_for("the end of the node", limit, || inits("killed-outside").is_empty());
         place.lab("destroy", &["-t", &file]).good();
