@@ -127,11 +127,17 @@ impl<'a> Run<'a> {
         self.reach(name, Moment::Started);
         if self.wanted(node, Stage::Healthy) {
             let record = up.record.clone();
-            scope.spawn(move || self.healthy(node, &record).map_err(|stop| self.board.fail(stop)));
+            scope.spawn(move || {
+                let _guard = self.board.guard();
+                self.healthy(node, &record).map_err(|stop| self.board.fail(stop))
+            });
         }
         if let Some(pid) = main.flatten().filter(|_| self.wanted(node, Stage::Exit)) {
             let proc = PathBuf::from(format!("/proc/{}/root/proc", up.record.pid));
-            scope.spawn(move || self.exited(name, &proc, pid).map_err(|stop| self.board.fail(stop)));
+            scope.spawn(move || {
+                let _guard = self.board.guard();
+                self.exited(name, &proc, pid).map_err(|stop| self.board.fail(stop))
+            });
         }
 
         self.together(Moment::Started)?;

@@ -21,7 +21,7 @@ fn both_ways_of_writing_a_link_mean_the_same() {
         "    - endpoints: [a:eth1, b:eth1]\n    - endpoints: [host:out, a:eth2]\n    - endpoints: [br:p, mgmt-net:m]\n",
     );
     let words = shown(
-        "    - {type: veth, endpoints: [{node: a, interface: eth1}, b:eth1]}\n    \
+        "    - {type: veth, endpoints: [{node: a, interface: eth1, vars: {z: 3}}, b:eth1]}\n    \
          - {type: host, endpoint: {node: a, interface: eth2}, host-interface: out}\n    \
          - {type: mgmt-net, endpoint: br:p, host-interface: m, vars: {x: 1}, labels: {y: 2}}\n",
     );

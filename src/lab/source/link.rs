@@ -80,6 +80,8 @@ impl<'de> Deserialize<'de> for Endpoint {
             node: String,
             interface: String,
             mac: Option<String>,
+            #[serde(rename = "vars", default)]
+            _vars: IgnoredAny,
         }
         struct Either;
         impl<'de> Visitor<'de> for Either {
