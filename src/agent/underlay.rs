@@ -29,16 +29,29 @@ struct Candidate {
     mtu: u32,
 }
 
+/// Why there are no addresses, in words with field and mend.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unresolved {
+    /// Time may mend it: links and addresses come after the agent where something else (a lab, DHCP) sets the host up.
+    #[error("{0}")]
+    Missing(String),
+    /// Only people can.
+    #[error("{0}")]
+    Refused(String),
+}
+
 /// Finds the addresses of `address:` on this host.
 ///
 /// # Errors
-/// In words with field and mend: an address that no interface has, an `auto` that finds none or several of a family.
-pub async fn resolve(config: &NodeConfig) -> Result<Underlay, String> {
-    let candidates = candidates().await.map_err(|error| format!("the host's addresses cannot be read: {error}"))?;
+/// An address that no interface has, an `auto` that finds none or several of a family.
+pub async fn resolve(config: &NodeConfig) -> Result<Underlay, Unresolved> {
+    let candidates = candidates()
+        .await
+        .map_err(|error| Unresolved::Refused(format!("the host's addresses cannot be read: {error}")))?;
     choose(config, &candidates)
 }
 
-fn choose(config: &NodeConfig, candidates: &[Candidate]) -> Result<Underlay, String> {
+fn choose(config: &NodeConfig, candidates: &[Candidate]) -> Result<Underlay, Unresolved> {
     let mut underlay = Underlay { ipv4: None, ipv6: None, subnets: Vec::new(), mtu: u32::MAX };
     for family in Family::BOTH {
         let chosen = match config.given_address(family) {
@@ -55,22 +68,22 @@ fn choose(config: &NodeConfig, candidates: &[Candidate]) -> Result<Underlay, Str
     }
     if underlay.ipv4.is_none() && underlay.ipv6.is_none() {
         let rules: Vec<String> = config.address.auto.iter().map(describe).collect();
-        return Err(format!(
+        return Err(Unresolved::Missing(format!(
             "address.auto: no address found by {}; this host has {}",
             rules.join(" or "),
             listed(candidates)
-        ));
+        )));
     }
     Ok(underlay)
 }
 
-fn given(address: IpAddr, candidates: &[Candidate]) -> Result<&Candidate, String> {
+fn given(address: IpAddr, candidates: &[Candidate]) -> Result<&Candidate, Unresolved> {
     candidates.iter().find(|candidate| candidate.address == address).ok_or_else(|| {
         let field = if address.is_ipv4() { "ipv4" } else { "ipv6" };
-        format!(
+        Unresolved::Missing(format!(
             "address.{field}: no interface of this host has {address}; it has {}: add it (ip address add), or correct the file",
             listed(candidates)
-        )
+        ))
     })
 }
 
@@ -79,7 +92,7 @@ fn found<'a>(
     rules: &[AutoAddress],
     family: Family,
     candidates: &'a [Candidate],
-) -> Result<Option<&'a Candidate>, String> {
+) -> Result<Option<&'a Candidate>, Unresolved> {
     for rule in rules {
         let fits = |candidate: &&Candidate| {
             Family::of(candidate.address) == family
@@ -95,11 +108,11 @@ fn found<'a>(
             several => {
                 let field = if family == Family::V4 { "ipv4" } else { "ipv6" };
                 let several: Vec<String> = several.iter().map(|one| one.address.to_string()).collect();
-                return Err(format!(
+                return Err(Unresolved::Refused(format!(
                     "address.auto: {} finds {}: give the right one by address.{field}",
                     describe(rule),
                     several.join(" and ")
-                ));
+                )));
             }
         }
     }

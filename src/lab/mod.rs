@@ -11,7 +11,7 @@
 //! | `source` | the topology as it is written: YAML, with file and line in every refusal |
 //! | `deploy` | the order of a deployment, and the guard that ends the lab with its owner |
 //! | `links` | veths and bridges |
-//! | `daemons` | which of Debian's routing daemons an image stands for |
+//! | `daemons` | what an image stands for: a daemon of Debian's, or our agent |
 //! | [`init`] | PID 1 of a node: what it sets up, what it runs, when it ends |
 //! | `rootfs` | the node's file system: an overlay of the machine's, with binds on top |
 //! | `wire` | the words between the runner and a node's init |
