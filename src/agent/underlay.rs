@@ -8,6 +8,13 @@ use routenet_core::model::{Cidr, Family};
 use rtnetlink::packet_route::address::{AddressAttribute, AddressFlags};
 use rtnetlink::packet_route::link::LinkAttribute;
 
+/// The interface whose MTU says nothing about any wire.
+const LOOPBACK: &str = "lo";
+/// How the names of our tunnel devices begin.
+const TUNNELS: &str = "rnt-";
+/// Where there is no other interface to ask yet, in bytes.
+const ETHERNET: u32 = 1500;
+
 /// What the other nodes reach this one by.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Underlay {
@@ -15,7 +22,7 @@ pub struct Underlay {
     pub ipv6: Option<Ipv6Addr>,
     /// The prefixes that these addresses lie in.
     pub subnets: Vec<Cidr>,
-    /// The smallest of the interfaces that have these addresses, in bytes.
+    /// The smallest of the interfaces that packets of these addresses leave by, in bytes.
     pub mtu: u32,
 }
 
@@ -59,7 +66,7 @@ fn choose(config: &NodeConfig, candidates: &[Candidate]) -> Result<Underlay, Unr
             None => found(&config.address.auto, family, candidates)?,
         };
         let Some(chosen) = chosen else { continue };
-        underlay.mtu = underlay.mtu.min(chosen.mtu);
+        underlay.mtu = underlay.mtu.min(mtu_behind(chosen, candidates));
         underlay.subnets.extend(Cidr::new(chosen.address, chosen.length));
         match chosen.address {
             IpAddr::V4(address) => underlay.ipv4 = Some(address),
@@ -75,6 +82,15 @@ fn choose(config: &NodeConfig, candidates: &[Candidate]) -> Result<Underlay, Unr
         )));
     }
     Ok(underlay)
+}
+
+/// What leaves by an address of loopback leaves by any other interface; our own tunnels have room for less, and are none.
+fn mtu_behind(chosen: &Candidate, candidates: &[Candidate]) -> u32 {
+    if chosen.interface != LOOPBACK {
+        return chosen.mtu;
+    }
+    let others = candidates.iter().filter(|one| one.interface != LOOPBACK && !one.interface.starts_with(TUNNELS));
+    others.map(|one| one.mtu).min().unwrap_or(ETHERNET)
 }
 
 fn given(address: IpAddr, candidates: &[Candidate]) -> Result<&Candidate, Unresolved> {

@@ -63,3 +63,15 @@ fn auto_takes_what_is_unambiguous_and_refuses_the_rest() {
         )
     );
 }
+
+#[test]
+fn an_address_of_loopback_has_the_mtu_of_the_wires() {
+    let mut host = host();
+    host.push(candidate("lo", "198.51.100.1", 65536));
+    host.push(candidate("rnt-vxlan", "10.65.0.1", 1450));
+    let underlay = choose(&config("{ipv4: 198.51.100.1}"), &host).unwrap();
+    assert_eq!(underlay.mtu, 1500, "eth0's, which is less than eth1's");
+    let alone = choose(&config("{ipv4: 198.51.100.1}"), &[candidate("lo", "198.51.100.1", 65536)]).unwrap();
+    assert_eq!(alone.mtu, 1500);
+    assert_eq!(choose(&config("{ipv4: 192.0.2.1}"), &host).unwrap().mtu, 9000);
+}

@@ -10,15 +10,15 @@ use crate::support::{Process, wait_for};
 
 /// In seconds, between two pings.
 const INTERVAL: &str = "0.05";
-/// Answers further apart than this have lost pings between them.
-const GAP: Duration = Duration::from_millis(150);
-/// A stream is whole when so many answers in a row came without a gap.
+/// A stream is whole when so many pings in a row were answered.
 const RUN: usize = 10;
+
+/// An answer: when it came, and to which ping.
+type Answer = (Instant, u32);
 
 pub struct Stream {
     _ping: Process,
-    /// When answers came.
-    answers: Arc<Mutex<Vec<Instant>>>,
+    answers: Arc<Mutex<Vec<Answer>>>,
     what: String,
 }
 
@@ -34,8 +34,8 @@ impl Stream {
         // Ends with the ping.
         std::thread::spawn(move || {
             for line in lines.map_while(Result::ok) {
-                if line.contains("bytes from") {
-                    heard.lock().expect("no panic here").push(Instant::now());
+                if let Some(number) = number(&line) {
+                    heard.lock().expect("no panic here").push((Instant::now(), number));
                 }
             }
         });
@@ -44,18 +44,19 @@ impl Stream {
         stream
     }
 
-    fn since(&self, moment: Instant) -> Vec<Instant> {
+    /// The answers after a moment, and the one before them.
+    fn since(&self, moment: Instant) -> (Option<Answer>, Vec<Answer>) {
         let answers = self.answers.lock().expect("no panic there");
-        answers.iter().copied().filter(|answer| *answer > moment).collect()
+        let first = answers.partition_point(|(at, _)| *at <= moment);
+        (first.checked_sub(1).map(|before| answers[before]), answers[first..].to_vec())
     }
 
-    /// Waits until answers have come without a gap for a while, all of them after this moment.
+    /// Waits until pings in a row were answered, all of them after this moment.
     pub fn wait_until_whole(&self, moment: Instant) {
         wait_for(&format!("answers to {}", self.what), PATIENCE, || {
-            let answers = self.since(moment);
-            let run = answers.windows(2).rev().take_while(|pair| pair[1] - pair[0] < GAP).count();
-            let fresh = answers.last().is_some_and(|last| last.elapsed() < GAP);
-            run >= RUN && fresh
+            let (_, answers) = self.since(moment);
+            let run = answers.windows(2).rev().take_while(|pair| pair[1].1 == pair[0].1 + 1).count();
+            run >= RUN && answers.last().is_some_and(|(at, _)| at.elapsed() < Duration::from_millis(500))
         });
     }
 
@@ -63,32 +64,38 @@ impl Stream {
     pub fn wait_until_broken(&self) {
         wait_for(&format!("silence of {}", self.what), PATIENCE, || {
             let answers = self.answers.lock().expect("no panic there");
-            answers.last().is_some_and(|last| last.elapsed() > Duration::from_secs(1))
+            answers.last().is_some_and(|(at, _)| at.elapsed() > Duration::from_secs(1))
         });
     }
 
-    /// How long after the fault the last gap ended; zero where there was none. To be asked when nothing will change any
-    /// more.
+    /// How long after the fault the answer came behind which no ping was lost any more; zero where none was lost at all.
+    /// To be asked when nothing will change any more.
     pub fn back_after(&self, fault: Instant) -> Duration {
         self.wait_until_whole(fault);
-        let answers = self.since(fault);
-        let mut before = fault;
+        let (before, answers) = self.since(fault);
+        let mut last = before.map(|(_, number)| number);
         let mut back = Duration::ZERO;
-        for answer in answers {
-            if answer - before >= GAP {
-                back = answer - fault;
+        for (at, number) in answers {
+            if last.is_some_and(|last| number > last + 1) {
+                back = at - fault;
             }
-            before = answer;
+            last = last.max(Some(number));
         }
         back
     }
+}
+
+/// The number of the ping that a line of ping's output is the answer to.
+fn number(line: &str) -> Option<u32> {
+    let rest = line.contains("bytes from").then(|| line.split("icmp_seq=").nth(1))??;
+    rest.split(' ').next()?.parse().ok()
 }
 
 /// How long after something was mended the first answer came, on streams that were silent before; the worst of them.
 pub fn resumed_after(streams: &[Stream], mended: Instant) -> Duration {
     let first = |stream: &Stream| {
         stream.wait_until_whole(mended);
-        stream.since(mended)[0] - mended
+        stream.since(mended).1[0].0 - mended
     };
     streams.iter().map(first).max().unwrap_or_default()
 }
