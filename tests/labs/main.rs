@@ -9,6 +9,7 @@ mod etcd_five;
 mod fixture;
 mod leaf_spine;
 mod no_workload_routes;
+mod schema;
 mod stream;
 mod three_node;
 mod two_racks;
