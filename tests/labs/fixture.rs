@@ -23,7 +23,7 @@ pub fn folder() -> PathBuf {
 /// A deployed lab; it ends with this value, before the folder that it is kept in.
 pub struct Lab {
     deployed: Deployed,
-    _state: tempfile::TempDir,
+    state: tempfile::TempDir,
     name: &'static str,
 }
 
@@ -38,7 +38,21 @@ impl Lab {
         let state = tempfile::tempdir().expect("a folder");
         let options = Options { base: state.path().join("labs"), ..Options::new(env!("CARGO_BIN_EXE_routectl")) };
         let deployed = deploy(&topology, &options, &mut |_| {}).expect("a lab");
-        Lab { deployed, _state: state, name }
+        Lab { deployed, state, name }
+    }
+
+    /// What a script of `scripts/` says of this lab, whose name is its first argument.
+    pub fn script(&self, name: &str, arguments: &[&str]) -> String {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts").join(name);
+        let mut command = Command::new(&script);
+        command
+            .arg(&self.deployed.record().name)
+            .args(arguments)
+            .env("ROUTENET_LAB_DIR", self.state.path().join("labs"));
+        let output = command.stdin(Stdio::null()).output().expect("a script");
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(output.status.success(), "{name}: {said}{}", String::from_utf8_lossy(&output.stderr));
+        said
     }
 
     pub fn command(&self, node: &str, words: &[&str]) -> Command {

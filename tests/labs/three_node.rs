@@ -19,6 +19,14 @@ fn a_cable_that_is_pulled_and_plugged_in_again() {
     web1.reaches(&web2.ipv6);
     assert!(!batch.pings(&web2.ipv4) && !batch.pings(&web2.ipv6), "another network");
 
+    // The script for people attaches workloads of the same kind.
+    let attached = lab.script("lab-workload", &["h2", "by-hand", "blue", "app=web"]);
+    let by_hand: Vec<&str> = attached.lines().filter_map(|line| line.split('/').next()).collect();
+    assert_eq!(by_hand.len(), 2, "{attached}");
+    by_hand.iter().for_each(|address| web1.reaches(address));
+    assert!(!batch.pings(by_hand[0]), "another network");
+    assert!(lab.run("h2", &["routectl", "endpoints"]).contains("by-hand"));
+
     let cut = [Stream::start(&web1, &web2.ipv4), Stream::start(&web1, &web2.ipv6)];
     let beside = [Stream::start(&web3, &web2.ipv4)];
     let fault = Instant::now();
