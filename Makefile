@@ -1,6 +1,6 @@
 # What this project can be told to do. Each target is a script of scripts/, which can be run by hand as well.
 .DEFAULT_GOAL := help
-.PHONY: bench-attach help deps build release demo demo-down test test-unit test-house test-kernel test-lab fmt clippy doc clean install
+.PHONY: bench-attach help deps build release demo demo-down test test-unit test-house test-kernel test-lab test-labs fmt clippy doc clean install
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -34,6 +34,9 @@ test-kernel: ## planes against this kernel, in fresh namespaces (root)
 
 test-lab: ## the lab runner, with BIRD and FRR as nodes (root)
 	@scripts/test lab
+
+test-labs: ## the labs of config/labs, with cables and power taken away (root)
+	@scripts/test labs
 
 bench-attach: ## ADD and DEL beside ptp + host-local, release build (root)
 	@scripts/bench-attach
