@@ -21,8 +21,8 @@ const EXEC_FAILED: u8 = 125;
 /// Deploy containerlab topologies on this machine, without Docker
 ///
 /// Nodes are namespaces of this machine (network, mount, UTS, IPC, PID) over a private layer of its file system:
-/// what a node changes goes with the node. A `linux` node whose image names frr or bird runs Debian's daemons; a
-/// `bridge` node is a segment. Needs root.
+/// what a node changes goes with the node. A `linux` node whose image names frr, bird or etcd runs Debian's daemons, one
+/// of the image routenet the agent; a `bridge` node is a segment. Needs root.
 #[derive(Debug, Subcommand)]
 pub enum LabCommand {
     /// Deploy a topology

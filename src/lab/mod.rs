@@ -19,7 +19,7 @@
 //! | `board` | how far each node is |
 //! | `links` | veths, dummies and bridges |
 //! | `host` | what a lab has outside of its nodes |
-//! | `daemons` | which of Debian's routing daemons an image stands for |
+//! | `daemons` | what an image stands for: a daemon of Debian's, or our agent |
 //! | [`health`] | health checks |
 //! | [`init`] | PID 1 of a node: what it sets up, what it runs, when it ends |
 //! | `rootfs` | the node's file system: an overlay of the machine's, with binds on top |
