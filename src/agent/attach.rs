@@ -25,6 +25,7 @@ use crate::agent::cluster::ClusterView;
 use crate::agent::engine::Engine;
 use crate::frontend::{AttachError, AttachRequest, Failed, Identity, Plug, Revision, Workloads};
 use crate::plane::link::{EXISTS_ALREADY, LinkPlane, check_workload_namespace};
+use crate::plane::reach;
 use crate::plane::rules::RulesPlane;
 
 /// So many endpoints can be attached or detached at once; those that share a lock wait for each other.
@@ -238,6 +239,13 @@ impl Workloads for LocalWorkloads {
     async fn check(&self, key: &EndpointKey) -> Result<Endpoint, AttachError> {
         let Some(endpoint) = self.allocator.endpoint(key) else { return Err(unknown(key)) };
         let mut found = self.links.check(link(&endpoint)?).await;
+        let interface = key.host_interface();
+        match reach::astray(&endpoint.addresses, interface.as_str()) {
+            Ok(astray) => found.extend(
+                astray.iter().map(|address| format!("the host's route to {address} does not lead to {interface}")),
+            ),
+            Err(error) => found.push(format!("the host's routes cannot be asked: {error}")),
+        }
         match self.rules.verify(endpoint.addresses.clone()).await {
             Ok(words) => found.extend(words),
             Err(error) => found.push(error.to_string()),

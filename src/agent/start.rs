@@ -30,7 +30,7 @@ use super::notes::JournalNotes;
 use super::peering::{Peering, PeeringConfig};
 use super::publisher::Publisher;
 use super::sync::{ClusterChange, ClusterSync, SyncState};
-use super::underlay::Underlay;
+use super::underlay::{Underlay, Unresolved};
 use super::{Agent, tunnels, underlay};
 use crate::frontend::cnm;
 use crate::plane::iptables::Backend;
@@ -58,21 +58,19 @@ pub enum StartError {
 
 /// Between two attempts to bring the frame of the chains into the kernel.
 const RULES_RETRY: Duration = Duration::from_secs(1);
+/// Between two looks for the host's addresses.
+const ADDRESS_RETRY: Duration = Duration::from_millis(100);
 
 /// Runs the agent until SIGTERM or SIGINT. Whatever ends it, links, routes and chains stay as they are.
 pub async fn run(config: NodeConfig) -> Result<(), StartError> {
     let mut ends = Ends::new()?;
     let access = AccessRules::from_config(&config.api).map_err(StartError::Refused)?;
-    let underlay = tokio::select! {
-        found = underlay::resolve(&config) => found.map_err(StartError::Refused)?,
-        () = ends.stop() => return Ok(()),
-    };
     let journal = Arc::new(Journal::open(&config.paths.state.join("journal.db"))?);
     let server = Server::bind(&config.paths.socket, access).await?;
-    let answers = Answers::waiting_for("the cluster store is being read");
+    let answers = Answers::waiting_for("the host's addresses are being looked for");
     let serving = tokio::spawn(server.serve(Arc::new(answers.clone())));
 
-    let starting = start(config, underlay, journal, &answers);
+    let starting = start(config, journal, &answers);
     let outcome = tokio::select! {
         outcome = starting => outcome,
         () = ends.stop() => {
@@ -179,10 +177,11 @@ impl Reload {
 
 async fn start(
     config: NodeConfig,
-    underlay: Underlay,
     journal: Arc<Journal>,
     answers: &Answers,
 ) -> Result<(Arc<Agent>, Reload), StartError> {
+    let underlay = wait_for_underlay(&config, answers).await?;
+    answers.now_waiting_for("the cluster store is being read");
     let (store, none) = open_store(&config)?;
     let snapshot = Snapshot::open(&config.paths.state.join("snapshot.db"))?;
     let mut sync = ClusterSync::spawn(store.clone(), snapshot, config.node.clone()).await;
@@ -291,6 +290,25 @@ fn open_store(config: &NodeConfig) -> Result<Opened, StartError> {
             let store = Arc::new(NoneStore::new(&config.node, cluster)?);
             Ok((store.clone(), Some(store)))
         }
+    }
+}
+
+/// The host's addresses may come after the agent. Ending for want of them would cost a container its links, since those
+/// go with it when it is started anew.
+async fn wait_for_underlay(config: &NodeConfig, answers: &Answers) -> Result<Underlay, StartError> {
+    let mut told = String::new();
+    loop {
+        let why = match underlay::resolve(config).await {
+            Ok(underlay) => return Ok(underlay),
+            Err(Unresolved::Refused(why)) => return Err(StartError::Refused(why)),
+            Err(Unresolved::Missing(why)) => why,
+        };
+        if why != told {
+            warn!(%why, "no address yet: waiting");
+            answers.now_waiting_for(format!("it waits for the host's address: {why}"));
+            told = why;
+        }
+        tokio::time::sleep(ADDRESS_RETRY).await;
     }
 }
 

@@ -1,14 +1,19 @@
 //! This host's own addresses and MTU: given, or found by interface or CIDR, never by luck. Called at the start.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::time::{Duration, Instant};
 
 use futures::TryStreamExt;
 use routenet_core::model::config::{AutoAddress, NodeConfig};
 use routenet_core::model::{Cidr, Family};
 use rtnetlink::packet_route::address::{AddressAttribute, AddressFlags};
 use rtnetlink::packet_route::link::LinkAttribute;
-use tracing::warn;
+
+/// The interface whose MTU says nothing about any wire.
+const LOOPBACK: &str = "lo";
+/// How the names of our tunnel devices begin.
+const TUNNELS: &str = "rnt-";
+/// Where there is no other interface to ask yet, in bytes.
+const ETHERNET: u32 = 1500;
 
 /// What the other nodes reach this one by.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,7 +22,7 @@ pub struct Underlay {
     pub ipv6: Option<Ipv6Addr>,
     /// The prefixes that these addresses lie in.
     pub subnets: Vec<Cidr>,
-    /// The smallest of the interfaces that have these addresses, in bytes.
+    /// The smallest of the interfaces that packets of these addresses leave by, in bytes.
     pub mtu: u32,
 }
 
@@ -31,35 +36,29 @@ struct Candidate {
     mtu: u32,
 }
 
-/// How long to wait for addresses: at boot, and in a container whose links are made after its first process has started, they
-/// come a little later than the agent.
-const PATIENCE: Duration = Duration::from_secs(30);
-const PAUSE: Duration = Duration::from_millis(100);
-
-/// Finds the addresses of `address:` on this host, and waits for them for a while.
-///
-/// # Errors
-/// In words with field and mend: an address that no interface has, an `auto` that finds none or several of a family.
-pub async fn resolve(config: &NodeConfig) -> Result<Underlay, String> {
-    let mut deadline = None;
-    loop {
-        let candidates = candidates().await.map_err(|error| format!("the host's addresses cannot be read: {error}"))?;
-        let what = match choose(config, &candidates) {
-            Ok(underlay) => return Ok(underlay),
-            Err(what) => what,
-        };
-        let end = *deadline.get_or_insert_with(|| {
-            warn!(%what, "waiting for the address of this host for up to {} s", PATIENCE.as_secs());
-            Instant::now() + PATIENCE
-        });
-        if Instant::now() >= end {
-            return Err(what);
-        }
-        tokio::time::sleep(PAUSE).await;
-    }
+/// Why there are no addresses, in words with field and mend.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unresolved {
+    /// Time may mend it: links and addresses come after the agent where something else (a lab, DHCP) sets the host up.
+    #[error("{0}")]
+    Missing(String),
+    /// Only people can.
+    #[error("{0}")]
+    Refused(String),
 }
 
-fn choose(config: &NodeConfig, candidates: &[Candidate]) -> Result<Underlay, String> {
+/// Finds the addresses of `address:` on this host.
+///
+/// # Errors
+/// An address that no interface has, an `auto` that finds none or several of a family.
+pub async fn resolve(config: &NodeConfig) -> Result<Underlay, Unresolved> {
+    let candidates = candidates()
+        .await
+        .map_err(|error| Unresolved::Refused(format!("the host's addresses cannot be read: {error}")))?;
+    choose(config, &candidates)
+}
+
+fn choose(config: &NodeConfig, candidates: &[Candidate]) -> Result<Underlay, Unresolved> {
     let mut underlay = Underlay { ipv4: None, ipv6: None, subnets: Vec::new(), mtu: u32::MAX };
     for family in Family::BOTH {
         let chosen = match config.given_address(family) {
@@ -67,7 +66,7 @@ fn choose(config: &NodeConfig, candidates: &[Candidate]) -> Result<Underlay, Str
             None => found(&config.address.auto, family, candidates)?,
         };
         let Some(chosen) = chosen else { continue };
-        underlay.mtu = underlay.mtu.min(chosen.mtu);
+        underlay.mtu = underlay.mtu.min(mtu_behind(chosen, candidates));
         underlay.subnets.extend(Cidr::new(chosen.address, chosen.length));
         match chosen.address {
             IpAddr::V4(address) => underlay.ipv4 = Some(address),
@@ -76,22 +75,31 @@ fn choose(config: &NodeConfig, candidates: &[Candidate]) -> Result<Underlay, Str
     }
     if underlay.ipv4.is_none() && underlay.ipv6.is_none() {
         let rules: Vec<String> = config.address.auto.iter().map(describe).collect();
-        return Err(format!(
+        return Err(Unresolved::Missing(format!(
             "address.auto: no address found by {}; this host has {}",
             rules.join(" or "),
             listed(candidates)
-        ));
+        )));
     }
     Ok(underlay)
 }
 
-fn given(address: IpAddr, candidates: &[Candidate]) -> Result<&Candidate, String> {
+/// What leaves by an address of loopback leaves by any other interface; our own tunnels have room for less, and are none.
+fn mtu_behind(chosen: &Candidate, candidates: &[Candidate]) -> u32 {
+    if chosen.interface != LOOPBACK {
+        return chosen.mtu;
+    }
+    let others = candidates.iter().filter(|one| one.interface != LOOPBACK && !one.interface.starts_with(TUNNELS));
+    others.map(|one| one.mtu).min().unwrap_or(ETHERNET)
+}
+
+fn given(address: IpAddr, candidates: &[Candidate]) -> Result<&Candidate, Unresolved> {
     candidates.iter().find(|candidate| candidate.address == address).ok_or_else(|| {
         let field = if address.is_ipv4() { "ipv4" } else { "ipv6" };
-        format!(
+        Unresolved::Missing(format!(
             "address.{field}: no interface of this host has {address}; it has {}: add it (ip address add), or correct the file",
             listed(candidates)
-        )
+        ))
     })
 }
 
@@ -100,7 +108,7 @@ fn found<'a>(
     rules: &[AutoAddress],
     family: Family,
     candidates: &'a [Candidate],
-) -> Result<Option<&'a Candidate>, String> {
+) -> Result<Option<&'a Candidate>, Unresolved> {
     for rule in rules {
         let fits = |candidate: &&Candidate| {
             Family::of(candidate.address) == family
@@ -116,11 +124,11 @@ fn found<'a>(
             several => {
                 let field = if family == Family::V4 { "ipv4" } else { "ipv6" };
                 let several: Vec<String> = several.iter().map(|one| one.address.to_string()).collect();
-                return Err(format!(
+                return Err(Unresolved::Refused(format!(
                     "address.auto: {} finds {}: give the right one by address.{field}",
                     describe(rule),
                     several.join(" and ")
-                ));
+                )));
             }
         }
     }

@@ -26,7 +26,10 @@ fn a_given_address_must_be_there() {
     let error = choose(&config("{ipv4: 192.0.2.7}"), &host()[..1]).unwrap_err();
     assert_eq!(
         error,
-        "address.ipv4: no interface of this host has 192.0.2.7; it has 10.0.0.5 (eth0): add it (ip address add), or correct the file"
+        Unresolved::Missing(
+            "address.ipv4: no interface of this host has 192.0.2.7; it has 10.0.0.5 (eth0): add it (ip address add), or correct the file"
+                .into()
+        )
     );
 }
 
@@ -48,8 +51,27 @@ fn auto_takes_what_is_unambiguous_and_refuses_the_rest() {
     let error = choose(&config("{auto: [{interface: eth1}]}"), &host()).unwrap_err();
     assert_eq!(
         error,
-        "address.auto: interface eth1 finds 192.0.2.1 and 192.0.2.129: give the right one by address.ipv4"
+        Unresolved::Refused(
+            "address.auto: interface eth1 finds 192.0.2.1 and 192.0.2.129: give the right one by address.ipv4".into()
+        )
     );
     let error = choose(&config("{auto: [{cidr: 172.16.0.0/12}]}"), &host()[..1]).unwrap_err();
-    assert_eq!(error, "address.auto: no address found by cidr 172.16.0.0/12; this host has 10.0.0.5 (eth0)");
+    assert_eq!(
+        error,
+        Unresolved::Missing(
+            "address.auto: no address found by cidr 172.16.0.0/12; this host has 10.0.0.5 (eth0)".into()
+        )
+    );
+}
+
+#[test]
+fn an_address_of_loopback_has_the_mtu_of_the_wires() {
+    let mut host = host();
+    host.push(candidate("lo", "198.51.100.1", 65536));
+    host.push(candidate("rnt-vxlan", "10.65.0.1", 1450));
+    let underlay = choose(&config("{ipv4: 198.51.100.1}"), &host).unwrap();
+    assert_eq!(underlay.mtu, 1500, "eth0's, which is less than eth1's");
+    let alone = choose(&config("{ipv4: 198.51.100.1}"), &[candidate("lo", "198.51.100.1", 65536)]).unwrap();
+    assert_eq!(alone.mtu, 1500);
+    assert_eq!(choose(&config("{ipv4: 192.0.2.1}"), &host).unwrap().mtu, 9000);
 }

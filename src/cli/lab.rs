@@ -1,15 +1,15 @@
 //! `routectl lab`: labs on this machine, from containerlab topology files. Parses and prints; [`crate::lab`] works.
 
+mod inspect;
+
 use std::collections::BTreeMap;
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand, ValueEnum};
-use comfy_table::{Table, presets};
-use serde_json::{Value, json};
 
-use crate::lab::{self, LabDir, LabError, NodeRecord, Options, Record, Topology, enter, init, state};
+use crate::lab::{self, LabDir, LabError, Options, Record, Topology, enter, graph, init, state};
 
 /// Something failed; nothing of a failed deployment is left.
 const FAILED: u8 = 1;
@@ -21,8 +21,8 @@ const EXEC_FAILED: u8 = 125;
 /// Deploy containerlab topologies on this machine, without Docker
 ///
 /// Nodes are namespaces of this machine (network, mount, UTS, IPC, PID) over a private layer of its file system:
-/// what a node changes goes with the node. A `linux` node whose image names frr or bird runs Debian's daemons; a
-/// `bridge` node is a segment. Needs root.
+/// what a node changes goes with the node. A `linux` node whose image names frr, bird or etcd runs Debian's daemons, one
+/// of the image routenet the agent; a `bridge` node is a segment. Needs root.
 #[derive(Debug, Subcommand)]
 pub enum LabCommand {
     /// Deploy a topology
@@ -40,11 +40,36 @@ pub enum LabCommand {
     },
     /// Show a lab's nodes, whether they run, and their addresses
     Inspect {
-        #[command(flatten)]
-        which: Which,
-        /// How to print
-        #[arg(short, long, value_enum, default_value_t = Format::Table)]
-        output: Format,
+        /// The topology file
+        #[arg(short = 't', long = "topo", value_name = "FILE", required_unless_present_any = ["name", "all"])]
+        topology: Option<PathBuf>,
+        /// The lab's name, if not the file's
+        #[arg(long)]
+        name: Option<String>,
+        /// All labs
+        #[arg(short, long, conflicts_with_all = ["topology", "name"])]
+        all: bool,
+        /// Where labs are kept
+        #[arg(long, env = "ROUTENET_LAB_DIR", value_name = "DIR", default_value = state::DEFAULT_BASE)]
+        state_dir: PathBuf,
+        /// How to print; json is containerlab's, with fields of ours
+        #[arg(short, long, short_alias = 'o', alias = "output", value_enum, default_value_t = Format::Table)]
+        format: Format,
+    },
+    /// Draw a topology; nothing is deployed, no root is needed
+    Graph {
+        /// The topology file
+        #[arg(short = 't', long = "topo", value_name = "FILE")]
+        topology: PathBuf,
+        /// As text for Mermaid, which many forges show as a picture (default)
+        #[arg(long)]
+        mermaid: bool,
+        /// As an SVG picture
+        #[arg(long, conflicts_with = "mermaid")]
+        svg: bool,
+        /// Write to a file
+        #[arg(short, long, value_name = "FILE")]
+        output: Option<PathBuf>,
     },
     /// Run a command in a node; its exit code is ours (125: it could not be started in the node)
     Exec {
@@ -102,7 +127,10 @@ impl LabCommand {
             LabCommand::NodeInit { .. } => return init::run(),
             LabCommand::Deploy { which, reconfigure } => deploy(&which, reconfigure),
             LabCommand::Destroy { which } => destroy(&which),
-            LabCommand::Inspect { which, output } => inspect(&which, output),
+            LabCommand::Inspect { topology, name, all, state_dir, format } => {
+                inspect(&Which { topology, name, state_dir }, all, format)
+            }
+            LabCommand::Graph { topology, mermaid: _, svg, output } => draw(&topology, svg, output.as_deref()),
             LabCommand::Exec { which, node, env, command } => exec(&which, &node, env.into_iter().collect(), &command),
         };
         outcome.unwrap_or_else(|error| {
@@ -139,7 +167,7 @@ fn deploy(which: &Which, reconfigure: bool) -> Result<ExitCode, LabError> {
     let name = topology.name.clone();
     let deployed = lab::deploy(&topology, &options, &mut |step| eprintln!("lab {name}: {step}"))?;
     let record = deployed.keep()?;
-    print_table(&record);
+    print(&inspect::table(&[record], false));
     Ok(ExitCode::SUCCESS)
 }
 
@@ -149,11 +177,37 @@ fn destroy(which: &Which) -> Result<ExitCode, LabError> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn inspect(which: &Which, output: Format) -> Result<ExitCode, LabError> {
-    let record = which.dir()?.deployed()?;
+fn inspect(which: &Which, all: bool, format: Format) -> Result<ExitCode, LabError> {
+    let records = if all { all_labs(&which.state_dir)? } else { vec![which.dir()?.deployed()?] };
+    match format {
+        Format::Table => print(&inspect::table(&records, all)),
+        Format::Json => {
+            let here = std::env::current_dir().unwrap_or_default();
+            print(&format!("{:#}", inspect::json(&records, &here)));
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A record that cannot be read is told of, and does not hide the others.
+fn all_labs(base: &Path) -> Result<Vec<Record>, LabError> {
+    let records = LabDir::all(base)?.into_iter().filter_map(|dir| {
+        dir.record().unwrap_or_else(|error| {
+            eprintln!("routectl lab: {error}");
+            None
+        })
+    });
+    Ok(records.collect())
+}
+
+fn draw(file: &Path, svg: bool, output: Option<&Path>) -> Result<ExitCode, LabError> {
+    let topology = Topology::read(file)?;
+    let text = if svg { graph::svg(&topology) } else { graph::mermaid(&topology) };
     match output {
-        Format::Table => print_table(&record),
-        Format::Json => print(&format!("{:#}", as_json(&record))),
+        None => print(text.trim_end()),
+        Some(path) => {
+            std::fs::write(path, text).map_err(|error| LabError::System { what: path.display().to_string(), error })?
+        }
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -163,70 +217,11 @@ fn exec(which: &Which, node: &str, env: BTreeMap<String, String>, command: &[Str
     enter::exec(record.node(node)?, command, &env).map(ExitCode::from)
 }
 
-/// What `ip` says of the interfaces of a node, by name: their state and their addresses but the link-local ones.
-fn interfaces(node: &NodeRecord) -> Vec<(String, String, Vec<String>)> {
-    let listing = enter::in_network(node, || std::process::Command::new("ip").args(["-j", "address"]).output());
-    let Ok(Ok(output)) = listing else { return Vec::new() };
-    let links: Vec<Value> = serde_json::from_slice(&output.stdout).unwrap_or_default();
-    let text = |value: &Value| value.as_str().unwrap_or_default().to_string();
-    links
-        .iter()
-        .filter(|link| link["ifname"] != "lo")
-        .map(|link| {
-            let addresses = link["addr_info"].as_array().into_iter().flatten();
-            let addresses = addresses
-                .filter(|address| address["scope"] != "link")
-                .map(|address| format!("{}/{}", text(&address["local"]), address["prefixlen"]))
-                .collect();
-            (text(&link["ifname"]), text(&link["operstate"]).to_lowercase(), addresses)
-        })
-        .collect()
-}
-
-fn print_table(record: &Record) {
-    let mut table = Table::new();
-    table.load_preset(presets::NOTHING).set_header(["NODE", "KIND", "IMAGE", "STATE", "PID", "INTERFACES"]);
-    if !std::io::stdout().is_terminal() {
-        table.force_no_tty();
-    }
-    for node in &record.nodes {
-        let interfaces: Vec<String> = interfaces(node)
-            .into_iter()
-            .map(|(name, _, addresses)| [vec![name], addresses].concat().join(" "))
-            .collect();
-        table.add_row([
-            node.name.clone(),
-            node.kind.clone(),
-            node.image.clone().unwrap_or_else(|| "-".into()),
-            if node.running() { "running" } else { "ended" }.into(),
-            node.pid.to_string(),
-            interfaces.join("\n"),
-        ]);
-    }
-    print(&table.trim_fmt());
-}
-
 /// A reader that went away (`| head`) is no failure.
 fn print(text: &str) {
     let _ = writeln!(std::io::stdout(), "{text}");
 }
 
-fn as_json(record: &Record) -> Value {
-    let nodes: Vec<Value> = record
-        .nodes
-        .iter()
-        .map(|node| {
-            let interfaces: Vec<Value> = interfaces(node)
-                .into_iter()
-                .map(|(name, state, addresses)| json!({"name": name, "state": state, "addresses": addresses}))
-                .collect();
-            json!({
-                "name": node.name, "long-name": node.long_name, "kind": node.kind, "image": node.image,
-                "state": if node.running() { "running" } else { "ended" }, "pid": node.pid,
-                "netns": node.netns(), "labels": node.labels, "interfaces": interfaces,
-            })
-        })
-        .collect();
-    let file: &Path = &record.file;
-    json!({"name": record.name, "file": file, "nodes": nodes, "links": record.links})
+fn is_terminal() -> bool {
+    std::io::stdout().is_terminal()
 }

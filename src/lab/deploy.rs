@@ -1,17 +1,18 @@
-//! The order of a deployment: nodes, links, bridges, what runs in the nodes. Until [`Deployed::keep`] the lab ends with
-//! its owner, however that one ends.
+//! A deployment as a whole: what must hold before, what is written down, and that nothing is left when it fails. Called
+//! by `routectl lab` and by tests of whole clusters. Until [`Deployed::keep`] the lab ends with its owner, however that
+//! one ends.
 
-use std::collections::BTreeMap;
 use std::fs;
-use std::os::fd::OwnedFd;
-use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::path::PathBuf;
+use std::process::Command;
 
+use super::course::{self, Course};
+use super::host::Outside;
 use super::state::{self, LabDir, NodeRecord, Record};
-use super::topology::{Bind, Kind, Node, Topology};
-use super::wire::{Answer, Line, Order, Spec, SpecBind};
-use super::{LabError, daemons, enter, links};
+use super::topology::Topology;
+use super::variables::Magic;
+use super::wire::{Line, Order};
+use super::{LabError, enter, links, specs};
 
 /// How to deploy.
 #[derive(Clone, Debug)]
@@ -42,6 +43,9 @@ pub struct Deployed {
 
 /// Deploys a lab. Whatever fails, nothing of it is left; `progress` hears of each step.
 pub fn deploy(topology: &Topology, options: &Options, progress: &mut dyn FnMut(&str)) -> Result<Deployed, LabError> {
+    let outside = Outside::of(topology);
+    outside.check(&topology.name)?;
+    links::probe_dummies(&topology.links)?;
     let dir = LabDir::new(&options.base, &topology.name);
     let _held = dir.lock()?;
     if dir.record()?.is_some_and(|record| record.running()) && !options.reconfigure {
@@ -53,26 +57,53 @@ pub fn deploy(topology: &Topology, options: &Options, progress: &mut dyn FnMut(&
     if dir.clear()? {
         progress("the lab of this name that was there is gone");
     }
-    let mut building = Building { dir: &dir, nodes: Vec::new() };
-    let built = building.build(topology, options, progress);
-    let nodes = std::mem::take(&mut building.nodes);
-    match built {
-        Ok(record) => Ok(Deployed {
+    match build(topology, options, &dir, &outside, progress) {
+        Ok((record, lines)) => Ok(Deployed {
             record,
             routectl: options.routectl.clone(),
             base: options.base.clone(),
-            lines: nodes.into_iter().map(|node| node.line).collect(),
+            lines,
             kept: false,
             dir,
         }),
         Err(error) => {
-            let killed: Vec<OwnedFd> = nodes.iter().filter_map(|node| state::kill(&node.record)).collect();
-            drop(nodes);
-            killed.iter().try_for_each(state::wait_for_end)?;
-            dir.remove()?;
+            dir.clear().and_then(|_| dir.remove())?;
             Err(error)
         }
     }
+}
+
+fn build(
+    topology: &Topology,
+    options: &Options,
+    dir: &LabDir,
+    outside: &Outside,
+    progress: &mut dyn FnMut(&str),
+) -> Result<(Record, Vec<Line>), LabError> {
+    let shared = dir.shared();
+    let specs = specs::of(topology, dir, &options.routectl)?;
+    let magic = |node| Magic { lab: &topology.name, node, shared: &shared };
+    let mains: Vec<Option<Order>> =
+        topology.nodes.iter().map(|node| specs::main_process(node, &magic(&node.name))).collect::<Result<_, _>>()?;
+    fs::create_dir_all(&shared).map_err(|error| LabError::system("the lab's directory", error))?;
+    dir.write_outside(outside)?;
+    outside.make_bridge(&topology.management)?;
+    let course =
+        Course { topology, specs: &specs, mains: &mains, outside, shared: &shared, routectl: &options.routectl };
+    let ups = course.run(progress)?;
+    let record = Record {
+        name: topology.name.clone(),
+        file: topology.file.clone(),
+        nodes: ups.iter().map(|up| up.record.clone()).collect(),
+        links: topology.links.iter().map(|link| [link.near.to_string(), link.far.to_string()]).collect(),
+        owner: state::caller(),
+    };
+    if let Err(error) = dir.write(&record) {
+        let killed: Vec<_> = record.nodes.iter().filter_map(state::kill).collect();
+        killed.iter().try_for_each(state::wait_for_end)?;
+        return Err(error);
+    }
+    Ok((record, ups.into_iter().map(|up| up.line).collect()))
 }
 
 impl Deployed {
@@ -106,7 +137,7 @@ impl Deployed {
     /// Lets the lab outlive its owner, until it is destroyed.
     pub fn keep(mut self) -> Result<Record, LabError> {
         for (line, node) in self.lines.iter_mut().zip(&self.record.nodes) {
-            order(line, &node.name, &Order::Keep)?;
+            course::order(line, &node.name, &Order::Keep)?;
         }
         self.kept = true;
         Ok(self.record.clone())
@@ -126,208 +157,5 @@ impl Drop for Deployed {
         {
             eprintln!("lab `{}`: {error}", self.record.name);
         }
-    }
-}
-
-/// A lab on its way: the nodes that are up so far.
-struct Building<'a> {
-    dir: &'a LabDir,
-    nodes: Vec<Up>,
-}
-
-/// A node whose init runs.
-struct Up {
-    record: NodeRecord,
-    line: Line,
-}
-
-impl Building<'_> {
-    fn build(
-        &mut self,
-        topology: &Topology,
-        options: &Options,
-        progress: &mut dyn FnMut(&str),
-    ) -> Result<Record, LabError> {
-        let specs =
-            topology.nodes.iter().map(|node| self.spec(topology, node, options)).collect::<Result<Vec<_>, _>>()?;
-        let daemons = topology.nodes.iter().map(main_process).collect::<Result<Vec<_>, _>>()?;
-        fs::create_dir_all(self.dir.shared()).map_err(|error| LabError::system("the lab's directory", error))?;
-        progress(&format!("{} nodes", topology.nodes.len()));
-        for (node, spec) in topology.nodes.iter().zip(&specs) {
-            let up = start(topology, node, spec, options)?;
-            self.nodes.push(up);
-        }
-        for up in &mut self.nodes {
-            answer(&mut up.line, &up.record.name)?;
-        }
-        progress(&format!("{} links", topology.links.len()));
-        let pids: BTreeMap<&str, i32> = self.nodes.iter().map(|up| (up.record.name.as_str(), up.record.pid)).collect();
-        for link in &topology.links {
-            let ends = [&link.ends[0], &link.ends[1]];
-            links::create(&topology.name, link, ends.map(|end| pids[end.node.as_str()]))?;
-        }
-        progress("what runs in the nodes");
-        // A step at a time for all nodes, so that a node's commands find its neighbours' interfaces up.
-        let tasks =
-            |work: &(dyn Fn(&Node) -> Vec<Order> + Sync)| topology.nodes.iter().map(work).collect::<Vec<Vec<Order>>>();
-        self.everywhere(tasks(&|node| raise(topology, node)))?;
-        self.wait_for_links(topology)?;
-        self.everywhere(daemons)?;
-        self.everywhere(tasks(&|node| {
-            node.exec
-                .iter()
-                .map(|exec| Order::Run { words: expand_all(&exec.words, topology, node, self.dir) })
-                .collect()
-        }))?;
-        let record = Record {
-            name: topology.name.clone(),
-            file: topology.file.clone(),
-            nodes: self.nodes.iter().map(|up| up.record.clone()).collect(),
-            links: topology.links.iter().map(|link| link.ends.each_ref().map(ToString::to_string)).collect(),
-        };
-        self.dir.write(&record)?;
-        Ok(record)
-    }
-
-    fn wait_for_links(&self, topology: &Topology) -> Result<(), LabError> {
-        self.nodes.iter().try_for_each(|up| {
-            let ends = topology.links.iter().flat_map(|link| &link.ends).filter(|end| end.node == up.record.name);
-            let interfaces: Vec<&str> = ends.map(|end| end.interface.as_str()).collect();
-            enter::in_network(&up.record, || links::wait_until_up(&interfaces))?
-                .map_err(|what| LabError::node(&up.record.name, what))
-        })
-    }
-
-    fn spec(&self, topology: &Topology, node: &Node, options: &Options) -> Result<Spec, LabError> {
-        let binds = node.binds.iter().map(|bind| self.spec_bind(topology, node, bind)).collect::<Result<_, _>>()?;
-        Ok(Spec {
-            name: node.name.clone(),
-            scratch: self.dir.scratch(&node.name),
-            programs: programs(&options.routectl)?,
-            binds,
-            env: node.env.clone(),
-            sysctls: node.sysctls.clone(),
-            log: self.dir.log(&node.name),
-        })
-    }
-
-    fn spec_bind(&self, topology: &Topology, node: &Node, bind: &Bind) -> Result<SpecBind, LabError> {
-        let source = expand(&bind.source, topology, node, self.dir);
-        let near = topology.file.parent().unwrap_or(Path::new("/"));
-        let source = near.join(&source);
-        if source.starts_with(self.dir.path()) {
-            fs::create_dir_all(&source).map_err(|error| LabError::system(source.display().to_string(), error))?;
-        }
-        let source = source.canonicalize().map_err(|error| LabError::Topology {
-            file: topology.file.clone(),
-            line: bind.line,
-            what: format!("topology.nodes.{}: bind source `{}`: {error}", node.name, source.display()),
-        })?;
-        Ok(SpecBind { source, target: bind.target.clone(), read_only: bind.read_only })
-    }
-
-    /// Gives every node its list of orders; the nodes work side by side, each through its own list.
-    fn everywhere(&mut self, tasks: Vec<Vec<Order>>) -> Result<(), LabError> {
-        std::thread::scope(|scope| {
-            let threads: Vec<_> = self
-                .nodes
-                .iter_mut()
-                .zip(tasks)
-                .map(|(up, orders)| {
-                    scope.spawn(move || orders.iter().try_for_each(|one| order(&mut up.line, &up.record.name, one)))
-                })
-                .collect();
-            let ends: Vec<_> = threads
-                .into_iter()
-                .map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
-                .collect();
-            ends.into_iter().collect()
-        })
-    }
-}
-
-/// The directory of the executables.
-fn programs(routectl: &Path) -> Result<PathBuf, LabError> {
-    let fail = |error| LabError::system(routectl.display().to_string(), error);
-    let path = routectl.canonicalize().map_err(fail)?;
-    Ok(path.parent().unwrap_or(Path::new("/")).into())
-}
-
-/// `cmd`, or the daemons that the image stands for.
-fn main_process(node: &Node) -> Result<Vec<Order>, LabError> {
-    if let Some(cmd) = &node.cmd {
-        return Ok(vec![Order::Start { words: cmd.words.clone() }]);
-    }
-    let daemon = daemons::of(node).map_err(|what| LabError::node(&node.name, what))?;
-    Ok(daemon.map(|daemon| Order::Run { words: daemon.words }).into_iter().collect())
-}
-
-/// A node's own part in its links: its bridge, if it is one, and its ends up.
-fn raise(topology: &Topology, node: &Node) -> Vec<Order> {
-    let bridge = (node.kind == Kind::Bridge).then_some(node.name.as_str());
-    let first = bridge.into_iter().flat_map(links::bridge);
-    let ends = topology.links.iter().flat_map(|link| &link.ends).filter(|end| end.node == node.name);
-    first.chain(ends.map(|end| links::raise(end, bridge))).map(|words| Order::Run { words }).collect()
-}
-
-/// containerlab's own variables.
-fn expand(text: &str, topology: &Topology, node: &Node, dir: &LabDir) -> String {
-    let shared = dir.shared();
-    text.replace("__clabNodeDir__", &shared.join(&node.name).display().to_string())
-        .replace("__clabDir__", &shared.display().to_string())
-        .replace("__clabNodeName__", &node.name)
-        .replace("__clabLabName__", &topology.name)
-}
-
-fn expand_all(words: &[String], topology: &Topology, node: &Node, dir: &LabDir) -> Vec<String> {
-    words.iter().map(|word| expand(word, topology, node, dir)).collect()
-}
-
-/// Starts a node's init and learns its process id; the node sets itself up meanwhile.
-fn start(topology: &Topology, node: &Node, spec: &Spec, options: &Options) -> Result<Up, LabError> {
-    let fail = |what: &str, error: std::io::Error| LabError::node(&node.name, format!("{what}: {error}"));
-    fs::create_dir_all(&spec.scratch).map_err(|error| fail("its directory", error))?;
-    let (ours, theirs) = UnixStream::pair().map_err(|error| fail("socketpair", error))?;
-    let mut child = Command::new(&options.routectl)
-        .args(["lab", "node-init", &topology.name, &node.name])
-        .stdin(Stdio::from(OwnedFd::from(theirs)))
-        .stdout(Stdio::null())
-        .spawn()
-        .map_err(|error| fail(&options.routectl.display().to_string(), error))?;
-    let mut line = Line::new(ours);
-    let first = line.send(spec).and_then(|()| line.receive::<Answer>());
-    // What was spawned only forks the init and ends.
-    let _ = child.wait();
-    let pid = match first.map_err(|error| fail("its init", error))? {
-        Some(Answer::Pid(pid)) => pid,
-        Some(Answer::Failed(what)) => return Err(LabError::node(&node.name, what)),
-        Some(Answer::Done) | None => return Err(LabError::node(&node.name, "its init ended before it began")),
-    };
-    let start_time = enter::start_time(pid).map_err(|error| fail("its init", error))?;
-    let record = NodeRecord {
-        name: node.name.clone(),
-        long_name: format!("{}{}", topology.prefix, node.name),
-        kind: node.kind.to_string(),
-        image: node.image.clone(),
-        pid,
-        start_time,
-        env: node.env.clone(),
-        labels: node.labels.clone(),
-        programs: spec.programs.clone(),
-    };
-    Ok(Up { record, line })
-}
-
-fn order(line: &mut Line, node: &str, order: &Order) -> Result<(), LabError> {
-    line.send(order).map_err(|error| LabError::node(node, format!("its init is gone: {error}")))?;
-    answer(line, node)
-}
-
-fn answer(line: &mut Line, node: &str) -> Result<(), LabError> {
-    match line.receive::<Answer>() {
-        Ok(Some(Answer::Done | Answer::Pid(_))) => Ok(()),
-        Ok(Some(Answer::Failed(what))) => Err(LabError::node(node, what)),
-        Ok(None) => Err(LabError::node(node, "its init ended")),
-        Err(error) => Err(LabError::node(node, format!("its init is gone: {error}"))),
     }
 }

@@ -5,10 +5,10 @@ use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek};
 use std::os::fd::{AsFd, FromRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::process::{Command, ExitCode, Stdio};
+use std::process::{Child, Command, ExitCode, ExitStatus, Stdio};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sched::{CloneFlags, unshare};
+use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::SignalFd;
@@ -17,7 +17,7 @@ use nix::unistd::{ForkResult, fork};
 
 use super::enter;
 use super::rootfs;
-use super::wire::{Answer, Line, Order, Spec};
+use super::wire::{Answer, Line, Order, Spec, SpecNetwork};
 
 /// The namespaces of a node.
 pub const NAMESPACES: CloneFlags = CloneFlags::CLONE_NEWNET
@@ -40,8 +40,7 @@ pub fn run() -> ExitCode {
         }
     };
     let _ = nix::unistd::setsid();
-    if let Err(error) = unshare(NAMESPACES) {
-        let what = format!("namespaces: {error} (labs need root)");
+    if let Err(what) = leave(spec.network) {
         let _ = line.send(&Answer::Failed(what));
         return ExitCode::FAILURE;
     }
@@ -57,6 +56,21 @@ pub fn run() -> ExitCode {
         }
         Ok(ForkResult::Child) => live(&spec, line),
     }
+}
+
+/// Leaves the runner's namespaces for the node's.
+fn leave(network: SpecNetwork) -> Result<(), String> {
+    let own = match network {
+        SpecNetwork::New => NAMESPACES,
+        SpecNetwork::Kept => NAMESPACES - CloneFlags::CLONE_NEWNET,
+        SpecNetwork::Of(pid) => {
+            let path = format!("/proc/{pid}/ns/net");
+            let namespace = File::open(&path).map_err(|error| format!("{path}: {error}"))?;
+            setns(&namespace, CloneFlags::CLONE_NEWNET).map_err(|error| format!("{path}: {error}"))?;
+            NAMESPACES - CloneFlags::CLONE_NEWNET
+        }
+    };
+    unshare(own).map_err(|error| format!("namespaces: {error} (labs need root)"))
 }
 
 fn live(spec: &Spec, mut line: Line) -> ExitCode {
@@ -83,7 +97,9 @@ fn set_up(spec: &Spec) -> Result<File, String> {
     nix::unistd::dup2_stdout(&log).map_err(|error| format!("stdout: {error}"))?;
     nix::unistd::sethostname(&spec.name).map_err(|error| format!("hostname: {error}"))?;
     rootfs::enter(spec)?;
-    run_command(spec, &["ip", "link", "set", "lo", "up"].map(String::from))?;
+    if spec.network == SpecNetwork::New {
+        run_command(spec, &["ip", "link", "set", "lo", "up"].map(String::from))?;
+    }
     for (key, value) in &spec.sysctls {
         let path = format!("/proc/sys/{}", sysctl_path(key));
         std::fs::write(&path, value).map_err(|error| format!("sysctl {key}={value}: {path}: {error}"))?;
@@ -127,13 +143,10 @@ fn serve(spec: &Spec, line: &mut Line, log: &File) -> std::io::Result<bool> {
                 line.send(&Answer::Done)?;
                 return Ok(true);
             }
-            Some(Order::Run { words }) => run_command(spec, &words),
-            Some(Order::Start { words }) => start_command(spec, &words, log),
+            Some(Order::Run { words }) => run_watched(spec, &words, line, &children)?.map(|()| Answer::Done),
+            Some(Order::Start { words }) => start_command(spec, &words, log).map(Answer::Started),
         };
-        line.send(&match outcome {
-            Ok(()) => Answer::Done,
-            Err(what) => Answer::Failed(what),
-        })?;
+        line.send(&outcome.unwrap_or_else(Answer::Failed))?;
     }
 }
 
@@ -171,30 +184,78 @@ fn command(spec: &Spec, words: &[String]) -> Command {
     command
 }
 
-/// Runs to the end; an error carries what the command printed. Its output goes to memory, not to a pipe, since what it
-/// leaves in the background would keep a pipe open for ever.
-fn run_command(spec: &Spec, words: &[String]) -> Result<(), String> {
-    let shown = words.join(" ");
-    let output = memfd_create(c"output", MFdFlags::MFD_CLOEXEC).map_err(|error| format!("memfd: {error}"))?;
-    let mut output = File::from(output);
-    let clone = |file: &File| file.try_clone().map_err(|error| format!("memfd: {error}"));
-    let status = unblocked(command(spec, words).stdout(clone(&output)?).stderr(clone(&output)?))
-        .status()
-        .map_err(|error| format!("`{shown}`: {error}"))?;
-    if status.success() {
-        return Ok(());
-    }
-    let mut text = Vec::new();
-    let _ = output.rewind().and_then(|()| output.read_to_end(&mut text));
-    let text = String::from_utf8_lossy(&text);
-    Err(format!("`{shown}`: {status}: {}", text.trim_end()))
+/// What a command prints goes to memory, not to a pipe, since what it leaves in the background would keep a pipe open for
+/// ever.
+struct Running {
+    child: Child,
+    output: File,
+    shown: String,
 }
 
-fn start_command(spec: &Spec, words: &[String], log: &File) -> Result<(), String> {
+impl Running {
+    fn start(spec: &Spec, words: &[String]) -> Result<Self, String> {
+        let shown = words.join(" ");
+        let output = memfd_create(c"output", MFdFlags::MFD_CLOEXEC).map_err(|error| format!("memfd: {error}"))?;
+        let output = File::from(output);
+        let clone = |file: &File| file.try_clone().map_err(|error| format!("memfd: {error}"));
+        let child = unblocked(command(spec, words).stdout(clone(&output)?).stderr(clone(&output)?))
+            .spawn()
+            .map_err(|error| format!("`{shown}`: {error}"))?;
+        Ok(Running { child, output, shown })
+    }
+
+    /// An error carries what the command printed.
+    fn end(mut self, status: ExitStatus) -> Result<(), String> {
+        if status.success() {
+            return Ok(());
+        }
+        let mut text = Vec::new();
+        let _ = self.output.rewind().and_then(|()| self.output.read_to_end(&mut text));
+        Err(format!("`{}`: {status}: {}", self.shown, String::from_utf8_lossy(&text).trim_end()))
+    }
+}
+
+/// Runs to the end.
+fn run_command(spec: &Spec, words: &[String]) -> Result<(), String> {
+    let mut running = Running::start(spec, words)?;
+    let status = running.child.wait().map_err(|error| format!("`{}`: {error}", running.shown))?;
+    running.end(status)
+}
+
+/// Runs to the end, or until the runner is gone: that is the outer error, and the node's end.
+fn run_watched(spec: &Spec, words: &[String], line: &Line, children: &SignalFd) -> std::io::Result<Result<(), String>> {
+    let mut running = match Running::start(spec, words) {
+        Ok(running) => running,
+        Err(what) => return Ok(Err(what)),
+    };
+    loop {
+        if let Some(status) = running.child.try_wait()? {
+            // The signals of orphans that ended meanwhile may have been read here.
+            reap();
+            return Ok(running.end(status));
+        }
+        let mut ready =
+            [PollFd::new(line.stream().as_fd(), PollFlags::POLLHUP), PollFd::new(children.as_fd(), PollFlags::POLLIN)];
+        match poll(&mut ready, PollTimeout::NONE) {
+            Ok(_) | Err(nix::errno::Errno::EINTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let [gone, child] = ready.map(|one| one.any().unwrap_or(false));
+        if gone {
+            return Err(std::io::ErrorKind::ConnectionAborted.into());
+        }
+        if child {
+            let _ = children.read_signal();
+        }
+    }
+}
+
+/// Answers the process id.
+fn start_command(spec: &Spec, words: &[String], log: &File) -> Result<i32, String> {
     let clone = || log.try_clone().map_err(|error| format!("log: {error}"));
     let started = unblocked(command(spec, words).stdout(clone()?).stderr(clone()?)).spawn();
     // The child is reaped with the orphans.
-    started.map(drop).map_err(|error| format!("`{}`: {error}", words.join(" ")))
+    started.map(|child| child.id().cast_signed()).map_err(|error| format!("`{}`: {error}", words.join(" ")))
 }
 
 /// A command starts with no signal blocked, whatever init blocks for itself.

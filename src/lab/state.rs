@@ -10,9 +10,11 @@ use std::path::{Path, PathBuf};
 use nix::fcntl::{Flock, FlockArg};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
 use super::LabError;
-use super::enter;
+use super::host::Outside;
+use super::{enter, health};
 
 /// Where labs are kept unless told otherwise; gone after a reboot, as the labs are.
 pub const DEFAULT_BASE: &str = "/run/routenet-lab";
@@ -25,8 +27,11 @@ pub struct Record {
     /// The topology file, absolute.
     pub file: PathBuf,
     pub nodes: Vec<NodeRecord>,
-    /// `node:interface`, both ends.
+    /// `node:interface`, both ends; the second may be `host:interface`, `mgmt-net:interface` or `dummy`.
     pub links: Vec<[String; 2]>,
+    /// Who deployed it.
+    #[serde(default)]
+    pub owner: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,6 +41,8 @@ pub struct NodeRecord {
     /// The name that containerlab would give the node's container.
     pub long_name: String,
     pub kind: String,
+    #[serde(default)]
+    pub group: Option<String>,
     pub image: Option<String>,
     /// The node's init, as seen from where the lab was deployed.
     pub pid: i32,
@@ -45,11 +52,19 @@ pub struct NodeRecord {
     pub labels: BTreeMap<String, String>,
     /// The directory that comes first in the node's `PATH`.
     pub programs: PathBuf,
+    #[serde(default)]
+    pub health: Option<health::Check>,
 }
 
 impl NodeRecord {
     pub fn running(&self) -> bool {
         enter::start_time(self.pid).ok() == Some(self.start_time)
+    }
+
+    /// Twelve hexadecimal digits that no other start of a node has.
+    pub fn id(&self) -> String {
+        let digest = Sha256::digest(format!("{}/{}/{}", self.long_name, self.pid, self.start_time));
+        digest[..6].iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
     /// The path of the node's network namespace, valid while the node runs.
@@ -64,6 +79,16 @@ impl Record {
         found.ok_or_else(|| {
             let names: Vec<&str> = self.nodes.iter().map(|node| node.name.as_str()).collect();
             LabError::Lab(format!("lab `{}` has no node `{name}`; it has {}", self.name, names.join(", ")))
+        })
+    }
+
+    /// The other end of a node's link.
+    pub fn peer_of(&self, node: &str, interface: &str) -> Option<&str> {
+        let end = format!("{node}:{interface}");
+        self.links.iter().find_map(|[one, two]| match (*one == end, *two == end) {
+            (true, _) => Some(two.as_str()),
+            (_, true) => Some(one.as_str()),
+            _ => None,
         })
     }
 
@@ -103,6 +128,23 @@ impl LabDir {
 
     fn record_path(&self) -> PathBuf {
         self.path().join("lab.json")
+    }
+
+    fn outside_path(&self) -> PathBuf {
+        self.path().join("outside.json")
+    }
+
+    /// The labs in a base, deployed or not, by name.
+    pub fn all(base: &Path) -> Result<Vec<Self>, LabError> {
+        let entries = match fs::read_dir(base) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(LabError::system(base.display().to_string(), error)),
+        };
+        let mut names: Vec<String> =
+            entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()).collect();
+        names.sort();
+        Ok(names.iter().map(|name| LabDir::new(base, name)).collect())
     }
 
     /// Creates the directory if need be and holds it until the answer is dropped: one deployment or destruction of a
@@ -154,6 +196,29 @@ impl LabDir {
         fs::write(&new, text).and_then(|()| fs::rename(&new, &path)).map_err(fail)
     }
 
+    /// Writes down what the lab will have outside of its nodes.
+    pub(super) fn write_outside(&self, outside: &Outside) -> Result<(), LabError> {
+        if outside.is_empty() {
+            return Ok(());
+        }
+        let path = self.outside_path();
+        let fail = |error: io::Error| LabError::system(path.display().to_string(), error);
+        fs::write(&path, serde_json::to_string_pretty(outside).map_err(|error| fail(error.into()))?).map_err(fail)
+    }
+
+    fn remove_outside(&self) -> Result<(), LabError> {
+        let path = self.outside_path();
+        match fs::read_to_string(&path) {
+            Ok(text) => {
+                let outside: Outside = serde_json::from_str(&text)
+                    .map_err(|error| LabError::Lab(format!("{}: {error}; remove the file", path.display())))?;
+                outside.remove(&self.name)
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(LabError::system(path.display().to_string(), error)),
+        }
+    }
+
     /// Ends a lab and removes its directory. Answers whether a node was running; a lab that is not there is no error.
     pub fn destroy(&self) -> Result<bool, LabError> {
         if !self.path().exists() {
@@ -170,6 +235,7 @@ impl LabDir {
     pub(super) fn clear(&self) -> Result<bool, LabError> {
         let killed: Vec<_> = self.record()?.iter().flat_map(|record| &record.nodes).filter_map(kill).collect();
         killed.iter().try_for_each(wait_for_end)?;
+        self.remove_outside()?;
         let path = self.path();
         let fail = |error: io::Error| LabError::system(path.display().to_string(), error);
         for entry in fs::read_dir(&path).map_err(fail)? {
@@ -196,6 +262,12 @@ impl LabDir {
     }
 }
 
+/// The user who called, also through sudo.
+pub(super) fn caller() -> String {
+    let named = ["SUDO_USER", "USER"].iter().find_map(|name| std::env::var(name).ok().filter(|user| !user.is_empty()));
+    named.unwrap_or_else(|| "root".into())
+}
+
 /// Kills a node's init, and so all that is in the node. `None` when it was not running.
 pub(super) fn kill(node: &NodeRecord) -> Option<std::os::fd::OwnedFd> {
     use std::os::fd::AsRawFd;
@@ -220,3 +292,7 @@ pub(super) fn wait_for_end(handle: &std::os::fd::OwnedFd) -> Result<(), LabError
         }
     }
 }
+
+#[cfg(test)]
+#[path = "state_tests.rs"]
+mod tests;

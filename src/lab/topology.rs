@@ -1,15 +1,16 @@
-//! The topology as it is meant: names checked, inheritance done, commands split. Built from `source`, deployed by
-//! `deploy`.
+//! The topology as it is meant: names checked, inheritance done, commands split. Built from `source` with `resolve` (the
+//! nodes) and `wiring` (the links), deployed by `deploy`, drawn by `graph`.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::LabError;
-use super::source::{self, Definition, Scalar};
-
-/// containerlab's MTU of a veth, in bytes.
-pub const DEFAULT_MTU: u32 = 9500;
+use super::source::{self, lines};
+use super::stages::{self, Stage, StagePlan};
+use super::variables::{self, Environment};
+use super::{resolve, wiring};
 
 /// A lab, ready to be deployed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,6 +20,7 @@ pub struct Topology {
     pub name: String,
     /// What stands before a node's name in its long name: `clab-LAB-`, unless the file says otherwise.
     pub prefix: String,
+    pub management: Management,
     /// In the order of the file.
     pub nodes: Vec<Node>,
     pub links: Vec<Link>,
@@ -28,15 +30,29 @@ pub struct Topology {
 pub struct Node {
     pub name: String,
     pub kind: Kind,
+    pub group: Option<String>,
     pub image: Option<String>,
     pub binds: Vec<Bind>,
+    /// Files of variables, the nearest last, and their lines; what `env` says outranks them.
+    pub env_files: Vec<(String, Option<usize>)>,
     pub env: BTreeMap<String, String>,
     /// Run in this order when all links are there.
     pub exec: Vec<Command>,
-    /// The node's main process.
+    /// The node's main process: `entrypoint` and `cmd`.
     pub cmd: Option<Command>,
     pub sysctls: BTreeMap<String, String>,
     pub labels: BTreeMap<String, String>,
+    pub network: Network,
+    pub startup_delay: Duration,
+    pub stages: BTreeMap<Stage, StagePlan>,
+    pub healthcheck: Option<Healthcheck>,
+}
+
+impl Node {
+    pub fn stage(&self, stage: Stage) -> &StagePlan {
+        static NOTHING: StagePlan = StagePlan { waits: Vec::new(), on_enter: Vec::new(), on_exit: Vec::new() };
+        self.stages.get(&stage).unwrap_or(&NOTHING)
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -66,6 +82,19 @@ impl fmt::Display for Kind {
     }
 }
 
+/// Whose network namespace a node is in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Network {
+    /// One of its own, in which containerlab would add a management interface.
+    Own,
+    /// One of its own, with nothing but its links: `none`.
+    Alone,
+    /// That of whoever deploys: `host`.
+    Host,
+    /// That of another node: `container:NODE`.
+    Of(String),
+}
+
 /// `source:target[:ro|rw]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Bind {
@@ -83,11 +112,34 @@ pub struct Command {
     pub words: Vec<String>,
 }
 
+/// How to find out whether a node does what it is there for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Healthcheck {
+    pub words: Vec<String>,
+    pub start_period: Duration,
+    pub interval: Duration,
+    pub timeout: Duration,
+    pub retries: u32,
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Link {
-    pub ends: [End; 2],
+    pub near: End,
+    pub far: Far,
     /// In bytes.
     pub mtu: u32,
+}
+
+/// The other end of a link.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Far {
+    Node(End),
+    /// An interface of the namespace of whoever deploys.
+    Host(String),
+    /// The same, as a port of the management network's bridge.
+    Management(String),
+    /// None: the near end is a dummy.
+    Nothing,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -97,51 +149,82 @@ pub struct End {
     pub mac: Option<String>,
 }
 
+/// The bridge of the management network, made where a link ends at it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Management {
+    pub bridge: String,
+    /// With prefix lengths.
+    pub addresses: Vec<String>,
+    pub mtu: Option<u32>,
+}
+
+impl Link {
+    /// The ends that are in nodes.
+    pub fn ends(&self) -> impl Iterator<Item = &End> {
+        let far = match &self.far {
+            Far::Node(end) => Some(end),
+            _ => None,
+        };
+        std::iter::once(&self.near).chain(far)
+    }
+
+    /// The interface at which it ends outside of nodes.
+    pub fn outside(&self) -> Option<&str> {
+        match &self.far {
+            Far::Host(interface) | Far::Management(interface) => Some(interface),
+            Far::Node(_) | Far::Nothing => None,
+        }
+    }
+}
+
+impl fmt::Display for Link {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} -- {}", self.near, self.far)
+    }
+}
+
 impl fmt::Display for End {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}", self.node, self.interface)
     }
 }
 
+impl fmt::Display for Far {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Far::Node(end) => end.fmt(f),
+            Far::Host(interface) => write!(f, "host:{interface}"),
+            Far::Management(interface) => write!(f, "mgmt-net:{interface}"),
+            Far::Nothing => f.write_str("dummy"),
+        }
+    }
+}
+
 impl Topology {
-    /// Reads a topology file. What is unknown, contradictory or not done is refused with file and line.
+    /// Reads a topology file, with the variables of this process's environment. What is unknown, contradictory or not
+    /// done is refused with file and line.
     pub fn read(path: &Path) -> Result<Self, LabError> {
-        Self::parse(path, &text_of(path)?)
+        Self::parse_with(path, &text_of(path)?, &variables::of_process)
     }
 
     /// Only the lab's name, from a file that may no longer be what was deployed.
     pub fn read_name(path: &Path) -> Result<String, LabError> {
-        source::parse_name(path, &text_of(path)?)
+        source::parse_name(path, &text_of(path)?, &variables::of_process)
+    }
+
+    /// Parses the text of the topology file `path` where no variable is set.
+    pub fn parse(path: &Path, text: &str) -> Result<Self, LabError> {
+        Self::parse_with(path, text, &|_| None)
     }
 
     /// Parses the text of the topology file `path`.
-    pub fn parse(path: &Path, text: &str) -> Result<Self, LabError> {
+    pub fn parse_with(path: &Path, text: &str, environment: Environment) -> Result<Self, LabError> {
+        let text = &source::replace_variables(path, text, environment)?;
         let file = source::parse(path, text)?;
         let refuse = |line: Option<usize>, what: String| LabError::Topology { file: path.into(), line, what };
-        check_name("name", &file.name, 64).map_err(|what| refuse(source::line_of(text, "name:"), what))?;
+        resolve::check_name("name", &file.name, 64).map_err(|what| refuse(lines::of(text, "name:"), what))?;
         if file.topology.nodes.is_empty() {
-            return Err(refuse(
-                source::line_of(text, "nodes:"),
-                "topology.nodes: a lab needs at least one node".into(),
-            ));
-        }
-        let mut nodes = Vec::new();
-        for (name, definition) in &file.topology.nodes {
-            let node = resolve(&file.topology, name, definition, text)
-                .map_err(|what| refuse(source::line_of_node(text, name), format!("topology.nodes.{name}: {what}")))?;
-            nodes.push(node);
-        }
-        let mut links = Vec::new();
-        let mut taken = BTreeMap::new();
-        for (number, link) in file.topology.links.iter().enumerate() {
-            let refuse = |what| refuse(source::line_of_link(text, number), format!("topology.links[{number}]: {what}"));
-            let link = build_link(link, &nodes, &file.topology).map_err(refuse)?;
-            for end in &link.ends {
-                if let Some(other) = taken.insert(end.to_string(), number) {
-                    return Err(refuse(format!("`{end}` is already an end of links[{other}]")));
-                }
-            }
-            links.push(link);
+            return Err(refuse(lines::of(text, "nodes:"), "topology.nodes: a lab needs at least one node".into()));
         }
         let prefix = match file.prefix.as_deref() {
             None => format!("clab-{}-", file.name),
@@ -149,14 +232,28 @@ impl Topology {
             Some("__lab-name") => format!("{}-", file.name),
             Some(prefix) => format!("{prefix}-{}-", file.name),
         };
+        let mut nodes = Vec::new();
+        for (name, definition) in &file.topology.nodes {
+            let node = resolve::node(&file.topology, name, definition, &prefix, text)
+                .map_err(|what| refuse(lines::of_node(text, name), format!("topology.nodes.{name}: {what}")))?;
+            nodes.push(node);
+        }
+        stages::check(&nodes).map_err(|stages::Refusal { node, at, what }| {
+            refuse(lines::within_node(text, &node, &at), format!("topology.nodes.{node}: {what}"))
+        })?;
+        let links = wiring::links(&file.topology, &nodes).map_err(|wiring::Refusal { link, what }| {
+            refuse(lines::of_link(text, link), format!("topology.links[{link}]: {what}"))
+        })?;
+        let management =
+            wiring::management(&file.mgmt).map_err(|what| refuse(lines::of(text, "mgmt:"), format!("mgmt: {what}")))?;
         let file_path =
             std::path::absolute(path).map_err(|error| LabError::system(path.display().to_string(), error))?;
-        Ok(Topology { file: file_path, name: file.name, prefix, nodes, links })
+        Ok(Topology { file: file_path, name: file.name, prefix, management, nodes, links })
     }
 
     /// The same lab under another name.
     pub fn renamed(mut self, name: &str) -> Result<Self, LabError> {
-        check_name("name", name, 64).map_err(LabError::Lab)?;
+        resolve::check_name("name", name, 64).map_err(LabError::Lab)?;
         self.prefix = self.prefix.replace(&format!("{}-", self.name), &format!("{name}-"));
         self.name = name.into();
         Ok(self)
@@ -169,143 +266,6 @@ fn text_of(path: &Path) -> Result<String, LabError> {
         line: None,
         what: format!("cannot be read: {error}"),
     })
-}
-
-/// A node with what it inherits: node, group, kind, defaults; the nearest wins, maps merge by key, binds by target,
-/// and commands add up, the general ones first.
-fn resolve(section: &source::Section, name: &str, own: &Definition, text: &str) -> Result<Node, String> {
-    check_name("the node's name", name, 63)?;
-    let group_name = own.group.as_ref().or(section.defaults.group.as_ref());
-    let group = group_name.and_then(|group| section.groups.iter().find(|(name, _)| name == group)).map(|(_, g)| g);
-    let kind = own.kind.or(group.and_then(|group| group.kind)).or(section.defaults.kind);
-    let kind = kind.ok_or("no `kind`, here or in what it inherits; write `kind: linux` or `kind: bridge`")?;
-    let of_kind = section.kinds.iter().find(|(name, _)| *name == kind).map(|(_, definition)| definition);
-    let near_to_far: Vec<&Definition> =
-        [Some(own), group, of_kind, Some(&section.defaults)].into_iter().flatten().collect();
-    let first = |field: fn(&Definition) -> Option<&String>| near_to_far.iter().find_map(|one| field(one)).cloned();
-
-    match first(|one| one.network_mode.as_ref()).as_deref() {
-        None | Some("none") => {}
-        Some(other) => return Err(format!("network-mode `{other}`: `routectl lab` knows `none`")),
-    }
-    if kind == Kind::Bridge {
-        check_interface(name)?;
-    }
-    let mut binds: Vec<Bind> = Vec::new();
-    for bind in near_to_far.iter().flat_map(|one| &one.binds) {
-        let bind = parse_bind(bind, text)?;
-        if !binds.iter().any(|have| have.target == bind.target) {
-            binds.push(bind);
-        }
-    }
-    let far_to_near = || near_to_far.iter().rev();
-    let exec = far_to_near().flat_map(|one| &one.exec).map(|text| split("exec", text)).collect::<Result<_, _>>()?;
-    let cmd = first(|one| one.cmd.as_ref()).map(|text| split("cmd", &text)).transpose()?;
-    let merged = |field: fn(&Definition) -> &BTreeMap<String, Scalar>| -> BTreeMap<String, String> {
-        far_to_near().flat_map(|one| field(one)).map(|(key, value)| (key.clone(), value.0.clone())).collect()
-    };
-    Ok(Node {
-        name: name.into(),
-        kind,
-        image: first(|one| one.image.as_ref()),
-        binds,
-        env: merged(|one| &one.env),
-        exec,
-        cmd,
-        sysctls: merged(|one| &one.sysctls),
-        labels: merged(|one| &one.labels),
-    })
-}
-
-fn parse_bind(text: &str, file: &str) -> Result<Bind, String> {
-    let mut parts = text.split(':');
-    let (source, target) = match (parts.next(), parts.next()) {
-        (Some(source), Some(target)) if !source.is_empty() && target.starts_with('/') => (source, target),
-        _ => return Err(format!("bind `{text}`: expected `source:/target` or `source:/target:ro`")),
-    };
-    let mut read_only = false;
-    for option in parts.flat_map(|part| part.split(',')) {
-        match option {
-            "ro" => read_only = true,
-            "rw" => {}
-            other => return Err(format!("bind `{text}`: unknown option `{other}`; `ro` and `rw` are known")),
-        }
-    }
-    if Path::new(target).components().any(|part| part == std::path::Component::ParentDir) || target == "/" {
-        return Err(format!("bind `{text}`: the target must be a path below /, without `..`"));
-    }
-    Ok(Bind { source: source.into(), target: target.into(), read_only, line: source::line_of(file, text) })
-}
-
-fn split(field: &str, text: &str) -> Result<Command, String> {
-    match shlex::split(text) {
-        Some(words) if !words.is_empty() => Ok(Command { text: text.into(), words }),
-        Some(_) => Err(format!("{field}: an empty command")),
-        None => Err(format!("{field}: `{text}`: a quote is not closed")),
-    }
-}
-
-fn build_link(link: &source::Link, nodes: &[Node], section: &source::Section) -> Result<Link, String> {
-    let [one, two] = link.endpoints.as_slice() else {
-        return Err(format!("a link has two endpoints, here are {}", link.endpoints.len()));
-    };
-    let end = |end: &source::Endpoint| -> Result<End, String> {
-        if ["host", "mgmt-net", "macvlan"].contains(&end.node.as_str()) {
-            return Err(format!("`{}:{}`: `routectl lab` links nodes to nodes only", end.node, end.interface));
-        }
-        let node = nodes.iter().find(|node| node.name == end.node);
-        let node = node.ok_or(format!("`{}:{}`: there is no node `{}`", end.node, end.interface, end.node))?;
-        check_interface(&end.interface)?;
-        if node.kind == Kind::Linux && end.interface == "eth0" && !without_management(section, &end.node) {
-            return Err(format!(
-                "`{}:eth0`: containerlab keeps eth0 for its management network; say `network-mode: none` or take eth1",
-                end.node
-            ));
-        }
-        if node.kind == Kind::Bridge && end.interface == node.name {
-            return Err(format!("`{}:{}`: a port cannot have the bridge's own name", end.node, end.interface));
-        }
-        Ok(End { node: end.node.clone(), interface: end.interface.clone(), mac: end.mac.clone() })
-    };
-    let mtu = link.mtu.unwrap_or(DEFAULT_MTU);
-    if !(68..=65535).contains(&mtu) {
-        return Err(format!("mtu {mtu}: expected 68 to 65535 bytes"));
-    }
-    Ok(Link { ends: [end(one)?, end(two)?], mtu })
-}
-
-fn without_management(section: &source::Section, name: &str) -> bool {
-    let own = section.nodes.iter().find(|(node, _)| node == name).map(|(_, definition)| definition);
-    let group =
-        own.and_then(|own| own.group.as_ref()).and_then(|group| section.groups.iter().find(|(g, _)| g == group));
-    let kinds = section.kinds.iter().filter(|(kind, _)| *kind == Kind::Linux).map(|(_, definition)| definition);
-    own.into_iter()
-        .chain(group.map(|(_, definition)| definition))
-        .chain(kinds)
-        .chain([&section.defaults])
-        .any(|definition| definition.network_mode.is_some())
-}
-
-fn check_name(what: &str, name: &str, longest: usize) -> Result<(), String> {
-    let good = name.starts_with(|c: char| c.is_ascii_alphanumeric())
-        && name.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
-        && name.len() <= longest;
-    match good {
-        true => Ok(()),
-        false => Err(format!("{what}: `{name}`: expected letters, digits, `-`, `_` and `.`, at most {longest}")),
-    }
-}
-
-fn check_interface(name: &str) -> Result<(), String> {
-    let good = !name.is_empty()
-        && name.len() <= 15
-        && name != "."
-        && name != ".."
-        && !name.chars().any(|c| c == '/' || c == ':' || c.is_whitespace() || c.is_control());
-    match good {
-        true => Ok(()),
-        false => Err(format!("interface `{name}`: expected at most 15 characters without `/`, `:` and blanks")),
-    }
 }
 
 #[cfg(test)]

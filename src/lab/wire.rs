@@ -9,13 +9,14 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 /// What a node is to be: the first line to its init.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Spec {
     pub name: String,
     /// An empty directory of the machine, over which the node may mount.
     pub scratch: PathBuf,
     /// Directory of the executables of this project: visible in the node under its own path, first in `PATH`.
     pub programs: PathBuf,
+    pub network: SpecNetwork,
     pub binds: Vec<SpecBind>,
     pub env: BTreeMap<String, String>,
     pub sysctls: BTreeMap<String, String>,
@@ -23,8 +24,19 @@ pub struct Spec {
     pub log: PathBuf,
 }
 
+/// The network namespace of a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum SpecNetwork {
+    /// A new one.
+    New,
+    /// That of the runner.
+    Kept,
+    /// That of this process.
+    Of(i32),
+}
+
 /// A bind whose source is absolute and exists.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct SpecBind {
     pub source: PathBuf,
     pub target: PathBuf,
@@ -47,6 +59,8 @@ pub enum Answer {
     Pid(i32),
     /// The order was carried out; the first one says that the node is set up.
     Done,
+    /// What was to start has started, with this process id in the node.
+    Started(i32),
     /// The order, or the set-up, failed.
     Failed(String),
 }

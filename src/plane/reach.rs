@@ -63,6 +63,24 @@ pub fn look(hops: &BTreeSet<IpAddr>) -> std::io::Result<OffLink> {
     hops.iter().map(|hop| Ok((*hop, is_off_link(&mut connection, *hop)?))).collect()
 }
 
+/// Those of the addresses to which this host's routes do not lead by the interface.
+///
+/// # Errors
+/// When there is no socket to ask by.
+pub fn astray(addresses: &[IpAddr], interface: &str) -> std::io::Result<Vec<IpAddr>> {
+    let index = nix::net::if_::if_nametoindex(interface).ok();
+    let mut connection = Connection::open()?;
+    let mut found = Vec::new();
+    for address in addresses {
+        let way = connection.way_to(*address)?;
+        let there = |attribute: &RouteAttribute| index.is_some_and(|index| *attribute == RouteAttribute::Oif(index));
+        if !way.is_some_and(|route| route.attributes.iter().any(there)) {
+            found.push(*address);
+        }
+    }
+    Ok(found)
+}
+
 struct Watcher {
     connection: Connection,
     known: OffLink,

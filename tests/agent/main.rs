@@ -1,5 +1,6 @@
 //! The agent as its users meet it: real agents, real workloads attached by the real plugin, real packets.
 
+mod address;
 mod attach;
 mod bad_input;
 mod etcd;

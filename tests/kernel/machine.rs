@@ -54,6 +54,6 @@ fn the_underlay_is_found_by_interface() {
         assert_eq!(underlay.mtu, 1400);
         ip("address add 198.51.100.1/24 dev under0");
         let error = block_on(resolve(&config)).expect_err("two networks");
-        assert!(error.contains("192.0.2.1 and 198.51.100.1"), "{error}");
+        assert!(error.to_string().contains("192.0.2.1 and 198.51.100.1"), "{error}");
     });
 }

@@ -4,7 +4,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use super::support::{Process, wait_for};
-use super::{Place, inits};
+use super::{NothingLeft, Place, inits, runs};
 
 const LIMIT: Duration = Duration::from_secs(10);
 
@@ -59,11 +59,12 @@ fn a_failed_deployment_can_be_mended_and_deployed() {
 
 #[test]
 fn a_killed_runner_takes_its_nodes_along() {
+    let _end = NothingLeft("killed");
     let place = Place::default();
     let file = place.file("lab.clab.yml", &pair("killed", "      exec: [sleep 1000]\n", "eth1"));
     let mut runner = place.command("deploy", &["-t", file.to_str().expect("a path")]);
     let runner = Process(runner.stderr(Stdio::null()).spawn().expect("routectl"));
-    wait_for("both nodes", LIMIT, || inits("killed").len() == 2);
+    wait_for("a command in a node", LIMIT, || inits("killed").len() == 2 && runs("killed", "sleep"));
     // Dropping a Process kills it with SIGKILL.
     drop(runner);
     wait_for("the end of both nodes", LIMIT, || inits("killed").is_empty());

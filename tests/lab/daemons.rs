@@ -74,3 +74,38 @@ fn bird_and_frr_from_bound_configurations_see_each_other() {
     lab.destroy().expect("its end");
     place.assert_nothing_left("daemons");
 }
+
+const AGENTS: &str = "\
+name: agents
+topology:
+  defaults:
+    kind: linux
+    image: routenet:latest
+  nodes:
+    with:
+      binds: [node.yaml:/etc/routenet/node.yaml:ro]
+      exec: [ip address add 192.0.2.1/24 dev eth1]
+    without:
+  links:
+    - endpoints: [with:eth1, without:eth1]
+";
+
+#[test]
+fn an_agent_runs_where_its_configuration_is_bound_and_nowhere_else() {
+    let place = Place::default();
+    place.file(
+        "node.yaml",
+        "node: with\naddress: {ipv4: 192.0.2.1}\nstore: {type: embedded, path: /var/lib/routenet/cluster.db}\n",
+    );
+    let lab = place.deploy(&place.file("lab.clab.yml", AGENTS));
+    let succeeds = |node: &str, words: &[&str]| {
+        lab.command(node, words[0]).args(&words[1..]).output().expect("exec").status.success()
+    };
+    // It was started before its address was there.
+    wait_for("the agent", Duration::from_secs(40), || succeeds("with", &["routectl", "status"]));
+    assert!(succeeds("with", &["grep", "-q", "ready", "/var/log/routenetd.log"]));
+    assert!(!succeeds("without", &["pgrep", "routenetd"]), "nobody told it what to be");
+    assert!(succeeds("with", &["pgrep", "routenetd"]));
+    lab.destroy().expect("its end");
+    place.assert_nothing_left("agents");
+}

@@ -22,13 +22,18 @@ fn a_lab_is_deployed_seen_and_destroyed() {
     place.exec("life", "one", &["ping", "-c1", "-W2", "10.9.0.2"]).good();
     assert_ne!(place.exec("life", "one", &["ping", "-c1", "-W1", "10.9.0.3"]).code, Some(0), "nobody is there");
 
-    let listing: Value = serde_json::from_str(&place.lab("inspect", &["-t", &file, "-o", "json"]).good().out).unwrap();
-    let nodes = listing["nodes"].as_array().expect("nodes");
+    let listing: Value = serde_json::from_str(&place.lab("inspect", &["-t", &file, "-f", "json"]).good().out).unwrap();
+    let nodes = listing["life"].as_array().expect("nodes");
     let names: Vec<_> = nodes.iter().map(|node| node["name"].as_str().unwrap_or_default()).collect();
-    assert_eq!(names, ["one", "two", "lan"]);
-    assert!(nodes.iter().all(|node| node["state"] == "running"));
-    assert_eq!(nodes[0]["long-name"], "clab-life-one");
+    assert_eq!(names, ["clab-life-one", "clab-life-two", "clab-life-lan"]);
+    assert!(nodes.iter().all(|node| node["state"] == "running" && node["lab_name"] == "life"));
+    assert_eq!((&nodes[0]["ipv4_address"], &nodes[2]["ipv4_address"]), (&"10.9.0.1/24".into(), &"N/A".into()));
+    assert_eq!(nodes[0]["absLabPath"], file.as_str());
+    assert!(nodes[0]["status"].as_str().is_some_and(|status| status.starts_with("Up ")), "{listing}");
     assert_eq!(nodes[0]["interfaces"][0]["addresses"][0], "10.9.0.1/24");
+    assert_eq!(nodes[0]["interfaces"][0]["peer"], "lan:one");
+    let same = place.lab("inspect", &["--name", "life", "-o", "json"]).good().out;
+    assert_eq!(serde_json::from_str::<Value>(&same).unwrap()["life"][1]["pid"], nodes[1]["pid"]);
     let table = place.lab("inspect", &["-t", &file]).good().out;
     assert!(table.contains("two") && table.contains("10.9.0.2/24") && table.contains("bridge"), "{table}");
 
@@ -38,6 +43,32 @@ fn a_lab_is_deployed_seen_and_destroyed() {
     let said = place.exec("life", "one", &["true"]);
     assert_eq!(said.code, Some(125));
     assert!(said.err.contains("lab `life` is not deployed (looked in "), "{}", said.err);
+}
+
+#[test]
+fn inspect_shows_all_labs_and_their_health() {
+    let place = Place::default();
+    let nothing = place.lab("inspect", &["--all", "--format", "json"]).good();
+    assert_eq!(nothing.out, "{}\n");
+    for (name, test) in [("well", "'true'"), ("ill", "'false'")] {
+        let text = format!(
+            "name: {name}\ntopology:\n  nodes:\n    a: {{kind: linux, healthcheck: {{test: [CMD, {test}]}}}}\n"
+        );
+        let file = place.file("lab.clab.yml", &text);
+        place.lab("deploy", &["-t", file.to_str().expect("a path")]).good();
+    }
+    let listing: Value = serde_json::from_str(&place.lab("inspect", &["--all", "-f", "json"]).good().out).unwrap();
+    let status = |lab: &str| listing[lab][0]["status"].as_str().unwrap_or_default().to_string();
+    assert!(status("well").ends_with(" (healthy)") && status("ill").ends_with(" (unhealthy)"), "{listing}");
+    let table = place.lab("inspect", &["-a"]).good().out;
+    let rows: Vec<&str> = table.lines().filter_map(|line| line.split_whitespace().next()).collect();
+    assert_eq!(rows, ["LAB", "ill", "well"], "{table}");
+
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(inits("ill")[0]), nix::sys::signal::Signal::SIGKILL).unwrap();
+    super::support::wait_for("its end", std::time::Duration::from_secs(10), || {
+        let all: Value = serde_json::from_str(&place.lab("inspect", &["-a", "-f", "json"]).good().out).unwrap();
+        all["ill"][0]["status"] == "Exited" && all["well"][0]["state"] == "running"
+    });
 }
 
 #[test]

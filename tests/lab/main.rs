@@ -6,9 +6,13 @@ mod support;
 mod apart;
 mod cleanup;
 mod daemons;
+mod graph;
 mod life;
+mod outside;
 mod refuse;
 mod shipped;
+mod stages;
+mod written;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -111,6 +115,27 @@ pub fn inits(lab: &str) -> Vec<i32> {
         words.len() > 3 && words[2] == b"node-init" && words[3] == lab.as_bytes()
     })
     .collect()
+}
+
+/// Ends what is left of a lab that was never written down.
+pub struct NothingLeft(pub &'static str);
+
+impl Drop for NothingLeft {
+    fn drop(&mut self) {
+        for pid in inits(self.0) {
+            let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL);
+        }
+    }
+}
+
+/// Whether a program runs in a node of a lab.
+pub fn runs(lab: &str, program: &str) -> bool {
+    inits(lab).into_iter().any(|pid| {
+        let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+        children.split_whitespace().any(|child| {
+            std::fs::read_to_string(format!("/proc/{child}/comm")).is_ok_and(|comm| comm.trim_end() == program)
+        })
+    })
 }
 
 /// Two hosts on one segment.

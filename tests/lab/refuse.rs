@@ -35,11 +35,12 @@ fn a_file_that_is_not_there_and_a_field_that_is_not_done() {
     assert_eq!(said.code, Some(2));
     assert_eq!(said.err, "routectl lab: /nowhere/x.clab.yml: cannot be read: No such file or directory (os error 2)\n");
 
-    let text = segment("refused-field", "10.9.0.1", "10.9.0.2").replace("image: alpine", "startup-delay: 5");
+    let text = segment("refused-field", "10.9.0.1", "10.9.0.2").replace("image: alpine", "memory: 1Gb");
     let file = place.file("lab.clab.yml", &text);
     let said = place.lab("deploy", &["-t", file.to_str().expect("a path")]);
     assert_eq!(said.code, Some(2));
-    let expected = ":5: topology.defaults: `startup-delay` is a field of containerlab that `routectl lab` does not do; remove it\n";
+    let expected =
+        ":5: topology.defaults: `memory`: nodes have no limits of their own; write `cmd: prlimit --as=BYTES PROGRAM`\n";
     assert!(said.err.ends_with(expected), "{}", said.err);
     place.assert_nothing_left("refused-field");
 }

@@ -1,180 +1,223 @@
-//! A lab of `config/labs` that runs for one test, and what a test does with it.
+//! A shipped lab that runs for one test, its hosts, and the workloads that are attached to them.
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use routenet::lab::{Deployed, Options, Topology, deploy};
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use crate::support::ping::ContinuousPing;
 use crate::support::wait_for;
 
-/// What is a matter of seconds, on a machine that is busy with other tests.
-pub const LIMIT: Duration = Duration::from_secs(40);
-/// Between the pings of a stream.
-const PERIOD_MS: u64 = 10;
+/// How long a busy machine may take for what takes an idle one a second or two.
+pub const PATIENCE: Duration = Duration::from_secs(30);
 
-pub struct Lab {
-    lab: Deployed,
-    name: &'static str,
-    /// Of labs, for this test only; goes after the lab.
-    _state: tempfile::TempDir,
-}
-
-/// A workload that was plugged in by `workload add`.
-#[derive(Clone)]
-pub struct Workload {
-    pub host: &'static str,
-    pub name: &'static str,
-    pub ipv4: String,
-    pub ipv6: Option<String>,
-}
-
+/// The folder of the labs.
 pub fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("config/labs")
 }
 
+/// A deployed lab; it ends with this value, before the folder that it is kept in.
+pub struct Lab {
+    deployed: Deployed,
+    state: tempfile::TempDir,
+    name: &'static str,
+}
+
 impl Lab {
-    /// Deploys `config/labs/NAME.clab.yml` under another name, and waits until all its agents answer.
+    /// Deploys `config/labs/NAME.clab.yml` under another name, in a place of its own.
     pub fn deploy(name: &'static str) -> Lab {
+        // The plugin is no binary of this package: without it, an ADD would fail late and unclear.
+        let plugin = Path::new(env!("CARGO_BIN_EXE_routectl")).with_file_name("routenet");
+        assert!(plugin.exists(), "{}: build the plugin first (cargo build -p routenet-cni)", plugin.display());
         let topology = Topology::read(&folder().join(format!("{name}.clab.yml"))).expect("a topology");
-        let agents: Vec<String> = topology
-            .nodes
-            .iter()
-            .filter(|node| node.binds.iter().any(|bind| bind.target == Path::new("/etc/routenet/node.yaml")))
-            .map(|node| node.name.clone())
-            .collect();
-        let topology = topology.renamed(&format!("{name}-test")).expect("a name");
+        let topology = topology.renamed(&format!("test-{name}")).expect("a name");
         let state = tempfile::tempdir().expect("a folder");
         let options = Options { base: state.path().join("labs"), ..Options::new(env!("CARGO_BIN_EXE_routectl")) };
-        let begun = Instant::now();
-        let lab = Lab { lab: deploy(&topology, &options, &mut |_| {}).expect("a lab"), name, _state: state };
-        for agent in &agents {
-            wait_for(&format!("the agent on {agent} to answer"), LIMIT, || {
-                lab.succeeds(agent, &["routectl", "get", "nodes"])
-            });
-        }
-        println!("{name}: deployed, agents answer after {:.1} s", begun.elapsed().as_secs_f32());
-        lab
+        let deployed = deploy(&topology, &options, &mut |_| {}).expect("a lab");
+        Lab { deployed, state, name }
     }
 
-    fn command(&self, node: &str, words: &[&str]) -> Command {
-        let mut command = self.lab.command(node, words[0]);
+    /// What a script of `scripts/` says of this lab, whose name is its first argument.
+    pub fn script(&self, name: &str, arguments: &[&str]) -> String {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts").join(name);
+        let mut command = Command::new(&script);
+        command
+            .arg(&self.deployed.record().name)
+            .args(arguments)
+            .env("ROUTENET_LAB_DIR", self.state.path().join("labs"));
+        let output = command.stdin(Stdio::null()).output().expect("a script");
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(output.status.success(), "{name}: {said}{}", String::from_utf8_lossy(&output.stderr));
+        said
+    }
+
+    pub fn command(&self, node: &str, words: &[&str]) -> Command {
+        let mut command = self.deployed.command(node, words[0]);
         command.args(&words[1..]).stdin(Stdio::null());
         command
     }
 
-    /// Runs a command in a node to its end, which must be a good one.
+    pub fn output(&self, node: &str, words: &[&str]) -> Output {
+        self.command(node, words).output().expect("routectl lab exec")
+    }
+
+    /// What a command in a node says, which must succeed.
+    #[track_caller]
     pub fn run(&self, node: &str, words: &[&str]) -> String {
-        let output = self.command(node, words).output().expect("routectl lab exec");
-        let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-        assert!(output.status.success(), "{node}: {}: {out}{err}", words.join(" "));
-        out.into_owned()
+        let output = self.output(node, words);
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let (said, complained) = (text(&output.stdout), text(&output.stderr));
+        assert!(output.status.success(), "{node}: {}: {}\n{said}{complained}", words.join(" "), output.status);
+        said
     }
 
-    pub fn succeeds(&self, node: &str, words: &[&str]) -> bool {
-        self.command(node, words).output().expect("routectl lab exec").status.success()
-    }
-
-    /// Applies a file of the lab's own folder, which the hosts have at /etc/lab.
+    /// Applies a file of `config/labs` at a host, as soon as its agent has started.
     pub fn apply(&self, host: &str, file: &str) {
-        self.run(host, &["routectl", "apply", "-f", &format!("/etc/lab/{file}")]);
+        let text = std::fs::read_to_string(folder().join(file)).expect("a file of the lab");
+        self.apply_text(host, &text);
     }
 
-    /// Applies a text.
-    pub fn apply_text(&self, host: &str, yaml: &str) {
-        self.run(
-            host,
-            &["sh", "-c", &format!("cat >/tmp/given.yaml <<'END'\n{yaml}\nEND\nroutectl apply -f /tmp/given.yaml")],
-        );
+    pub fn apply_text(&self, host: &str, text: &str) {
+        let mut said = String::new();
+        let start = Instant::now();
+        while start.elapsed() < PATIENCE {
+            let output = self.fed(host, &["routectl", "apply", "-f", "-"], text);
+            if output.status.success() {
+                return;
+            }
+            said = String::from_utf8_lossy(&output.stderr).into_owned();
+        }
+        panic!("{host}: routectl apply: {said}\n{}", self.log(host));
     }
 
-    pub fn json(&self, host: &str, words: &[&str]) -> Value {
-        let text = self.run(host, &[&["routectl"], words, &["-o", "json"]].concat());
-        serde_json::from_str(&text).expect("JSON")
+    fn fed(&self, node: &str, words: &[&str], input: &str) -> Output {
+        let mut command = self.command(node, words);
+        let mut child = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("routectl lab exec");
+        // What fails early need not read.
+        let _ = child.stdin.take().expect("a pipe").write_all(input.as_bytes());
+        child.wait_with_output().expect("its end")
     }
 
-    /// Waits until `routectl status` on all these hosts says that all is well.
-    pub fn well(&self, hosts: &[&str]) {
+    /// `routectl status` of a host; `null` while its agent does not answer.
+    pub fn status(&self, host: &str) -> Value {
+        let output = self.output(host, &["routectl", "status", "-o", "json"]);
+        serde_json::from_slice(&output.stdout).unwrap_or_default()
+    }
+
+    /// The neighbours of a host that it has a session with.
+    pub fn established(&self, host: &str) -> usize {
+        let status = self.status(host);
+        let peers = status["node"]["bgp"].as_array().map(Vec::as_slice).unwrap_or_default();
+        peers.iter().filter(|peer| peer["state"] == "Established").count()
+    }
+
+    /// Waits until each of these hosts has so many sessions.
+    pub fn wait_for_sessions(&self, hosts: &[&str], sessions: usize) {
+        let deadline = Instant::now() + PATIENCE;
         for host in hosts {
-            wait_for(&format!("{host} to be well"), LIMIT, || self.succeeds(host, &["routectl", "status"]));
+            while self.established(host) != sessions {
+                assert!(Instant::now() < deadline, "{host} lacks a session: {}\n{}", self.status(host), self.log(host));
+            }
         }
     }
 
-    /// Plugs a workload in.
-    pub fn workload(&self, host: &'static str, name: &'static str, network: &str, labels: &[&str]) -> Workload {
-        let said = self.run(host, &[&["workload", "add", name, network], labels].concat());
-        let address = |mark: char| said.lines().find(|line| line.contains(mark)).map(str::to_string);
-        Workload { host, name, ipv4: address('.').expect("an IPv4 address"), ipv6: address(':') }
+    /// The end of what a host's agent has logged.
+    fn log(&self, host: &str) -> String {
+        String::from_utf8_lossy(&self.output(host, &["tail", "-n", "8", "/var/log/routenetd.log"]).stdout).into_owned()
     }
 
-    /// Whether one ping from a workload is answered within a second.
-    pub fn pings(&self, from: &Workload, to: &str) -> bool {
-        self.succeeds(from.host, &["workload", "exec", from.name, "ping", "-n", "-c", "1", "-W", "1", to])
+    /// Attaches a workload by the CNI plugin, as a runtime in the host would.
+    pub fn attach(&self, host: &'static str, name: &'static str, network: &str, labels: Value) -> Workload<'_> {
+        self.run(host, &["ip", "netns", "add", name]);
+        let config = json!({
+            "cniVersion": "1.0.0", "type": "routenet", "name": network, "network": network, "labels": labels,
+        });
+        let (id, netns) = (format!("CNI_CONTAINERID=lab-{name}"), format!("CNI_NETNS=/run/netns/{name}"));
+        let words = ["env", "CNI_COMMAND=ADD", "CNI_IFNAME=eth0", "CNI_PATH=/opt/cni/bin", &id, &netns, "routenet"];
+        let output = self.fed(host, &words, &config.to_string());
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(output.status.success(), "ADD of {name} on {host}: {said}\n{}", self.log(host));
+        let result: Value = serde_json::from_str(&said).expect("a result");
+        let addresses = result["ips"].as_array().into_iter().flatten().filter_map(|ip| ip["address"].as_str());
+        let addresses: Vec<&str> = addresses.filter_map(|address| address.split('/').next()).collect();
+        let of = |mark: char| addresses.iter().find(|address| address.contains(mark)).map(|found| found.to_string());
+        Workload { lab: self, host, name, ipv4: of('.').unwrap_or_default(), ipv6: of(':').unwrap_or_default() }
     }
 
-    pub fn reaches(&self, from: &Workload, to: &str) {
-        wait_for(&format!("{}: {} to reach {to}", self.name, from.name), LIMIT, || self.pings(from, to));
-    }
-
-    /// The next hops of a node's route to an address: a line each, `via ... dev ...`.
-    pub fn next_hops(&self, node: &str, to: &str) -> Vec<String> {
-        let shown = self.run(node, &["ip", "route", "show", to]);
-        let hops = shown.lines().filter_map(|line| line.find("via ").map(|at| line[at..].to_string()));
-        hops.collect()
-    }
-
-    /// The process that is a node's first.
-    pub fn pid(&self, node: &str) -> i32 {
-        self.lab.node(node).expect("a node").pid
-    }
-
-    /// Takes a whole node away.
+    /// Ends a node as a power cut would: its links first, since a kernel says goodbye for processes that are killed, which
+    /// neighbours take for the restart of an agent.
     pub fn kill(&self, node: &str) {
-        let pid = nix::unistd::Pid::from_raw(self.pid(node));
-        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL).expect("our own process");
+        let ends = self.deployed.record().links.iter().flatten().filter_map(|end| end.split_once(':'));
+        for (_, interface) in ends.filter(|(owner, _)| *owner == node) {
+            self.run(node, &["ip", "link", "set", interface, "down"]);
+        }
+        let pid = self.deployed.node(node).expect("a node").pid;
+        kill(Pid::from_raw(pid), Signal::SIGKILL).expect("our own lab's node");
     }
 
-    pub fn set_link(&self, node: &str, interface: &str, state: &str) {
-        self.run(node, &["ip", "link", "set", interface, state]);
+    /// Says a measured time; zero is what streams answer that have lost nothing.
+    pub fn says(&self, what: &str, took: Duration) {
+        match took.is_zero() {
+            true => self.says_text(&format!("{what} at once, no ping was lost")),
+            false => self.says_text(&format!("{what} after {} ms", took.as_millis())),
+        }
     }
 
-    /// How long a stream of pings was without answers while something was done, up to the moment when `restored` holds and
-    /// pings are answered again.
-    pub fn outage(
-        &self,
-        what: &str,
-        from: &Workload,
-        to: &str,
-        act: impl FnOnce(),
-        mut restored: impl FnMut() -> bool,
-    ) {
-        self.reaches(from, to);
-        // Straight into the namespaces, so that the stream is a child of ours and ends by a signal.
-        let mut stream = Command::new("nsenter");
-        stream.args(["--mount", "--net", "--target", &self.pid(from.host).to_string(), "--"]);
-        stream.args(["ip", "netns", "exec", from.name, "ping"]);
-        let stream = ContinuousPing::start(stream, to);
-        act();
-        wait_for(what, LIMIT, || restored() && self.pings(from, to));
-        let (sent, received) = stream.stop();
-        assert!(received > 0, "{what}: the stream was never answered");
-        println!("{}: {what}: traffic back after {} ms", self.name, (sent - received) * PERIOD_MS);
+    /// Past the test's own output, which nobody sees while it passes.
+    pub fn says_text(&self, what: &str) {
+        let _ = writeln!(std::io::stderr(), "{}: {what}", self.name);
     }
 }
 
-impl Drop for Lab {
-    fn drop(&mut self) {
-        if !std::thread::panicking() {
-            return;
-        }
-        for node in &self.lab.record().nodes {
-            let log = self.command(&node.name, &["tail", "-n", "5", "/var/log/routenetd.log"]).output();
-            let log = log.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
-            if !log.is_empty() {
-                eprintln!("--- {}\n{log}", node.name);
-            }
-        }
+/// A workload, in a namespace inside its host.
+pub struct Workload<'a> {
+    pub lab: &'a Lab,
+    pub host: &'static str,
+    pub name: &'static str,
+    pub ipv4: String,
+    pub ipv6: String,
+}
+
+impl Workload<'_> {
+    pub fn command(&self, words: &[&str]) -> Command {
+        self.lab.command(self.host, &[&["ip", "netns", "exec", self.name], words].concat())
+    }
+
+    /// Whether a ping is answered within a second.
+    pub fn pings(&self, address: &str) -> bool {
+        let output = self.command(&["ping", "-n", "-c", "1", "-W", "1", address]).output().expect("ping");
+        output.status.success()
+    }
+
+    /// Waits until a ping is answered.
+    pub fn reaches(&self, address: &str) {
+        wait_for(&format!("a ping from {} on {} to {address}", self.name, self.host), PATIENCE, || self.pings(address));
+    }
+
+    /// Listens on a TCP port, for as long as the lab lives.
+    pub fn serves(&self, port: u16) {
+        let script =
+            format!("setsid socat TCP6-LISTEN:{port},ipv6only=0,fork,reuseaddr SYSTEM:'echo hello' >/dev/null 2>&1 &");
+        let done = self.command(&["sh", "-c", &script]).status().expect("sh");
+        assert!(done.success(), "{}: {script}", self.name);
+    }
+
+    /// Whether a TCP server there says hello.
+    pub fn connects(&self, address: &str, port: u16) -> bool {
+        let to = match address.contains(':') {
+            true => format!("TCP:[{address}]:{port},connect-timeout=1"),
+            false => format!("TCP:{address}:{port},connect-timeout=1"),
+        };
+        let output = self.command(&["socat", "-u", &to, "-"]).output().expect("socat");
+        output.stdout == b"hello\n"
     }
 }

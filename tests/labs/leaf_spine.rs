@@ -1,48 +1,71 @@
-//! `leaf-spine`: every way of equal length is used, by hosts as by leaves, and any one may be lost.
+//! Leaves and spines: both ways are used, and one is enough.
 
-use crate::fixture::{LIMIT, Lab, Workload};
+use std::time::Instant;
+
+use serde_json::{Value, json};
+
+use crate::fixture::{Lab, PATIENCE};
+use crate::stream::{Stream, back_after};
 use crate::support::wait_for;
 
-/// Packets that an interface has sent.
-fn sent(lab: &Lab, node: &str, interface: &str) -> u64 {
-    let path = format!("/sys/class/net/{interface}/statistics/tx_packets");
-    lab.run(node, &["cat", &path]).trim().parse().expect("a number")
-}
-
-/// So many flows of one datagram each.
-fn flows(lab: &Lab, from: &Workload, to: &str, count: usize) {
-    let script = format!("for port in $(seq 20000 {}); do echo x >/dev/udp/{to}/$port; done", 20000 + count - 1);
-    // What comes back for a closed port is no failure of sending.
-    lab.run(from.host, &["workload", "exec", from.name, "bash", "-c", &format!("{script} 2>/dev/null; true")]);
+/// How many packets leaf 1 has sent to either spine.
+fn by_spine(lab: &Lab) -> [u64; 2] {
+    ["eth2", "eth3"].map(|uplink| {
+        let said = lab.run("leaf1", &["ip", "-s", "-j", "link", "show", uplink]);
+        let all: Value = serde_json::from_str(&said).expect("JSON");
+        all[0]["stats64"]["tx"]["packets"].as_u64().expect("a count")
+    })
 }
 
 #[test]
-fn flows_take_every_way_and_survive_a_spine_and_a_cable() {
+fn flows_spread_over_the_spines_and_one_spine_is_enough() {
     let lab = Lab::deploy("leaf-spine");
-    lab.apply("h1", "cluster.yaml");
-    let w1 = lab.workload("h1", "w1", "blue", &[]);
-    let w2 = lab.workload("h2", "w2", "blue", &[]);
-    lab.well(&["h1", "h2"]);
-    lab.reaches(&w1, &w2.ipv4);
-    let ways = |node: &str, count: usize| lab.next_hops(node, &w2.ipv4).len() == count;
-    wait_for("two ways from h1", LIMIT, || ways("h1", 2));
-    wait_for("two ways from its leaves", LIMIT, || ways("leaf1", 2) && ways("leaf2", 2));
+    lab.apply("h1", "leaf-spine/cluster.yaml");
+    lab.wait_for_sessions(&["h1", "h2"], 1);
+    let one = lab.attach("h1", "one", "blue", json!({}));
+    let two = lab.attach("h2", "two", "blue", json!({}));
+    let other = lab.attach("h2", "other", "green", json!({}));
+    one.reaches(&two.ipv4);
+    assert!(!one.pings(&other.ipv4) && !other.pings(&one.ipv4), "another network");
 
-    let count = || {
-        [("h1", "eth1"), ("h1", "eth2"), ("leaf1", "eth2"), ("leaf1", "eth3")]
-            .map(|(node, port)| sent(&lab, node, port))
-    };
-    let before = count();
-    flows(&lab, &w1, &w2.ipv4, 128);
-    let used: Vec<u64> = count().iter().zip(before).map(|(after, before)| after - before).collect();
-    println!("leaf-spine: 128 flows: {used:?} by h1:eth1, h1:eth2, leaf1:eth2, leaf1:eth3");
-    assert!(used[0] >= 20 && used[1] >= 20, "both cables of the host: {used:?}");
-    assert!(used[2] >= 5 && used[3] >= 5, "both spines: {used:?}");
+    let ways = |leaf: &str, to: &str| lab.run(leaf, &["ip", "route", "show", to]).matches("via 203.0.113.").count();
+    wait_for("two ways in the kernels of both leaves", PATIENCE, || {
+        ways("leaf1", &two.ipv4) == 2 && ways("leaf2", &one.ipv4) == 2
+    });
 
-    lab.outage("spine1 away", &w1, &w2.ipv4, || lab.kill("spine1"), || ways("leaf1", 1) && ways("leaf2", 1));
-    let cable = || lab.set_link("h1", "eth1", "down");
-    lab.outage("cable h1:eth1 - leaf1:eth1 away", &w1, &w2.ipv4, cable, || ways("h1", 1));
-    lab.outage("the cable back", &w1, &w2.ipv4, || lab.set_link("h1", "eth1", "up"), || ways("h1", 2));
-    lab.kill("spine2");
-    wait_for("nothing to be left", LIMIT, || !lab.pings(&w1, &w2.ipv4));
+    // Many flows: connections from ports of their own.
+    two.serves(80);
+    wait_for("the server", PATIENCE, || one.connects(&two.ipv4, 80));
+    let before = by_spine(&lab);
+    for _ in 0..24 {
+        assert!(one.connects(&two.ipv4, 80), "a connection over one of the spines");
+    }
+    let after = by_spine(&lab);
+    // Sessions send keepalives; a connection takes five packets at least.
+    for spine in [0, 1] {
+        let by_this = after[spine] - before[spine];
+        assert!(by_this >= 15, "spine{} has carried next to nothing: {before:?} {after:?}", spine + 1);
+    }
+    lab.says_text(&format!(
+        "24 connections: {} packets by spine1, {} by spine2",
+        after[0] - before[0],
+        after[1] - before[1]
+    ));
+
+    let streams = [Stream::start(&one, &two.ipv4), Stream::start(&two, &one.ipv4)];
+    // The spine that carries the ping is the one to lose.
+    let before = by_spine(&lab);
+    streams[0].wait_until_whole(Instant::now());
+    let after = by_spine(&lab);
+    let [left, right] = [0, 1].map(|spine| after[spine] - before[spine]);
+    assert!(left.abs_diff(right) >= 5, "one of them carries the ping: {left} {right}");
+    let spine = if left > right { "spine1" } else { "spine2" };
+    let fault = Instant::now();
+    lab.kill(spine);
+    wait_for("the leaves to go by the other spine", PATIENCE, || {
+        ways("leaf1", &two.ipv4) == 1 && ways("leaf2", &one.ipv4) == 1
+    });
+    lab.says(&format!("{spine} killed: traffic back"), back_after(&streams, fault));
+    lab.wait_for_sessions(&["h1", "h2"], 1);
+    assert!(!one.pings(&other.ipv4), "still another network");
 }

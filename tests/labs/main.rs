@@ -1,5 +1,8 @@
-//! The labs that come with the project: each is deployed, asked what it exists for, loses a link or a node, and says how long
-//! traffic was away. Needs root.
+//! The labs that come with the project, each deployed under another name, asked what it is there for, and hurt: a link or a
+//! node is taken away, and the time until traffic is back is printed. Needs root.
+
+#[path = "../support/mod.rs"]
+mod support;
 
 mod dual_stack;
 mod etcd_five;
@@ -7,7 +10,6 @@ mod fixture;
 mod leaf_spine;
 mod no_workload_routes;
 mod schema;
-#[path = "../support/mod.rs"]
-mod support;
+mod stream;
 mod three_node;
 mod two_racks;

@@ -1,35 +1,64 @@
-//! `two-racks`: eBGP between hosts and ToRs of two makes, and between the ToRs over two cables.
+//! Two racks by eBGP: hosts to ToRs, BIRD to FRR, and what happens when cables go.
 
-use crate::fixture::{LIMIT, Lab};
+use std::time::Instant;
+
+use serde_json::json;
+
+use crate::fixture::{Lab, PATIENCE};
+use crate::stream::{Stream, back_after, resumed_after};
 use crate::support::wait_for;
 
 #[test]
-fn racks_meet_by_their_tors_and_lose_a_cable_and_a_host() {
+fn workloads_of_two_racks_reach_each_other_over_both_tors() {
     let lab = Lab::deploy("two-racks");
-    lab.apply("h1", "cluster.yaml");
-    let w1 = lab.workload("h1", "w1", "blue", &[]);
-    let w2 = lab.workload("h2", "w2", "blue", &[]);
-    let w3 = lab.workload("h3", "w3", "blue", &[]);
-    let g4 = lab.workload("h4", "g4", "green", &[]);
-    lab.well(&["h1", "h2", "h3", "h4"]);
-    lab.reaches(&w1, &w2.ipv4);
-    lab.reaches(&w1, &w3.ipv4);
-    lab.reaches(&w3, &w2.ipv4);
-    assert!(!lab.pings(&g4, &w1.ipv4) && !lab.pings(&w1, &g4.ipv4), "networks are apart");
+    lab.apply("h1", "two-racks/cluster.yaml");
+    let hosts = ["h1", "h2", "h3", "h4"];
+    lab.wait_for_sessions(&hosts, 1);
+    let one = lab.attach("h1", "one", "blue", json!({}));
+    let two = lab.attach("h2", "two", "blue", json!({}));
+    let three = lab.attach("h3", "three", "blue", json!({}));
+    let other = lab.attach("h4", "other", "green", json!({}));
+    one.reaches(&three.ipv4);
+    two.reaches(&three.ipv4);
+    one.reaches(&two.ipv4);
+    wait_for("a route to the other network's workload too", PATIENCE, || {
+        lab.run("h1", &["ip", "route", "show", &other.ipv4]).contains("via 192.0.2.254")
+    });
+    assert!(!other.pings(&one.ipv4) && !one.pings(&other.ipv4), "another network");
 
-    // Inside the rack directly, to the other one by the ToR, and between the ToRs by both cables.
-    assert!(lab.next_hops("h1", &w2.ipv4)[0].starts_with("via 192.0.2.2 dev eth1"));
-    assert!(lab.next_hops("h1", &w3.ipv4)[0].starts_with("via 192.0.2.254 dev eth1"));
-    let both = || lab.next_hops("tor1", &w3.ipv4).len() == 2 && lab.next_hops("tor2", &w1.ipv4).len() == 2;
-    wait_for("two next hops on either ToR", LIMIT, both);
+    // Host, ToR, ToR, host: each AS has put itself in front.
+    let routes = lab.run("h1", &["routectl", "bgp", "routes"]);
+    let line = routes.lines().find(|line| line.contains(&three.ipv4)).unwrap_or_else(|| panic!("{routes}"));
+    assert!(line.contains("65101 65102 65003"), "{line}");
+    assert!(lab.run("tor1", &["birdc", "show", "route", &format!("{}/32", three.ipv4)]).contains("cable"));
+    let bgp = lab.run("tor2", &["vtysh", "-c", &format!("show bgp ipv4 unicast {}/32", one.ipv4)]);
+    assert!(bgp.contains("65101 65001"), "{bgp}");
 
-    let one_left = || lab.next_hops("tor1", &w3.ipv4).len() == 1 && lab.next_hops("tor2", &w1.ipv4).len() == 1;
-    lab.outage("cable tor1:eth3 - tor2:eth3 away", &w1, &w3.ipv4, || lab.set_link("tor1", "eth3", "down"), one_left);
-    // FRR 8.4 knows both next hops again and leaves one of them out of the kernel; BIRD has both.
-    let back = || lab.next_hops("tor1", &w3.ipv4).len() == 2;
-    lab.outage("the cable back", &w1, &w3.ipv4, || lab.set_link("tor1", "eth3", "up"), back);
+    let streams = [Stream::start(&one, &three.ipv4), Stream::start(&two, &three.ipv4)];
+    let paths = || lab.run("tor1", &["ip", "route", "show", &three.ipv4]).matches("203.0.113.").count();
+    wait_for("both cables in the ToR's kernel", PATIENCE, || paths() == 2);
+    let fault = Instant::now();
+    lab.run("tor1", &["ip", "link", "set", "eth3", "down"]);
+    wait_for("the ToR to go by the other cable", PATIENCE, || paths() == 1);
+    lab.says("link tor1--tor2 away: traffic back", back_after(&streams, fault));
 
-    lab.kill("h3");
-    wait_for("h1 to forget what h3 had", LIMIT, || lab.next_hops("h1", &w3.ipv4).is_empty());
-    assert!(lab.pings(&w1, &w2.ipv4));
+    // Without the second cable there is no way; with it, there is one again.
+    lab.run("tor1", &["ip", "link", "set", "eth4", "down"]);
+    streams.iter().for_each(Stream::wait_until_broken);
+    one.reaches(&two.ipv4);
+    let mended = Instant::now();
+    lab.run("tor1", &["ip", "link", "set", "eth4", "up"]);
+    lab.says("both links away, one back: traffic back", resumed_after(&streams, mended));
+
+    // A host's own cable: nobody else may take its traffic, and the ToR says so when the hold time is over.
+    let fault = Instant::now();
+    lab.run("tor1", &["ip", "link", "set", "eth1", "down"]);
+    wait_for("the lost host's route to go in the other rack", PATIENCE, || {
+        lab.run("h3", &["ip", "route", "show", &one.ipv4]).is_empty()
+    });
+    lab.says("link h1--tor1 away: its routes gone from h3", fault.elapsed());
+    streams[1].wait_until_whole(fault);
+    let mended = Instant::now();
+    lab.run("tor1", &["ip", "link", "set", "eth1", "up"]);
+    lab.says("link h1--tor1 back: traffic back", resumed_after(&streams[..1], mended));
 }

@@ -63,6 +63,7 @@ impl Driver {
         if let Some(rest) = note.rests.as_ref().filter(|rest| rest.labels.as_ref() != Some(&who.labels)) {
             self.wait_for(rest, &who).await;
         }
+        let _turn = self.0.amending.lock().await;
         // Asked anew: meanwhile ports may have been published, or the container may have gone.
         let Some(mut note) = self.joined(endpoint_id) else { return Ok(()) };
         let Some(key) = note.joined.as_ref().map(|joined| joined.key.clone()) else { return Ok(()) };

@@ -96,8 +96,8 @@ struct Shared {
     hosts: Hosts,
     docker: DockerApi,
     state: Mutex<State>,
-    /// One choice of host ports at a time.
-    publishing: tokio::sync::Mutex<()>,
+    /// Held from reading an endpoint's note to writing it, so that no change of it is lost, and no two choose one port.
+    amending: tokio::sync::Mutex<()>,
     /// Why containers stay closed, while Docker's API cannot be asked.
     unanswered: Mutex<Option<String>>,
 }
@@ -115,7 +115,7 @@ impl Driver {
             hosts,
             docker,
             state,
-            publishing: tokio::sync::Mutex::default(),
+            amending: tokio::sync::Mutex::default(),
             unanswered: Mutex::default(),
         };
         let driver = Driver(Arc::new(shared));

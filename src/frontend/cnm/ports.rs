@@ -17,6 +17,7 @@ const ANY_PORT: std::ops::RangeInclusive<u16> = 49153..=65535;
 impl Driver {
     /// ProgramExternalConnectivity.
     pub(super) async fn publish(&self, request: OfEndpoint) -> Result<Nothing, Refusal> {
+        let _turn = self.0.amending.lock().await;
         let mut note = self.endpoint(&request.endpoint_id)?;
         let Some(joined) = note.joined.clone() else {
             return Err(Refusal::bad("ports can be published after Join only"));
@@ -29,7 +30,6 @@ impl Driver {
         if bindings.is_empty() && note.published.is_empty() {
             return Ok(Nothing {});
         }
-        let _turn = self.0.publishing.lock().await;
         let mut taken: Vec<PublishedPort> = {
             let state = self.state();
             let others = state.endpoints.iter().filter(|(id, _)| **id != request.endpoint_id);
@@ -50,6 +50,7 @@ impl Driver {
 
     /// RevokeExternalConnectivity; once more is no error.
     pub(super) async fn unpublish(&self, request: OfEndpoint) -> Result<Nothing, Refusal> {
+        let _turn = self.0.amending.lock().await;
         let Some(mut note) = self.state().endpoints.get(&request.endpoint_id).cloned() else { return Ok(Nothing {}) };
         let Some(joined) = note.joined.clone().filter(|_| !note.published.is_empty()) else { return Ok(Nothing {}) };
         let revision = Revision { published: Some(Vec::new()), ..Revision::default() };

@@ -266,9 +266,7 @@ fn side_matches(entity: &EntityRule, scoped: &ScopedSide, side: &PacketSide, pro
     let holders = side.holders.iter().filter(|holder| scoped.wanted.as_ref().is_none_or(|of| of.matches(**holder)));
     let ports: Vec<&NamedPort> = holders.filter_map(|holder| holder.as_endpoint()).flat_map(|e| &e.ports).collect();
     let is_named = |names: &[String]| {
-        ports.iter().any(|port| {
-            port.protocol == protocol && Some(port.port) == side.port && names.iter().any(|name| *name == port.name)
-        })
+        ports.iter().any(|port| port.protocol == protocol && Some(port.port) == side.port && names.contains(&port.name))
     };
     (entity.nets.is_empty() || in_nets(&entity.nets))
         && !in_nets(&entity.not_nets)
