@@ -155,9 +155,13 @@ impl Driver {
 
     /// Takes the endpoint out of the kernel and releases its addresses.
     async fn unplug(&self, id: &str) -> Result<(), Refusal> {
-        let Some(mut note) = self.state().endpoints.get(id).cloned() else { return Ok(()) };
-        let Some(joined) = note.joined.take() else { return Ok(()) };
+        let joined = self.state().endpoints.get(id).and_then(|note| note.joined.clone());
+        let Some(joined) = joined else { return Ok(()) };
         self.0.hosts.workloads.detach(&joined.key).await?;
+        let _turn = self.0.amending.lock().await;
+        // Asked anew: meanwhile it may have become known who it was.
+        let Some(mut note) = self.state().endpoints.get(id).cloned() else { return Ok(()) };
+        note.joined = None;
         let at = now();
         let rest = match note.who.take() {
             Some(who) => Rest { at, until: at + self.0.config.cooldown.as_secs() + 1, labels: Some(who.labels) },
@@ -173,6 +177,7 @@ impl Driver {
 
     pub(super) async fn forget_endpoint(&self, id: &str) -> Result<(), Refusal> {
         self.unplug(id).await?;
+        let _turn = self.0.amending.lock().await;
         self.save(vec![Change::Endpoint(id.to_string(), None)]).await
     }
 }
