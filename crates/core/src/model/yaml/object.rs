@@ -5,7 +5,7 @@ use super::suggest::did_you_mean;
 use super::{Located, YamlError, bgp, policy, pool, tree};
 use crate::model::kind::{CALICO_VERSION, CORE_VERSION, OWN_VERSION};
 use crate::model::name::is_dns_subdomain;
-use crate::model::{Kind, Labels, Namespace, Object, ObjectKey, ServiceAccount, Tier, TierAction};
+use crate::model::{Kind, Labels, Namespace, Object, ObjectKey, ServiceAccount};
 
 /// Kinds that people's files have and that are not built yet.
 const LATER_KINDS: [&str; 12] = [
@@ -144,45 +144,34 @@ fn read_object(kind: Kind, mut fields: Fields<'_>) -> Option<Object> {
             fields.ignore(&["spec", "secrets", "imagePullSecrets", "automountServiceAccountToken"]);
             None
         }
-        // A tier that says nothing is the last, and denies.
-        Kind::Tier => fields.take("spec").map(Some),
-        _ => Some(fields.required("spec", "what the object says")),
+        Kind::Tier => fields.take("spec"),
+        _ => fields.required("spec", "what the object says"),
     };
     fields.ignore(&["status"]);
+    let place = fields.at().clone();
     fields.finish();
     // Without a name the rest is read all the same, for its errors.
     let named = meta.is_some();
     let meta = meta.unwrap_or_else(|| Meta { name: "unnamed".into(), namespace: None, labels: Labels::new() });
-    let Some(spec) = spec else { return named.then(|| object_of_labels(kind, meta)) };
-    let spec = spec?.fields()?;
     let object = match kind {
-        Kind::Namespace | Kind::ServiceAccount => unreachable!("kinds without a spec"),
-        Kind::NetworkSet => Object::NetworkSet(policy::read_network_set(meta, spec)?),
-        Kind::IPPool => Object::IPPool(pool::read_pool(&meta.name, spec)?),
-        Kind::Network => Object::Network(pool::read_network(&meta.name, spec)?),
-        Kind::GlobalNetworkSet => Object::GlobalNetworkSet(policy::read_network_set(meta, spec)?),
-        Kind::GlobalNetworkPolicy => Object::GlobalNetworkPolicy(policy::read_policy(meta, spec)?),
-        Kind::NetworkPolicy => Object::NetworkPolicy(policy::read_policy(meta, spec)?),
-        Kind::Node => Object::Node(bgp::read_node(meta, spec)?),
-        Kind::BGPPeer => Object::BGPPeer(bgp::read_peer(&meta.name, spec)?),
-        Kind::BGPConfiguration => Object::BGPConfiguration(bgp::read_configuration(&meta.name, spec)?),
-        Kind::IPReservation => Object::IPReservation(pool::read_reservation(&meta.name, spec)?),
-        Kind::Tier => Object::Tier(policy::read_tier(meta, spec)?),
-    };
-    named.then_some(object)
-}
-
-/// The kinds that may be a name and labels.
-fn object_of_labels(kind: Kind, meta: Meta) -> Object {
-    match meta.namespace {
-        Some(namespace) if kind == Kind::ServiceAccount => {
+        Kind::Namespace => Object::Namespace(Namespace { name: meta.name, labels: meta.labels }),
+        Kind::ServiceAccount => {
+            let namespace = meta.namespace.unwrap_or_default();
             Object::ServiceAccount(ServiceAccount { namespace, name: meta.name, labels: meta.labels })
         }
-        _ if kind == Kind::Tier => {
-            Object::Tier(Tier { name: meta.name, order: None, default_action: TierAction::Deny })
-        }
-        _ => Object::Namespace(Namespace { name: meta.name, labels: meta.labels }),
-    }
+        Kind::Tier => Object::Tier(policy::read_tier(meta, &place, spec)?),
+        Kind::NetworkSet => Object::NetworkSet(policy::read_network_set(meta, spec?.fields()?)?),
+        Kind::IPPool => Object::IPPool(pool::read_pool(&meta.name, spec?.fields()?)?),
+        Kind::Network => Object::Network(pool::read_network(&meta.name, spec?.fields()?)?),
+        Kind::GlobalNetworkSet => Object::GlobalNetworkSet(policy::read_network_set(meta, spec?.fields()?)?),
+        Kind::GlobalNetworkPolicy => Object::GlobalNetworkPolicy(policy::read_policy(meta, spec?.fields()?)?),
+        Kind::NetworkPolicy => Object::NetworkPolicy(policy::read_policy(meta, spec?.fields()?)?),
+        Kind::Node => Object::Node(bgp::read_node(meta, spec?.fields()?)?),
+        Kind::BGPPeer => Object::BGPPeer(bgp::read_peer(&meta.name, spec?.fields()?)?),
+        Kind::BGPConfiguration => Object::BGPConfiguration(bgp::read_configuration(&meta.name, spec?.fields()?)?),
+        Kind::IPReservation => Object::IPReservation(pool::read_reservation(&meta.name, spec?.fields()?)?),
+    };
+    named.then_some(object)
 }
 
 fn read_meta(kind: Kind, at: &At<'_>) -> Option<Meta> {

@@ -35,11 +35,15 @@ pub fn tier_action_word(action: TierAction) -> &'static str {
     }
 }
 
-pub fn read_tier(meta: Meta, mut spec: Fields<'_>) -> Option<Tier> {
-    let order = spec.take("order").map(|at| at.number());
-    let place = spec.at().clone();
-    let default_action = spec.take("defaultAction").map(|at| at.one_of("default action", &TIER_ACTIONS));
-    spec.finish();
+/// Without a spec it is the last, and denies. `object`: where the object stands.
+pub fn read_tier(meta: Meta, object: &At<'_>, spec: Option<At<'_>>) -> Option<Tier> {
+    let (place, mut order, mut default_action) = (spec.clone().unwrap_or_else(|| object.clone()), None, None);
+    if let Some(spec) = spec {
+        let mut spec = spec.fields()?;
+        order = spec.take("order").map(|at| at.number());
+        default_action = spec.take("defaultAction").map(|at| at.one_of("default action", &TIER_ACTIONS));
+        spec.finish();
+    }
     let tier = Tier {
         name: meta.name,
         order: optional(order)?,

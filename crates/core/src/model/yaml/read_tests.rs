@@ -398,6 +398,11 @@ fn tiers_namespaces_and_service_accounts_go_in_as_people_have_them() {
         format!("apiVersion: projectcalico.org/v3\nkind: Tier\nmetadata: {{name: default}}\nspec: {{order: {order}}}\n")
     };
     read(&default(1_000_000));
+    let bare = "apiVersion: projectcalico.org/v3\nkind: Tier\nmetadata: {name: default}\n";
+    assert!(
+        errors(bare)[0].contains("tier default is built in, with order 1000000"),
+        "without an order it would be last"
+    );
     assert_eq!(
         errors(&default(5)),
         [
