@@ -65,3 +65,9 @@ check_rust() {
 }
 
 cargo_() { as_builder cargo "$@"; }
+
+# Builds a test target as the builder and prints the path of its program, for who runs it as root.
+test_program() {
+    cargo_ test --no-run --test "$1" --message-format=json-render-diagnostics |
+        jq -r 'select(.executable != null and .profile.test) | .executable'
+}

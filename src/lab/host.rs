@@ -4,13 +4,11 @@
 //!
 //! What is ours bears an alias that says so; nothing else is ever removed.
 
-use std::process::Command;
-
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::LabError;
 use super::topology::{Far, Management, Topology};
+use super::{LabError, links};
 
 /// The alias of a bridge that was made here; labs share it, and the last one takes it along.
 const BRIDGE_ALIAS: &str = "routenet-lab";
@@ -124,14 +122,12 @@ fn delete(name: &str) -> Result<(), LabError> {
 
 /// The interfaces of the current network namespace, as `ip` tells of them.
 fn interfaces() -> Result<Vec<Value>, LabError> {
-    let output = Command::new("ip").args(["-d", "-j", "link"]).output();
-    let output = output.map_err(|error| LabError::system("ip (Debian's package iproute2)", error))?;
+    let output = links::ip(&["-d", "-j", "link"])?;
     serde_json::from_slice(&output.stdout).map_err(|error| LabError::system("ip -d -j link", error))
 }
 
 fn ip(words: &[&str]) -> Result<(), LabError> {
-    let output = Command::new("ip").args(words).output();
-    let output = output.map_err(|error| LabError::system("ip (Debian's package iproute2)", error))?;
+    let output = links::ip(words)?;
     match output.status.success() {
         true => Ok(()),
         false => Err(LabError::Lab(format!(

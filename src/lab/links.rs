@@ -1,5 +1,6 @@
 //! Veths, dummies and bridges of a lab. Called by `course`; speaks to the kernel through `ip`, whose errors people know.
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
@@ -25,7 +26,7 @@ impl Parking {
     }
 
     /// Runs `ip` in the parking.
-    fn ip(&self, words: &[&str]) -> Result<Output, LabError> {
+    fn ip<W: AsRef<OsStr> + Sync>(&self, words: &[W]) -> Result<Output, LabError> {
         std::thread::scope(|scope| {
             let thread = scope.spawn(|| {
                 setns(&self.0, CloneFlags::CLONE_NEWNET)
@@ -42,7 +43,7 @@ impl Parking {
         let peer = link.ends().find(|other| *other != end).unwrap_or(end);
         let mac = mac_of(lab, peer);
         let words = veth(lab, link, (end, pid), (&parked(number), &mac, None));
-        done(link, &self.ip(&words.iter().map(String::as_str).collect::<Vec<_>>())?)
+        done(link, &self.ip(&words)?)
     }
 
     /// Takes the end that was parked into its node.
@@ -56,7 +57,8 @@ fn parked(number: usize) -> String {
     format!("parked{number}")
 }
 
-fn ip(words: &[&str]) -> Result<Output, LabError> {
+/// Runs `ip` in the current network namespace; what it says of a failure is in the output.
+pub fn ip<W: AsRef<OsStr>>(words: &[W]) -> Result<Output, LabError> {
     let output = Command::new("ip").args(words).output();
     output.map_err(|error| LabError::system("ip (Debian's package iproute2)", error))
 }
@@ -85,13 +87,13 @@ fn veth(lab: &str, link: &Link, near: (&End, i32), far: (&str, &str, Option<i32>
 /// Makes the veth of a link, each end directly in its node's namespace, still down.
 pub fn create(lab: &str, link: &Link, near: (&End, i32), far: (&End, i32)) -> Result<(), LabError> {
     let words = veth(lab, link, near, (&far.0.interface, &mac_of(lab, far.0), Some(far.1)));
-    done(link, &ip(&words.iter().map(String::as_str).collect::<Vec<_>>())?)
+    done(link, &ip(&words)?)
 }
 
 /// Makes the veth of a link that ends in the current network namespace.
 pub fn create_outwards(lab: &str, link: &Link, interface: &str, pid: i32) -> Result<(), LabError> {
     let words = veth(lab, link, (&link.near, pid), (interface, &generated_mac(lab, &link.far), None));
-    done(link, &ip(&words.iter().map(String::as_str).collect::<Vec<_>>())?)
+    done(link, &ip(&words)?)
 }
 
 /// What a node does to its end of a link: into the bridge, where it is one, and up.

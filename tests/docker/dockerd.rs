@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use crate::busybox::busybox_tar;
 use crate::cgroup::remove_group;
 use crate::fixture::{Agent, Site};
 use crate::support::hosts::Namespace;
@@ -150,17 +151,7 @@ impl Dockerd {
     }
 
     pub fn import_busybox(&self, name: &str) {
-        let root = self.folder.join("image");
-        std::fs::create_dir_all(root.join("bin")).expect("a folder");
-        let busybox = ["/usr/bin/busybox", "/bin/busybox"].into_iter().find(|path| Path::new(path).exists());
-        let busybox = busybox.expect("busybox (make deps)");
-        std::fs::copy(busybox, root.join("bin/busybox")).expect("a copy");
-        for applet in run(busybox, &["--list"]).lines().filter(|applet| *applet != "busybox") {
-            std::os::unix::fs::symlink("busybox", root.join("bin").join(applet)).expect("a link");
-        }
-        let tar = self.folder.join("image.tar");
-        run("tar", &["-C", &root.display().to_string(), "-cf", &tar.display().to_string(), "."]);
-        self.docker(&["import", &tar.display().to_string(), name]);
+        self.docker(&["import", &busybox_tar(&self.folder), name]);
     }
 
     /// A container that sleeps; `more` are flags of `docker run`.

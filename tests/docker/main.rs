@@ -1,5 +1,7 @@
 //! Docker's networks: real dockerds with our driver, on hosts of their own.
 
+#[path = "../support/busybox.rs"]
+mod busybox;
 #[path = "../support/cgroup.rs"]
 mod cgroup;
 mod closed;

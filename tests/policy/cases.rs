@@ -5,18 +5,21 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
-use routenet_core::desired::{FactDelta, Settings};
-use routenet_core::model::config::Announce;
+use routenet_core::desired::FactDelta;
 use routenet_core::model::yaml::read_documents;
 use routenet_core::model::{
-    Endpoint, EndpointKey, Family, IcmpMatch, InterfaceName, Isolation, Labels, NamedPort, Network, NetworkName, Node,
-    NodeName, Object, Protocol,
+    Endpoint, EndpointKey, Family, IcmpMatch, InterfaceName, Isolation, Labels, NamedPort, NetworkName, Protocol,
 };
 use routenet_core::policy::{Flow, PolicyEngine, Side, Verdict};
 use serde::Deserialize;
 
+use crate::world::{endpoint_fact, engine, network, node, policy_fact, this_node};
+
 /// What no case may need that counts as answered: kinds that are not built yet, as the reader says it.
 const NOT_BUILT: [&str; 2] = ["kind HostEndpoint is not built yet", "kind Profile is not built yet"];
+
+/// The network of all workloads.
+const NETWORK: &str = "open";
 
 #[derive(Clone, Deserialize)]
 pub struct Case {
@@ -98,18 +101,10 @@ pub fn cases() -> Vec<Case> {
     paths.iter().map(read).collect()
 }
 
-fn node() -> NodeName {
-    NodeName::new("n1").expect("a name")
-}
-
-fn network() -> NetworkName {
-    NetworkName::new("open").expect("a name")
-}
-
 impl Workload {
     fn key(&self) -> EndpointKey {
         EndpointKey {
-            network: network(),
+            network: NetworkName::new(NETWORK).expect("a name"),
             container_id: format!("{}-{}", self.namespace, self.name),
             ifname: InterfaceName::new("eth0").expect("a name"),
         }
@@ -125,7 +120,7 @@ impl Workload {
         let port = |port: &Port| NamedPort { name: port.name.clone(), protocol: protocol(port), port: port.port };
         Endpoint {
             key: self.key(),
-            node: node(),
+            node: node("n1"),
             namespace: self.namespace.clone(),
             name: self.name.clone(),
             service_account: self.service_account.clone(),
@@ -141,31 +136,8 @@ impl Case {
     /// The engine with all facts of the case, or what is not built yet of what it needs.
     pub fn engine(&self) -> Result<PolicyEngine, Vec<String>> {
         let IpAddr::V4(host) = self.host else { panic!("{}: the host has an IPv4 address", self.name) };
-        let mut engine = PolicyEngine::new(&Settings {
-            node: node(),
-            address4: Some(host),
-            address6: None,
-            subnets: Vec::new(),
-            underlay_mtu: 1500,
-            vxlan_port: 4789,
-            announce: Announce::Hosts,
-            mark_mask: 0xffff_0000,
-            workload_to_host: true,
-            networks_by_pool: false,
-        });
-        let open = Network { name: network(), pools: Vec::new(), isolation: Isolation::Open };
-        let this = Node {
-            name: node(),
-            labels: Labels::new(),
-            ipv4: Some(host),
-            ipv6: None,
-            as_number: 64512,
-            router_id: host,
-            bgp_port: 179,
-            mesh: true,
-            incarnation: String::new(),
-        };
-        let mut facts = vec![FactDelta::Network(network(), Some(open)), FactDelta::Node(node(), Some(this))];
+        let mut engine = engine(host, None, true);
+        let mut facts = vec![network(NETWORK, Isolation::Open), this_node(host, None)];
         for place in &self.namespaces {
             facts.push(FactDelta::Namespace(place.name.clone(), Some(place.labels.clone())));
         }
@@ -175,22 +147,11 @@ impl Case {
         }
         let objects = read_documents(&self.name, &self.policy);
         let objects = objects.map_err(|errors| errors.iter().map(ToString::to_string).collect::<Vec<_>>())?;
-        for object in objects {
-            facts.push(match object.value {
-                Object::GlobalNetworkPolicy(it) | Object::NetworkPolicy(it) => {
-                    FactDelta::Policy(it.key.clone(), Some(it))
-                }
-                Object::GlobalNetworkSet(it) | Object::NetworkSet(it) => FactDelta::NetworkSet(it.key(), Some(it)),
-                Object::Tier(it) => FactDelta::Tier(it.name.clone(), Some(it)),
-                other => panic!("{}: no policy: {other:?}", self.name),
-            });
-        }
+        facts.extend(objects.into_iter().map(|object| policy_fact(object.value, true)));
         if self.workloads.iter().any(|workload| workload.profiles.is_some()) {
             return Err(vec!["kind Profile is not built yet".to_string()]);
         }
-        for endpoint in self.workloads.iter().map(Workload::endpoint) {
-            facts.push(FactDelta::Endpoint { node: node(), key: endpoint.key.clone(), endpoint: Some(endpoint) });
-        }
+        facts.extend(self.workloads.iter().map(|workload| endpoint_fact(&workload.endpoint())));
         engine.apply(&facts);
         assert!(engine.problems().is_empty(), "{}: {:?}", self.name, engine.problems());
         Ok(engine)
@@ -198,12 +159,12 @@ impl Case {
 
     fn side(&self, name: &str) -> Side {
         if name == "host" {
-            return Side::Host(node());
+            return Side::Host(node("n1"));
         }
         if let Some(address) = name.strip_prefix("outside:") {
             return Side::Address(address.parse().expect("an address"));
         }
-        Side::Workload(node(), self.workload(name).key())
+        Side::Workload(node("n1"), self.workload(name).key())
     }
 
     pub fn workload(&self, name: &str) -> &Workload {

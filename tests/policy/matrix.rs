@@ -6,12 +6,12 @@ use std::net::IpAddr;
 use routenet::plane::iptables::Backend;
 use routenet_core::desired::FactDelta;
 use routenet_core::model::yaml::read_documents;
-use routenet_core::model::{Endpoint, Family, Object, Protocol};
+use routenet_core::model::{Endpoint, Family, Protocol};
 use routenet_core::policy::{Flow, Side, Verdict};
 
 use crate::probe::{Probe, send};
 use crate::support::{in_fresh_netns, run};
-use crate::world::{HOST, STRANGER, World, addresses, block_on, endpoint_fact, node};
+use crate::world::{HOST, STRANGER, World, addresses, block_on, endpoint_fact, node, policy_fact};
 
 /// Where an end of a flow is, as seen from the host.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -132,16 +132,7 @@ fn check(world: &World, round: &str) -> (usize, usize) {
 
 fn policies(text: &str, keep: bool) -> Vec<FactDelta> {
     let objects = read_documents("matrix.yaml", text).unwrap_or_else(|errors| panic!("{errors:?}"));
-    objects
-        .into_iter()
-        .map(|located| match located.value {
-            Object::GlobalNetworkPolicy(policy) | Object::NetworkPolicy(policy) => {
-                FactDelta::Policy(policy.key.clone(), keep.then_some(policy))
-            }
-            Object::GlobalNetworkSet(set) => FactDelta::NetworkSet(set.key(), keep.then_some(set)),
-            other => panic!("no policy: {other:?}"),
-        })
-        .collect()
+    objects.into_iter().map(|located| policy_fact(located.value, keep)).collect()
 }
 
 fn kernel_says_what_the_evaluator_says(backend: Backend, workload_to_host: bool) {

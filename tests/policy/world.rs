@@ -1,7 +1,7 @@
 //! A host with workloads behind real veths, and somebody outside: namespaces, addresses, routes, listeners.
 
 use std::collections::BTreeSet;
-use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
 use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -15,7 +15,7 @@ use routenet::plane::rules::{RulesConfig, RulesPlane};
 use routenet_core::desired::{FactDelta, GATEWAY4, GATEWAY6, Link, Settings};
 use routenet_core::model::config::Announce;
 use routenet_core::model::{
-    Endpoint, EndpointKey, InterfaceName, Isolation, Labels, Network, NetworkName, Node, NodeName,
+    Endpoint, EndpointKey, InterfaceName, Isolation, Labels, Network, NetworkName, Node, NodeName, Object,
 };
 use routenet_core::policy::PolicyEngine;
 
@@ -201,24 +201,53 @@ pub fn endpoint_fact(endpoint: &Endpoint) -> FactDelta {
     FactDelta::Endpoint { node: endpoint.node.clone(), key: endpoint.key.clone(), endpoint: Some(endpoint.clone()) }
 }
 
-fn network(name: &str, isolation: Isolation) -> FactDelta {
+pub fn network(name: &str, isolation: Isolation) -> FactDelta {
     let name = NetworkName::new(name).expect("a name");
     FactDelta::Network(name.clone(), Some(Network { name, pools: Vec::new(), isolation }))
 }
 
-fn this_node() -> FactDelta {
+/// `n1`, whose addresses these are.
+pub fn this_node(ipv4: Ipv4Addr, ipv6: Option<Ipv6Addr>) -> FactDelta {
     let node = Node {
         name: node("n1"),
         labels: Labels::new(),
-        ipv4: HOST[0].parse().ok(),
-        ipv6: HOST[1].parse().ok(),
+        ipv4: Some(ipv4),
+        ipv6,
         as_number: 64512,
-        router_id: [192, 0, 2, 1].into(),
+        router_id: ipv4,
         bgp_port: 179,
         mesh: true,
         incarnation: String::new(),
     };
     FactDelta::Node(node.name.clone(), Some(node))
+}
+
+/// An engine of `n1` that knows nothing yet.
+pub fn engine(ipv4: Ipv4Addr, ipv6: Option<Ipv6Addr>, workload_to_host: bool) -> PolicyEngine {
+    PolicyEngine::new(&Settings {
+        node: node("n1"),
+        address4: Some(ipv4),
+        address6: ipv6,
+        subnets: vec![],
+        underlay_mtu: 1500,
+        vxlan_port: 4789,
+        announce: Announce::Hosts,
+        mark_mask: 0xffff_0000,
+        workload_to_host,
+        networks_by_pool: false,
+    })
+}
+
+/// What an object of policy is to the engine; `keep`: or its going.
+pub fn policy_fact(object: Object, keep: bool) -> FactDelta {
+    match object {
+        Object::GlobalNetworkPolicy(it) | Object::NetworkPolicy(it) => {
+            FactDelta::Policy(it.key.clone(), keep.then_some(it))
+        }
+        Object::GlobalNetworkSet(it) | Object::NetworkSet(it) => FactDelta::NetworkSet(it.key(), keep.then_some(it)),
+        Object::Tier(it) => FactDelta::Tier(it.name.clone(), keep.then_some(it)),
+        other => panic!("no policy: {other:?}"),
+    }
 }
 
 impl World {
@@ -236,23 +265,13 @@ impl World {
             endpoint("n1", "open", "team", "free", 5, &[("app", "free")]),
         ];
         let workloads: Vec<Workload> = locals.into_iter().map(|endpoint| plug(&links, endpoint)).collect();
-        let mut engine = PolicyEngine::new(&Settings {
-            node: node("n1"),
-            address4: HOST[0].parse().ok(),
-            address6: HOST[1].parse().ok(),
-            subnets: vec![],
-            underlay_mtu: 1500,
-            vxlan_port: 4789,
-            announce: Announce::Hosts,
-            mark_mask: 0xffff_0000,
-            workload_to_host,
-            networks_by_pool: false,
-        });
+        let (ipv4, ipv6) = (HOST[0].parse().expect("an address"), HOST[1].parse().ok());
+        let mut engine = engine(ipv4, ipv6, workload_to_host);
         let mut facts = vec![
             network("blue", Isolation::Network),
             network("green", Isolation::Network),
             network("open", Isolation::Open),
-            this_node(),
+            this_node(ipv4, ipv6),
             endpoint_fact(&remote),
         ];
         facts.extend(workloads.iter().map(|workload| endpoint_fact(&workload.endpoint)));

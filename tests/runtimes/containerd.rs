@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use crate::busybox::busybox_root;
 use crate::cgroup::remove_group;
 use crate::fixture::{Agent, CLUSTER, Site, plugin};
-use crate::podman::busybox_root;
 use crate::support::hosts::{Namespace, segment};
 use crate::support::{Process, in_fresh_netns, wait_for};
 
@@ -54,7 +54,7 @@ impl Containerd {
         let containerd =
             Containerd { cgroup: format!("/routenet-ctr-{}", daemon.0.id()), daemon, net: host.path(), folder };
         wait_for("containerd to answer", Duration::from_secs(20), || containerd.ctr(&["version"]).status.success());
-        busybox_root(&containerd.folder.join("rootfs"), &["sleep", "ping"]);
+        busybox_root(&containerd.folder.join("rootfs"));
         containerd
     }
 

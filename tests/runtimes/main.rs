@@ -1,5 +1,7 @@
 //! Real container runtimes as clients of the CNI plugin.
 
+#[path = "../support/busybox.rs"]
+mod busybox;
 #[path = "../support/cgroup.rs"]
 mod cgroup;
 mod cnitool;

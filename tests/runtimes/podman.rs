@@ -1,7 +1,7 @@
 //! podman with its CNI back end: real containers on two hosts.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Output};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use crate::busybox::busybox_tar;
 use crate::cgroup::remove_group;
 use crate::fixture::{Agent, CLUSTER, Site, cni_on, plugin};
 use crate::support::hosts::{Namespace, segment};
@@ -23,16 +24,6 @@ pub fn in_private_mounts() {
     std::fs::create_dir_all("/var/lib/cni").expect("podman's directory");
     for directory in ["/run", "/var/lib/cni"] {
         run("mount", &["-t", "tmpfs", "tmpfs", directory]);
-    }
-}
-
-/// A root file system of busybox under these names, and nothing else.
-pub fn busybox_root(root: &Path, names: &[&str]) {
-    std::fs::create_dir_all(root.join("bin")).expect("a folder");
-    let busybox = ["/usr/bin/busybox", "/bin/busybox"].into_iter().find(|path| Path::new(path).exists());
-    std::fs::copy(busybox.expect("busybox (make deps)"), root.join("bin/busybox")).expect("a copy");
-    for name in names {
-        std::os::unix::fs::symlink("busybox", root.join("bin").join(name)).expect("a link");
     }
 }
 
@@ -89,11 +80,7 @@ impl<'a> Podman<'a> {
 
     /// An image of busybox and nothing else.
     fn import(&self) {
-        let root = self.folder.join("image");
-        busybox_root(&root, &["sleep", "ping", "httpd"]);
-        let tar = self.folder.join("image.tar");
-        run("tar", &["-C", &root.display().to_string(), "-cf", &tar.display().to_string(), "."]);
-        self.run(&["import", &tar.display().to_string(), IMAGE]);
+        self.run(&["import", &busybox_tar(&self.folder), IMAGE]);
     }
 
     /// Starts a container; answers its address.

@@ -237,18 +237,12 @@ impl Worker {
         if !errors.is_empty() {
             return self.finish(errors).map(|()| Vec::new());
         }
-        let mut said: Vec<String> = self.iptables.compare().into_iter().collect();
-        for words in &said {
-            self.chain_repairs.note("iptables", words.clone());
-        }
         let concerns = |member: &Member| match member {
             Member::Net(cidr) | Member::NetIface(cidr, _) => addresses.iter().any(|of| Cidr::host(*of) == *cidr),
             Member::IpPort(address, ..) => addresses.contains(address),
         };
-        said.extend(self.ipset.missing(concerns).into_iter().map(|what| format!("{what} was missing")));
-        if let Some(words) = self.ipset.difference() {
-            self.set_repairs.note("ipset", words);
-        }
+        let missing = self.ipset.missing(concerns).into_iter().map(|what| format!("{what} was missing"));
+        let said = self.note_differences().into_iter().chain(missing).collect();
         let errors = self.reconcile();
         self.full_read_at = Instant::now() + self.config.full_read_interval;
         self.finish(errors).map(|()| said)
@@ -360,13 +354,20 @@ impl Worker {
         if !errors.is_empty() {
             return errors;
         }
-        if let Some(words) = self.iptables.compare() {
-            self.chain_repairs.note("iptables", words);
+        self.note_differences();
+        self.reconcile()
+    }
+
+    /// After a full read: counts as repairs what will be put back; answers, in words, what that is of the chains.
+    fn note_differences(&mut self) -> Option<String> {
+        let of_chains = self.iptables.compare();
+        if let Some(words) = &of_chains {
+            self.chain_repairs.note("iptables", words.clone());
         }
         if let Some(words) = self.ipset.difference() {
             self.set_repairs.note("ipset", words);
         }
-        self.reconcile()
+        of_chains
     }
 
     fn repair_miscounted(&mut self) -> Vec<PlaneError> {

@@ -30,7 +30,7 @@ pub enum Member {
 /// As ipset(8) writes it.
 impl fmt::Display for Member {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let net = |cidr: &Cidr| match cidr.length() == Family::of(cidr.address()).bits() {
+        let net = |cidr: &Cidr| match cidr.is_host() {
             true => cidr.address().to_string(),
             false => cidr.to_string(),
         };

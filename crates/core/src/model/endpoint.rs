@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 
 use super::{InterfaceName, NetworkName, NodeName, Protocol, stable_hash};
+use crate::policy::selector::SERVICE_ACCOUNT_LABEL;
 
 pub type Labels = BTreeMap<String, String>;
 
@@ -149,7 +150,7 @@ impl Spoken {
             ports.push(read.ok_or_else(|| format!("label {label}: `{text}` is not a port: write it like `80/tcp`"))?);
         }
         labels.retain(|label, _| !label.starts_with(PORT_LABEL));
-        let service_account = labels.remove(crate::policy::selector::SERVICE_ACCOUNT_LABEL);
+        let service_account = labels.remove(SERVICE_ACCOUNT_LABEL);
         Ok(Spoken { service_account, ports })
     }
 }

@@ -161,36 +161,25 @@ impl PolicyEngine {
                 self.take_subject(SubjectKey::NetworkSet(key.clone()), subject);
             }
             FactDelta::Namespace(name, labels) => {
-                set_or_remove(&mut self.cluster.places.namespaces, name.clone(), labels.clone());
+                replace(&mut self.cluster.places.namespaces, name, labels.clone());
                 self.retake(self.cluster.subjects.with_label(NAMESPACE_LABEL, name), dirty);
             }
             FactDelta::ServiceAccount(namespace, name, labels) => {
                 let key = (namespace.clone(), name.clone());
-                set_or_remove(&mut self.cluster.places.service_accounts, key, labels.clone());
+                replace(&mut self.cluster.places.service_accounts, &key, labels.clone());
                 self.retake(self.cluster.subjects.with_label(SERVICE_ACCOUNT_LABEL, name), dirty);
             }
             FactDelta::Network(name, network) => {
-                match network {
-                    Some(network) => self.cluster.networks.insert(name.clone(), network.clone()),
-                    None => self.cluster.networks.remove(name),
-                };
+                replace(&mut self.cluster.networks, name, network.clone());
                 dirty.networks.insert(name.clone());
                 dirty.locals.extend(self.locals.keys().filter(|key| key.network == *name).cloned());
             }
             FactDelta::Pool(name, pool) => {
-                match pool {
-                    Some(pool) => self.cluster.pools.insert(name.clone(), pool.clone()),
-                    None => self.cluster.pools.remove(name),
-                };
+                replace(&mut self.cluster.pools, name, pool.clone());
                 let users = self.cluster.networks.values().filter(|network| network.pools.contains(name));
                 dirty.networks.extend(users.map(|network| network.name.clone()));
             }
-            FactDelta::Node(name, node) => {
-                match node {
-                    Some(node) => self.cluster.nodes.insert(name.clone(), node.clone()),
-                    None => self.cluster.nodes.remove(name),
-                };
-            }
+            FactDelta::Node(name, node) => drop(replace(&mut self.cluster.nodes, name, node.clone())),
             FactDelta::OwnBlock(..)
             | FactDelta::Learned(..)
             | FactDelta::OffLink(..)
@@ -285,10 +274,7 @@ impl PolicyEngine {
 
     /// Order and default action of a tier stand in the groups of whom its policies govern.
     fn take_tier(&mut self, name: &str, tier: Option<&Tier>, dirty: &mut Dirty) {
-        let old = match tier {
-            Some(tier) => self.cluster.tiers.insert(name.to_string(), tier.clone()),
-            None => self.cluster.tiers.remove(name),
-        };
+        let old = replace(&mut self.cluster.tiers, &name.to_string(), tier.cloned());
         if old.as_ref() == tier {
             return;
         }
@@ -316,11 +302,7 @@ impl PolicyEngine {
         let mut touched: BTreeMap<_, BTreeSet<GroupKey>> = BTreeMap::new();
         for key in dirty {
             let new = self.placement(key);
-            let old = match &new {
-                Some(new) => self.locals.insert(key.clone(), new.clone()),
-                None => self.locals.remove(key),
-            }
-            .unwrap_or_default();
+            let old = replace(&mut self.locals, key, new.clone()).unwrap_or_default();
             let new = new.unwrap_or_default();
             if old == new {
                 continue;
@@ -578,11 +560,12 @@ impl PolicyEngine {
     }
 }
 
-fn set_or_remove<K: Ord, V>(map: &mut BTreeMap<K, V>, key: K, value: Option<V>) {
-    match value {
-        Some(value) => map.insert(key, value),
-        None => map.remove(&key),
-    };
+/// Puts the new value in the place of the old one, which is returned; `None` takes it away.
+fn replace<K: Ord + Clone, V>(map: &mut BTreeMap<K, V>, key: &K, new: Option<V>) -> Option<V> {
+    match new {
+        Some(new) => map.insert(key.clone(), new),
+        None => map.remove(key),
+    }
 }
 
 /// Whether nothing may pass, whatever policy says.
