@@ -216,7 +216,7 @@ impl Allocator {
         // Also where nothing is new: the answer must not come before the commit of whoever was first.
         let mut writes = vec![JournalWrite::Allocate { key: key.clone(), addresses: addresses.clone() }];
         if let Some(endpoint) = make(&addresses) {
-            writes.push(JournalWrite::PutEndpoint(endpoint.clone()));
+            writes.push(JournalWrite::PutEndpoint(Box::new(endpoint.clone())));
             state.endpoints.insert(key.clone(), endpoint);
             state.dirty.insert(key.clone());
         }
@@ -334,7 +334,7 @@ impl Allocator {
             let key = endpoint.key.clone();
             state.endpoints.insert(key.clone(), endpoint.clone());
             state.dirty.insert(key);
-            self.journal.submit(vec![JournalWrite::PutEndpoint(endpoint)])
+            self.journal.submit(vec![JournalWrite::PutEndpoint(Box::new(endpoint))])
         };
         commit.await?;
         self.changed.notify_one();

@@ -148,6 +148,7 @@ impl LocalWorkloads {
             namespace: identity.namespace.clone(),
             name: identity.name.clone(),
             service_account: spoken.service_account.clone(),
+            profiles: spoken.profiles.clone(),
             labels: identity.labels.clone().unwrap_or_default(),
             ports: spoken.ports.clone(),
             addresses: addresses.to_vec(),
@@ -197,6 +198,7 @@ impl LocalWorkloads {
             });
             (endpoint.namespace, endpoint.name, endpoint.labels) = (namespace, name, labels);
             (endpoint.service_account, endpoint.ports) = (spoken.service_account, spoken.ports);
+            endpoint.profiles = spoken.profiles;
         }
         let failed = |what: String| AttachError::new(Failed::TryAgain, what, "routectl status says more");
         self.allocator.update(endpoint.clone()).await.map_err(|error| failed(error.to_string()))?;

@@ -88,7 +88,14 @@ fn explain(
         }
         _ => Vec::new(),
     };
+    let hosts = explanation.hosts.iter().map(|host| EndVerdict {
+        endpoint: format!("{}, {}", host.host_endpoint, host.place),
+        allowed: host.end.verdict == Verdict::Allow,
+        decided_by: host.end.why.clone(),
+        trail: host.end.steps.clone(),
+    });
     Ok(ExplainReply {
+        hosts: hosts.collect(),
         egress: end(&flow.source, &explanation.source, &explanation.egress),
         ingress: end(&flow.destination, &explanation.destination, &explanation.ingress),
         from: explanation.source,

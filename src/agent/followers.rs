@@ -18,6 +18,7 @@ use super::cluster::ClusterView;
 use super::peering::PeeringEvent;
 use super::sync::{Batch, ClusterChange, ClusterSync};
 use super::underlay::Underlay;
+use crate::plane::interfaces::{self, Addresses};
 
 /// How often a node says how it is, changed or not.
 const CONDITION_EVERY: Duration = Duration::from_secs(10);
@@ -27,13 +28,20 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 const EMPTY_BLOCKS_EVERY: Duration = Duration::from_secs(60);
 
 /// Starts them all.
-pub fn spawn(agent: &Arc<Agent>, sync: ClusterSync, events: mpsc::Receiver<PeeringEvent>, underlay: Underlay) {
+pub fn spawn(
+    agent: &Arc<Agent>,
+    sync: ClusterSync,
+    events: mpsc::Receiver<PeeringEvent>,
+    underlay: Underlay,
+    interfaces: Addresses,
+) {
     tokio::spawn(follow_store(agent.clone(), sync.batches, underlay));
     tokio::spawn(follow_blocks(agent.clone()));
     tokio::spawn(follow_peering(agent.clone(), events));
     tokio::spawn(tell_condition(agent.clone()));
     tokio::spawn(give_back_blocks(agent.clone()));
     super::tunnels::spawn(agent);
+    tokio::spawn(follow_interfaces(agent.clone(), interfaces));
 }
 
 /// The speaker's configuration as the node's file, the store's nodes and peers have it now.
@@ -98,6 +106,19 @@ async fn follow_store(agent: Arc<Agent>, mut batches: mpsc::Receiver<Batch>, und
             }
             agent.publisher.read_back();
         }
+    }
+}
+
+/// `known`: what the start put in.
+async fn follow_interfaces(agent: Arc<Agent>, known: Addresses) {
+    let (tell, mut told) = mpsc::unbounded_channel();
+    let watching = tokio::spawn(interfaces::watch(known, tell));
+    while let Some(changes) = told.recv().await {
+        let facts = changes.into_iter().map(|(name, held)| FactDelta::HostAddresses(name, held));
+        drop(agent.engine.apply(facts.collect()));
+    }
+    if let Ok(Err(error)) = watching.await {
+        warn!(%error, "the addresses of this host's interfaces are not followed; host endpoints by expectedIPs keep to those of the start");
     }
 }
 

@@ -33,6 +33,7 @@ use super::sync::{ClusterChange, ClusterSync, SyncState};
 use super::underlay::{Underlay, Unresolved};
 use super::{Agent, tunnels, underlay};
 use crate::frontend::cnm;
+use crate::plane::interfaces::{self, Addresses};
 use crate::plane::iptables::Backend;
 use crate::plane::link::LinkPlane;
 use crate::plane::route::RoutePlane;
@@ -207,6 +208,9 @@ async fn start(
     let mut desired = Desired::new(&settings(&config, &underlay, none.is_some()));
     desired.apply(&initial_facts(&sync.initial.changes, &allocator));
     desired.apply(&initial_ways(&cluster, &config));
+    let interfaces = initial_interfaces();
+    let held = interfaces.iter().map(|(name, held)| FactDelta::HostAddresses(name.clone(), Some(held.clone())));
+    desired.apply(&held.collect::<Vec<_>>());
     answers.now_waiting_for("links, routes and rules are being compared with the kernel");
     let (hands, events) = bring_up(&config, &desired, &cluster, speaker).await?;
 
@@ -247,7 +251,7 @@ async fn start(
         drained: false.into(),
         store_state: Default::default(),
     });
-    followers::spawn(&agent, sync, events, underlay);
+    followers::spawn(&agent, sync, events, underlay, interfaces);
     Ok((agent, Reload(none)))
 }
 
@@ -377,6 +381,7 @@ fn settings(config: &NodeConfig, underlay: &Underlay, networks_by_pool: bool) ->
         announce: config.bgp.announce,
         mark_mask: config.iptables.mark_mask,
         workload_to_host: config.workloads.to_host,
+        failsafe: config.failsafe.clone(),
         networks_by_pool,
     }
 }
@@ -396,6 +401,14 @@ fn initial_facts(changes: &[ClusterChange], allocator: &Allocator) -> Vec<FactDe
     });
     let tunnels = tunnels::held(allocator).map(|(kind, address)| FactDelta::TunnelAddress(kind, address, true));
     cluster.chain(blocks).chain(endpoints).chain(tunnels).collect()
+}
+
+/// Where the kernel does not tell, host endpoints by expectedIPs wait for the next look.
+fn initial_interfaces() -> Addresses {
+    interfaces::look().unwrap_or_else(|error| {
+        warn!(%error, "the addresses of this host's interfaces cannot be read");
+        Addresses::new()
+    })
 }
 
 /// How the kernel reaches the other nodes: known before the first route is compared, so that none changes over and back.

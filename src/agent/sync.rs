@@ -12,7 +12,7 @@ use routenet_core::desired::FactDelta;
 use routenet_core::model::keys::{self, StoreKey};
 use routenet_core::model::{
     BgpConfiguration, BgpPeer, Block, Cidr, Fact, Kind, NetworkName, NetworkSetKey, NodeCondition, NodeName, Object,
-    ObjectKey, Policy, PolicyKey, PoolName, Reservation,
+    ObjectKey, Policy, PoolName, Reservation,
 };
 use routenet_core::policy::check::check_policy;
 
@@ -380,10 +380,10 @@ fn read(key: &str, value: &[u8]) -> Result<Fact, Malformed> {
     let fact = keys::decode_fact(key, value).map_err(|error| {
         let policy = match StoreKey::parse(key) {
             Ok(StoreKey::Object(ObjectKey {
-                kind: Kind::GlobalNetworkPolicy | Kind::NetworkPolicy,
+                kind: kind @ (Kind::GlobalNetworkPolicy | Kind::NetworkPolicy),
                 namespace,
                 name,
-            })) => Some(Box::new(Policy::sealed(PolicyKey { namespace, name }))),
+            })) => Some(Box::new(Policy::sealed(ObjectKey { kind, namespace, name }))),
             _ => None,
         };
         Malformed { what: error.what, policy }
@@ -430,6 +430,8 @@ fn change_of(fact: Fact) -> ClusterChange {
             Object::ServiceAccount(it) => {
                 ClusterChange::Fact(FactDelta::ServiceAccount(it.namespace, it.name, Some(it.labels)))
             }
+            Object::HostEndpoint(it) => ClusterChange::Fact(FactDelta::HostEndpoint(it.name.clone(), Some(it))),
+            Object::Profile(it) => ClusterChange::Fact(FactDelta::Profile(it.name.clone(), Some(it))),
             Object::Tier(it) => ClusterChange::Fact(FactDelta::Tier(it.name.clone(), Some(it))),
             Object::BGPPeer(it) => ClusterChange::Peer(it.name.clone(), Some(it)),
             Object::BGPConfiguration(it) => ClusterChange::BgpConfiguration(it.name.clone(), Some(it)),
@@ -450,11 +452,13 @@ fn removal_of(key: StoreKey) -> ClusterChange {
                 Kind::Node => ClusterChange::Fact(FactDelta::Node(NodeName::new(name).expect(is_one), None)),
                 Kind::Network => ClusterChange::Fact(FactDelta::Network(NetworkName::new(name).expect(is_one), None)),
                 Kind::GlobalNetworkPolicy | Kind::NetworkPolicy => {
-                    ClusterChange::Fact(FactDelta::Policy(PolicyKey { namespace, name }, None))
+                    ClusterChange::Fact(FactDelta::Policy(ObjectKey { kind, namespace, name }, None))
                 }
                 Kind::GlobalNetworkSet | Kind::NetworkSet => {
                     ClusterChange::Fact(FactDelta::NetworkSet(NetworkSetKey { namespace, name }, None))
                 }
+                Kind::HostEndpoint => ClusterChange::Fact(FactDelta::HostEndpoint(name, None)),
+                Kind::Profile => ClusterChange::Fact(FactDelta::Profile(name, None)),
                 Kind::Namespace => ClusterChange::Fact(FactDelta::Namespace(name, None)),
                 Kind::ServiceAccount => {
                     ClusterChange::Fact(FactDelta::ServiceAccount(namespace.unwrap_or_default(), name, None))

@@ -192,6 +192,9 @@ pub struct ExplainReply {
     pub egress: Option<Verdict>,
     /// What the receiver's ingress says; `None` where the receiver is no endpoint.
     pub ingress: Option<Verdict>,
+    /// What host endpoints on the way say, of the packet and of its answer; each by its name and the place.
+    #[serde(default)]
+    pub hosts: Vec<Verdict>,
     /// How the packet gets there: `local, dev rnw0123456789a`, `via 192.0.2.12 (node-b, BGP)`, `no route`.
     pub route: Option<String>,
     pub mtu: Option<u32>,

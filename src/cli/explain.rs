@@ -87,7 +87,7 @@ impl ExplainArgs {
 }
 
 fn render(reply: &ExplainReply, wide: bool, style: Style) -> String {
-    let verdict = if reply.allowed { style.good("allowed") } else { style.bad("denied") };
+    let verdict = word(reply.allowed, style);
     let traffic = match reply.port {
         Some(port) => format!("{}/{port}", reply.protocol),
         None => reply.protocol.clone(),
@@ -101,6 +101,10 @@ fn render(reply: &ExplainReply, wide: bool, style: Style) -> String {
     let mut text = format!("{verdict}: {from} to {to}, {traffic}\n");
     text += &end("sends", "egress", reply.egress.as_ref(), &reply.from, wide, style);
     text += &end("receives", "ingress", reply.ingress.as_ref(), &reply.to, wide, style);
+    for host in &reply.hosts {
+        let title = format!("{} at host endpoint {}", word(host.allowed, style), host.endpoint);
+        text += &said("host", &title, host, wide);
+    }
     let route = reply.route.as_deref().unwrap_or("none from this node");
     text += &format!("  route     {route}\n");
     if let Some(mtu) = reply.mtu {
@@ -116,11 +120,19 @@ fn end(does: &str, direction: &str, verdict: Option<&Verdict>, name: &str, wide:
     let Some(verdict) = verdict else {
         return format!("  {does:<9} {name} is no workload: nothing decides its {direction}\n");
     };
-    let word = if verdict.allowed { style.good("allowed") } else { style.bad("denied") };
-    let mut text = format!("  {does:<9} {word}: {}\n", verdict.decided_by);
+    said(does, &word(verdict.allowed, style), verdict, wide)
+}
+
+fn word(allowed: bool, style: Style) -> String {
+    if allowed { style.good("allowed") } else { style.bad("denied") }
+}
+
+fn said(title: &str, word: &str, verdict: &Verdict, wide: bool) -> String {
+    let mut text = format!("  {title:<9} {word}: {}\n", verdict.decided_by);
     // How it came to a denial is what people want to know; for the rest they can ask.
     if wide || !verdict.allowed {
-        for step in &verdict.trail {
+        // The step that decided stands in the line above.
+        for step in verdict.trail.iter().filter(|step| !verdict.decided_by.ends_with(step.as_str())) {
             text += &format!("            {step}\n");
         }
     }

@@ -11,12 +11,13 @@
 //! | `tunnel` | the devices `rnt-ipip` and `rnt-vxlan`, and what is on them |
 //!
 //! Beside them: `conntrack` forgets the connections of an address, `sysctl` switches forwarding on, `reach` tells which next
-//! hops are behind a router.
+//! hops are behind a router, `interfaces` which addresses the host has.
 //!
 //! A plane is a worker thread of its own behind a handle. The handle takes the whole once (`start`), then deltas; each
 //! call answers when the kernel has it, or with the error that keeps it out. What failed is retried with back-off.
 
 pub mod conntrack;
+pub mod interfaces;
 pub mod ipset;
 pub mod iptables;
 pub mod link;

@@ -9,7 +9,7 @@ use routenet::plane::rules::{RuleCounters, RulesConfig, RulesPlane};
 use routenet_core::desired::{
     ChainKey, ChainRule, Hook, Member, RuleOrigin, RulesDelta, SetKind, SetName, SetOp, SetSpec, Table,
 };
-use routenet_core::model::{Family, PolicyKey};
+use routenet_core::model::{Family, Kind, ObjectKey};
 
 use crate::support::{Process, in_fresh_netns, run, wait_for};
 
@@ -325,7 +325,7 @@ fn members_are_counted_between_full_reads() {
 
 /// A rule from a policy, as the compiler marks it.
 fn from_policy(text: &str) -> ChainRule {
-    let policy = PolicyKey { namespace: Some("default".into()), name: "web".into() };
+    let policy = ObjectKey::namespaced(Kind::NetworkPolicy, "default", "web");
     ChainRule { text: text.into(), origin: Some(RuleOrigin { policy, ingress: true, index: 4 }) }
 }
 

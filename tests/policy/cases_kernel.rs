@@ -34,8 +34,8 @@ struct Stage {
 
 impl Stage {
     /// In the namespace of the calling thread, which is the host.
-    fn new(case: &Case) -> Option<Stage> {
-        let engine = case.engine().ok()?;
+    fn new(case: &Case, backend: Backend) -> Stage {
+        let engine = case.engine();
         let ports = ports(case);
         let listen = |addresses: Vec<IpAddr>| {
             let ports = ports.clone();
@@ -62,10 +62,10 @@ impl Stage {
             listeners.push(place.run(listen(workload.ips.clone())));
             places.insert(workload.display_name(), place);
         }
-        let rules = RulesPlane::spawn(RulesConfig::new(Backend::Nft)).expect("a rules plane");
+        let rules = RulesPlane::spawn(RulesConfig::new(backend)).expect("a rules plane");
         let state = (engine.sets(), engine.chains().clone(), engine.hooks());
         block_on(rules.start(state.0, state.1, state.2)).expect("the kernel takes it");
-        Some(Stage { places, outside, _listeners: listeners, _links: links, _rules: rules })
+        Stage { places, outside, _listeners: listeners, _links: links, _rules: rules }
     }
 }
 
@@ -93,8 +93,10 @@ fn probe(case: &Case, asked: &Asked) -> Probe {
 }
 
 /// How many probes of the case were sent, and which the kernel answered otherwise than Calico did.
-fn differences(case: &Case) -> (usize, Vec<String>) {
-    let Some(stage) = Stage::new(case) else { return (0, Vec::new()) };
+/// `prepare`: what else is done to the host, whose namespace the calling thread is in.
+pub fn differences(case: &Case, backend: Backend, prepare: impl FnOnce()) -> (usize, Vec<String>) {
+    let stage = Stage::new(case, backend);
+    prepare();
     let mut by_sender: BTreeMap<&str, Vec<&Asked>> = BTreeMap::new();
     for asked in &case.verdicts {
         let sender = if asked.from.starts_with("outside:") { "outside" } else { asked.from.as_str() };
@@ -117,21 +119,29 @@ fn differences(case: &Case) -> (usize, Vec<String>) {
     let wrong = |asked: &&Asked| answered.contains(&probe(case, asked)) != (asked.verdict == "allow");
     let words = |asked: &Asked| {
         let did = if asked.verdict == "allow" { "drops" } else { "passes" };
-        format!("{}: the kernel {did} {}, where Calico said {}", case.name, probe(case, asked), asked.verdict)
+        format!(
+            "{} ({backend:?}): the kernel {did} {}, where {} is right",
+            case.name,
+            probe(case, asked),
+            asked.verdict
+        )
     };
     (case.verdicts.len(), case.verdicts.iter().filter(wrong).map(words).collect())
 }
 
 #[test]
 fn the_kernel_does_what_calico_did() {
-    let cases = cases();
+    let cases: Vec<(Case, Backend)> = cases()
+        .into_iter()
+        .flat_map(|case| [Backend::Nft, Backend::Legacy].map(|backend| (case.clone(), backend)))
+        .collect();
     let next = AtomicUsize::new(0);
     let outcomes: Vec<(usize, Vec<String>)> = std::thread::scope(|scope| {
         let work = || {
             let mut found = Vec::new();
-            while let Some(case) = cases.get(next.fetch_add(1, Ordering::Relaxed)) {
-                let case = case.clone();
-                found.push(in_fresh_netns(move || differences(&case)));
+            while let Some((case, backend)) = cases.get(next.fetch_add(1, Ordering::Relaxed)) {
+                let (case, backend) = (case.clone(), *backend);
+                found.push(in_fresh_netns(move || differences(&case, backend, || ())));
             }
             found
         };

@@ -7,6 +7,7 @@ mod support;
 mod cases;
 mod cases_kernel;
 mod forged;
+mod hosts;
 mod matrix;
 mod probe;
 mod raw;

@@ -13,9 +13,9 @@ use routenet::plane::iptables::Backend;
 use routenet::plane::link::LinkPlane;
 use routenet::plane::rules::{RulesConfig, RulesPlane};
 use routenet_core::desired::{FactDelta, GATEWAY4, GATEWAY6, Link, Settings};
-use routenet_core::model::config::Announce;
+use routenet_core::model::config::{Announce, Failsafe, FailsafePort};
 use routenet_core::model::{
-    Endpoint, EndpointKey, InterfaceName, Isolation, Labels, Network, NetworkName, Node, NodeName, Object,
+    Endpoint, EndpointKey, InterfaceName, Isolation, Labels, Network, NetworkName, Node, NodeName, Object, Protocol,
 };
 use routenet_core::policy::PolicyEngine;
 
@@ -191,6 +191,7 @@ pub fn endpoint(
         name: name.to_string(),
         labels: labels.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect::<Labels>(),
         service_account: None,
+        profiles: None,
         ports: Vec::new(),
         addresses: addresses(&[&format!("10.65.0.{host_part}"), &format!("fd65::{host_part:x}")]),
         attachment: None,
@@ -224,6 +225,7 @@ pub fn this_node(ipv4: Ipv4Addr, ipv6: Option<Ipv6Addr>) -> FactDelta {
 
 /// An engine of `n1` that knows nothing yet.
 pub fn engine(ipv4: Ipv4Addr, ipv6: Option<Ipv6Addr>, workload_to_host: bool) -> PolicyEngine {
+    let port_nine = FailsafePort { protocol: Protocol::TCP, port: 9, net: None };
     PolicyEngine::new(&Settings {
         node: node("n1"),
         address4: Some(ipv4),
@@ -235,6 +237,7 @@ pub fn engine(ipv4: Ipv4Addr, ipv6: Option<Ipv6Addr>, workload_to_host: bool) ->
         mark_mask: 0xffff_0000,
         workload_to_host,
         networks_by_pool: false,
+        failsafe: Failsafe { inbound: vec![port_nine], outbound: vec![port_nine] },
     })
 }
 
@@ -245,6 +248,8 @@ pub fn policy_fact(object: Object, keep: bool) -> FactDelta {
             FactDelta::Policy(it.key.clone(), keep.then_some(it))
         }
         Object::GlobalNetworkSet(it) | Object::NetworkSet(it) => FactDelta::NetworkSet(it.key(), keep.then_some(it)),
+        Object::HostEndpoint(it) => FactDelta::HostEndpoint(it.name.clone(), keep.then_some(it)),
+        Object::Profile(it) => FactDelta::Profile(it.name.clone(), keep.then_some(it)),
         Object::Tier(it) => FactDelta::Tier(it.name.clone(), keep.then_some(it)),
         other => panic!("no policy: {other:?}"),
     }

@@ -61,6 +61,7 @@ pub fn endpoint(on: &NodeName, key: &EndpointKey, addresses: &[IpAddr]) -> Endpo
         name: key.container_id.clone(),
         labels: Labels::from([("app".into(), "web".into())]),
         service_account: None,
+        profiles: None,
         ports: Vec::new(),
         addresses: addresses.to_vec(),
         attachment: None,

@@ -6,7 +6,7 @@ use routenet::agent::sync::{Batch, ClusterChange, ClusterSync, SyncState};
 use routenet::store::{ClusterStore, Snapshot, Write};
 use routenet_core::desired::FactDelta;
 use routenet_core::model::keys::StoreKey;
-use routenet_core::model::{Fact, NetworkSet, Object, Policy, PolicyKey};
+use routenet_core::model::{Fact, NetworkSet, Object, ObjectKey, Policy};
 
 use super::fixture::{Kind, LIMIT, Place, closed, endpoint, key, node, pool, put, until};
 
@@ -165,7 +165,7 @@ async fn an_entry_that_cannot_be_read_is_named_and_the_last_good_one_stays() {
 }
 
 fn policy(selector: &str) -> Fact {
-    let key = PolicyKey { namespace: None, name: "p".into() };
+    let key = ObjectKey::global(routenet_core::model::Kind::GlobalNetworkPolicy, "p");
     let policy = Policy { selector: selector.into(), ..Policy::sealed(key) };
     Fact::Object(Object::GlobalNetworkPolicy(policy))
 }

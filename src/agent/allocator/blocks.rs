@@ -228,5 +228,5 @@ fn recover(state: &mut State, endpoint: Endpoint) -> Vec<JournalWrite> {
     state.handles.insert(key.clone(), endpoint.addresses.clone());
     state.endpoints.insert(key.clone(), endpoint.clone());
     let addresses = endpoint.addresses.clone();
-    vec![JournalWrite::Allocate { key, addresses }, JournalWrite::PutEndpoint(endpoint)]
+    vec![JournalWrite::Allocate { key, addresses }, JournalWrite::PutEndpoint(Box::new(endpoint))]
 }

@@ -27,6 +27,7 @@ impl Workloads for Recorder {
             name: request.identity.name.clone(),
             labels: request.identity.labels.clone().unwrap_or_default(),
             service_account: None,
+            profiles: None,
             ports: Vec::new(),
             addresses: vec!["10.65.0.1".parse().unwrap(), "fd65::1".parse().unwrap()],
             attachment: Some(Attachment {

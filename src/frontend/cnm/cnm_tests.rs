@@ -32,6 +32,7 @@ impl Workloads for Fake {
             name: request.identity.name.clone(),
             labels: Labels::new(),
             service_account: None,
+            profiles: None,
             ports: Vec::new(),
             addresses: request.addresses.clone(),
             attachment: Some(Attachment::new(request.netns.clone(), [2; 6], 1500)),

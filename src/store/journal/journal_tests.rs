@@ -23,6 +23,7 @@ fn endpoint(id: &str, addresses: &[&str]) -> Endpoint {
         name: id.into(),
         labels: Labels::from([("app".into(), "web".into())]),
         service_account: None,
+        profiles: None,
         ports: Vec::new(),
         addresses: addresses.iter().map(|address| address.parse().unwrap()).collect(),
         attachment: None,
@@ -57,7 +58,7 @@ async fn everything_comes_back_after_a_restart() {
     let writes = vec![
         JournalWrite::PutBlock(block("10.0.0.0/26")),
         allocate("one", &["10.0.0.1", "fd00::1"]),
-        JournalWrite::PutEndpoint(one.clone()),
+        JournalWrite::PutEndpoint(Box::new(one.clone())),
     ];
     journal.record(writes).await.unwrap();
     journal.record(vec![allocate("two", &["10.0.0.2"])]).await.unwrap();
@@ -105,7 +106,7 @@ async fn release_is_idempotent_and_a_block_goes_with_what_rested_in_it() {
     let (_directory, path) = scratch();
     let journal = Journal::open(&path).unwrap();
     journal.record(vec![JournalWrite::PutBlock(block("10.0.0.0/26")), allocate("one", &["10.0.0.1"])]).await.unwrap();
-    journal.record(vec![JournalWrite::PutEndpoint(endpoint("one", &["10.0.0.1"]))]).await.unwrap();
+    journal.record(vec![JournalWrite::PutEndpoint(Box::new(endpoint("one", &["10.0.0.1"])))]).await.unwrap();
     for at in [5, 6] {
         journal.record(vec![JournalWrite::Release { key: key("one"), at: Time::from_secs(at) }]).await.unwrap();
     }

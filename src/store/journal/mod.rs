@@ -30,7 +30,7 @@ pub enum JournalWrite {
     /// These addresses belong to the endpoint from now on. Fails if one belongs to another.
     Allocate { key: EndpointKey, addresses: Vec<IpAddr> },
     /// Adds or replaces the endpoint.
-    PutEndpoint(Endpoint),
+    PutEndpoint(Box<Endpoint>),
     /// The endpoint is gone, its addresses rest. Nothing happens if it is unknown.
     Release { key: EndpointKey, at: Time },
     /// The store has acknowledged that these addresses are published no more: their cooldown runs from now.

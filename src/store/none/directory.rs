@@ -9,7 +9,7 @@ use routenet_core::model::{Kind, Object, ObjectKey};
 use crate::store::StoreError;
 
 /// The kinds that may stand there: the rest of a cluster without a store is in the node's own file.
-pub(super) const KINDS: [Kind; 7] = [
+pub(super) const KINDS: [Kind; 9] = [
     Kind::GlobalNetworkPolicy,
     Kind::NetworkPolicy,
     Kind::Tier,
@@ -17,6 +17,8 @@ pub(super) const KINDS: [Kind; 7] = [
     Kind::NetworkSet,
     Kind::Namespace,
     Kind::ServiceAccount,
+    Kind::HostEndpoint,
+    Kind::Profile,
 ];
 
 /// All objects of the directory's files.

@@ -67,6 +67,7 @@ async fn a_node_publishes_its_own_and_nothing_else() {
         name: "c".into(),
         labels: Labels::new(),
         service_account: None,
+        profiles: None,
         ports: Vec::new(),
         addresses: vec![],
         attachment: None,

@@ -17,6 +17,7 @@ fn desired() -> Desired {
         mark_mask: 0xffff_0000,
         workload_to_host: false,
         networks_by_pool: false,
+        failsafe: Default::default(),
     })
 }
 
@@ -40,6 +41,7 @@ fn endpoint(id: &str, address: &str, plugged: bool) -> FactDelta {
         name: id.into(),
         labels: Labels::new(),
         service_account: None,
+        profiles: None,
         ports: Vec::new(),
         addresses: vec![address.parse().unwrap()],
         attachment,

@@ -1,10 +1,11 @@
 //! What the agent knows, as changes.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use crate::model::{
-    Cidr, Endpoint, EndpointKey, Labels, Network, NetworkName, NetworkSet, NetworkSetKey, Node, NodeName, Policy,
-    PolicyKey, Pool, PoolName, Tier, TunnelKind,
+    Cidr, Endpoint, EndpointKey, HostEndpoint, InterfaceName, Labels, Network, NetworkName, NetworkSet, NetworkSetKey,
+    Node, NodeName, ObjectKey, Policy, Pool, PoolName, Profile, Tier, TunnelKind,
 };
 
 /// A change of one fact. `None` and `false` take it away. The same change twice is the same as once.
@@ -16,11 +17,15 @@ pub enum FactDelta {
         key: EndpointKey,
         endpoint: Option<Endpoint>,
     },
-    Policy(PolicyKey, Option<Policy>),
+    Policy(ObjectKey, Option<Policy>),
     Tier(String, Option<Tier>),
     NetworkSet(NetworkSetKey, Option<NetworkSet>),
     /// The labels of a namespace.
     Namespace(String, Option<Labels>),
+    Profile(String, Option<Profile>),
+    HostEndpoint(String, Option<HostEndpoint>),
+    /// The addresses of an interface of this host, as far as host endpoints may expect them.
+    HostAddresses(InterfaceName, Option<BTreeSet<IpAddr>>),
     /// The labels of a service account: its namespace, its name.
     ServiceAccount(String, String, Option<Labels>),
     Network(NetworkName, Option<Network>),
@@ -55,4 +60,6 @@ pub struct Settings {
     pub workload_to_host: bool,
     /// Without a store, a network's members are its pools' CIDRs, since remote endpoints are not known.
     pub networks_by_pool: bool,
+    /// What host endpoints always let in and out.
+    pub failsafe: crate::model::config::Failsafe,
 }

@@ -14,6 +14,7 @@ fn engine() -> NatEngine {
         mark_mask: 0xffff_0000,
         workload_to_host: false,
         networks_by_pool: false,
+        failsafe: Default::default(),
     })
 }
 
@@ -32,6 +33,7 @@ fn endpoint(node: &str, published: Vec<PublishedPort>) -> FactDelta {
         name: "c".into(),
         labels: Labels::new(),
         service_account: None,
+        profiles: None,
         ports: Vec::new(),
         addresses: vec!["10.9.0.5".parse().unwrap(), "fd09::5".parse().unwrap()],
         attachment: Some(attachment),

@@ -121,6 +121,9 @@ impl NetworkEngine {
             | FactDelta::Tier(..)
             | FactDelta::Namespace(..)
             | FactDelta::ServiceAccount(..)
+            | FactDelta::Profile(..)
+            | FactDelta::HostEndpoint(..)
+            | FactDelta::HostAddresses(..)
             | FactDelta::Network(..) => {}
         }
     }

@@ -17,6 +17,7 @@ fn settings(announce: Announce) -> Settings {
         mark_mask: 0xffff_0000,
         workload_to_host: false,
         networks_by_pool: false,
+        failsafe: Default::default(),
     }
 }
 
@@ -41,6 +42,7 @@ fn endpoint(node: &str, id: &str, address: Option<&str>) -> FactDelta {
         name: id.into(),
         labels: Labels::new(),
         service_account: None,
+        profiles: None,
         ports: Vec::new(),
         addresses: vec![address.parse().unwrap()],
         attachment: Some(Attachment::new("/run/netns/x", [2, 0, 0, 0, 0, 1], 1500)),

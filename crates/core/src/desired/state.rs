@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use crate::model::{Cidr, Endpoint, EndpointKey, Family, InterfaceName, NodeName, PolicyKey, Protocol, TunnelKind};
+use crate::model::{Cidr, Endpoint, EndpointKey, Family, InterfaceName, NodeName, ObjectKey, Protocol, TunnelKind};
 
 /// The name of one of our ipsets in the kernel: `rn4-...` or `rn6-...`, at most 31 characters.
 pub type SetName = String;
@@ -103,7 +103,7 @@ pub struct ChainRule {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RuleOrigin {
-    pub policy: PolicyKey,
+    pub policy: ObjectKey,
     pub ingress: bool,
     /// Counted from 0 in its direction.
     pub index: usize,

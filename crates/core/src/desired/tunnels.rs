@@ -13,10 +13,16 @@ use super::{
 };
 use crate::model::{Cidr, EncapsulationMode, Family, Node, NodeName, Pool, PoolName, TunnelKind, stable_hash};
 
-/// What comes in at the host: encapsulated packets of nodes, and of nobody else.
-const IN: &str = "rn-tunnel-in";
+/// What comes in at the host: encapsulated packets of nodes, and of nobody else. Its name sorts before that of policy's
+/// chain, and so does its hook: host endpoints govern what is inside.
+const IN: &str = "rn-ENCAP-IN";
+/// What the host sends: encapsulated packets to nodes, likewise.
+const SENT: &str = "rn-ENCAP-OUT";
 /// What comes from workloads: nothing encapsulated.
 const OUT: &str = "rn-tunnel-out";
+
+const HOOKS: [(Table, &str, &str); 3] =
+    [(Table::Filter, "INPUT", IN), (Table::Filter, "OUTPUT", SENT), (Table::Raw, "PREROUTING", OUT)];
 
 /// The tunnels of one host.
 pub struct TunnelEngine {
@@ -67,14 +73,8 @@ impl TunnelEngine {
 
     /// The jumps from the built-in chains; they never change.
     pub fn hooks() -> BTreeSet<Hook> {
-        let of_family = |family| {
-            [(Table::Filter, "INPUT", IN), (Table::Raw, "PREROUTING", OUT)].map(|(table, builtin, chain)| Hook {
-                family,
-                table,
-                builtin,
-                chain: chain.to_string(),
-            })
-        };
+        let of_family =
+            |family| HOOKS.map(|(table, builtin, chain)| Hook { family, table, builtin, chain: chain.to_string() });
         Family::BOTH.into_iter().flat_map(of_family).collect()
     }
 
@@ -174,10 +174,13 @@ impl TunnelEngine {
             let taken = carried.iter().flat_map(|carrier| {
                 [format!("{carrier} -m set --match-set {nodes} src -j ACCEPT"), format!("{carrier} -j DROP")]
             });
+            let sent = carried.iter().map(|carrier| format!("{carrier} -m set --match-set {nodes} dst -j ACCEPT"));
             let refused = carried.iter().map(|carrier| format!("-i rnw+ {carrier} -j DROP"));
-            for (table, name, rules) in
-                [(Table::Filter, IN, taken.collect()), (Table::Raw, OUT, refused.collect::<Vec<String>>())]
-            {
+            for (table, name, rules) in [
+                (Table::Filter, IN, taken.collect()),
+                (Table::Filter, SENT, sent.collect()),
+                (Table::Raw, OUT, refused.collect::<Vec<String>>()),
+            ] {
                 let key = ChainKey { family, table, name: name.to_string() };
                 chains.insert(key, rules.into_iter().map(|text| ChainRule { text, origin: None }).collect());
             }

@@ -12,7 +12,7 @@ mod write;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 
-use super::{BgpPeer, Cidr, InterfaceName, Network, NodeName, Pool};
+use super::{BgpPeer, Cidr, InterfaceName, Network, NodeName, Pool, Protocol};
 
 pub use read::read;
 pub use reference::{FieldDoc, REFERENCE};
@@ -29,6 +29,7 @@ pub struct NodeConfig {
     pub data_plane: DataPlane,
     pub iptables: IptablesConfig,
     pub workloads: WorkloadConfig,
+    pub failsafe: Failsafe,
     pub tunnels: TunnelConfig,
     pub paths: Paths,
     pub api: ApiConfig,
@@ -157,6 +158,43 @@ pub struct WorkloadConfig {
     pub to_host: bool,
     /// Seconds that an address rests after its release was acknowledged. Default 30.
     pub address_cooldown: u32,
+}
+
+/// `hostEndpoints:`.
+/// Ports that policies of host endpoints cannot close, so that nobody locks himself out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failsafe {
+    /// `failsafeInbound:`.
+    pub inbound: Vec<FailsafePort>,
+    /// `failsafeOutbound:`.
+    pub outbound: Vec<FailsafePort>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FailsafePort {
+    pub protocol: Protocol,
+    pub port: u16,
+    /// Only with these at the other end.
+    pub net: Option<Cidr>,
+}
+
+/// Those that Calico has.
+impl Default for Failsafe {
+    fn default() -> Failsafe {
+        let both = [22, 179, 2379, 2380, 5473, 6443, 6666, 6667].map(|port| (Protocol::TCP, port));
+        let with = |udp: &[u16]| {
+            let all = both.into_iter().chain(udp.iter().map(|port| (Protocol::UDP, *port)));
+            all.map(|(protocol, port)| FailsafePort { protocol, port, net: None }).collect()
+        };
+        Failsafe { inbound: with(&[68]), outbound: with(&[53, 67, 68]) }
+    }
+}
+
+impl std::fmt::Display for FailsafePort {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}:{}", self.protocol, self.port)?;
+        self.net.map_or(Ok(()), |net| write!(f, "@{net}"))
+    }
 }
 
 /// `tunnels:`.

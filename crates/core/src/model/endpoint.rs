@@ -56,6 +56,9 @@ pub struct Endpoint {
     /// Its ports that have names, for policies that speak of them.
     #[serde(default)]
     pub ports: Vec<NamedPort>,
+    /// The Profiles that are asked where no policy decides, in their order; `None`: what its network says.
+    #[serde(default)]
+    pub profiles: Option<Vec<String>>,
     /// At most one of each family.
     pub addresses: Vec<IpAddr>,
     /// Whether the workload is built on its node: the journal's, needed to rebuild or adopt it. `None` for remote ones.
@@ -116,6 +119,30 @@ impl Attachment {
     }
 }
 
+/// A HostEndpoint: interfaces of a node, for policies to govern.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostEndpoint {
+    pub name: String,
+    pub labels: Labels,
+    pub node: NodeName,
+    pub interface: HostInterface,
+    /// What selectors take for its addresses.
+    pub expected_ips: Vec<IpAddr>,
+    /// The Profiles that are asked where no policy decides, in their order.
+    pub profiles: Vec<String>,
+    pub ports: Vec<NamedPort>,
+}
+
+/// Which interfaces of a node a host endpoint is.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum HostInterface {
+    Named(InterfaceName),
+    /// `*`: each that no other host endpoint is, but neither loopback nor those of workloads.
+    Every,
+    /// Whichever has one of the expected addresses.
+    ByAddress,
+}
+
 /// A port of a workload that has a name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct NamedPort {
@@ -127,6 +154,8 @@ pub struct NamedPort {
 /// Before the name of a port, in labels.
 const PORT_LABEL: &str = "routenet.port/";
 
+const PROFILES_LABEL: &str = "routenet.profiles";
+
 /// Who a workload is beside its labels, where the runtime can only tell it by labels: these are taken out of them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Spoken {
@@ -134,6 +163,8 @@ pub struct Spoken {
     pub service_account: Option<String>,
     /// `routenet.port/NAME`: `80/tcp`.
     pub ports: Vec<NamedPort>,
+    /// `routenet.profiles`: names with commas between them, or nothing for none.
+    pub profiles: Option<Vec<String>>,
 }
 
 impl Spoken {
@@ -151,7 +182,11 @@ impl Spoken {
         }
         labels.retain(|label, _| !label.starts_with(PORT_LABEL));
         let service_account = labels.remove(SERVICE_ACCOUNT_LABEL);
-        Ok(Spoken { service_account, ports })
+        let profiles = labels.remove(PROFILES_LABEL).map(|text| {
+            let names = text.split(',').map(str::trim).filter(|name| !name.is_empty());
+            names.map(String::from).collect()
+        });
+        Ok(Spoken { service_account, ports, profiles })
     }
 }
 

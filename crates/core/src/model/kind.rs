@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{Kind, Object, ObjectKey, PolicyKey};
+use super::{Kind, Object, ObjectKey};
 
 /// `apiVersion` of the kinds that Calico has.
 pub const CALICO_VERSION: &str = "projectcalico.org/v3";
@@ -12,7 +12,7 @@ pub const CORE_VERSION: &str = "v1";
 pub const OWN_VERSION: &str = "routenet/v1";
 
 impl Kind {
-    pub const ALL: [Kind; 13] = [
+    pub const ALL: [Kind; 15] = [
         Kind::IPPool,
         Kind::Node,
         Kind::Network,
@@ -26,6 +26,8 @@ impl Kind {
         Kind::NetworkSet,
         Kind::Namespace,
         Kind::ServiceAccount,
+        Kind::HostEndpoint,
+        Kind::Profile,
     ];
 
     /// As it stands behind `kind:`.
@@ -44,6 +46,8 @@ impl Kind {
             Kind::NetworkSet => "NetworkSet",
             Kind::Namespace => "Namespace",
             Kind::ServiceAccount => "ServiceAccount",
+            Kind::HostEndpoint => "HostEndpoint",
+            Kind::Profile => "Profile",
         }
     }
 
@@ -63,6 +67,8 @@ impl Kind {
             Kind::NetworkSet => "networkset",
             Kind::Namespace => "namespace",
             Kind::ServiceAccount => "serviceaccount",
+            Kind::HostEndpoint => "hostendpoint",
+            Kind::Profile => "profile",
         }
     }
 
@@ -82,6 +88,8 @@ impl Kind {
             Kind::NetworkSet => &["networksets"],
             Kind::Namespace => &["namespaces", "ns"],
             Kind::ServiceAccount => &["serviceaccounts", "sa"],
+            Kind::HostEndpoint => &["hostendpoints", "hep", "heps"],
+            Kind::Profile => &["profiles"],
         }
     }
 
@@ -154,12 +162,9 @@ impl ObjectKey {
     pub fn global(kind: Kind, name: impl Into<String>) -> ObjectKey {
         ObjectKey { kind, namespace: None, name: name.into() }
     }
-}
 
-impl From<&PolicyKey> for ObjectKey {
-    fn from(key: &PolicyKey) -> ObjectKey {
-        let kind = if key.namespace.is_some() { Kind::NetworkPolicy } else { Kind::GlobalNetworkPolicy };
-        ObjectKey { kind, namespace: key.namespace.clone(), name: key.name.clone() }
+    pub fn namespaced(kind: Kind, namespace: impl Into<String>, name: impl Into<String>) -> ObjectKey {
+        ObjectKey { kind, namespace: Some(namespace.into()), name: name.into() }
     }
 }
 
@@ -179,6 +184,8 @@ impl Object {
             Object::NetworkSet(_) => Kind::NetworkSet,
             Object::Namespace(_) => Kind::Namespace,
             Object::ServiceAccount(_) => Kind::ServiceAccount,
+            Object::HostEndpoint(_) => Kind::HostEndpoint,
+            Object::Profile(_) => Kind::Profile,
         }
     }
 
@@ -187,7 +194,7 @@ impl Object {
             Object::IPPool(pool) => ObjectKey::global(Kind::IPPool, pool.name.as_str()),
             Object::Node(node) => ObjectKey::global(Kind::Node, node.name.as_str()),
             Object::Network(network) => ObjectKey::global(Kind::Network, network.name.as_str()),
-            Object::GlobalNetworkPolicy(policy) | Object::NetworkPolicy(policy) => ObjectKey::from(&policy.key),
+            Object::GlobalNetworkPolicy(policy) | Object::NetworkPolicy(policy) => policy.key.clone(),
             Object::GlobalNetworkSet(set) => ObjectKey::global(Kind::GlobalNetworkSet, &set.name),
             Object::BGPPeer(peer) => ObjectKey::global(Kind::BGPPeer, &peer.name),
             Object::BGPConfiguration(settings) => ObjectKey::global(Kind::BGPConfiguration, &settings.name),
@@ -197,11 +204,11 @@ impl Object {
                 ObjectKey { kind: Kind::NetworkSet, namespace: set.namespace.clone(), name: set.name.clone() }
             }
             Object::Namespace(namespace) => ObjectKey::global(Kind::Namespace, &namespace.name),
-            Object::ServiceAccount(account) => ObjectKey {
-                kind: Kind::ServiceAccount,
-                namespace: Some(account.namespace.clone()),
-                name: account.name.clone(),
-            },
+            Object::ServiceAccount(account) => {
+                ObjectKey::namespaced(Kind::ServiceAccount, &account.namespace, &account.name)
+            }
+            Object::HostEndpoint(host) => ObjectKey::global(Kind::HostEndpoint, &host.name),
+            Object::Profile(profile) => ObjectKey::global(Kind::Profile, &profile.name),
         }
     }
 }

@@ -15,7 +15,9 @@ pub mod table;
 pub mod validate;
 pub mod yaml;
 
-pub use endpoint::{Attachment, Endpoint, EndpointKey, Labels, NamedPort, PublishedPort, Spoken};
+pub use endpoint::{
+    Attachment, Endpoint, EndpointKey, HostEndpoint, HostInterface, Labels, NamedPort, PublishedPort, Spoken,
+};
 pub use name::{InterfaceName, NetworkName, NodeName, PoolName, stable_hash};
 pub use net::{Cidr, CidrError, Family};
 pub use object::*;

@@ -5,7 +5,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Cidr, Endpoint, Labels, Namespace, NetworkName, NetworkSet, NodeName, Policy, PoolName, ServiceAccount, Tier,
+    Cidr, Endpoint, HostEndpoint, Labels, Namespace, NetworkName, NetworkSet, NodeName, Policy, PoolName, Profile,
+    ServiceAccount, Tier,
 };
 
 /// A kind that people write, read and delete with `routectl`.
@@ -24,6 +25,8 @@ pub enum Kind {
     NetworkSet,
     Namespace,
     ServiceAccount,
+    HostEndpoint,
+    Profile,
 }
 
 /// What identifies an object. `namespace` only for kinds that lie in one.
@@ -50,6 +53,8 @@ pub enum Object {
     NetworkSet(NetworkSet),
     Namespace(Namespace),
     ServiceAccount(ServiceAccount),
+    HostEndpoint(HostEndpoint),
+    Profile(Profile),
 }
 
 /// An IPPool.

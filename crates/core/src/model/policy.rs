@@ -4,28 +4,12 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Cidr, Labels};
+use super::{Cidr, Labels, ObjectKey};
 
-/// What identifies a policy: `namespace` is `None` for a GlobalNetworkPolicy.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct PolicyKey {
-    pub namespace: Option<String>,
-    pub name: String,
-}
-
-impl std::fmt::Display for PolicyKey {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match &self.namespace {
-            Some(namespace) => write!(f, "NetworkPolicy {namespace}/{}", self.name),
-            None => write!(f, "GlobalNetworkPolicy {}", self.name),
-        }
-    }
-}
-
-/// A GlobalNetworkPolicy (namespace `None`) or NetworkPolicy.
+/// A GlobalNetworkPolicy or NetworkPolicy, by the kind in its key.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Policy {
-    pub key: PolicyKey,
+    pub key: ObjectKey,
     /// `default` unless given.
     pub tier: String,
     /// Absent means last.
@@ -38,6 +22,12 @@ pub struct Policy {
     /// And only those whose service account has such labels.
     #[serde(default)]
     pub service_account_selector: Option<String>,
+    /// Where on a packet's way it is asked.
+    #[serde(default)]
+    pub stage: PolicyStage,
+    /// Whether host endpoints ask it for what they forward, too.
+    #[serde(default)]
+    pub apply_on_forward: bool,
     /// Whether it governs what arrives at the endpoints.
     pub applies_ingress: bool,
     /// Whether it governs what the endpoints send.
@@ -48,7 +38,7 @@ pub struct Policy {
 
 impl Policy {
     /// In place of one of which nothing but its name can be read: it governs all that it could and lets nothing through.
-    pub fn sealed(key: PolicyKey) -> Policy {
+    pub fn sealed(key: ObjectKey) -> Policy {
         Policy {
             key,
             tier: DEFAULT_TIER.to_string(),
@@ -56,12 +46,26 @@ impl Policy {
             selector: String::new(),
             namespace_selector: None,
             service_account_selector: None,
+            stage: PolicyStage::Filter,
+            apply_on_forward: false,
             applies_ingress: true,
             applies_egress: true,
             ingress: Vec::new(),
             egress: Vec::new(),
         }
     }
+}
+
+/// Where on a packet's way a policy is asked. All but the first are for host endpoints only.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum PolicyStage {
+    /// Behind the translation of addresses and the tracking of connections.
+    #[default]
+    Filter,
+    /// `preDNAT`: as the packet came, with the address and port that its sender knows.
+    PreDnat,
+    /// `doNotTrack`: each packet by itself, before connections are tracked; what it allows is not tracked.
+    Untracked,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -86,6 +90,22 @@ pub struct PolicyRule {
     pub not_icmp: Option<IcmpMatch>,
     pub source: EntityRule,
     pub destination: EntityRule,
+}
+
+impl PolicyRule {
+    /// One that matches everything.
+    pub fn any(action: Action) -> PolicyRule {
+        PolicyRule {
+            action,
+            ip_version: None,
+            protocol: None,
+            not_protocol: None,
+            icmp: None,
+            not_icmp: None,
+            source: EntityRule::default(),
+            destination: EntityRule::default(),
+        }
+    }
 }
 
 /// One side of a rule.
@@ -210,6 +230,16 @@ impl Tier {
         };
         Some(Tier { name: name.to_string(), order: Some(order), default_action })
     }
+}
+
+/// A Profile: labels and rules of the endpoints that name it. Its rules are asked where no policy decides.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Profile {
+    pub name: String,
+    /// An endpoint's own labels outrank them.
+    pub labels_to_apply: Labels,
+    pub ingress: Vec<PolicyRule>,
+    pub egress: Vec<PolicyRule>,
 }
 
 /// What identifies a network set: `namespace` is `None` for a GlobalNetworkSet.

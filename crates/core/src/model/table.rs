@@ -1,7 +1,7 @@
 //! Objects as rows of a table, for `get -o table` and `-o wide`.
 
 use super::yaml::{import_word, isolation_word, tier_action_word};
-use super::{Kind, Object, Policy};
+use super::{HostInterface, Kind, Object, Policy};
 
 /// The headings of a kind's table.
 pub fn columns(kind: Kind, wide: bool) -> Vec<&'static str> {
@@ -21,6 +21,8 @@ pub fn columns(kind: Kind, wide: bool) -> Vec<&'static str> {
         Kind::NetworkSet => (&["NAMESPACE", "NAME", "NETS"], &["LABELS"]),
         Kind::Namespace => (&["NAME", "LABELS"], &[]),
         Kind::ServiceAccount => (&["NAMESPACE", "NAME", "LABELS"], &[]),
+        Kind::HostEndpoint => (&["NAME", "NODE", "INTERFACE", "EXPECTED IPS"], &["PROFILES", "LABELS"]),
+        Kind::Profile => (&["NAME", "INGRESS RULES", "EGRESS RULES"], &["LABELS TO APPLY"]),
     };
     narrow.iter().chain(if wide { more } else { &[] }).copied().collect()
 }
@@ -62,6 +64,24 @@ pub fn row(object: &Object, wide: bool) -> Vec<String> {
         Object::ServiceAccount(account) => {
             vec![account.namespace.clone(), account.name.clone(), labels(&account.labels)]
         }
+        Object::HostEndpoint(host) => vec![
+            host.name.clone(),
+            host.node.to_string(),
+            match &host.interface {
+                HostInterface::Named(name) => name.to_string(),
+                HostInterface::Every => "*".to_string(),
+                HostInterface::ByAddress => "-".to_string(),
+            },
+            joined(&host.expected_ips),
+            joined(&host.profiles),
+            labels(&host.labels),
+        ],
+        Object::Profile(profile) => vec![
+            profile.name.clone(),
+            profile.ingress.len().to_string(),
+            profile.egress.len().to_string(),
+            labels(&profile.labels_to_apply),
+        ],
         Object::GlobalNetworkSet(set) => vec![set.name.clone(), joined(&set.nets), labels(&set.labels)],
         Object::BGPPeer(peer) => vec![
             peer.name.clone(),

@@ -7,8 +7,8 @@ use std::net::IpAddr;
 
 use crate::desired::Settings;
 use crate::model::{
-    Cidr, Endpoint, Family, Isolation, Network, NetworkName, Node, NodeName, PolicyKey, Pool, PoolName, Tier,
-    TierAction,
+    Cidr, Endpoint, Family, HostEndpoint, Isolation, Kind, Network, NetworkName, Node, NodeName, ObjectKey, Policy,
+    PolicyStage, Pool, PoolName, Tier, TierAction,
 };
 
 use super::Direction;
@@ -20,10 +20,11 @@ pub(super) struct Cluster {
     pub settings: Settings,
     pub subjects: Subjects,
     pub places: Places,
-    pub policies: BTreeMap<PolicyKey, ScopedPolicy>,
+    /// Policies, and the rules of Profiles.
+    pub policies: BTreeMap<ObjectKey, ScopedPolicy>,
     /// Policies whose selector cannot be read, and why: they govern all that they could, and let nothing through.
-    pub unreadable: BTreeMap<PolicyKey, String>,
-    pub governing: SelectorIndex<PolicyKey>,
+    pub unreadable: BTreeMap<ObjectKey, String>,
+    pub governing: SelectorIndex<ObjectKey>,
     pub tiers: BTreeMap<String, Tier>,
     pub networks: BTreeMap<NetworkName, Network>,
     pub pools: BTreeMap<PoolName, Pool>,
@@ -38,6 +39,33 @@ pub(super) enum Profile {
     Open,
     /// Accepts what comes from the network's own addresses.
     Network(NetworkName),
+    /// What the Profiles say that its endpoint names, asked in this order; nothing behind the last.
+    Listed(Vec<ObjectKey>),
+}
+
+/// Where on its way a packet is judged. All but the first are of host endpoints.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Checkpoint {
+    Workload,
+    /// Between the interface and the host itself.
+    Host,
+    /// Between the interface and other interfaces.
+    Forward,
+    PreDnat,
+    Untracked,
+}
+
+impl Checkpoint {
+    fn asks(self, policy: &Policy) -> bool {
+        let stage = match self {
+            Checkpoint::Workload | Checkpoint::Host => PolicyStage::Filter,
+            Checkpoint::Forward if !policy.apply_on_forward => return false,
+            Checkpoint::Forward => PolicyStage::Filter,
+            Checkpoint::PreDnat => PolicyStage::PreDnat,
+            Checkpoint::Untracked => PolicyStage::Untracked,
+        };
+        policy.stage == stage
+    }
 }
 
 impl Cluster {
@@ -70,8 +98,14 @@ impl Cluster {
     pub fn endpoints(&self) -> impl Iterator<Item = (&NodeName, &Endpoint)> {
         self.subjects.iter().filter_map(|(key, subject)| match key {
             SubjectKey::Endpoint(node, _) => Some((node, subject.as_endpoint()?)),
-            SubjectKey::NetworkSet(_) => None,
+            SubjectKey::NetworkSet(_) | SubjectKey::HostEndpoint(_) => None,
         })
+    }
+
+    /// The host endpoints of a node, by name.
+    pub fn host_endpoints<'a>(&'a self, node: &'a NodeName) -> impl Iterator<Item = (&'a Subject, &'a HostEndpoint)> {
+        let all = self.subjects.of_hosts().filter_map(|subject| Some((subject, subject.as_host_endpoint()?)));
+        all.filter(move |(_, host)| host.node == *node)
     }
 
     /// A tier of that name: applied, built in, or, where policies name one that is not there, the last and denying.
@@ -80,13 +114,19 @@ impl Cluster {
         self.tiers.get(name).cloned().or_else(|| Tier::built_in(name)).unwrap_or_else(unknown)
     }
 
-    /// The policies that govern the endpoint in a direction, by tier, first asked first.
-    pub fn policies_of(&self, subject: &Subject, direction: Direction) -> Vec<(Tier, Vec<&ScopedPolicy>)> {
+    /// The policies that govern the endpoint at a checkpoint in a direction, by tier, first asked first.
+    pub fn policies_of(
+        &self,
+        subject: &Subject,
+        checkpoint: Checkpoint,
+        direction: Direction,
+    ) -> Vec<(Tier, Vec<&ScopedPolicy>)> {
         let candidates = self.governing.candidates(subject);
         let found = candidates
             .iter()
             .filter_map(|key| self.policies.get(key))
-            .filter(|policy| policy.governs(direction) && policy.applies_to.matches(subject));
+            .filter(|policy| policy.governs(direction) && checkpoint.asks(&policy.policy))
+            .filter(|policy| policy.applies_to.matches(subject));
         let mut by_tier: BTreeMap<&str, Vec<&ScopedPolicy>> = BTreeMap::new();
         for policy in found {
             by_tier.entry(&policy.policy.tier).or_default().push(policy);
@@ -100,11 +140,24 @@ impl Cluster {
         tiers
     }
 
-    pub fn profile(&self, network: &NetworkName, direction: Direction) -> Profile {
+    pub fn profile(&self, endpoint: &Endpoint, direction: Direction) -> Profile {
+        if let Some(names) = &endpoint.profiles {
+            return self.listed_profile(names);
+        }
+        let network = &endpoint.key.network;
         match self.networks.get(network).map(|network| network.isolation) {
             None => Profile::Closed,
             Some(Isolation::Network) if direction == Direction::Ingress => Profile::Network(network.clone()),
             Some(Isolation::Network | Isolation::Open) => Profile::Open,
+        }
+    }
+
+    /// Those of the names up to the first of which there is no Profile: who knows what it would have denied?
+    pub fn listed_profile(&self, names: &[String]) -> Profile {
+        let keys = names.iter().map(|name| ObjectKey::global(Kind::Profile, name));
+        match keys.take_while(|key| self.policies.contains_key(key)).collect::<Vec<_>>() {
+            none if none.is_empty() => Profile::Closed,
+            keys => Profile::Listed(keys),
         }
     }
 
@@ -115,13 +168,15 @@ impl Cluster {
     }
 
     /// Replaces a policy and answers the old one.
-    pub fn replace_policy(&mut self, key: &PolicyKey, new: Option<ScopedPolicy>) -> Option<ScopedPolicy> {
+    pub fn replace_policy(&mut self, key: &ObjectKey, new: Option<ScopedPolicy>) -> Option<ScopedPolicy> {
         let old = self.policies.remove(key);
-        if let Some(old) = &old {
+        if let Some(old) = old.as_ref().filter(|_| key.kind != Kind::Profile) {
             self.governing.remove(&old.applies_to, key);
         }
         if let Some(new) = new {
-            self.governing.insert(&new.applies_to, key);
+            if key.kind != Kind::Profile {
+                self.governing.insert(&new.applies_to, key);
+            }
             self.policies.insert(key.clone(), new);
         }
         old

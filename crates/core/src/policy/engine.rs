@@ -5,27 +5,34 @@
 //! What no local endpoint needs is neither compiled nor kept. The same facts give the same state whatever the order in
 //! which they came.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod program;
 
-use crate::desired::{ChainKey, ChainRule, FactDelta, Hook, Member, RulesDelta, SetKind, SetName, SetSpec, Settings};
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use crate::desired::{
+    ChainKey, ChainRule, FactDelta, Hook, Member, RulesDelta, SetKind, SetName, SetSpec, Settings, Table,
+};
 use crate::model::{
-    Cidr, Endpoint, EndpointKey, Family, InterfaceName, NetworkName, NodeName, Policy, PolicyKey, Tier,
+    Cidr, Endpoint, EndpointKey, Family, InterfaceName, Kind, NetworkName, NodeName, ObjectKey, Policy, Profile, Tier,
 };
 
 use super::Direction;
-use super::cluster::Cluster;
+use super::cluster::{Checkpoint, Cluster};
 use super::frame::{self, Marks};
-use super::rules::compile;
+use super::host::HostChains;
 use super::scope::ScopedPolicy;
 use super::selector::{NAMESPACE_LABEL, SERVICE_ACCOUNT_LABEL, Selector};
-use super::sets::{AddressSet, AddressSource, Rank, SetTable, members_of};
-use super::subjects::{Body, NETWORK_LABEL, SelectorIndex, Subject, SubjectKey};
+use super::sets::{AddressSet, Rank, SetTable};
+use super::subjects::{
+    Body, SelectorIndex, Subject, SubjectKey, namespace_profile, profile_label, service_account_profile,
+};
 use super::tree::{GroupKey, TierKey, Tree};
 
 /// A policy, or a rule of one, that cannot be done as written; what it does instead is said in `what`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PolicyProblem {
-    pub policy: PolicyKey,
+    pub policy: ObjectKey,
     pub what: String,
 }
 
@@ -41,17 +48,23 @@ pub struct PolicyEngine {
     /// The address sets that some chain needs, each with the selector that says who is in it, if one does.
     addresses: BTreeMap<SetName, (AddressSet, Option<Selector>)>,
     by_selector: SelectorIndex<SetName>,
-    /// The policies that some group asks: how many do, and which sets its chain needs.
-    policies: BTreeMap<(Family, Direction, PolicyKey), InUse>,
+    /// The policies that some group or host endpoint asks: how many do, and which sets their chain needs.
+    policies: BTreeMap<PolicyAt, InUse>,
+    /// The addresses of this host's interfaces.
+    addresses_here: BTreeMap<InterfaceName, BTreeSet<IpAddr>>,
+    hosts: HostChains,
     trees: BTreeMap<(Family, Direction), Tree>,
     locals: BTreeMap<EndpointKey, Placement>,
     /// The local endpoints of a container: its addresses may leave by each of its interfaces.
     containers: BTreeMap<String, BTreeSet<EndpointKey>>,
 }
 
+/// Where a policy's chain stands.
+type PolicyAt = (Family, Table, Direction, ObjectKey);
+
 #[derive(Clone, Debug, Default)]
 struct InUse {
-    groups: usize,
+    holders: usize,
     sets: BTreeSet<AddressSet>,
 }
 
@@ -68,8 +81,9 @@ struct Placement {
 #[derive(Default)]
 struct Dirty {
     locals: BTreeSet<EndpointKey>,
-    policies: BTreeSet<PolicyKey>,
+    policies: BTreeSet<ObjectKey>,
     networks: BTreeSet<NetworkName>,
+    hosts: bool,
 }
 
 impl PolicyEngine {
@@ -84,11 +98,13 @@ impl PolicyEngine {
             addresses: BTreeMap::new(),
             by_selector: SelectorIndex::default(),
             policies: BTreeMap::new(),
+            addresses_here: BTreeMap::new(),
+            hosts: HostChains::default(),
             trees: BTreeMap::new(),
             locals: BTreeMap::new(),
             containers: BTreeMap::new(),
         };
-        for (key, rules) in frame::chains(settings) {
+        for (key, rules) in frame::chains(settings, &BTreeSet::new()) {
             engine.put_chain(key, rules);
         }
         for family in Family::BOTH {
@@ -114,6 +130,9 @@ impl PolicyEngine {
         let touched = self.place(&dirty.locals);
         self.recompile(&dirty.policies);
         self.settle(&touched, &dirty.policies);
+        if dirty.hosts {
+            self.guard_host();
+        }
         self.refill(&dirty.networks);
         self.finish()
     }
@@ -162,12 +181,27 @@ impl PolicyEngine {
             }
             FactDelta::Namespace(name, labels) => {
                 replace(&mut self.cluster.places.namespaces, name, labels.clone());
+                self.take_profile(&namespace_profile(name), None, dirty);
                 self.retake(self.cluster.subjects.with_label(NAMESPACE_LABEL, name), dirty);
             }
             FactDelta::ServiceAccount(namespace, name, labels) => {
                 let key = (namespace.clone(), name.clone());
                 replace(&mut self.cluster.places.service_accounts, &key, labels.clone());
+                self.take_profile(&service_account_profile(namespace, name), None, dirty);
                 self.retake(self.cluster.subjects.with_label(SERVICE_ACCOUNT_LABEL, name), dirty);
+            }
+            FactDelta::Profile(name, profile) => {
+                let labels = profile.as_ref().map(|profile| profile.labels_to_apply.clone());
+                replace(&mut self.cluster.places.profiles, name, labels);
+                self.take_profile(name, profile.as_ref(), dirty);
+            }
+            FactDelta::HostEndpoint(name, host) => {
+                dirty.hosts = true;
+                let subject = host.clone().map(|host| self.cluster.places.host_endpoint(host));
+                self.take_subject(SubjectKey::HostEndpoint(name.clone()), subject);
+            }
+            FactDelta::HostAddresses(interface, addresses) => {
+                dirty.hosts |= replace(&mut self.addresses_here, interface, addresses.clone()) != *addresses;
             }
             FactDelta::Network(name, network) => {
                 replace(&mut self.cluster.networks, name, network.clone());
@@ -215,6 +249,10 @@ impl PolicyEngine {
             let subject = match subject.body.clone() {
                 Body::Endpoint(endpoint) => places.endpoint(*endpoint),
                 Body::NetworkSet(set) => places.network_set(set),
+                Body::HostEndpoint(host) => {
+                    dirty.hosts = true;
+                    places.host_endpoint(*host)
+                }
             };
             if let SubjectKey::Endpoint(node, endpoint) = &key
                 && *node == self.cluster.settings.node
@@ -249,7 +287,7 @@ impl PolicyEngine {
         }
     }
 
-    fn take_policy(&mut self, key: &PolicyKey, policy: Option<&Policy>, dirty: &mut Dirty) {
+    fn take_policy(&mut self, key: &ObjectKey, policy: Option<&Policy>, dirty: &mut Dirty) {
         self.cluster.unreadable.remove(key);
         let scoped = policy.map(|policy| {
             ScopedPolicy::new(policy).unwrap_or_else(|error| {
@@ -257,16 +295,37 @@ impl PolicyEngine {
                 ScopedPolicy::sealed(policy)
             })
         });
+        self.take_scoped(key, scoped, dirty);
+    }
+
+    /// The Profile of the name is now this one; without one, what namespaces and service accounts bring by themselves.
+    fn take_profile(&mut self, name: &str, profile: Option<&Profile>, dirty: &mut Dirty) {
+        let places = &self.cluster.places;
+        if profile.is_none() && places.profiles.contains_key(name) {
+            return;
+        }
+        let built_in = || places.built_in_profile(name);
+        let profile = profile.cloned().or_else(built_in);
+        let scoped = profile.as_ref().map(ScopedPolicy::of_profile);
+        self.take_scoped(&ObjectKey::global(Kind::Profile, name), scoped, dirty);
+        self.retake(self.cluster.subjects.with_label(&profile_label(name), ""), dirty);
+    }
+
+    fn take_scoped(&mut self, key: &ObjectKey, scoped: Option<ScopedPolicy>, dirty: &mut Dirty) {
         let old = self.cluster.replace_policy(key, scoped);
         let new = self.cluster.policies.get(key);
         if old.as_ref() == new {
             return;
         }
         dirty.policies.insert(key.clone());
+        let governs = |subject: &Subject| {
+            [old.as_ref(), new].into_iter().flatten().any(|policy| policy.applies_to.matches(subject))
+        };
+        dirty.hosts |= self.cluster.host_endpoints(&self.cluster.settings.node).any(|(subject, _)| governs(subject));
         for key in self.locals.keys() {
             let node = self.cluster.settings.node.clone();
             let Some(subject) = self.cluster.subjects.get(&SubjectKey::Endpoint(node, key.clone())) else { continue };
-            if [old.as_ref(), new].into_iter().flatten().any(|policy| policy.applies_to.matches(subject)) {
+            if governs(subject) {
                 dirty.locals.insert(key.clone());
             }
         }
@@ -278,23 +337,13 @@ impl PolicyEngine {
         if old.as_ref() == tier {
             return;
         }
+        dirty.hosts = true;
         let policies = &self.cluster.policies;
-        let of_tier = |key: &PolicyKey| policies.get(key).is_some_and(|policy| policy.policy.tier == name);
+        let of_tier = |key: &ObjectKey| policies.get(key).is_some_and(|policy| policy.policy.tier == name);
         let governed =
             |placement: &Placement| placement.groups.values().any(|(group, _)| group.policies().any(of_tier));
         let locals = self.locals.iter().filter(|(_, placement)| governed(placement));
         dirty.locals.extend(locals.map(|(key, _)| key.clone()));
-    }
-
-    /// The selector that says who is in a set, if one does.
-    fn selector_of(&self, set: &AddressSet) -> Option<Selector> {
-        match &set.source {
-            AddressSource::Selector(selector) | AddressSource::Port { selector, .. } => Some(selector.clone()),
-            AddressSource::Network(network) if !self.cluster.settings.networks_by_pool => {
-                Some(Selector::equal(NETWORK_LABEL, network.as_str()))
-            }
-            AddressSource::Network(_) | AddressSource::Nets(_) => None,
-        }
     }
 
     /// Moves the local endpoints to where they now belong; the groups that gained or lost entries.
@@ -346,12 +395,8 @@ impl PolicyEngine {
         };
         let mut placement = Placement::default();
         for direction in Direction::BOTH {
-            let tiers = self.cluster.policies_of(subject, direction).into_iter().map(|(tier, policies)| TierKey {
-                policies: policies.into_iter().map(|policy| policy.policy.key.clone()).collect(),
-                default_action: tier.default_action,
-            });
-            let group =
-                GroupKey { direction, tiers: tiers.collect(), profile: self.cluster.profile(&key.network, direction) };
+            let tiers = TierKey::of(&self.cluster, subject, Checkpoint::Workload, direction);
+            let group = GroupKey { direction, tiers, profile: self.cluster.profile(endpoint, direction) };
             for family in Family::BOTH {
                 let entries = match direction {
                     Direction::Ingress => entries(family, &own),
@@ -367,196 +412,6 @@ impl PolicyEngine {
             placement.published.insert(family, published(endpoint, family));
         }
         Some(placement)
-    }
-
-    /// Compiles the changed policies again, where groups ask them.
-    fn recompile(&mut self, dirty: &BTreeSet<PolicyKey>) {
-        let used: Vec<_> = self.policies.keys().filter(|(_, _, key)| dirty.contains(key)).cloned().collect();
-        for at in used {
-            self.compile_policy(&at);
-        }
-    }
-
-    fn compile_policy(&mut self, at: &(Family, Direction, PolicyKey)) {
-        let (family, direction, key) = at;
-        // A policy that is gone keeps its chain until its last group is gone too, later in the same batch.
-        let Some(policy) = self.cluster.policies.get(key) else { return };
-        let compiled = compile(policy, *direction, *family);
-        self.put_chain(frame::filter_chain(*family, frame::policy_chain(*direction, key)), compiled.rules);
-        for set in &compiled.sets {
-            self.hold_addresses(set);
-        }
-        let in_use = self.policies.get_mut(at).expect("compiled only while a group asks it");
-        let before = std::mem::replace(&mut in_use.sets, compiled.sets);
-        for set in before {
-            self.sets.release(&set.name());
-        }
-    }
-
-    fn hold_addresses(&mut self, set: &AddressSet) {
-        let name = set.name();
-        if !self.sets.hold(&name, set.family, set.kind(), Rank::Address) {
-            return;
-        }
-        let selector = self.selector_of(set);
-        if let Some(selector) = &selector {
-            self.by_selector.insert(selector, &name);
-            for member in self.cluster.subjects.matching(selector).flat_map(|subject| set.members_of(subject)) {
-                self.sets.add(&name, member);
-            }
-        } else {
-            for net in self.fixed_nets(&set.source) {
-                members_of(net, set.family).into_iter().for_each(|member| self.sets.add(&name, member));
-            }
-        }
-        self.addresses.insert(name, (set.clone(), selector));
-    }
-
-    /// What is in a set that no selector fills.
-    fn fixed_nets(&self, source: &AddressSource) -> BTreeSet<Cidr> {
-        match source {
-            AddressSource::Nets(nets) => nets.clone(),
-            AddressSource::Network(network) => self.cluster.pool_nets(network),
-            AddressSource::Selector(_) | AddressSource::Port { .. } => BTreeSet::new(),
-        }
-    }
-
-    /// Brings trees, chains of groups and policies, and their holds on sets to what the placements demand.
-    fn settle(
-        &mut self,
-        touched: &BTreeMap<(Family, Direction), BTreeSet<GroupKey>>,
-        dirty_policies: &BTreeSet<PolicyKey>,
-    ) {
-        let mut removed = Vec::new();
-        for (at, groups) in touched {
-            let tree = self.trees.get_mut(at).expect("a tree for each family and direction");
-            let settled = tree.settle(groups, &mut self.sets);
-            if settled.added.is_empty() && settled.removed.is_empty() {
-                continue;
-            }
-            let tree = &self.trees[at];
-            let chains = tree.chains();
-            let gone = settled.removed_nodes.iter().map(|path| tree.chain_of_node(path));
-            let gone: Vec<String> = gone.chain(settled.removed.iter().map(|group| tree.chain_of(group))).collect();
-            for (name, rules) in chains {
-                self.put_chain(frame::filter_chain(at.0, name), rules);
-            }
-            gone.into_iter().for_each(|name| self.remove_chain(&frame::filter_chain(at.0, name)));
-            for group in settled.added {
-                self.add_group(at.0, &group);
-            }
-            removed.extend(settled.removed.into_iter().map(|group| (at.0, group)));
-        }
-        for (family, group) in removed {
-            self.remove_group(family, &group);
-        }
-        self.rewrite_groups(dirty_policies);
-    }
-
-    fn add_group(&mut self, family: Family, group: &GroupKey) {
-        for key in group.policies() {
-            let at = (family, group.direction, key.clone());
-            let in_use = self.policies.entry(at.clone()).or_default();
-            in_use.groups += 1;
-            if in_use.groups == 1 {
-                self.compile_policy(&at);
-            }
-        }
-        if let Some(set) = group.network_set(family) {
-            self.hold_addresses(&set);
-        }
-        self.write_group(family, group);
-    }
-
-    fn remove_group(&mut self, family: Family, group: &GroupKey) {
-        if let Some(set) = group.network_set(family) {
-            self.sets.release(&set.name());
-        }
-        for key in group.policies() {
-            let at = (family, group.direction, key.clone());
-            let in_use = self.policies.get_mut(&at).expect("in use as long as a group asks it");
-            in_use.groups -= 1;
-            if in_use.groups > 0 {
-                continue;
-            }
-            let in_use = self.policies.remove(&at).expect("found a line ago");
-            in_use.sets.iter().for_each(|set| self.sets.release(&set.name()));
-            self.remove_chain(&frame::filter_chain(family, frame::policy_chain(group.direction, key)));
-        }
-    }
-
-    /// Groups look at whether their policies may pass: a change of a policy may change their chains.
-    fn rewrite_groups(&mut self, dirty: &BTreeSet<PolicyKey>) {
-        if dirty.is_empty() {
-            return;
-        }
-        let asking = |group: &&GroupKey| group.policies().any(|key| dirty.contains(key));
-        let groups: Vec<(Family, GroupKey)> = self
-            .trees
-            .iter()
-            .flat_map(|((family, _), tree)| tree.groups().filter(asking).map(|group| (*family, group.clone())))
-            .collect();
-        for (family, group) in groups {
-            self.write_group(family, &group);
-        }
-    }
-
-    fn write_group(&mut self, family: Family, group: &GroupKey) {
-        let policies = &self.cluster.policies;
-        let may_pass = |key: &PolicyKey| policies.get(key).is_some_and(|policy| policy.may_pass(group.direction));
-        let rules = group.chain(family, self.marks, may_pass);
-        let name = self.trees[&(family, group.direction)].chain_of(group);
-        self.put_chain(frame::filter_chain(family, name), rules);
-    }
-
-    /// Where networks are their pools, a change of either changes the sets.
-    fn refill(&mut self, dirty: &BTreeSet<NetworkName>) {
-        if !self.cluster.settings.networks_by_pool {
-            return;
-        }
-        for network in dirty {
-            for family in Family::BOTH {
-                let name = AddressSet { family, source: AddressSource::Network(network.clone()) }.name();
-                if !self.sets.exists(&name) {
-                    continue;
-                }
-                let nets = self.cluster.pool_nets(network);
-                let wanted: BTreeSet<Member> = nets.into_iter().flat_map(|net| members_of(net, family)).collect();
-                let present: BTreeSet<Member> = self.sets.members(&name).into_iter().collect();
-                wanted.difference(&present).for_each(|member| self.sets.add(&name, member.clone()));
-                present.difference(&wanted).for_each(|member| self.sets.remove(&name, member));
-            }
-        }
-    }
-
-    fn put_chain(&mut self, key: ChainKey, rules: Vec<ChainRule>) {
-        if self.chains.get(&key) != Some(&rules) {
-            let before = self.chains.insert(key.clone(), rules);
-            self.changed.entry(key).or_insert(before);
-        }
-    }
-
-    fn remove_chain(&mut self, key: &ChainKey) {
-        if let Some(before) = self.chains.remove(key) {
-            self.changed.entry(key.clone()).or_insert(Some(before));
-        }
-    }
-
-    fn finish(&mut self) -> RulesDelta {
-        let (gone, grow, shrink) = self.sets.finish();
-        for name in gone {
-            if let Some((_, Some(selector))) = self.addresses.remove(&name) {
-                self.by_selector.remove(&selector, &name);
-            }
-        }
-        let mut chains = BTreeMap::new();
-        for (key, before) in std::mem::take(&mut self.changed) {
-            let now = self.chains.get(&key).cloned();
-            if now != before {
-                chains.insert(key, now);
-            }
-        }
-        RulesDelta { grow, chains, shrink }
     }
 }
 

@@ -22,7 +22,7 @@ fn the_frame_stands_without_facts_and_changes_nothing_twice() {
     let (mut engine, replay) = engine_with(&[]);
     assert_eq!(replay, state(&engine));
     assert_eq!(replay.sets.len(), 4, "of each family: local addresses, published ports");
-    assert_eq!(engine.hooks().len(), 8);
+    assert_eq!(engine.hooks().len(), 14);
     assert!(engine.hooks().iter().all(|hook| {
         engine.chains().contains_key(&ChainKey { family: hook.family, table: hook.table, name: hook.chain.clone() })
     }));

@@ -4,8 +4,8 @@ use crate::policy::testing::*;
 
 #[test]
 fn our_marks_are_the_lowest_bits_of_the_mask() {
-    assert_eq!(Marks::new(0xffff_0000), Marks { accept: 0x1_0000, pass: 0x2_0000 });
-    assert_eq!(Marks::new(0x0000_0101), Marks { accept: 0x1, pass: 0x100 });
+    assert_eq!(Marks::new(0xffff_0000), Marks { accept: 0x1_0000, pass: 0x2_0000, local: 0x4_0000 });
+    assert_eq!(Marks::new(0x1000_0101), Marks { accept: 0x1, pass: 0x100, local: 0x1000_0000 });
 }
 
 fn packet(input: Option<&str>, output: Option<&str>, source: &str, state: &'static str) -> Packet {

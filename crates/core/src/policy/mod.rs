@@ -9,6 +9,7 @@
 //! | `cluster` | the facts: subjects, policies, networks, pools, nodes | engine, explain |
 //! | `frame` | names, marks, and the chains that never change | engine |
 //! | `rules` | one policy in one direction and family, as rules of a chain | engine |
+//! | `host` | the chains of this host's own interfaces | engine |
 //! | `sets` | set contents, counted by reference; their growth and shrinking in order | engine |
 //! | `tree` | groups of endpoints, and the tree of sets by which a packet finds its group | engine |
 //! | [`engine`] | the above by delta: facts in, sets and chains out | [`crate::desired`] |
@@ -19,6 +20,7 @@ mod cluster;
 pub mod engine;
 pub mod explain;
 mod frame;
+mod host;
 mod rules;
 mod scope;
 pub mod selector;

@@ -14,7 +14,6 @@ use super::frame::{ALLOW, PASS};
 use super::scope::{ScopedPolicy, ScopedRule, ScopedSide};
 use super::selector::Selector;
 use super::sets::{AddressSet, AddressSource};
-use super::subjects::NETWORK_LABEL;
 
 /// What stands in a policy's chain, and what it matches on.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -144,7 +143,9 @@ impl Matcher {
         matches: &mut Vec<String>,
     ) -> Option<()> {
         let first = *nets.first()?;
-        matches.push(if nets.len() == 1 {
+        // iptables takes an option once.
+        let taken = matches.iter().any(|text| text.split_whitespace().any(|word| word == option));
+        matches.push(if nets.len() == 1 && !taken {
             format!("{not}{option} {first}")
         } else {
             format!("-m set {not}--match-set {} {side}", self.set(AddressSource::Nets(nets)))
@@ -174,7 +175,7 @@ impl Matcher {
     }
 
     fn port_set(&mut self, name: &str, protocol: Option<Protocol>, scoped: &ScopedSide) -> String {
-        let selector = scoped.wanted.clone().unwrap_or_else(|| Selector::has(NETWORK_LABEL));
+        let selector = scoped.wanted.clone().unwrap_or_else(Selector::all);
         self.set(AddressSource::Port { selector, protocol, name: name.to_string() })
     }
 

@@ -94,3 +94,13 @@ fn an_unsound_rule_denies_in_both_families() {
         assert_eq!(texts(|rule| rule.ip_version = Some(5), family), ["-j DROP"]);
     }
 }
+
+#[test]
+fn a_net_beside_a_net_that_is_excluded_is_a_set_since_iptables_takes_each_option_once() {
+    let sides = |rule: &mut PolicyRule| {
+        rule.source.nets = cidrs(&["10.0.0.0/8"]);
+        rule.source.not_nets = cidrs(&["10.1.0.0/16"]);
+    };
+    let found = texts(sides, Family::V4);
+    assert!(found[0].starts_with("-s 10.0.0.0/8 -m set ! --match-set rn4-n-"), "{found:?}");
+}

@@ -4,11 +4,12 @@
 
 use std::cmp::Ordering;
 
-use crate::model::{Action, EntityRule, Policy, PolicyKey, PolicyRule, Tier};
+use crate::model::{Action, EntityRule, Kind, ObjectKey, Policy, PolicyRule, Profile, Tier};
 
 use super::Direction;
 use super::check::{RuleError, check_rule};
 use super::selector::{NAMESPACE_LABEL, SERVICE_ACCOUNT_LABEL, Selector, SelectorError};
+use super::subjects::profile_label;
 
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct ScopedPolicy {
@@ -62,6 +63,16 @@ impl ScopedPolicy {
             ..sealed
         };
         ScopedPolicy::of(&policy, Selector::all())
+    }
+
+    /// The rules of a Profile, which those ask who name it.
+    pub fn of_profile(profile: &Profile) -> ScopedPolicy {
+        let policy = Policy {
+            ingress: profile.ingress.clone(),
+            egress: profile.egress.clone(),
+            ..Policy::sealed(ObjectKey::global(Kind::Profile, &profile.name))
+        };
+        ScopedPolicy::of(&policy, Selector::has(&profile_label(&profile.name)))
     }
 
     fn of(policy: &Policy, mut applies_to: Selector) -> ScopedPolicy {
@@ -184,9 +195,8 @@ pub(super) fn tier_precedence(a: &Tier, b: &Tier) -> Ordering {
     order(a).total_cmp(&order(b)).then_with(|| a.name.cmp(&b.name))
 }
 
-fn tie_text(key: &PolicyKey) -> String {
-    let kind = if key.namespace.is_some() { "NetworkPolicy" } else { "GlobalNetworkPolicy" };
-    format!("{}/{}/{kind}", key.name, key.namespace.as_deref().unwrap_or_default())
+fn tie_text(key: &ObjectKey) -> String {
+    format!("{}/{}/{}", key.name, key.namespace.as_deref().unwrap_or_default(), key.kind)
 }
 
 #[cfg(test)]

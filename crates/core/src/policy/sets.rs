@@ -60,11 +60,10 @@ impl AddressSet {
         let AddressSource::Port { protocol, name, .. } = &self.source else {
             return subject.nets().into_iter().flat_map(|net| members_of(net, self.family)).collect();
         };
-        let Some(endpoint) = subject.as_endpoint() else { return Vec::new() };
         let meant = |port: &&NamedPort| port.name == *name && protocol.is_none_or(|protocol| protocol == port.protocol);
-        let addresses = endpoint.addresses.iter().filter(|address| Family::of(**address) == self.family);
+        let addresses = subject.addresses().iter().filter(|address| Family::of(**address) == self.family);
         let of = |address: &IpAddr| {
-            let ports = endpoint.ports.iter().filter(meant);
+            let ports = subject.ports().iter().filter(meant);
             ports.map(|port| Member::IpPort(*address, port.protocol, port.port)).collect::<BTreeSet<_>>()
         };
         addresses.flat_map(of).collect()

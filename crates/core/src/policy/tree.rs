@@ -8,14 +8,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::desired::{ChainRule, Member, SetKind};
-use crate::model::{Family, PolicyKey, TierAction, stable_hash};
+use crate::model::{Family, ObjectKey, TierAction, stable_hash};
 
 use super::Direction;
-use super::cluster::Profile;
+use super::cluster::{Checkpoint, Cluster, Profile};
 use super::frame::{
     ALLOW, Marks, group_chain, group_set, node_chain, node_set, pair, plain, policy_chain, published_set, root_chain,
 };
 use super::sets::{AddressSet, AddressSource, Rank, SetTable};
+use super::subjects::Subject;
 
 /// The most children of a node.
 const FAN_OUT: usize = 8;
@@ -35,8 +36,19 @@ pub(super) struct GroupKey {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct TierKey {
     /// First asked first.
-    pub policies: Vec<PolicyKey>,
+    pub policies: Vec<ObjectKey>,
     pub default_action: TierAction,
+}
+
+impl TierKey {
+    /// What governs the subject at a checkpoint, first asked first.
+    pub fn of(cluster: &Cluster, subject: &Subject, checkpoint: Checkpoint, direction: Direction) -> Vec<TierKey> {
+        let tiers = cluster.policies_of(subject, checkpoint, direction).into_iter().map(|(tier, policies)| TierKey {
+            policies: policies.into_iter().map(|policy| policy.policy.key.clone()).collect(),
+            default_action: tier.default_action,
+        });
+        tiers.collect()
+    }
 }
 
 impl GroupKey {
@@ -47,22 +59,27 @@ impl GroupKey {
             Profile::Closed => parts.push("closed"),
             Profile::Open => parts.push("open"),
             Profile::Network(network) => parts.extend(["network", network.as_str()]),
+            Profile::Listed(keys) => {
+                parts.push("listed");
+                parts.extend(keys.iter().map(|key| key.name.as_str()));
+            }
         }
         for tier in &self.tiers {
             parts.push(if tier.default_action == TierAction::Deny { "tier" } else { "passing tier" });
             for key in &tier.policies {
-                match &key.namespace {
-                    Some(namespace) => parts.extend(["namespaced", namespace, &key.name]),
-                    None => parts.extend(["global", &key.name]),
-                }
+                parts.extend([key.kind.word(), key.namespace.as_deref().unwrap_or_default(), &key.name]);
             }
         }
         stable_hash(parts, 20)
     }
 
-    /// Of all tiers, first asked first.
-    pub fn policies(&self) -> impl Iterator<Item = &PolicyKey> {
-        self.tiers.iter().flat_map(|tier| &tier.policies)
+    /// Of all tiers, first asked first; then the Profiles.
+    pub fn policies(&self) -> impl Iterator<Item = &ObjectKey> {
+        let listed = match &self.profile {
+            Profile::Listed(keys) => keys.as_slice(),
+            _ => &[],
+        };
+        self.tiers.iter().flat_map(|tier| &tier.policies).chain(listed)
     }
 
     /// Whether it lets nothing through whatever comes, so that its members need no entry.
@@ -74,39 +91,20 @@ impl GroupKey {
     pub fn network_set(&self, family: Family) -> Option<AddressSet> {
         match &self.profile {
             Profile::Network(network) => Some(AddressSet { family, source: AddressSource::Network(network.clone()) }),
-            Profile::Closed | Profile::Open => None,
+            Profile::Closed | Profile::Open | Profile::Listed(_) => None,
         }
     }
 
     /// The group's chain. `may_pass` says of a policy whether it may hand a packet on to what comes after its tier.
-    pub fn chain(&self, family: Family, marks: Marks, may_pass: impl Fn(&PolicyKey) -> bool) -> Vec<ChainRule> {
+    pub fn chain(&self, family: Family, marks: Marks, may_pass: &dyn Fn(&ObjectKey) -> bool) -> Vec<ChainRule> {
         let accepted = format!("{} -j RETURN", Marks::is_set(marks.accept));
         // While an endpoint moves between groups a packet may meet both: the first that accepts is enough.
-        let mut rules = vec![accepted.clone()];
-        let not_passed = format!("{} ", Marks::is_clear(marks.pass));
-        // Whether the pass mark may be set, and whether a packet may come as far as here undecided.
-        let (mut passed, mut goes_on) = (false, true);
-        for tier in &self.tiers {
-            if std::mem::take(&mut passed) {
-                rules.push(marks.clear_pass());
-            }
-            for key in &tier.policies {
-                let condition = if passed { not_passed.as_str() } else { "" };
-                rules.push(format!("{condition}-j {}", policy_chain(self.direction, key)));
-                rules.push(accepted.clone());
-                passed |= may_pass(key);
-            }
-            goes_on = passed || tier.default_action == TierAction::Pass;
-            if !goes_on {
-                break;
-            }
-            if tier.default_action == TierAction::Deny {
-                rules.push(format!("{not_passed}-j DROP"));
-            }
-        }
-        if goes_on {
+        let mut rules = vec![accepted];
+        let asking = Asking { direction: self.direction, marks, ends: true, may_pass, accepted: rules.clone() };
+        if asking.tiers(&self.tiers, &mut rules) {
             match (&self.profile, self.network_set(family)) {
                 (Profile::Open, _) => rules.push(format!("-g {ALLOW}")),
+                (Profile::Listed(keys), _) => asking.profiles(keys, &mut rules),
                 (_, Some(set)) => rules.extend([
                     format!("-m set --match-set {} src -g {ALLOW}", set.name()),
                     format!("-m set --match-set {} dst,dst -g {ALLOW}", published_set(family)),
@@ -116,6 +114,54 @@ impl GroupKey {
         }
         rules.push("-j DROP".to_string());
         rules.into_iter().map(plain).collect()
+    }
+}
+
+/// How the policies of a chain are asked.
+pub(super) struct Asking<'a> {
+    pub direction: Direction,
+    pub marks: Marks,
+    /// Whether tiers have an end that may deny.
+    pub ends: bool,
+    /// Whether a policy may hand a packet on to what comes after its tier.
+    pub may_pass: &'a dyn Fn(&ObjectKey) -> bool,
+    /// What stands behind the jump to a policy, for what it accepted.
+    pub accepted: Vec<String>,
+}
+
+impl Asking<'_> {
+    /// Adds the jumps to the policies of the tiers; answers whether a packet may get through all of them undecided.
+    pub fn tiers(&self, tiers: &[TierKey], rules: &mut Vec<String>) -> bool {
+        let not_passed = format!("{} ", Marks::is_clear(self.marks.pass));
+        // Whether the pass mark may be set.
+        let mut passed = false;
+        for tier in tiers {
+            if std::mem::take(&mut passed) {
+                rules.push(self.marks.clear_pass());
+            }
+            for key in &tier.policies {
+                let condition = if passed { not_passed.as_str() } else { "" };
+                rules.push(format!("{condition}-j {}", policy_chain(self.direction, key)));
+                rules.extend(self.accepted.iter().cloned());
+                passed |= (self.may_pass)(key);
+            }
+            if !self.ends || tier.default_action == TierAction::Pass {
+                continue;
+            }
+            if !passed {
+                return false;
+            }
+            rules.push(format!("{not_passed}-j DROP"));
+        }
+        true
+    }
+
+    /// Adds the jumps to Profiles: what one passes on, or does not decide, the next one is asked.
+    pub fn profiles(&self, keys: &[ObjectKey], rules: &mut Vec<String>) {
+        for key in keys {
+            rules.push(format!("-j {}", policy_chain(self.direction, key)));
+            rules.extend(self.accepted.iter().cloned());
+        }
     }
 }
 

@@ -1,10 +1,11 @@
+use crate::model::Kind;
 use proptest::prelude::*;
 
 use super::*;
 use crate::policy::testing::network_name;
 
 fn tier(name: &str, default_action: TierAction) -> TierKey {
-    TierKey { policies: vec![PolicyKey { namespace: None, name: name.to_string() }], default_action }
+    TierKey { policies: vec![ObjectKey::global(Kind::GlobalNetworkPolicy, name)], default_action }
 }
 
 fn group(name: &str) -> GroupKey {
@@ -28,7 +29,7 @@ fn ids_follow_from_the_content() {
 fn a_group_asks_its_policies_then_its_profile() {
     let marks = Marks::new(0b11);
     let text = |group: &GroupKey, pass: bool| {
-        group.chain(Family::V4, marks, |_| pass).into_iter().map(|rule| rule.text).collect::<Vec<_>>().join("\n")
+        group.chain(Family::V4, marks, &|_| pass).into_iter().map(|rule| rule.text).collect::<Vec<_>>().join("\n")
     };
     let policy = policy_chain(Direction::Ingress, group("a").policies().next().unwrap());
     let accepted = "-m mark --mark 0x1/0x1 -j RETURN";
@@ -55,7 +56,7 @@ fn a_tier_ends_by_its_default_action_and_the_next_one_begins_unpassed() {
         ..group("a")
     };
     let text = |group: &GroupKey, pass: bool| {
-        group.chain(Family::V4, marks, |_| pass).into_iter().map(|rule| rule.text).collect::<Vec<_>>().join("\n")
+        group.chain(Family::V4, marks, &|_| pass).into_iter().map(|rule| rule.text).collect::<Vec<_>>().join("\n")
     };
     let [a, b] = ["a", "b"].map(|name| policy_chain(Direction::Ingress, group(name).policies().next().unwrap()));
     let accepted = "-m mark --mark 0x1/0x1 -j RETURN";

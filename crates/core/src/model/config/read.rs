@@ -6,13 +6,15 @@ use std::path::{Path, PathBuf};
 use super::peers::read_peers;
 use super::store;
 use super::{
-    AddressPool, Announce, ApiConfig, AutoAddress, BackendChoice, BgpConfig, DataPlane, DockerConfig, IptablesConfig,
-    LogConfig, NodeConfig, Paths, StoreConfig, TunnelConfig, WorkloadConfig,
+    AddressPool, Announce, ApiConfig, AutoAddress, BackendChoice, BgpConfig, DataPlane, DockerConfig, Failsafe,
+    IptablesConfig, LogConfig, NodeConfig, Paths, StoreConfig, TunnelConfig, WorkloadConfig,
 };
 use crate::model::config::AddressConfig;
 use crate::model::kind::OWN_VERSION;
 use crate::model::yaml::fields::{At, Fields, Report, optional};
-use crate::model::yaml::{self, YamlError, pool, read_as_number, read_hold_time, read_labels, read_router_id, tree};
+use crate::model::yaml::{
+    self, YamlError, pool, read_as_number, read_failsafe_port, read_hold_time, read_labels, read_router_id, tree,
+};
 use crate::model::{InterfaceName, Labels, NodeName};
 
 /// The longest path of a unix socket, in bytes (`sun_path` less its final zero).
@@ -64,6 +66,7 @@ fn read_node(at: &At<'_>) -> Option<NodeConfig> {
     let bgp = read_bgp(&mut fields, data_plane.unwrap_or_default(), address.as_ref());
     let iptables = section(&mut fields, "iptables", read_iptables);
     let workloads = section(&mut fields, "workloads", read_workloads);
+    let failsafe = section(&mut fields, "hostEndpoints", read_failsafe);
     let tunnels = section(&mut fields, "tunnels", read_tunnels);
     let api = section(&mut fields, "api", read_api);
     let docker = fields.take("docker").map(|at| read_docker(&at));
@@ -87,6 +90,7 @@ fn read_node(at: &At<'_>) -> Option<NodeConfig> {
         data_plane: data_plane?,
         iptables: iptables?,
         workloads: workloads?,
+        failsafe: failsafe?,
         tunnels: tunnels?,
         paths: paths?,
         api: api?,
@@ -278,9 +282,9 @@ fn read_iptables(fields: &mut Section<'_, '_>) -> Option<IptablesConfig> {
     let backend = fields.or("backend", BackendChoice::Auto, |at| at.one_of("back end", &super::write::BACKENDS));
     let mark_mask = fields.or("markMask", 0xffff_0000, |at| {
         let mask = at.integer(0, u64::from(u32::MAX))? as u32;
-        if mask.count_ones() < 2 {
+        if mask.count_ones() < 3 {
             return at.fail(
-                format!("{mask:#x} has fewer than the 2 bits that are needed"),
+                format!("{mask:#x} has fewer than the 3 bits that are needed"),
                 Some("write a mask such as 0xffff0000".to_string()),
             );
         }
@@ -295,6 +299,14 @@ fn read_workloads(fields: &mut Section<'_, '_>) -> Option<WorkloadConfig> {
     let to_host = fields.or("toHost", false, At::boolean);
     let address_cooldown = fields.or("addressCooldown", 30, |at| at.integer(0, 86_400).map(|seconds| seconds as u32));
     Some(WorkloadConfig { mtu: mtu?, to_host: to_host?, address_cooldown: address_cooldown? })
+}
+
+fn read_failsafe(fields: &mut Section<'_, '_>) -> Option<Failsafe> {
+    let ports = |at: &At<'_>| at.all(|item| read_failsafe_port(&item));
+    let usual = Failsafe::default();
+    let inbound = fields.or("failsafeInbound", usual.inbound, ports);
+    let outbound = fields.or("failsafeOutbound", usual.outbound, ports);
+    Some(Failsafe { inbound: inbound?, outbound: outbound? })
 }
 
 fn read_tunnels(fields: &mut Section<'_, '_>) -> Option<TunnelConfig> {

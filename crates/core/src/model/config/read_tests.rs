@@ -102,7 +102,7 @@ fn wrong_values_are_told_what_was_expected() {
         ),
         (
             "iptables: {markMask: 0x10000}",
-            "iptables.markMask: 0x10000 has fewer than the 2 bits that are needed (write \
+            "iptables.markMask: 0x10000 has fewer than the 3 bits that are needed (write \
                                            a mask such as 0xffff0000)",
         ),
         ("workloads: {mtu: 1279}", "workloads.mtu: expected a number from 1280 to 65535, found 1279"),

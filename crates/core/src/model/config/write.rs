@@ -5,7 +5,8 @@ use std::path::Path;
 use serde_yaml::{Mapping, Value};
 
 use super::{
-    AddressPool, Announce, AutoAddress, BackendChoice, DataPlane, DockerConfig, NodeConfig, StaticCluster, StoreConfig,
+    AddressPool, Announce, AutoAddress, BackendChoice, DataPlane, DockerConfig, FailsafePort, NodeConfig,
+    StaticCluster, StoreConfig,
 };
 use crate::model::kind::OWN_VERSION;
 use crate::model::yaml::{import_word, isolation_word, mode_field, mode_word};
@@ -40,6 +41,10 @@ pub fn to_yaml(config: &NodeConfig) -> String {
     workloads.put("toHost", config.workloads.to_host);
     workloads.put("addressCooldown", config.workloads.address_cooldown);
     top.put("workloads", workloads);
+    let mut hosts = Map::default();
+    hosts.put("failsafeInbound", failsafe_ports(&config.failsafe.inbound));
+    hosts.put("failsafeOutbound", failsafe_ports(&config.failsafe.outbound));
+    top.put("hostEndpoints", hosts);
     let mut tunnels = Map::default();
     tunnels.put("vxlanPort", config.tunnels.vxlan_port);
     top.put("tunnels", tunnels);
@@ -78,6 +83,10 @@ impl From<Map> for Value {
     fn from(map: Map) -> Value {
         Value::Mapping(map.0)
     }
+}
+
+fn failsafe_ports(ports: &[FailsafePort]) -> Vec<Value> {
+    ports.iter().map(|port| port.to_string().into()).collect()
 }
 
 fn path(path: &Path) -> String {

@@ -2,16 +2,14 @@
 
 use super::fields::{At, Fields, Report, listed};
 use super::suggest::did_you_mean;
-use super::{Located, YamlError, bgp, policy, pool, tree};
+use super::{Located, YamlError, bgp, host, policy, pool, tree};
 use crate::model::kind::{CALICO_VERSION, CORE_VERSION, OWN_VERSION};
 use crate::model::name::is_dns_subdomain;
 use crate::model::{Kind, Labels, Namespace, Object, ObjectKey, ServiceAccount};
 
 /// Kinds that people's files have and that are not built yet.
-const LATER_KINDS: [&str; 12] = [
-    "HostEndpoint",
+const LATER_KINDS: [&str; 10] = [
     "BGPFilter",
-    "Profile",
     "WorkloadEndpoint",
     "FelixConfiguration",
     "KubeControllersConfiguration",
@@ -160,12 +158,14 @@ fn read_object(kind: Kind, mut fields: Fields<'_>) -> Option<Object> {
             Object::ServiceAccount(ServiceAccount { namespace, name: meta.name, labels: meta.labels })
         }
         Kind::Tier => Object::Tier(policy::read_tier(meta, &place, spec)?),
+        Kind::HostEndpoint => Object::HostEndpoint(host::read_host_endpoint(meta, spec?.fields()?)?),
+        Kind::Profile => Object::Profile(host::read_profile(&meta.name, spec?.fields()?)?),
         Kind::NetworkSet => Object::NetworkSet(policy::read_network_set(meta, spec?.fields()?)?),
         Kind::IPPool => Object::IPPool(pool::read_pool(&meta.name, spec?.fields()?)?),
         Kind::Network => Object::Network(pool::read_network(&meta.name, spec?.fields()?)?),
         Kind::GlobalNetworkSet => Object::GlobalNetworkSet(policy::read_network_set(meta, spec?.fields()?)?),
-        Kind::GlobalNetworkPolicy => Object::GlobalNetworkPolicy(policy::read_policy(meta, spec?.fields()?)?),
-        Kind::NetworkPolicy => Object::NetworkPolicy(policy::read_policy(meta, spec?.fields()?)?),
+        Kind::GlobalNetworkPolicy => Object::GlobalNetworkPolicy(policy::read_policy(kind, meta, spec?.fields()?)?),
+        Kind::NetworkPolicy => Object::NetworkPolicy(policy::read_policy(kind, meta, spec?.fields()?)?),
         Kind::Node => Object::Node(bgp::read_node(meta, spec?.fields()?)?),
         Kind::BGPPeer => Object::BGPPeer(bgp::read_peer(&meta.name, spec?.fields()?)?),
         Kind::BGPConfiguration => Object::BGPConfiguration(bgp::read_configuration(&meta.name, spec?.fields()?)?),

@@ -4,8 +4,8 @@ use super::fields::{At, Fields, optional};
 use super::object::Meta;
 use super::pool::{read_cidr, read_selector};
 use crate::model::{
-    Action, Cidr, DEFAULT_TIER, EntityRule, Family, IcmpMatch, NetworkSet, Policy, PolicyKey, PolicyRule, PortMatch,
-    Protocol, ServiceAccountMatch, Tier, TierAction,
+    Action, Cidr, DEFAULT_TIER, EntityRule, Family, IcmpMatch, Kind, NetworkSet, ObjectKey, Policy, PolicyRule,
+    PolicyStage, PortMatch, Protocol, ServiceAccountMatch, Tier, TierAction,
 };
 
 const ACTIONS: [(&str, Action); 4] =
@@ -64,10 +64,38 @@ pub fn read_tier(meta: Meta, object: &At<'_>, spec: Option<At<'_>>) -> Option<Ti
     }
 }
 
-pub fn read_policy(meta: Meta, mut spec: Fields<'_>) -> Option<Policy> {
-    spec.not_built("doNotTrack", &["false"]);
-    spec.not_built("preDNAT", &["false"]);
-    spec.not_built("applyOnForward", &["false"]);
+/// Where a policy is asked, and whether for what is forwarded, too: `doNotTrack`, `preDNAT`, `applyOnForward`.
+fn read_stage(kind: Kind, spec: &mut Fields<'_>) -> Option<(PolicyStage, bool)> {
+    let mut flag = |name| {
+        let at = spec.take(name);
+        let on = at.as_ref().map_or(Some(false), |at| at.boolean());
+        (at, on)
+    };
+    let [(untracked_at, untracked), (pre_dnat_at, pre_dnat), (forward_at, forward)] =
+        ["doNotTrack", "preDNAT", "applyOnForward"].map(&mut flag);
+    let (untracked, pre_dnat, forward) = (untracked?, pre_dnat?, forward?);
+    let given = [(&untracked_at, untracked), (&pre_dnat_at, pre_dnat), (&forward_at, forward)];
+    let set = given.into_iter().find_map(|(at, on)| at.as_ref().filter(|_| on));
+    if let Some(at) = set
+        && kind == Kind::NetworkPolicy
+    {
+        let mend = Some("remove it, or make it a GlobalNetworkPolicy".to_string());
+        return at.fail("only for host endpoints, which no NetworkPolicy governs", mend);
+    }
+    match (untracked, pre_dnat, set) {
+        (true, true, Some(at)) => at.fail("either this or `preDNAT`, not both", Some("remove one of them".to_string())),
+        (true, _, Some(at)) | (_, true, Some(at)) if !forward => {
+            let mend = Some("add `applyOnForward: true`".to_string());
+            at.fail("such a policy governs what is forwarded, too, and must say so", mend)
+        }
+        (true, _, _) => Some((PolicyStage::Untracked, true)),
+        (_, true, _) => Some((PolicyStage::PreDnat, true)),
+        _ => Some((PolicyStage::Filter, forward)),
+    }
+}
+
+pub fn read_policy(kind: Kind, meta: Meta, mut spec: Fields<'_>) -> Option<Policy> {
+    let stage = read_stage(kind, &mut spec);
     spec.not_built("performanceHints", &[]);
     spec.not_built("stagedAction", &["Set"]);
     let tier = spec.take("tier").map(|at| at.text().map(str::to_string));
@@ -84,19 +112,27 @@ pub fn read_policy(meta: Meta, mut spec: Fields<'_>) -> Option<Policy> {
     let mut rules = |name| spec.take(name).map(|at| at.each(|item| read_rule(&item))).unwrap_or_default();
     let ingress = rules("ingress");
     let egress = rules("egress");
+    let place = spec.at().clone();
     spec.finish();
     // What Calico infers where `types` is absent or empty.
     let (applies_ingress, applies_egress) = match types.filter(|types| !types.is_empty()) {
         Some(types) => (types.contains(&Direction::Ingress), types.contains(&Direction::Egress)),
         None => (egress.is_empty() || !ingress.is_empty(), !egress.is_empty()),
     };
+    let (stage, apply_on_forward) = stage?;
+    if stage == PolicyStage::PreDnat && applies_egress {
+        let what = "a policy with `preDNAT` governs what comes in only";
+        return place.fail(what, Some("remove `egress`, and Egress from `types`".to_string()));
+    }
     Some(Policy {
-        key: PolicyKey { namespace: meta.namespace, name: meta.name },
+        key: ObjectKey { kind, namespace: meta.namespace, name: meta.name },
         tier: tier.unwrap_or_else(|| Some(DEFAULT_TIER.to_string()))?,
         order: optional(order)?,
         selector: selector.unwrap_or_else(|| Some(String::new()))?,
         namespace_selector: optional(namespace_selector)?,
         service_account_selector: optional(service_account_selector)?,
+        stage,
+        apply_on_forward,
         applies_ingress,
         applies_egress,
         ingress,
@@ -104,7 +140,7 @@ pub fn read_policy(meta: Meta, mut spec: Fields<'_>) -> Option<Policy> {
     })
 }
 
-fn read_rule(at: &At<'_>) -> Option<PolicyRule> {
+pub fn read_rule(at: &At<'_>) -> Option<PolicyRule> {
     let mut fields = at.fields()?;
     fields.not_built("http", &[]);
     fields.ignore(&["metadata"]);
@@ -145,7 +181,7 @@ fn read_rule(at: &At<'_>) -> Option<PolicyRule> {
     })
 }
 
-fn read_protocol(at: &At<'_>) -> Option<Protocol> {
+pub fn read_protocol(at: &At<'_>) -> Option<Protocol> {
     let expectation = "TCP, UDP, ICMP, ICMPv6, SCTP, UDPLite or a number 1-255";
     let text = at.word(expectation)?;
     let number = || text.parse::<u8>().ok().filter(|number| *number != 0).map(Protocol);
@@ -293,7 +329,7 @@ fn read_port(at: &At<'_>) -> Option<Port> {
     }
 }
 
-fn is_port_name(text: &str) -> bool {
+pub fn is_port_name(text: &str) -> bool {
     text.starts_with(|c: char| c.is_ascii_alphabetic())
         && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
 }

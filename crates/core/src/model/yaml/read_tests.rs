@@ -73,14 +73,14 @@ fn a_selector_with_a_typo_is_refused_at_its_character() {
 #[test]
 fn an_unknown_kind_is_refused_with_its_neighbour() {
     let kinds = "IPPool, Node, Network, GlobalNetworkPolicy, NetworkPolicy, GlobalNetworkSet, BGPPeer, \
-                 BGPConfiguration, IPReservation, Tier, NetworkSet, Namespace or ServiceAccount";
+                 BGPConfiguration, IPReservation, Tier, NetworkSet, Namespace, ServiceAccount, HostEndpoint or Profile";
     assert_eq!(
         errors("apiVersion: projectcalico.org/v3\nkind: IPPol\nmetadata: {name: a}\nspec: {}\n"),
         [format!("a.yaml:2: kind: unknown kind \"IPPol\"; expected {kinds} (did you mean IPPool?)")]
     );
     assert_eq!(
-        errors("apiVersion: projectcalico.org/v3\nkind: HostEndpoint\nmetadata: {name: a}\nspec: {}\n"),
-        [format!("a.yaml:2: kind: kind HostEndpoint is not built yet; expected {kinds}")]
+        errors("apiVersion: projectcalico.org/v3\nkind: BGPFilter\nmetadata: {name: a}\nspec: {}\n"),
+        [format!("a.yaml:2: kind: kind BGPFilter is not built yet; expected {kinds}")]
     );
     assert_eq!(
         errors("apiVersion: v1\nkind: Network\nmetadata: {name: a}\nspec: {pools: [p]}\n"),
@@ -169,14 +169,6 @@ fn what_is_not_built_is_refused_by_name_unless_it_says_the_default() {
         errors(&pool("  cidr: 10.65.0.0/16\n  assignmentMode: Manual\n")),
         ["a.yaml:6: IPPool pool-a: spec.assignmentMode: not built yet (remove it, or write Automatic)"]
     );
-    for (field, value) in [("doNotTrack", "true"), ("preDNAT", "true"), ("applyOnForward", "true")] {
-        let text = rule("action: Deny").replace("spec:\n", &format!("spec:\n  {field}: {value}\n"));
-        let error = errors(&text).remove(0);
-        assert!(
-            error.starts_with(&format!("a.yaml:5: GlobalNetworkPolicy deny-db: spec.{field}: not built yet")),
-            "{error}"
-        );
-    }
     let error = errors(&rule("action: Deny\nsource:\n  services: {name: a}")).remove(0);
     assert!(error.contains("not built yet (remove it)"), "{error}");
     assert!(errors(&rule("action: Deny\nhttp: {methods: [GET]}"))[0].contains("spec.ingress[0].http: not built yet"));
@@ -446,4 +438,51 @@ fn ports_may_be_named_and_a_name_tells_its_protocol() {
     assert_eq!(ports("action: Allow\ndestination: {ports: [http]}").named_ports, ["http"]);
     let refused = errors(&rule("action: Allow\nprotocol: ICMP\ndestination: {ports: [http]}"));
     assert!(refused[0].contains("ports need `protocol: TCP`"), "{refused:?}");
+}
+
+#[test]
+fn what_is_for_host_endpoints_must_make_sense() {
+    let with = |lines: &str| rule("action: Deny").replace("spec:\n", &format!("spec:\n{lines}"));
+    for (lines, wanted) in [
+        (
+            "  doNotTrack: true\n",
+            "spec.doNotTrack: such a policy governs what is forwarded, too, and must say so (add `applyOnForward: true`)",
+        ),
+        (
+            "  preDNAT: true\n",
+            "spec.preDNAT: such a policy governs what is forwarded, too, and must say so (add `applyOnForward: true`)",
+        ),
+        (
+            "  preDNAT: true\n  doNotTrack: true\n  applyOnForward: true\n",
+            "spec.doNotTrack: either this or `preDNAT`, not both (remove one of them)",
+        ),
+        (
+            "  preDNAT: true\n  applyOnForward: true\n  types: [Egress]\n",
+            "spec: a policy with `preDNAT` governs what comes in only (remove `egress`, and Egress from `types`)",
+        ),
+    ] {
+        let found = errors(&with(lines));
+        assert!(found[0].ends_with(wanted), "{found:?}");
+    }
+    let namespaced = with("  applyOnForward: true\n").replace("GlobalNetworkPolicy", "NetworkPolicy");
+    assert!(errors(&namespaced)[0].contains("spec.applyOnForward: only for host endpoints"), "{namespaced}");
+    good(&with("  preDNAT: true\n  applyOnForward: true\n"));
+
+    let host = |spec: &str| {
+        format!("apiVersion: projectcalico.org/v3\nkind: HostEndpoint\nmetadata: {{name: h}}\nspec: {spec}\n")
+    };
+    good(&host("{node: n1, interfaceName: '*', ports: [{name: web, protocol: TCP, port: 80}], profiles: [p]}"));
+    for (spec, wanted) in [
+        ("{node: n1}", "neither `interfaceName` nor `expectedIPs` says which interface it is"),
+        ("{node: n1, interfaceName: far-too-long-a-name}", "spec.interfaceName"),
+        ("{interfaceName: eth0}", "spec.node: missing"),
+        ("{node: n1, interfaceName: eth0, expectedIPs: [10.0.0.0/8]}", "spec.expectedIPs[0]"),
+        (
+            "{node: n1, interfaceName: eth0, ports: [{name: p, protocol: ICMP, port: 1}]}",
+            "spec.ports[0].protocol: icmp has no ports",
+        ),
+    ] {
+        let found = errors(&host(spec));
+        assert!(found[0].contains(wanted), "{found:?}");
+    }
 }

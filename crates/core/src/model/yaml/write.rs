@@ -7,8 +7,9 @@ use super::bgp::{BGP_PORT, import_word};
 use super::policy::tier_action_word;
 use super::pool::{isolation_word, mode_field, mode_word};
 use crate::model::{
-    Action, BgpConfiguration, BgpPeer, DEFAULT_TIER, EntityRule, IcmpMatch, ImportPolicy, Labels, Network, NetworkSet,
-    Node, Object, Policy, PolicyRule, Pool, PortMatch, Protocol, ServiceAccountMatch, Tier, TunnelKind,
+    Action, BgpConfiguration, BgpPeer, DEFAULT_TIER, EntityRule, HostEndpoint, HostInterface, IcmpMatch, ImportPolicy,
+    Labels, NamedPort, Network, NetworkSet, Node, Object, Policy, PolicyRule, PolicyStage, Pool, PortMatch, Profile,
+    Protocol, ServiceAccountMatch, Tier, TunnelKind,
 };
 
 /// The object as JSON of the shape in which people write it in YAML.
@@ -22,6 +23,7 @@ pub fn object_to_value(object: &Object) -> Value {
         Object::GlobalNetworkSet(set) | Object::NetworkSet(set) => Some(&set.labels),
         Object::Namespace(namespace) => Some(&namespace.labels),
         Object::ServiceAccount(account) => Some(&account.labels),
+        Object::HostEndpoint(host) => Some(&host.labels),
         _ => None,
     };
     put(&mut metadata, "labels", labels.filter(|labels| !labels.is_empty()).map(labels_value));
@@ -37,6 +39,8 @@ pub fn object_to_value(object: &Object) -> Value {
         Object::BGPPeer(peer) => peer_spec(peer),
         Object::BGPConfiguration(settings) => configuration_spec(settings),
         Object::Tier(tier) => tier_spec(tier),
+        Object::HostEndpoint(host) => host_endpoint_spec(host),
+        Object::Profile(profile) => profile_spec(profile),
         Object::IPReservation(reservation) => json!({ "reservedCIDRs": texts(&reservation.cidrs) }),
     };
     json!({ "apiVersion": key.kind.api_version(), "kind": key.kind.name(), "metadata": metadata, "spec": spec })
@@ -140,6 +144,32 @@ fn tier_spec(tier: &Tier) -> Value {
     spec.into()
 }
 
+fn host_endpoint_spec(host: &HostEndpoint) -> Value {
+    let mut spec = Map::new();
+    spec.insert("node".into(), host.node.to_string().into());
+    let interface = match &host.interface {
+        HostInterface::Named(name) => Some(name.to_string()),
+        HostInterface::Every => Some("*".to_string()),
+        HostInterface::ByAddress => None,
+    };
+    put(&mut spec, "interfaceName", interface);
+    put_list(&mut spec, "expectedIPs", texts(&host.expected_ips));
+    put_list(&mut spec, "profiles", texts(&host.profiles));
+    let port =
+        |port: &NamedPort| json!({"name": port.name, "protocol": protocol_value(port.protocol), "port": port.port});
+    put_list(&mut spec, "ports", host.ports.iter().map(port).collect());
+    spec.into()
+}
+
+fn profile_spec(profile: &Profile) -> Value {
+    let mut spec = Map::new();
+    let labels = Some(&profile.labels_to_apply).filter(|labels| !labels.is_empty());
+    put(&mut spec, "labelsToApply", labels.map(labels_value));
+    put_list(&mut spec, "ingress", profile.ingress.iter().map(rule_value).collect());
+    put_list(&mut spec, "egress", profile.egress.iter().map(rule_value).collect());
+    spec.into()
+}
+
 fn policy_spec(policy: &Policy) -> Value {
     let mut spec = Map::new();
     put(&mut spec, "tier", Some(policy.tier.clone()).filter(|tier| tier != DEFAULT_TIER));
@@ -147,6 +177,9 @@ fn policy_spec(policy: &Policy) -> Value {
     put(&mut spec, "selector", Some(policy.selector.clone()).filter(|text| !text.is_empty()));
     put(&mut spec, "namespaceSelector", policy.namespace_selector.clone());
     put(&mut spec, "serviceAccountSelector", policy.service_account_selector.clone());
+    put(&mut spec, "doNotTrack", (policy.stage == PolicyStage::Untracked).then_some(true));
+    put(&mut spec, "preDNAT", (policy.stage == PolicyStage::PreDnat).then_some(true));
+    put(&mut spec, "applyOnForward", policy.apply_on_forward.then_some(true));
     let types = [(policy.applies_ingress, "Ingress"), (policy.applies_egress, "Egress")];
     put_list(&mut spec, "types", types.into_iter().filter(|(on, _)| *on).map(|(_, name)| name.into()).collect());
     put_list(&mut spec, "ingress", policy.ingress.iter().map(rule_value).collect());

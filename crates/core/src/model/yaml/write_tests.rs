@@ -6,9 +6,9 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::model::{
-    Action, BgpConfiguration, BgpPeer, Cidr, EntityRule, IcmpMatch, ImportPolicy, Isolation, Labels, Namespace,
-    Network, NetworkName, NetworkSet, Node, NodeName, Object, Policy, PolicyKey, PolicyRule, Pool, PoolName, PortMatch,
-    Protocol, Reservation, ServiceAccount, ServiceAccountMatch, Tier, TierAction,
+    Action, BgpConfiguration, BgpPeer, Cidr, EntityRule, IcmpMatch, ImportPolicy, Isolation, Kind, Labels, Namespace,
+    Network, NetworkName, NetworkSet, Node, NodeName, Object, ObjectKey, Policy, PolicyRule, PolicyStage, Pool,
+    PoolName, PortMatch, Protocol, Reservation, ServiceAccount, ServiceAccountMatch, Tier, TierAction,
 };
 use crate::model::{Encapsulation, EncapsulationMode, TunnelKind};
 
@@ -127,12 +127,18 @@ fn policy(namespace: Option<String>) -> impl Strategy<Value = Policy> {
     let selectors = (prop_oneof![Just(String::new()), selector()], of(selector()), of(selector()));
     (place, selectors, types, vec(rule(), 0..3), vec(rule(), 0..3)).prop_map(
         move |((name, tier, order), selectors, (applies_ingress, applies_egress), ingress, egress)| Policy {
-            key: PolicyKey { namespace: namespace.clone(), name },
+            key: match &namespace {
+                Some(namespace) => ObjectKey::namespaced(Kind::NetworkPolicy, namespace, name),
+                None => ObjectKey::global(Kind::GlobalNetworkPolicy, name),
+            },
+
             tier,
             order,
             selector: selectors.0,
             namespace_selector: selectors.1.filter(|_| namespace.is_none()),
             service_account_selector: selectors.2,
+            stage: PolicyStage::Filter,
+            apply_on_forward: false,
             applies_ingress,
             applies_egress,
             ingress,

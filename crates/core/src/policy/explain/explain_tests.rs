@@ -208,36 +208,63 @@ impl Journey<'_> {
         }
     }
 
+    /// The packet through one host, then its answer the other way.
     fn pass(&self, node: &NodeName, chain: &str, input: Option<String>, output: Option<String>) -> bool {
-        let mut packet = self.packet(input, output);
+        let mut packet = self.packet(input.clone(), output.clone());
         let fate = self.simulator(node).pass(&mut packet, chain);
         assert_eq!(packet.mark & 0xffff, 0x1234, "other people's mark bits");
         let ours = [&packet.input, &packet.output].into_iter().flatten().any(|name| name.starts_with("rnw"));
         assert!(!ours || fate != Fate::Return, "a workload's packet is always decided");
-        fate != Fate::Drop
+        if fate == Fate::Drop {
+            return false;
+        }
+        let mut answer = self.packet(output, input);
+        (answer.source, answer.destination) = (answer.destination, answer.source);
+        (answer.source_port, answer.port) = (answer.port, answer.source_port);
+        let answers = |(kind, _): (u8, u8)| match kind {
+            8 => (0, 0),
+            13 => (14, 0),
+            128 => (129, 0),
+            other => (other, 0),
+        };
+        answer.icmp = answer.icmp.map(answers);
+        answer.state = match packet.state {
+            "NEW" => "ESTABLISHED",
+            _ if matches!(packet.protocol, 1 | 6 | 58) => "INVALID",
+            _ => "NEW",
+        };
+        let chain = match chain {
+            "rn-INPUT" => "rn-OUTPUT",
+            "rn-OUTPUT" => "rn-INPUT",
+            other => other,
+        };
+        self.simulator(node).pass(&mut answer, chain) != Fate::Drop
     }
 
     fn arrives(&self) -> bool {
         let interface = |key: &EndpointKey| Some(key.host_interface().to_string());
         let wire = || Some("eth0".to_string());
-        match (&self.flow.source, &self.flow.destination) {
+        let leaves = match (&self.flow.source, &self.flow.destination) {
             (Side::Workload(a, from), Side::Workload(b, to)) if a == b => {
-                self.pass(a, "rn-FORWARD", interface(from), interface(to))
+                return self.pass(a, "rn-FORWARD", interface(from), interface(to));
             }
-            (Side::Workload(a, from), Side::Workload(b, to)) => {
-                self.pass(a, "rn-FORWARD", interface(from), wire()) & self.pass(b, "rn-FORWARD", wire(), interface(to))
+            (Side::Workload(a, from), Side::Host(b)) if a == b => {
+                return self.pass(a, "rn-INPUT", interface(from), None);
             }
-            (Side::Workload(a, from), Side::Host(b)) if a == b => self.pass(a, "rn-INPUT", interface(from), None),
-            (Side::Workload(a, from), Side::Host(b)) => {
-                self.pass(a, "rn-FORWARD", interface(from), wire()) & self.pass(b, "rn-INPUT", wire(), None)
+            (Side::Host(a), Side::Workload(b, to)) if a == b => {
+                return self.pass(a, "rn-OUTPUT", None, interface(to));
             }
-            (Side::Workload(a, from), Side::Address(_)) => self.pass(a, "rn-FORWARD", interface(from), wire()),
-            (Side::Host(a), Side::Workload(b, to)) if a == b => self.pass(a, "rn-OUTPUT", None, interface(to)),
-            (Side::Host(_) | Side::Address(_), Side::Workload(b, to)) => {
-                self.pass(b, "rn-FORWARD", wire(), interface(to))
+            (Side::Host(a), Side::Host(b)) if a == b => return true,
+            (Side::Workload(a, from), _) => self.pass(a, "rn-FORWARD", interface(from), wire()),
+            (Side::Host(a), _) => self.pass(a, "rn-OUTPUT", None, wire()),
+            (Side::Address(_), _) => true,
+        };
+        leaves
+            & match &self.flow.destination {
+                Side::Workload(b, to) => self.pass(b, "rn-FORWARD", wire(), interface(to)),
+                Side::Host(b) => self.pass(b, "rn-INPUT", wire(), None),
+                Side::Address(_) => true,
             }
-            _ => true,
-        }
     }
 }
 

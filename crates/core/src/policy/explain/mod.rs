@@ -3,7 +3,9 @@
 //! Called by `routectl explain` by way of the agent, on any node, since policies and endpoints are known to all; and by
 //! the tests that hold the compiled chains to the same meaning. It never looks at chains or sets.
 
+mod crossing;
 mod evaluate;
+mod judge;
 mod words;
 
 use std::fmt;
@@ -11,7 +13,7 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Endpoint, EndpointKey, Family, IcmpMatch, NodeName, PolicyKey, Protocol};
+use crate::model::{Endpoint, EndpointKey, Family, IcmpMatch, NodeName, ObjectKey, Protocol};
 
 use super::PolicyEngine;
 use super::cluster::Cluster;
@@ -81,12 +83,23 @@ pub struct Explanation {
     pub destination_address: IpAddr,
     /// `tcp/80`, `icmp type 8`.
     pub traffic: String,
-    /// Allow only if both ends allow.
+    /// Allow only if both ends and the host endpoints on the way allow.
     pub verdict: Verdict,
     /// What the source may send.
     pub egress: End,
     /// What the destination accepts. It is judged also where the source already denies.
     pub ingress: End,
+    /// What host endpoints on the way say, of the packet and of its answer.
+    pub hosts: Vec<HostEnd>,
+}
+
+/// What a host endpoint says.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostEnd {
+    pub host_endpoint: String,
+    /// `in`, `forward out`, `untracked in of the answer`: where it was asked.
+    pub place: String,
+    pub end: End,
 }
 
 /// What one end says.
@@ -96,16 +109,23 @@ pub struct End {
     /// The rule that decided; absent where a default, a profile or a setting did.
     pub rule: Option<RuleReference>,
     /// The policies that apply here, in their order.
-    pub policies: Vec<PolicyKey>,
+    pub policies: Vec<ObjectKey>,
     /// What decided, in words.
     pub why: String,
     /// What each policy said that was asked, in their order.
     pub steps: Vec<String>,
 }
 
+impl End {
+    /// Before anything is known.
+    fn new() -> End {
+        End { verdict: Verdict::Deny, rule: None, policies: Vec::new(), why: String::new(), steps: Vec::new() }
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RuleReference {
-    pub policy: PolicyKey,
+    pub policy: ObjectKey,
     pub tier: String,
     /// Counted from 1 in its direction.
     pub number: usize,
@@ -205,7 +225,11 @@ impl fmt::Display for Explanation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{}", words::sentence(self))?;
         writeln!(f, "  leaving {}: {}", self.source, self.egress)?;
-        write!(f, "  arriving at {}: {}", self.destination, self.ingress)
+        write!(f, "  arriving at {}: {}", self.destination, self.ingress)?;
+        for host in &self.hosts {
+            write!(f, "\n  at host endpoint {}, {}: {}", host.host_endpoint, host.place, host.end)?;
+        }
+        Ok(())
     }
 }
 

@@ -10,7 +10,8 @@ pub(super) fn sentence(explanation: &Explanation) -> String {
         (Verdict::Allow, ..) => "ALLOWED",
         (_, Verdict::Deny, Verdict::Deny) => "DENIED at both ends",
         (_, Verdict::Deny, _) => "DENIED at the source",
-        _ => "DENIED at the destination",
+        (_, _, Verdict::Deny) => "DENIED at the destination",
+        _ => "DENIED at a host endpoint",
     };
     format!(
         "{} ({}) -> {} ({}) {}: {verdict}",

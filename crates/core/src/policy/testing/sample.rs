@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use proptest::prelude::*;
 
 use crate::desired::{FactDelta, Settings};
-use crate::model::config::Announce;
+use crate::model::config::{Announce, Failsafe, FailsafePort};
 use crate::model::*;
 
 pub fn node(name: &str) -> NodeName {
@@ -34,6 +34,10 @@ pub fn settings(name: &str) -> Settings {
         mark_mask: 0xffff_0000,
         workload_to_host: false,
         networks_by_pool: false,
+        failsafe: Failsafe {
+            inbound: vec![FailsafePort { protocol: Protocol::TCP, port: 443, net: None }],
+            outbound: vec![FailsafePort { protocol: Protocol::UDP, port: 443, net: None }],
+        },
     }
 }
 
@@ -56,6 +60,7 @@ pub fn endpoint(on: &str, network: &str, name: &str, addresses: &[&str], pairs: 
         labels: labels(pairs),
         service_account: None,
         ports: Vec::new(),
+        profiles: None,
         addresses: addresses.iter().map(|text| text.parse().unwrap()).collect(),
         attachment: None,
     }
@@ -90,16 +95,7 @@ pub fn pool(name: &str, cidr: &str) -> FactDelta {
 }
 
 pub fn rule(action: Action) -> PolicyRule {
-    PolicyRule {
-        action,
-        ip_version: None,
-        protocol: None,
-        not_protocol: None,
-        icmp: None,
-        not_icmp: None,
-        source: EntityRule::default(),
-        destination: EntityRule::default(),
-    }
+    PolicyRule::any(action)
 }
 
 /// Allow (or what `action` is) TCP to a port from whom the selector matches.
@@ -114,12 +110,14 @@ pub fn tcp_from(action: Action, selector: &str, port: u16) -> PolicyRule {
 /// A GlobalNetworkPolicy for what arrives.
 pub fn ingress_policy(name: &str, selector: &str, ingress: Vec<PolicyRule>) -> Policy {
     Policy {
-        key: PolicyKey { namespace: None, name: name.to_string() },
+        key: ObjectKey::global(Kind::GlobalNetworkPolicy, name),
         tier: "default".to_string(),
         order: None,
         namespace_selector: None,
         service_account_selector: None,
         selector: selector.to_string(),
+        stage: PolicyStage::Filter,
+        apply_on_forward: false,
         applies_ingress: true,
         applies_egress: false,
         ingress,
@@ -151,6 +149,9 @@ fn fact_key(delta: &FactDelta) -> String {
         FactDelta::OwnBlock(cidr, _) => format!("block {cidr}"),
         FactDelta::Learned(cidr, _) => format!("learned {cidr}"),
         FactDelta::OffLink(hop, _) => format!("off link {hop}"),
+        FactDelta::Profile(name, _) => format!("profile {name}"),
+        FactDelta::HostEndpoint(name, _) => format!("host endpoint {name}"),
+        FactDelta::HostAddresses(interface, _) => format!("addresses of {interface}"),
         FactDelta::TunnelAddress(kind, address, _) => format!("{kind} {address}"),
     }
 }
@@ -322,18 +323,33 @@ fn some_policy() -> impl Strategy<Value = Policy> {
     let tier = prop::sample::select(vec!["default", "default", "early", "late", "kube-baseline", "nowhere"]);
     let place = (name, namespace, tier, order);
     let selectors = (prop::sample::select(&SELECTORS[..]), maybe(0.15, &SELECTORS), maybe(0.15, &SELECTORS));
+    let stages = vec![
+        (PolicyStage::Filter, false),
+        (PolicyStage::Filter, false),
+        (PolicyStage::Filter, true),
+        (PolicyStage::PreDnat, true),
+        (PolicyStage::Untracked, true),
+    ];
+    let types = (types, prop::sample::select(stages));
     (place, selectors, types, rules(), rules()).prop_map(
-        |((name, namespace, tier, order), selectors, (applies_ingress, applies_egress), ingress, egress)| Policy {
-            key: PolicyKey { namespace: namespace.map(String::from), name: name.to_string() },
-            tier: tier.to_string(),
-            order,
-            selector: selectors.0.to_string(),
-            namespace_selector: selectors.1.filter(|_| namespace.is_none()),
-            service_account_selector: selectors.2,
-            applies_ingress,
-            applies_egress,
-            ingress,
-            egress,
+        |((name, namespace, tier, order), selectors, ((applies_ingress, applies_egress), stage), ingress, egress)| {
+            Policy {
+                key: match namespace {
+                    Some(namespace) => ObjectKey::namespaced(Kind::NetworkPolicy, namespace, name),
+                    None => ObjectKey::global(Kind::GlobalNetworkPolicy, name),
+                },
+                tier: tier.to_string(),
+                order,
+                selector: selectors.0.to_string(),
+                namespace_selector: selectors.1.filter(|_| namespace.is_none()),
+                service_account_selector: selectors.2,
+                stage: if namespace.is_none() { stage.0 } else { PolicyStage::Filter },
+                apply_on_forward: namespace.is_none() && stage.1,
+                applies_ingress,
+                applies_egress: applies_egress && (namespace.is_some() || stage.0 != PolicyStage::PreDnat),
+                ingress,
+                egress,
+            }
         },
     )
 }
@@ -341,10 +357,17 @@ fn some_policy() -> impl Strategy<Value = Policy> {
 /// Any change of a fact.
 pub fn some_delta() -> impl Strategy<Value = FactDelta> {
     let kept = || prop::bool::weighted(0.75);
-    let endpoints = (0u8..8, 0u8..4, some_labels(), kept()).prop_map(|(index, families, labels, kept)| {
-        let endpoint = numbered_endpoint(index, families, labels);
-        if kept { endpoint_fact(&endpoint) } else { endpoint_gone(&endpoint) }
-    });
+    let profiles = || {
+        prop::sample::subsequence(vec!["p", "q", "kns.prod", "ksa.prod.api"], 0..=3)
+            .prop_map(|names| names.into_iter().map(String::from))
+    };
+    let named = prop::option::weighted(0.3, profiles());
+    let endpoints =
+        (0u8..8, 0u8..4, some_labels(), named, kept()).prop_map(|(index, families, labels, named, kept)| {
+            let mut endpoint = numbered_endpoint(index, families, labels);
+            endpoint.profiles = named.map(Iterator::collect);
+            if kept { endpoint_fact(&endpoint) } else { endpoint_gone(&endpoint) }
+        });
     let policies = (some_policy(), kept())
         .prop_map(|(policy, kept)| FactDelta::Policy(policy.key.clone(), kept.then_some(policy)));
     let nets = prop::sample::subsequence(&NETS[..], 0..4).prop_map(|texts| cidrs(&texts));
@@ -383,7 +406,32 @@ pub fn some_delta() -> impl Strategy<Value = FactDelta> {
             other => other,
         },
     );
-    prop_oneof![6 => endpoints, 4 => policies, 1 => sets, 2 => tiers, 1 => namespaces, 1 => accounts, 1 => networks, 1 => pools]
+    let hosts =
+        (prop::sample::select(vec!["n1", "n2"]), any::<bool>(), any::<bool>(), some_labels(), profiles(), kept());
+    let hosts = hosts.prop_map(|(on, every, expects, labels, profiles, kept)| {
+        let settings = settings(on);
+        let addresses = [settings.address4.map(IpAddr::V4), settings.address6.map(IpAddr::V6)];
+        let host = HostEndpoint {
+            name: format!("h-{on}"),
+            labels,
+            node: node(on),
+            interface: match every {
+                true => HostInterface::Every,
+                false => HostInterface::Named(InterfaceName::new("eth0").unwrap()),
+            },
+            expected_ips: addresses.into_iter().flatten().filter(|_| expects).collect(),
+            profiles: profiles.collect(),
+            ports: vec![NamedPort { name: "http".to_string(), protocol: Protocol::TCP, port: 82 }],
+        };
+        FactDelta::HostEndpoint(host.name.clone(), kept.then_some(host))
+    });
+    let rules = || prop::collection::vec(some_rule(), 0..3);
+    let profiles = (prop::sample::select(vec!["p", "q", "kns.prod"]), some_labels(), rules(), rules(), kept())
+        .prop_map(|(name, labels_to_apply, ingress, egress, kept)| {
+            let profile = Profile { name: name.to_string(), labels_to_apply, ingress, egress };
+            FactDelta::Profile(name.to_string(), kept.then_some(profile))
+        });
+    prop_oneof![2 => hosts, 2 => profiles, 6 => endpoints, 4 => policies, 1 => sets, 2 => tiers, 1 => namespaces, 1 => accounts, 1 => networks, 1 => pools]
 }
 
 /// The base that most clusters stand on.

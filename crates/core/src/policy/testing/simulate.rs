@@ -18,7 +18,7 @@ pub struct Packet {
     pub port: Option<u16>,
     pub icmp: Option<(u8, u8)>,
     pub mark: u32,
-    /// `NEW`, `ESTABLISHED`, `RELATED`, `INVALID`.
+    /// `NEW`, `ESTABLISHED`, `RELATED`, `INVALID`, `UNTRACKED`.
     pub state: &'static str,
 }
 
@@ -40,12 +40,21 @@ impl Simulator {
         Simulator { sets: engine.sets(), chains: engine.chains().clone() }
     }
 
-    /// What becomes of the packet on its way through raw PREROUTING (if it came in) and then `chain` of filter.
+    /// What becomes of the packet on its way through the tables, with `chain` of filter.
     pub fn pass(&self, packet: &mut Packet, chain: &str) -> Fate {
-        if packet.input.is_some() && self.run(packet, Table::Raw, "rn-PREROUTING") == Fate::Drop {
+        let before = match packet.input.is_some() {
+            true => &[(Table::Raw, "rn-PREROUTING"), (Table::Mangle, "rn-PREROUTING")][..],
+            false => &[(Table::Raw, "rn-OUTPUT")],
+        };
+        if before.iter().any(|(table, chain)| self.run(packet, *table, chain) == Fate::Drop) {
             return Fate::Drop;
         }
-        self.run(packet, Table::Filter, chain)
+        let fate = self.run(packet, Table::Filter, chain);
+        let leaves = fate != Fate::Drop && packet.output.is_some();
+        if leaves && self.run(packet, Table::Mangle, "rn-POSTROUTING") == Fate::Drop {
+            return Fate::Drop;
+        }
+        fate
     }
 
     fn run(&self, packet: &mut Packet, table: Table, name: &str) -> Fate {
@@ -63,6 +72,9 @@ impl Simulator {
     fn rule(&self, packet: &mut Packet, table: Table, text: &str) -> Option<Fate> {
         let mut words = text.split_whitespace();
         let mut not = false;
+        for option in ["-s", "-d", "-p", "-i", "-o"] {
+            assert!(text.split_whitespace().filter(|word| *word == option).count() < 2, "{text}: {option} twice");
+        }
         while let Some(word) = words.next() {
             let mut value = || words.next().unwrap_or_else(|| panic!("{text}: {word} needs a value"));
             let matched = match word {
@@ -74,7 +86,10 @@ impl Simulator {
                     value();
                     continue;
                 }
-                "-j" => return self.jump(packet, table, value(), words.next().zip(words.next())),
+                "-j" => {
+                    let target = value();
+                    return self.jump(packet, table, target, words.next().map(|option| (option, words.next())));
+                }
                 "-g" => return Some(self.run(packet, table, value())),
                 "-i" => interface(&packet.input, value()),
                 "-o" => interface(&packet.output, value()),
@@ -84,6 +99,8 @@ impl Simulator {
                 "--match-set" => self.in_set(packet, value(), words.next().expect("directions")),
                 "--mark" => masked(value(), |bits, mask| packet.mark & mask == bits),
                 "--ctstate" => value().split(',').any(|state| state == packet.state),
+                "--sport" => ports(value(), packet.source_port),
+                "--dport" => ports(value(), packet.port),
                 "--sports" => ports(value(), packet.source_port),
                 "--dports" => ports(value(), packet.port),
                 "--icmp-type" | "--icmpv6-type" => icmp(value(), packet.icmp),
@@ -96,13 +113,23 @@ impl Simulator {
         panic!("{text}: no target")
     }
 
-    fn jump(&self, packet: &mut Packet, table: Table, target: &str, option: Option<(&str, &str)>) -> Option<Fate> {
+    fn jump(
+        &self,
+        packet: &mut Packet,
+        table: Table,
+        target: &str,
+        option: Option<(&str, Option<&str>)>,
+    ) -> Option<Fate> {
         match (target, option) {
             ("ACCEPT", None) => Some(Fate::Accept),
             ("DROP", None) => Some(Fate::Drop),
             ("RETURN", None) => Some(Fate::Return),
             ("LOG", Some(("--log-prefix", _))) => None,
-            ("MARK", Some(("--set-xmark", value))) => {
+            ("CT", Some(("--notrack", None))) => {
+                packet.state = "UNTRACKED";
+                None
+            }
+            ("MARK", Some(("--set-xmark", Some(value)))) => {
                 let mark = packet.mark;
                 packet.mark = masked(value, |bits, mask| (mark & !mask) ^ bits);
                 None
