@@ -63,6 +63,7 @@ impl ClusterView {
                 | FactDelta::Namespace(..)
                 | FactDelta::ServiceAccount(..)
                 | FactDelta::Profile(..)
+                | FactDelta::Staged(..)
                 | FactDelta::HostEndpoint(..)
                 | FactDelta::HostAddresses(..)
                 | FactDelta::OwnBlock(..)

@@ -8,7 +8,7 @@ use routenet_core::policy::{End, Flow, Side, Verdict};
 
 use super::Agent;
 use crate::api::ApiError;
-use crate::api::listing::{ExplainReply, Verdict as EndVerdict};
+use crate::api::listing::{ExplainReply, StagedVerdict, Verdict as EndVerdict};
 
 impl Agent {
     pub async fn explain(
@@ -88,6 +88,10 @@ fn explain(
         }
         _ => Vec::new(),
     };
+    let staged = policy.explain_staged(&flow).map_err(|error| invalid(error.to_string()))?;
+    let staged = staged
+        .filter(|staged| staged.differs_from(&explanation))
+        .map(|staged| StagedVerdict { allowed: staged.verdict == Verdict::Allow, decided_by: staged.decided_by() });
     let hosts = explanation.hosts.iter().map(|host| EndVerdict {
         endpoint: format!("{}, {}", host.host_endpoint, host.place),
         allowed: host.end.verdict == Verdict::Allow,
@@ -96,6 +100,7 @@ fn explain(
     });
     Ok(ExplainReply {
         hosts: hosts.collect(),
+        staged,
         egress: end(&flow.source, &explanation.source, &explanation.egress),
         ingress: end(&flow.destination, &explanation.destination, &explanation.ingress),
         from: explanation.source,

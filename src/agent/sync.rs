@@ -12,7 +12,7 @@ use routenet_core::desired::FactDelta;
 use routenet_core::model::keys::{self, StoreKey};
 use routenet_core::model::{
     BgpConfiguration, BgpPeer, Block, Cidr, Fact, Kind, NetworkName, NetworkSetKey, NodeCondition, NodeName, Object,
-    ObjectKey, Policy, PoolName, Reservation,
+    ObjectKey, Policy, PoolName, Reservation, StagedPolicy, staged_for,
 };
 use routenet_core::policy::check::check_policy;
 
@@ -380,7 +380,7 @@ fn read(key: &str, value: &[u8]) -> Result<Fact, Malformed> {
     let fact = keys::decode_fact(key, value).map_err(|error| {
         let policy = match StoreKey::parse(key) {
             Ok(StoreKey::Object(ObjectKey {
-                kind: kind @ (Kind::GlobalNetworkPolicy | Kind::NetworkPolicy),
+                kind: kind @ (Kind::GlobalNetworkPolicy | Kind::NetworkPolicy | Kind::KubernetesNetworkPolicy),
                 namespace,
                 name,
             })) => Some(Box::new(Policy::sealed(ObjectKey { kind, namespace, name }))),
@@ -409,6 +409,10 @@ fn policy_change(policy: Policy) -> ClusterChange {
     ClusterChange::Fact(FactDelta::Policy(policy.key.clone(), Some(policy)))
 }
 
+fn staged_change(staged: StagedPolicy) -> ClusterChange {
+    ClusterChange::Fact(FactDelta::Staged(staged.policy.key.clone(), Some(staged)))
+}
+
 fn change_of(fact: Fact) -> ClusterChange {
     match fact {
         Fact::Block(block) => ClusterChange::Block(block.cidr, Some(block)),
@@ -430,6 +434,9 @@ fn change_of(fact: Fact) -> ClusterChange {
             Object::ServiceAccount(it) => {
                 ClusterChange::Fact(FactDelta::ServiceAccount(it.namespace, it.name, Some(it.labels)))
             }
+            Object::KubernetesNetworkPolicy(it) => policy_change(it.to_policy()),
+            Object::StagedGlobalNetworkPolicy(it) | Object::StagedNetworkPolicy(it) => staged_change(it),
+            Object::StagedKubernetesNetworkPolicy(it) => staged_change(it.to_staged()),
             Object::HostEndpoint(it) => ClusterChange::Fact(FactDelta::HostEndpoint(it.name.clone(), Some(it))),
             Object::Profile(it) => ClusterChange::Fact(FactDelta::Profile(it.name.clone(), Some(it))),
             Object::Tier(it) => ClusterChange::Fact(FactDelta::Tier(it.name.clone(), Some(it))),
@@ -451,7 +458,11 @@ fn removal_of(key: StoreKey) -> ClusterChange {
                 Kind::IPPool => ClusterChange::Fact(FactDelta::Pool(PoolName::new(name).expect(is_one), None)),
                 Kind::Node => ClusterChange::Fact(FactDelta::Node(NodeName::new(name).expect(is_one), None)),
                 Kind::Network => ClusterChange::Fact(FactDelta::Network(NetworkName::new(name).expect(is_one), None)),
-                Kind::GlobalNetworkPolicy | Kind::NetworkPolicy => {
+                Kind::StagedGlobalNetworkPolicy | Kind::StagedNetworkPolicy | Kind::StagedKubernetesNetworkPolicy => {
+                    let staged = staged_for(&ObjectKey { kind, namespace, name }).expect("of a staged kind");
+                    ClusterChange::Fact(FactDelta::Staged(staged, None))
+                }
+                Kind::GlobalNetworkPolicy | Kind::NetworkPolicy | Kind::KubernetesNetworkPolicy => {
                     ClusterChange::Fact(FactDelta::Policy(ObjectKey { kind, namespace, name }, None))
                 }
                 Kind::GlobalNetworkSet | Kind::NetworkSet => {

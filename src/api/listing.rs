@@ -195,11 +195,21 @@ pub struct ExplainReply {
     /// What host endpoints on the way say, of the packet and of its answer; each by its name and the place.
     #[serde(default)]
     pub hosts: Vec<Verdict>,
+    /// What would be if what is staged were enforced, where that makes a difference.
+    #[serde(default)]
+    pub staged: Option<StagedVerdict>,
     /// How the packet gets there: `local, dev rnw0123456789a`, `via 192.0.2.12 (node-b, BGP)`, `no route`.
     pub route: Option<String>,
     pub mtu: Option<u32>,
     /// What makes this answer less than certain: labels of a remote endpoint that are not known, a plane out of sync.
     pub notes: Vec<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StagedVerdict {
+    pub allowed: bool,
+    /// In words, what decides then.
+    pub decided_by: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -105,6 +105,9 @@ fn render(reply: &ExplainReply, wide: bool, style: Style) -> String {
         let title = format!("{} at host endpoint {}", word(host.allowed, style), host.endpoint);
         text += &said("host", &title, host, wide);
     }
+    if let Some(staged) = &reply.staged {
+        text += &format!("  staged    would be {}: {}\n", word(staged.allowed, style), staged.decided_by);
+    }
     let route = reply.route.as_deref().unwrap_or("none from this node");
     text += &format!("  route     {route}\n");
     if let Some(mtu) = reply.mtu {

@@ -129,6 +129,16 @@ pub fn differences(case: &Case, backend: Backend, prepare: impl FnOnce()) -> (us
     (case.verdicts.len(), case.verdicts.iter().filter(wrong).map(words).collect())
 }
 
+/// The case by the evaluator, and with packets on both back ends.
+pub fn holds(case: &Case) {
+    assert_eq!(case.disputed(), Vec::<String>::new());
+    for backend in [Backend::Nft, Backend::Legacy] {
+        let case = case.clone();
+        let (sent, wrong) = in_fresh_netns(move || differences(&case, backend, || ()));
+        assert!(sent > 0 && wrong.is_empty(), "{}", wrong.join("\n"));
+    }
+}
+
 #[test]
 fn the_kernel_does_what_calico_did() {
     let cases: Vec<(Case, Backend)> = cases()

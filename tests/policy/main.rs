@@ -8,6 +8,7 @@ mod cases;
 mod cases_kernel;
 mod forged;
 mod hosts;
+mod kubernetes;
 mod matrix;
 mod probe;
 mod raw;

@@ -247,6 +247,7 @@ pub fn policy_fact(object: Object, keep: bool) -> FactDelta {
         Object::GlobalNetworkPolicy(it) | Object::NetworkPolicy(it) => {
             FactDelta::Policy(it.key.clone(), keep.then_some(it))
         }
+        Object::KubernetesNetworkPolicy(it) => FactDelta::Policy(it.key(), keep.then(|| it.to_policy())),
         Object::GlobalNetworkSet(it) | Object::NetworkSet(it) => FactDelta::NetworkSet(it.key(), keep.then_some(it)),
         Object::HostEndpoint(it) => FactDelta::HostEndpoint(it.name.clone(), keep.then_some(it)),
         Object::Profile(it) => FactDelta::Profile(it.name.clone(), keep.then_some(it)),

@@ -9,7 +9,7 @@ use routenet_core::model::{Kind, Object, ObjectKey};
 use crate::store::StoreError;
 
 /// The kinds that may stand there: the rest of a cluster without a store is in the node's own file.
-pub(super) const KINDS: [Kind; 9] = [
+pub(super) const KINDS: [Kind; 13] = [
     Kind::GlobalNetworkPolicy,
     Kind::NetworkPolicy,
     Kind::Tier,
@@ -19,6 +19,10 @@ pub(super) const KINDS: [Kind; 9] = [
     Kind::ServiceAccount,
     Kind::HostEndpoint,
     Kind::Profile,
+    Kind::KubernetesNetworkPolicy,
+    Kind::StagedGlobalNetworkPolicy,
+    Kind::StagedNetworkPolicy,
+    Kind::StagedKubernetesNetworkPolicy,
 ];
 
 /// All objects of the directory's files.

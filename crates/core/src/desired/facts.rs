@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use crate::model::{
     Cidr, Endpoint, EndpointKey, HostEndpoint, InterfaceName, Labels, Network, NetworkName, NetworkSet, NetworkSetKey,
-    Node, NodeName, ObjectKey, Policy, Pool, PoolName, Profile, Tier, TunnelKind,
+    Node, NodeName, ObjectKey, Policy, Pool, PoolName, Profile, StagedPolicy, Tier, TunnelKind,
 };
 
 /// A change of one fact. `None` and `false` take it away. The same change twice is the same as once.
@@ -18,6 +18,8 @@ pub enum FactDelta {
         endpoint: Option<Endpoint>,
     },
     Policy(ObjectKey, Option<Policy>),
+    /// What is staged for the policy of the key.
+    Staged(ObjectKey, Option<StagedPolicy>),
     Tier(String, Option<Tier>),
     NetworkSet(NetworkSetKey, Option<NetworkSet>),
     /// The labels of a namespace.

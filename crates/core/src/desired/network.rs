@@ -122,6 +122,7 @@ impl NetworkEngine {
             | FactDelta::Namespace(..)
             | FactDelta::ServiceAccount(..)
             | FactDelta::Profile(..)
+            | FactDelta::Staged(..)
             | FactDelta::HostEndpoint(..)
             | FactDelta::HostAddresses(..)
             | FactDelta::Network(..) => {}

@@ -8,11 +8,13 @@ use super::{Kind, Object, ObjectKey};
 pub const CALICO_VERSION: &str = "projectcalico.org/v3";
 /// `apiVersion` of the kinds that are the core of Kubernetes.
 pub const CORE_VERSION: &str = "v1";
+/// `apiVersion` of what Kubernetes has for the network.
+pub const KUBERNETES_VERSION: &str = "networking.k8s.io/v1";
 /// `apiVersion` of our own kinds.
 pub const OWN_VERSION: &str = "routenet/v1";
 
 impl Kind {
-    pub const ALL: [Kind; 15] = [
+    pub const ALL: [Kind; 19] = [
         Kind::IPPool,
         Kind::Node,
         Kind::Network,
@@ -28,9 +30,13 @@ impl Kind {
         Kind::ServiceAccount,
         Kind::HostEndpoint,
         Kind::Profile,
+        Kind::KubernetesNetworkPolicy,
+        Kind::StagedGlobalNetworkPolicy,
+        Kind::StagedNetworkPolicy,
+        Kind::StagedKubernetesNetworkPolicy,
     ];
 
-    /// As it stands behind `kind:`.
+    /// What people call it; behind `kind:` it stands as [`written`](Self::written).
     pub const fn name(self) -> &'static str {
         match self {
             Kind::IPPool => "IPPool",
@@ -48,6 +54,18 @@ impl Kind {
             Kind::ServiceAccount => "ServiceAccount",
             Kind::HostEndpoint => "HostEndpoint",
             Kind::Profile => "Profile",
+            Kind::KubernetesNetworkPolicy => "KubernetesNetworkPolicy",
+            Kind::StagedGlobalNetworkPolicy => "StagedGlobalNetworkPolicy",
+            Kind::StagedNetworkPolicy => "StagedNetworkPolicy",
+            Kind::StagedKubernetesNetworkPolicy => "StagedKubernetesNetworkPolicy",
+        }
+    }
+
+    /// As it stands behind `kind:`.
+    pub const fn written(self) -> &'static str {
+        match self {
+            Kind::KubernetesNetworkPolicy => "NetworkPolicy",
+            _ => self.name(),
         }
     }
 
@@ -69,6 +87,10 @@ impl Kind {
             Kind::ServiceAccount => "serviceaccount",
             Kind::HostEndpoint => "hostendpoint",
             Kind::Profile => "profile",
+            Kind::KubernetesNetworkPolicy => "kubernetesnetworkpolicy",
+            Kind::StagedGlobalNetworkPolicy => "stagedglobalnetworkpolicy",
+            Kind::StagedNetworkPolicy => "stagednetworkpolicy",
+            Kind::StagedKubernetesNetworkPolicy => "stagedkubernetesnetworkpolicy",
         }
     }
 
@@ -90,6 +112,10 @@ impl Kind {
             Kind::ServiceAccount => &["serviceaccounts", "sa"],
             Kind::HostEndpoint => &["hostendpoints", "hep", "heps"],
             Kind::Profile => &["profiles"],
+            Kind::KubernetesNetworkPolicy => &["kubernetesnetworkpolicies", "knp", "knps"],
+            Kind::StagedGlobalNetworkPolicy => &["stagedglobalnetworkpolicies", "sgnp", "sgnps"],
+            Kind::StagedNetworkPolicy => &["stagednetworkpolicies", "snp", "snps"],
+            Kind::StagedKubernetesNetworkPolicy => &["stagedkubernetesnetworkpolicies", "sknp", "sknps"],
         }
     }
 
@@ -97,17 +123,28 @@ impl Kind {
         match self {
             Kind::Network => OWN_VERSION,
             Kind::Namespace | Kind::ServiceAccount => CORE_VERSION,
+            Kind::KubernetesNetworkPolicy => KUBERNETES_VERSION,
             _ => CALICO_VERSION,
         }
     }
 
     pub const fn is_namespaced(self) -> bool {
-        matches!(self, Kind::NetworkPolicy | Kind::NetworkSet | Kind::ServiceAccount)
+        matches!(
+            self,
+            Kind::NetworkPolicy
+                | Kind::NetworkSet
+                | Kind::ServiceAccount
+                | Kind::KubernetesNetworkPolicy
+                | Kind::StagedNetworkPolicy
+                | Kind::StagedKubernetesNetworkPolicy
+        )
     }
 
-    /// The kind whose `kind:` this is.
-    pub fn from_name(name: &str) -> Option<Kind> {
-        Kind::ALL.into_iter().find(|kind| kind.name() == name)
+    /// The kind of such an `apiVersion:` whose `kind:` this is; by `kind:` alone where no other version has it.
+    pub fn from_written(version: &str, name: &str) -> Option<Kind> {
+        let mut all = Kind::ALL.into_iter().filter(|kind| kind.written() == name);
+        let first = all.next();
+        all.find(|kind| kind.api_version() == version).or(first)
     }
 
     /// The kind that a word on a command line means; case does not count.
@@ -186,6 +223,10 @@ impl Object {
             Object::ServiceAccount(_) => Kind::ServiceAccount,
             Object::HostEndpoint(_) => Kind::HostEndpoint,
             Object::Profile(_) => Kind::Profile,
+            Object::KubernetesNetworkPolicy(_) => Kind::KubernetesNetworkPolicy,
+            Object::StagedGlobalNetworkPolicy(_) => Kind::StagedGlobalNetworkPolicy,
+            Object::StagedNetworkPolicy(_) => Kind::StagedNetworkPolicy,
+            Object::StagedKubernetesNetworkPolicy(_) => Kind::StagedKubernetesNetworkPolicy,
         }
     }
 
@@ -209,6 +250,9 @@ impl Object {
             }
             Object::HostEndpoint(host) => ObjectKey::global(Kind::HostEndpoint, &host.name),
             Object::Profile(profile) => ObjectKey::global(Kind::Profile, &profile.name),
+            Object::KubernetesNetworkPolicy(policy) => policy.key(),
+            Object::StagedGlobalNetworkPolicy(staged) | Object::StagedNetworkPolicy(staged) => staged.key(),
+            Object::StagedKubernetesNetworkPolicy(staged) => staged.key(),
         }
     }
 }

@@ -6,7 +6,7 @@ fn every_word_of_a_kind_names_it_and_no_other() {
     for kind in Kind::ALL {
         assert_eq!(Kind::from_word(kind.word()), Ok(kind));
         assert_eq!(Kind::from_word(kind.name()), Ok(kind));
-        assert_eq!(Kind::from_name(kind.name()), Some(kind));
+        assert_eq!(Kind::from_written(kind.api_version(), kind.written()), Some(kind));
         for word in kind.aliases().iter().chain([&kind.word()]) {
             assert_eq!(Kind::from_word(word), Ok(kind));
             assert!(seen.insert(*word), "{word} names two kinds");
@@ -23,6 +23,7 @@ fn an_unknown_word_is_told_its_neighbour_or_all_kinds() {
         error.to_string(),
         "unknown kind \"deployment\"; expected ippool, node, network, globalnetworkpolicy, networkpolicy, \
          globalnetworkset, bgppeer, bgpconfiguration, ipreservation, tier, networkset, namespace, \
-         serviceaccount, hostendpoint or profile"
+         serviceaccount, hostendpoint, profile, kubernetesnetworkpolicy, stagedglobalnetworkpolicy, stagednetworkpolicy or \
+         stagedkubernetesnetworkpolicy"
     );
 }

@@ -7,10 +7,12 @@ pub mod config;
 pub mod endpoint;
 pub mod keys;
 pub mod kind;
+pub mod kubernetes;
 pub mod name;
 pub mod net;
 pub mod object;
 pub mod policy;
+pub mod staged;
 pub mod table;
 pub mod validate;
 pub mod yaml;
@@ -18,7 +20,12 @@ pub mod yaml;
 pub use endpoint::{
     Attachment, Endpoint, EndpointKey, HostEndpoint, HostInterface, Labels, NamedPort, PublishedPort, Spoken,
 };
+pub use kubernetes::{
+    KubernetesPeer, KubernetesPolicy, KubernetesPort, KubernetesPorts, KubernetesRule, LabelOperator, LabelRequirement,
+    LabelSelector,
+};
 pub use name::{InterfaceName, NetworkName, NodeName, PoolName, stable_hash};
 pub use net::{Cidr, CidrError, Family};
 pub use object::*;
 pub use policy::*;
+pub use staged::{StagedAction, StagedKubernetesPolicy, StagedPolicy, staged_for};

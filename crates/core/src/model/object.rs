@@ -5,8 +5,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Cidr, Endpoint, HostEndpoint, Labels, Namespace, NetworkName, NetworkSet, NodeName, Policy, PoolName, Profile,
-    ServiceAccount, Tier,
+    Cidr, Endpoint, HostEndpoint, KubernetesPolicy, Labels, Namespace, NetworkName, NetworkSet, NodeName, Policy,
+    PoolName, Profile, ServiceAccount, StagedKubernetesPolicy, StagedPolicy, Tier,
 };
 
 /// A kind that people write, read and delete with `routectl`.
@@ -27,6 +27,10 @@ pub enum Kind {
     ServiceAccount,
     HostEndpoint,
     Profile,
+    KubernetesNetworkPolicy,
+    StagedGlobalNetworkPolicy,
+    StagedNetworkPolicy,
+    StagedKubernetesNetworkPolicy,
 }
 
 /// What identifies an object. `namespace` only for kinds that lie in one.
@@ -55,6 +59,10 @@ pub enum Object {
     ServiceAccount(ServiceAccount),
     HostEndpoint(HostEndpoint),
     Profile(Profile),
+    KubernetesNetworkPolicy(KubernetesPolicy),
+    StagedGlobalNetworkPolicy(StagedPolicy),
+    StagedNetworkPolicy(StagedPolicy),
+    StagedKubernetesNetworkPolicy(StagedKubernetesPolicy),
 }
 
 /// An IPPool.

@@ -1,7 +1,7 @@
 //! Objects as rows of a table, for `get -o table` and `-o wide`.
 
-use super::yaml::{import_word, isolation_word, tier_action_word};
-use super::{HostInterface, Kind, Object, Policy};
+use super::yaml::{import_word, isolation_word, staged_action_word, tier_action_word};
+use super::{HostInterface, Kind, KubernetesPolicy, Object, Policy, StagedAction};
 
 /// The headings of a kind's table.
 pub fn columns(kind: Kind, wide: bool) -> Vec<&'static str> {
@@ -12,6 +12,18 @@ pub fn columns(kind: Kind, wide: bool) -> Vec<&'static str> {
         Kind::GlobalNetworkPolicy => (&["NAME", "ORDER", "SELECTOR"], &["TYPES", "INGRESS RULES", "EGRESS RULES"]),
         Kind::NetworkPolicy => {
             (&["NAMESPACE", "NAME", "ORDER", "SELECTOR"], &["TYPES", "INGRESS RULES", "EGRESS RULES"])
+        }
+        Kind::KubernetesNetworkPolicy => {
+            (&["NAMESPACE", "NAME", "SELECTOR", "TYPES"], &["INGRESS RULES", "EGRESS RULES"])
+        }
+        Kind::StagedGlobalNetworkPolicy => {
+            (&["NAME", "ACTION", "ORDER", "SELECTOR"], &["TYPES", "INGRESS RULES", "EGRESS RULES"])
+        }
+        Kind::StagedNetworkPolicy => {
+            (&["NAMESPACE", "NAME", "ACTION", "ORDER", "SELECTOR"], &["TYPES", "INGRESS RULES", "EGRESS RULES"])
+        }
+        Kind::StagedKubernetesNetworkPolicy => {
+            (&["NAMESPACE", "NAME", "ACTION", "SELECTOR", "TYPES"], &["INGRESS RULES", "EGRESS RULES"])
         }
         Kind::GlobalNetworkSet => (&["NAME", "NETS"], &["LABELS"]),
         Kind::BGPPeer => (&["NAME", "PEER", "AS", "NODES"], &["PASSIVE", "IMPORT", "HOLD TIME"]),
@@ -57,6 +69,14 @@ pub fn row(object: &Object, wide: bool) -> Vec<String> {
             cells.extend(policy_row(policy));
             cells
         }
+        Object::KubernetesNetworkPolicy(policy) => kubernetes_row(policy),
+        Object::StagedGlobalNetworkPolicy(staged) => staged_row(policy_row(&staged.policy), 1, staged.action),
+        Object::StagedNetworkPolicy(staged) => {
+            let mut cells = vec![or_dash(staged.policy.key.namespace.clone())];
+            cells.extend(policy_row(&staged.policy));
+            staged_row(cells, 2, staged.action)
+        }
+        Object::StagedKubernetesNetworkPolicy(staged) => staged_row(kubernetes_row(&staged.policy), 2, staged.action),
         Object::NetworkSet(set) => {
             vec![or_dash(set.namespace.clone()), set.name.clone(), joined(&set.nets), labels(&set.labels)]
         }
@@ -114,18 +134,39 @@ pub fn row(object: &Object, wide: bool) -> Vec<String> {
     cells
 }
 
-fn policy_row(policy: &Policy) -> Vec<String> {
-    let types = match (policy.applies_ingress, policy.applies_egress) {
+fn types(ingress: bool, egress: bool) -> String {
+    match (ingress, egress) {
         (true, true) => "Ingress,Egress",
         (true, false) => "Ingress",
         (false, true) => "Egress",
         (false, false) => "-",
-    };
+    }
+    .to_string()
+}
+
+fn kubernetes_row(policy: &KubernetesPolicy) -> Vec<String> {
+    vec![
+        policy.namespace.clone(),
+        policy.name.clone(),
+        policy.pod_selector.to_selector(),
+        types(policy.applies_ingress, policy.applies_egress),
+        policy.ingress.len().to_string(),
+        policy.egress.len().to_string(),
+    ]
+}
+
+/// The row of the policy, with what is to become of it in its place.
+fn staged_row(mut cells: Vec<String>, place: usize, action: StagedAction) -> Vec<String> {
+    cells.insert(place, staged_action_word(action).to_string());
+    cells
+}
+
+fn policy_row(policy: &Policy) -> Vec<String> {
     vec![
         policy.key.name.clone(),
         or_dash(policy.order),
         if policy.selector.is_empty() { "all()".to_string() } else { policy.selector.clone() },
-        types.to_string(),
+        types(policy.applies_ingress, policy.applies_egress),
         policy.ingress.len().to_string(),
         policy.egress.len().to_string(),
     ]

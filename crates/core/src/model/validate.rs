@@ -169,7 +169,11 @@ fn unknown_tiers(objects: &BTreeMap<ObjectKey, &Object>, deleted: &[ObjectKey]) 
         |name: &str| Tier::built_in(name).is_some() || objects.contains_key(&ObjectKey::global(Kind::Tier, name));
     let mut problems = Vec::new();
     for (key, object) in objects {
-        let (Object::GlobalNetworkPolicy(policy) | Object::NetworkPolicy(policy)) = object else { continue };
+        let policy = match object {
+            Object::GlobalNetworkPolicy(policy) | Object::NetworkPolicy(policy) => policy,
+            Object::StagedGlobalNetworkPolicy(staged) | Object::StagedNetworkPolicy(staged) => &staged.policy,
+            _ => continue,
+        };
         if known(&policy.tier) {
             continue;
         }

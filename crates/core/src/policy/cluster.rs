@@ -25,10 +25,19 @@ pub(super) struct Cluster {
     /// Policies whose selector cannot be read, and why: they govern all that they could, and let nothing through.
     pub unreadable: BTreeMap<ObjectKey, String>,
     pub governing: SelectorIndex<ObjectKey>,
+    /// What is staged, by the key of the policy that it is staged for.
+    pub staged: BTreeMap<ObjectKey, Staged>,
     pub tiers: BTreeMap<String, Tier>,
     pub networks: BTreeMap<NetworkName, Network>,
     pub pools: BTreeMap<PoolName, Pool>,
     pub nodes: BTreeMap<NodeName, Node>,
+}
+
+/// What would become of a policy.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Staged {
+    Set(Box<ScopedPolicy>),
+    Delete,
 }
 
 /// What decides where no policy does.
@@ -77,6 +86,7 @@ impl Cluster {
             policies: BTreeMap::new(),
             unreadable: BTreeMap::new(),
             governing: SelectorIndex::default(),
+            staged: BTreeMap::new(),
             tiers: BTreeMap::new(),
             networks: BTreeMap::new(),
             pools: BTreeMap::new(),
@@ -114,17 +124,25 @@ impl Cluster {
         self.tiers.get(name).cloned().or_else(|| Tier::built_in(name)).unwrap_or_else(unknown)
     }
 
-    /// The policies that govern the endpoint at a checkpoint in a direction, by tier, first asked first.
-    pub fn policies_of(
-        &self,
+    /// The policies that govern the endpoint at a checkpoint in a direction, by tier, first asked first. `staged`: as if
+    /// these were enforced.
+    pub fn policies_of<'a>(
+        &'a self,
         subject: &Subject,
         checkpoint: Checkpoint,
         direction: Direction,
-    ) -> Vec<(Tier, Vec<&ScopedPolicy>)> {
+        staged: &'a BTreeMap<ObjectKey, Staged>,
+    ) -> Vec<(Tier, Vec<&'a ScopedPolicy>)> {
         let candidates = self.governing.candidates(subject);
+        let set = staged.values().filter_map(|staged| match staged {
+            Staged::Set(policy) => Some(&**policy),
+            Staged::Delete => None,
+        });
         let found = candidates
             .iter()
+            .filter(|key| !staged.contains_key(key))
             .filter_map(|key| self.policies.get(key))
+            .chain(set)
             .filter(|policy| policy.governs(direction) && checkpoint.asks(&policy.policy))
             .filter(|policy| policy.applies_to.matches(subject));
         let mut by_tier: BTreeMap<&str, Vec<&ScopedPolicy>> = BTreeMap::new();

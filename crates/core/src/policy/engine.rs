@@ -14,11 +14,12 @@ use crate::desired::{
     ChainKey, ChainRule, FactDelta, Hook, Member, RulesDelta, SetKind, SetName, SetSpec, Settings, Table,
 };
 use crate::model::{
-    Cidr, Endpoint, EndpointKey, Family, InterfaceName, Kind, NetworkName, NodeName, ObjectKey, Policy, Profile, Tier,
+    Cidr, Endpoint, EndpointKey, Family, InterfaceName, Kind, NetworkName, NodeName, ObjectKey, Policy, Profile,
+    StagedAction, Tier,
 };
 
 use super::Direction;
-use super::cluster::{Checkpoint, Cluster};
+use super::cluster::{Checkpoint, Cluster, Staged};
 use super::frame::{self, Marks};
 use super::host::HostChains;
 use super::scope::ScopedPolicy;
@@ -189,6 +190,18 @@ impl PolicyEngine {
                 replace(&mut self.cluster.places.service_accounts, &key, labels.clone());
                 self.take_profile(&service_account_profile(namespace, name), None, dirty);
                 self.retake(self.cluster.subjects.with_label(SERVICE_ACCOUNT_LABEL, name), dirty);
+            }
+            FactDelta::Staged(key, staged) => {
+                let staged = staged.as_ref().and_then(|staged| match staged.action {
+                    StagedAction::Set => {
+                        let policy = Policy { key: staged.key(), ..staged.policy.clone() };
+                        // The door refuses one that cannot be read; nothing that is enforced depends on it.
+                        ScopedPolicy::new(&policy).ok().map(|policy| Staged::Set(Box::new(policy)))
+                    }
+                    StagedAction::Delete => Some(Staged::Delete),
+                    StagedAction::Learn | StagedAction::Ignore => None,
+                });
+                replace(&mut self.cluster.staged, key, staged);
             }
             FactDelta::Profile(name, profile) => {
                 let labels = profile.as_ref().map(|profile| profile.labels_to_apply.clone());

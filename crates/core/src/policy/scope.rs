@@ -4,7 +4,7 @@
 
 use std::cmp::Ordering;
 
-use crate::model::{Action, EntityRule, Kind, ObjectKey, Policy, PolicyRule, Profile, Tier};
+use crate::model::{Action, EntityRule, Kind, ObjectKey, Policy, PolicyRule, Profile, Tier, staged_for};
 
 use super::Direction;
 use super::check::{RuleError, check_rule};
@@ -196,7 +196,12 @@ pub(super) fn tier_precedence(a: &Tier, b: &Tier) -> Ordering {
 }
 
 fn tie_text(key: &ObjectKey) -> String {
-    format!("{}/{}/{}", key.name, key.namespace.as_deref().unwrap_or_default(), key.kind)
+    let namespace = key.namespace.as_deref().unwrap_or_default();
+    match staged_for(key).map_or(key.kind, |key| key.kind) {
+        // Calico keeps Kubernetes' policies under such names.
+        Kind::KubernetesNetworkPolicy => format!("knp.default.{}/{namespace}/NetworkPolicy", key.name),
+        kind => format!("{}/{namespace}/{kind}", key.name),
+    }
 }
 
 #[cfg(test)]

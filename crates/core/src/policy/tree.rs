@@ -43,7 +43,9 @@ pub(super) struct TierKey {
 impl TierKey {
     /// What governs the subject at a checkpoint, first asked first.
     pub fn of(cluster: &Cluster, subject: &Subject, checkpoint: Checkpoint, direction: Direction) -> Vec<TierKey> {
-        let tiers = cluster.policies_of(subject, checkpoint, direction).into_iter().map(|(tier, policies)| TierKey {
+        let enforced = BTreeMap::new();
+        let tiers = cluster.policies_of(subject, checkpoint, direction, &enforced).into_iter();
+        let tiers = tiers.map(|(tier, policies)| TierKey {
             policies: policies.into_iter().map(|policy| policy.policy.key.clone()).collect(),
             default_action: tier.default_action,
         });

@@ -16,6 +16,7 @@ mod bgp;
 mod error;
 pub(crate) mod fields;
 mod host;
+mod kubernetes;
 mod object;
 mod policy;
 pub(crate) mod pool;
@@ -29,7 +30,7 @@ pub use error::{YamlError, render_errors};
 pub(crate) use host::read_failsafe_port;
 pub use object::read_documents;
 pub(crate) use object::read_labels;
-pub(crate) use policy::tier_action_word;
+pub(crate) use policy::{staged_action_word, tier_action_word};
 pub(crate) use pool::{isolation_word, mode_field, mode_word};
 pub use write::{object_to_value, object_to_yaml, objects_to_yaml};
 

@@ -2,21 +2,18 @@
 
 use super::fields::{At, Fields, Report, listed};
 use super::suggest::did_you_mean;
-use super::{Located, YamlError, bgp, host, policy, pool, tree};
-use crate::model::kind::{CALICO_VERSION, CORE_VERSION, OWN_VERSION};
+use super::{Located, YamlError, bgp, host, kubernetes, policy, pool, tree};
+use crate::model::kind::{CALICO_VERSION, CORE_VERSION, KUBERNETES_VERSION, OWN_VERSION};
 use crate::model::name::is_dns_subdomain;
 use crate::model::{Kind, Labels, Namespace, Object, ObjectKey, ServiceAccount};
 
 /// Kinds that people's files have and that are not built yet.
-const LATER_KINDS: [&str; 10] = [
+const LATER_KINDS: [&str; 7] = [
     "BGPFilter",
     "WorkloadEndpoint",
     "FelixConfiguration",
     "KubeControllersConfiguration",
     "ClusterInformation",
-    "StagedNetworkPolicy",
-    "StagedGlobalNetworkPolicy",
-    "StagedKubernetesNetworkPolicy",
     "CalicoNodeStatus",
     "IPAMConfiguration",
 ];
@@ -74,7 +71,8 @@ fn report_twins(report: &Report, objects: &[Located<Object>]) {
 fn read_document(at: At<'_>, objects: &mut Vec<Located<Object>>) {
     at.report().enter(None);
     let Some(mut fields) = at.fields() else { return };
-    let version = fields.required("apiVersion", &format!("{CALICO_VERSION}, {CORE_VERSION} or {OWN_VERSION}"));
+    let version = fields
+        .required("apiVersion", &format!("{CALICO_VERSION}, {KUBERNETES_VERSION}, {CORE_VERSION} or {OWN_VERSION}"));
     let kind = fields.required("kind", &kind_names());
     let version = version.and_then(|at| at.text().map(|text| (at, text)));
     let Some((kind_at, kind_text)) = kind.and_then(|at| at.text().map(|text| (at, text))) else { return };
@@ -86,16 +84,14 @@ fn read_document(at: At<'_>, objects: &mut Vec<Located<Object>>) {
         }
         return;
     }
-    let Some(kind) = known_kind(&kind_at, kind_text) else { return };
+    let version_text = version.as_ref().map_or("", |(_, text)| *text);
+    let Some(kind) = known_kind(&kind_at, version_text, kind_text) else { return };
     at.report().enter(Some(kind.name().to_string()));
     if let Some((version_at, version)) = version
         && version != kind.api_version()
     {
         let what = format!("expected {} for this kind, found \"{version}\"", kind.api_version());
         version_at.fail::<()>(what, None);
-        if version == "networking.k8s.io/v1" {
-            return;
-        }
     }
     let before = at.report().count();
     let object = read_object(kind, fields);
@@ -107,26 +103,29 @@ fn read_document(at: At<'_>, objects: &mut Vec<Located<Object>>) {
 }
 
 fn kind_names() -> String {
-    listed(Kind::ALL.into_iter().map(Kind::name), "or")
+    let mut names: Vec<&str> = Kind::ALL.into_iter().map(Kind::written).collect();
+    let mut seen = std::collections::BTreeSet::new();
+    names.retain(|name| seen.insert(*name));
+    listed(names.into_iter(), "or")
 }
 
 /// The items, where the kind is a list's.
 fn list_items<'t>(kind: &str, fields: &mut Fields<'t>) -> Option<Vec<At<'t>>> {
     let of = kind.strip_suffix("List")?;
-    if !of.is_empty() && Kind::from_name(of).is_none() {
+    if !of.is_empty() && Kind::from_written("", of).is_none() {
         return None;
     }
     Some(fields.take("items").and_then(|items| items.list()).unwrap_or_default())
 }
 
-fn known_kind(at: &At<'_>, text: &str) -> Option<Kind> {
-    if let Some(kind) = Kind::from_name(text) {
+fn known_kind(at: &At<'_>, version: &str, text: &str) -> Option<Kind> {
+    if let Some(kind) = Kind::from_written(version, text) {
         return Some(kind);
     }
     if LATER_KINDS.contains(&text) {
         return at.fail(format!("kind {text} is not built yet; expected {}", kind_names()), None);
     }
-    let mend = did_you_mean(text, Kind::ALL.into_iter().map(Kind::name));
+    let mend = did_you_mean(text, Kind::ALL.into_iter().map(Kind::written));
     at.fail(format!("unknown kind \"{text}\"; expected {}", kind_names()), mend)
 }
 
@@ -158,6 +157,18 @@ fn read_object(kind: Kind, mut fields: Fields<'_>) -> Option<Object> {
             Object::ServiceAccount(ServiceAccount { namespace, name: meta.name, labels: meta.labels })
         }
         Kind::Tier => Object::Tier(policy::read_tier(meta, &place, spec)?),
+        Kind::KubernetesNetworkPolicy => {
+            Object::KubernetesNetworkPolicy(kubernetes::read_kubernetes_policy(meta, spec?.fields()?)?)
+        }
+        Kind::StagedGlobalNetworkPolicy => {
+            Object::StagedGlobalNetworkPolicy(policy::read_staged(Kind::GlobalNetworkPolicy, meta, spec?.fields()?)?)
+        }
+        Kind::StagedNetworkPolicy => {
+            Object::StagedNetworkPolicy(policy::read_staged(Kind::NetworkPolicy, meta, spec?.fields()?)?)
+        }
+        Kind::StagedKubernetesNetworkPolicy => {
+            Object::StagedKubernetesNetworkPolicy(kubernetes::read_staged(meta, spec?.fields()?)?)
+        }
         Kind::HostEndpoint => Object::HostEndpoint(host::read_host_endpoint(meta, spec?.fields()?)?),
         Kind::Profile => Object::Profile(host::read_profile(&meta.name, spec?.fields()?)?),
         Kind::NetworkSet => Object::NetworkSet(policy::read_network_set(meta, spec?.fields()?)?),

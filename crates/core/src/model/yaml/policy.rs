@@ -5,7 +5,7 @@ use super::object::Meta;
 use super::pool::{read_cidr, read_selector};
 use crate::model::{
     Action, Cidr, DEFAULT_TIER, EntityRule, Family, IcmpMatch, Kind, NetworkSet, ObjectKey, Policy, PolicyRule,
-    PolicyStage, PortMatch, Protocol, ServiceAccountMatch, Tier, TierAction,
+    PolicyStage, PortMatch, Protocol, ServiceAccountMatch, StagedAction, StagedPolicy, Tier, TierAction,
 };
 
 const ACTIONS: [(&str, Action); 4] =
@@ -97,7 +97,6 @@ fn read_stage(kind: Kind, spec: &mut Fields<'_>) -> Option<(PolicyStage, bool)> 
 pub fn read_policy(kind: Kind, meta: Meta, mut spec: Fields<'_>) -> Option<Policy> {
     let stage = read_stage(kind, &mut spec);
     spec.not_built("performanceHints", &[]);
-    spec.not_built("stagedAction", &["Set"]);
     let tier = spec.take("tier").map(|at| at.text().map(str::to_string));
     let order = spec.take("order").map(|at| at.number());
     let selector = spec.take("selector").map(|at| read_selector(&at));
@@ -138,6 +137,29 @@ pub fn read_policy(kind: Kind, meta: Meta, mut spec: Fields<'_>) -> Option<Polic
         ingress,
         egress,
     })
+}
+
+const STAGED_ACTIONS: [(&str, StagedAction); 4] = [
+    ("Set", StagedAction::Set),
+    ("Delete", StagedAction::Delete),
+    ("Learn", StagedAction::Learn),
+    ("Ignore", StagedAction::Ignore),
+];
+
+pub fn staged_action_word(action: StagedAction) -> &'static str {
+    STAGED_ACTIONS.iter().find(|(_, one)| *one == action).map(|(word, _)| *word).unwrap_or_default()
+}
+
+pub fn read_staged_action(spec: &mut Fields<'_>) -> Option<StagedAction> {
+    let action = spec.take("stagedAction").map(|at| at.one_of("staged action", &STAGED_ACTIONS));
+    action.unwrap_or(Some(StagedAction::Set))
+}
+
+/// `kind`: that of the policy which it is staged for.
+pub fn read_staged(kind: Kind, meta: Meta, mut spec: Fields<'_>) -> Option<StagedPolicy> {
+    let action = read_staged_action(&mut spec);
+    let policy = read_policy(kind, meta, spec);
+    Some(StagedPolicy { action: action?, policy: policy? })
 }
 
 pub fn read_rule(at: &At<'_>) -> Option<PolicyRule> {

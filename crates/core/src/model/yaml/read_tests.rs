@@ -73,7 +73,8 @@ fn a_selector_with_a_typo_is_refused_at_its_character() {
 #[test]
 fn an_unknown_kind_is_refused_with_its_neighbour() {
     let kinds = "IPPool, Node, Network, GlobalNetworkPolicy, NetworkPolicy, GlobalNetworkSet, BGPPeer, \
-                 BGPConfiguration, IPReservation, Tier, NetworkSet, Namespace, ServiceAccount, HostEndpoint or Profile";
+                 BGPConfiguration, IPReservation, Tier, NetworkSet, Namespace, ServiceAccount, HostEndpoint, Profile, \
+                 StagedGlobalNetworkPolicy, StagedNetworkPolicy or StagedKubernetesNetworkPolicy";
     assert_eq!(
         errors("apiVersion: projectcalico.org/v3\nkind: IPPol\nmetadata: {name: a}\nspec: {}\n"),
         [format!("a.yaml:2: kind: unknown kind \"IPPol\"; expected {kinds} (did you mean IPPool?)")]
@@ -154,7 +155,7 @@ fn what_is_missing_is_named() {
     );
     assert_eq!(
         errors("kind: IPPool\n")[0],
-        "a.yaml:1: apiVersion: missing: expected projectcalico.org/v3, v1 or routenet/v1"
+        "a.yaml:1: apiVersion: missing: expected projectcalico.org/v3, networking.k8s.io/v1, v1 or routenet/v1"
     );
     assert_eq!(errors("just text\n"), ["a.yaml:1: expected a mapping, found the text \"just text\""]);
     assert_eq!(good(""), []);

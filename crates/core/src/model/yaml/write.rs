@@ -4,12 +4,13 @@
 use serde_json::{Map, Value, json};
 
 use super::bgp::{BGP_PORT, import_word};
-use super::policy::tier_action_word;
+use super::kubernetes;
+use super::policy::{staged_action_word, tier_action_word};
 use super::pool::{isolation_word, mode_field, mode_word};
 use crate::model::{
     Action, BgpConfiguration, BgpPeer, DEFAULT_TIER, EntityRule, HostEndpoint, HostInterface, IcmpMatch, ImportPolicy,
     Labels, NamedPort, Network, NetworkSet, Node, Object, Policy, PolicyRule, PolicyStage, Pool, PortMatch, Profile,
-    Protocol, ServiceAccountMatch, Tier, TunnelKind,
+    Protocol, ServiceAccountMatch, StagedAction, Tier, TunnelKind,
 };
 
 /// The object as JSON of the shape in which people write it in YAML.
@@ -29,7 +30,7 @@ pub fn object_to_value(object: &Object) -> Value {
     put(&mut metadata, "labels", labels.filter(|labels| !labels.is_empty()).map(labels_value));
     let spec = match object {
         Object::Namespace(_) | Object::ServiceAccount(_) => {
-            return json!({ "apiVersion": key.kind.api_version(), "kind": key.kind.name(), "metadata": metadata });
+            return json!({ "apiVersion": key.kind.api_version(), "kind": key.kind.written(), "metadata": metadata });
         }
         Object::IPPool(pool) => pool_spec(pool),
         Object::Node(node) => node_spec(node),
@@ -40,10 +41,15 @@ pub fn object_to_value(object: &Object) -> Value {
         Object::BGPConfiguration(settings) => configuration_spec(settings),
         Object::Tier(tier) => tier_spec(tier),
         Object::HostEndpoint(host) => host_endpoint_spec(host),
+        Object::KubernetesNetworkPolicy(policy) => kubernetes::spec(policy),
+        Object::StagedGlobalNetworkPolicy(staged) | Object::StagedNetworkPolicy(staged) => {
+            staged_spec(policy_spec(&staged.policy), staged.action)
+        }
+        Object::StagedKubernetesNetworkPolicy(staged) => staged_spec(kubernetes::spec(&staged.policy), staged.action),
         Object::Profile(profile) => profile_spec(profile),
         Object::IPReservation(reservation) => json!({ "reservedCIDRs": texts(&reservation.cidrs) }),
     };
-    json!({ "apiVersion": key.kind.api_version(), "kind": key.kind.name(), "metadata": metadata, "spec": spec })
+    json!({ "apiVersion": key.kind.api_version(), "kind": key.kind.written(), "metadata": metadata, "spec": spec })
 }
 
 /// One YAML document.
@@ -60,21 +66,21 @@ fn value_to_yaml(value: &Value) -> String {
     serde_yaml::to_string(value).expect("JSON with text keys is YAML")
 }
 
-fn put(map: &mut Map<String, Value>, key: &str, value: Option<impl Into<Value>>) {
+pub fn put(map: &mut Map<String, Value>, key: &str, value: Option<impl Into<Value>>) {
     if let Some(value) = value {
         map.insert(key.into(), value.into());
     }
 }
 
-fn put_list(map: &mut Map<String, Value>, key: &str, values: Vec<Value>) {
+pub fn put_list(map: &mut Map<String, Value>, key: &str, values: Vec<Value>) {
     put(map, key, (!values.is_empty()).then_some(values));
 }
 
-fn texts<T: ToString>(values: &[T]) -> Vec<Value> {
+pub fn texts<T: ToString>(values: &[T]) -> Vec<Value> {
     values.iter().map(|value| value.to_string().into()).collect()
 }
 
-fn labels_value(labels: &Labels) -> Value {
+pub fn labels_value(labels: &Labels) -> Value {
     labels.iter().map(|(key, value)| (key.clone(), Value::from(value.clone()))).collect::<Map<_, _>>().into()
 }
 
@@ -187,6 +193,13 @@ fn policy_spec(policy: &Policy) -> Value {
     spec.into()
 }
 
+fn staged_spec(mut spec: Value, action: StagedAction) -> Value {
+    if let Some(spec) = spec.as_object_mut() {
+        spec.insert("stagedAction".into(), staged_action_word(action).into());
+    }
+    spec
+}
+
 /// `100`, not `100.0`, where it makes no difference.
 fn order_value(order: f64) -> Value {
     let whole = order as i64;
@@ -219,7 +232,7 @@ fn rule_value(rule: &PolicyRule) -> Value {
     value.into()
 }
 
-fn protocol_value(protocol: Protocol) -> Value {
+pub fn protocol_value(protocol: Protocol) -> Value {
     match protocol {
         Protocol::TCP => "TCP".into(),
         Protocol::UDP => "UDP".into(),

@@ -7,15 +7,16 @@ use crate::model::config::FailsafePort;
 use crate::model::{Family, HostInterface, NodeName, Protocol};
 
 use super::super::Direction;
-use super::super::cluster::{Checkpoint, Cluster};
+use super::super::cluster::Checkpoint;
 use super::super::subjects::Subject;
 use super::evaluate::Located;
 use super::judge::{Asked, Packet, ask, ask_profiles, judge, ungoverned};
+use super::view::View;
 use super::{End, HostEnd, Verdict};
 
 /// One host on the way, its interface to the others, and who speaks behind it.
 struct Crossing<'a> {
-    cluster: &'a Cluster,
+    cluster: &'a View<'a>,
     host: &'a Subject,
     name: &'a str,
     /// The workload behind it; without one it is the host itself.
@@ -24,7 +25,7 @@ struct Crossing<'a> {
 }
 
 /// What the host endpoints say, in the order in which they are met, up to the first that denies.
-pub(super) fn crossings(cluster: &Cluster, source: &Located, destination: &Located, packet: &Packet) -> Vec<HostEnd> {
+pub(super) fn crossings(cluster: &View, source: &Located, destination: &Located, packet: &Packet) -> Vec<HostEnd> {
     let mut said = Vec::new();
     if source.node.is_some() && source.node == destination.node {
         return said;
@@ -43,7 +44,7 @@ pub(super) fn crossings(cluster: &Cluster, source: &Located, destination: &Locat
 }
 
 /// The host endpoint that a node's packets pass: the one that is of the node's own address, where there are several.
-fn interface_of<'a>(cluster: &'a Cluster, node: &'a NodeName) -> Option<&'a Subject> {
+fn interface_of<'a>(cluster: &'a View<'a>, node: &'a NodeName) -> Option<&'a Subject> {
     let addresses = Family::BOTH.into_iter().filter_map(|family| cluster.host_address(node, family));
     let addresses: Vec<_> = addresses.collect();
     let all: Vec<_> = cluster.host_endpoints(node).collect();

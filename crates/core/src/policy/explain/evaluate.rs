@@ -5,11 +5,11 @@ use std::net::IpAddr;
 use crate::model::{Family, IcmpMatch, NodeName, Protocol};
 
 use super::super::Direction;
-use super::super::cluster::Cluster;
 use super::super::frame::NEIGHBOUR_DISCOVERY;
 use super::super::subjects::{Subject, SubjectKey};
 use super::crossing::crossings;
 use super::judge::{Packet, PacketSide, judge, ungoverned};
+use super::view::View;
 use super::words::traffic_text;
 use super::{End, Explanation, Flow, FlowError, Side, Verdict};
 
@@ -22,7 +22,7 @@ pub(super) struct Located<'a> {
     pub workload: Option<&'a Subject>,
 }
 
-pub(super) fn explain(cluster: &Cluster, flow: &Flow) -> Result<Explanation, FlowError> {
+pub(super) fn explain(cluster: &View, flow: &Flow) -> Result<Explanation, FlowError> {
     let source = locate(cluster, &flow.source)?;
     let destination = locate(cluster, &flow.destination)?;
     let (from, to) = common_family(flow, &source, &destination)?;
@@ -63,7 +63,7 @@ pub(super) fn explain(cluster: &Cluster, flow: &Flow) -> Result<Explanation, Flo
     })
 }
 
-fn locate<'a>(cluster: &'a Cluster, side: &'a Side) -> Result<Located<'a>, FlowError> {
+fn locate<'a>(cluster: &'a View, side: &'a Side) -> Result<Located<'a>, FlowError> {
     Ok(match side {
         Side::Workload(node, key) => {
             let subject_key = SubjectKey::Endpoint(node.clone(), key.clone());
@@ -105,7 +105,7 @@ fn common_family(flow: &Flow, source: &Located, destination: &Located) -> Result
         })
 }
 
-fn holders(cluster: &Cluster, address: IpAddr) -> Vec<&Subject> {
+fn holders<'a>(cluster: &'a View, address: IpAddr) -> Vec<&'a Subject> {
     cluster.subjects.iter().map(|(_, subject)| subject).filter(|subject| subject.holds(address)).collect()
 }
 
@@ -115,7 +115,7 @@ impl Located<'_> {
     }
 }
 
-fn leave(cluster: &Cluster, source: &Located, destination: &Located, packet: &Packet) -> End {
+fn leave(cluster: &View, source: &Located, destination: &Located, packet: &Packet) -> End {
     let Some(workload) = source.workload else {
         return ungoverned("no policy governs what it sends");
     };
@@ -135,7 +135,7 @@ fn leave(cluster: &Cluster, source: &Located, destination: &Located, packet: &Pa
     End { verdict: Verdict::Deny, rule: None, why: why.to_string(), ..end }
 }
 
-fn arrive(cluster: &Cluster, source: &Located, destination: &Located, packet: &Packet) -> End {
+fn arrive(cluster: &View, source: &Located, destination: &Located, packet: &Packet) -> End {
     match destination.workload {
         None => ungoverned("no policy governs what it accepts"),
         Some(_) if source.is_host_of(destination) => ungoverned("a host reaches its own workloads"),

@@ -2,7 +2,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::desired::FactDelta;
-use crate::model::{Action, Isolation, Policy};
+use crate::model::{Action, Isolation, Policy, StagedAction, StagedPolicy};
 use crate::policy::testing::*;
 
 fn engines(facts: &[FactDelta], to_host: bool, by_pool: bool) -> [PolicyEngine; 2] {
@@ -315,6 +315,32 @@ proptest! {
             prop_assert_eq!(&engines[1].explain(flow).unwrap(), &found, "any node gives the same answer");
             let journey = Journey { simulators: &simulators, flow, found: &found };
             prop_assert_eq!(journey.arrives(), found.verdict == Verdict::Allow, "{:?}\n{}", flow, found);
+        }
+    }
+
+    #[test]
+    fn what_is_staged_says_what_would_be_if_it_were_set(
+        deltas in prop::collection::vec(some_delta(), 4..20),
+        staged in prop::collection::vec((some_delta(), any::<bool>()), 1..6),
+        flows in prop::collection::vec(some_flow(), 10),
+    ) {
+        let mut facts = base();
+        facts.extend((0..8).map(|index| endpoint_fact(&numbered_endpoint(index, 2, Default::default()))));
+        facts.extend(deltas);
+        facts.extend([node_fact("n1"), node_fact("n2")]);
+        let (mut looked_at, mut enforced) = (facts.clone(), facts);
+        for (delta, set) in staged {
+            let FactDelta::Policy(key, Some(policy)) = delta else { continue };
+            let action = if set { StagedAction::Set } else { StagedAction::Delete };
+            enforced.push(FactDelta::Policy(key.clone(), set.then(|| policy.clone())));
+            looked_at.push(FactDelta::Staged(key, Some(StagedPolicy { action, policy })));
+        }
+        let [looked_at, _] = engines(&looked_at, false, false);
+        let [enforced, _] = engines(&enforced, false, false);
+        for flow in &flows {
+            let Ok(wanted) = enforced.explain(flow) else { continue };
+            let found = looked_at.explain_staged(flow).unwrap().unwrap_or_else(|| looked_at.explain(flow).unwrap());
+            prop_assert_eq!(found.verdict, wanted.verdict, "{:?}\n{}\n{}", flow, found, wanted);
         }
     }
 }

@@ -8,10 +8,11 @@ use crate::model::{
 };
 
 use super::super::Direction;
-use super::super::cluster::{Checkpoint, Cluster, Profile};
+use super::super::cluster::{Checkpoint, Profile};
 use super::super::engine::is_closed;
 use super::super::scope::{ScopedPolicy, ScopedRule, ScopedSide};
 use super::super::subjects::Subject;
+use super::view::View;
 use super::words::rule_text;
 use super::{End, RuleReference, Verdict};
 
@@ -61,7 +62,7 @@ pub(super) enum Asked {
 }
 
 /// Asks the policies that govern the workload in the direction, then its profiles or that of its network.
-pub(super) fn judge(cluster: &Cluster, workload: &Subject, direction: Direction, packet: &Packet) -> End {
+pub(super) fn judge(cluster: &View, workload: &Subject, direction: Direction, packet: &Packet) -> End {
     let mut end = End::new();
     let Some(endpoint) = workload.as_endpoint() else {
         return ungoverned("no policy governs network sets");
@@ -86,25 +87,25 @@ pub(super) fn judge(cluster: &Cluster, workload: &Subject, direction: Direction,
 }
 
 pub(super) fn governing(
-    cluster: &Cluster,
+    cluster: &View,
     subject: &Subject,
     checkpoint: Checkpoint,
     direction: Direction,
 ) -> Vec<ObjectKey> {
-    let tiers = cluster.policies_of(subject, checkpoint, direction);
+    let tiers = cluster.policies_of(subject, checkpoint, direction, cluster.staged());
     tiers.iter().flat_map(|(_, policies)| policies).map(|policy| policy.policy.key.clone()).collect()
 }
 
 /// Asks the policies that govern the subject at the checkpoint.
 pub(super) fn ask(
-    cluster: &Cluster,
+    cluster: &View,
     subject: &Subject,
     checkpoint: Checkpoint,
     direction: Direction,
     packet: &Packet,
     end: &mut End,
 ) -> Asked {
-    let tiers = cluster.policies_of(subject, checkpoint, direction);
+    let tiers = cluster.policies_of(subject, checkpoint, direction, cluster.staged());
     end.policies = tiers.iter().flat_map(|(_, policies)| policies).map(|policy| policy.policy.key.clone()).collect();
     let ends = !matches!(checkpoint, Checkpoint::PreDnat | Checkpoint::Untracked);
     let mut before = "no policy applies".to_string();
@@ -137,7 +138,7 @@ pub(super) fn ask(
 
 /// Asks Profiles: what one passes on, or does not decide, the next one is asked.
 pub(super) fn ask_profiles(
-    cluster: &Cluster,
+    cluster: &View,
     names: &[String],
     direction: Direction,
     packet: &Packet,
@@ -232,7 +233,7 @@ fn side_matches(entity: &EntityRule, scoped: &ScopedSide, side: &PacketSide, pro
         && !is_named(&entity.not_named_ports)
 }
 
-fn ask_network(cluster: &Cluster, endpoint: &Endpoint, direction: Direction, packet: &Packet) -> (Verdict, String) {
+fn ask_network(cluster: &View, endpoint: &Endpoint, direction: Direction, packet: &Packet) -> (Verdict, String) {
     let network = &endpoint.key.network;
     match cluster.profile(endpoint, direction) {
         Profile::Closed | Profile::Listed(_) => {
@@ -264,7 +265,7 @@ fn is_published(endpoint: &Endpoint, packet: &Packet) -> bool {
     ports.into_iter().any(meant)
 }
 
-fn in_network(cluster: &Cluster, network: &NetworkName, side: &PacketSide) -> bool {
+fn in_network(cluster: &View, network: &NetworkName, side: &PacketSide) -> bool {
     if cluster.settings.networks_by_pool {
         return cluster.pool_nets(network).iter().any(|net| net.contains(side.address));
     }

@@ -6,6 +6,7 @@
 mod crossing;
 mod evaluate;
 mod judge;
+mod view;
 mod words;
 
 use std::fmt;
@@ -17,6 +18,7 @@ use crate::model::{Endpoint, EndpointKey, Family, IcmpMatch, NodeName, ObjectKey
 
 use super::PolicyEngine;
 use super::cluster::Cluster;
+use view::View;
 
 /// A new connection, or a packet that starts one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -145,7 +147,18 @@ impl PolicyEngine {
     /// # Errors
     /// An end that is not known, ends without a common family, or a missing port.
     pub fn explain(&self, flow: &Flow) -> Result<Explanation, FlowError> {
-        evaluate::explain(&self.cluster, flow)
+        evaluate::explain(&View::enforced(&self.cluster), flow)
+    }
+
+    /// The verdict on a flow if what is staged were enforced; `None` where nothing is.
+    ///
+    /// # Errors
+    /// As [`explain`](Self::explain).
+    pub fn explain_staged(&self, flow: &Flow) -> Result<Option<Explanation>, FlowError> {
+        if self.cluster.staged.is_empty() {
+            return Ok(None);
+        }
+        evaluate::explain(&View::with(&self.cluster, &self.cluster.staged), flow).map(Some)
     }
 
     /// Who is meant by a word of the user: `NAMESPACE/NAME` or `NAME` of a workload, `NETWORK/CONTAINER/INTERFACE` of
@@ -194,6 +207,22 @@ fn side_of_address(cluster: &Cluster, address: IpAddr) -> Side {
     let node = node
         .or_else(|| cluster.nodes.values().find(|node| node.address(family) == Some(address)).map(|node| &node.name));
     node.map_or(Side::Address(address), |node| Side::Host(node.clone()))
+}
+
+impl Explanation {
+    /// Whether something else decides, or decides otherwise.
+    pub fn differs_from(&self, other: &Explanation) -> bool {
+        (self.verdict, self.decided_by()) != (other.verdict, other.decided_by())
+    }
+
+    /// What decides, in words: the first end that denies, else what each end says.
+    pub fn decided_by(&self) -> String {
+        let ends = || [&self.egress, &self.ingress].into_iter().chain(self.hosts.iter().map(|host| &host.end));
+        match ends().find(|end| end.verdict == Verdict::Deny) {
+            Some(end) => end.why.clone(),
+            None => ends().map(|end| end.why.as_str()).collect::<Vec<_>>().join("; "),
+        }
+    }
 }
 
 impl fmt::Display for Verdict {

@@ -149,6 +149,7 @@ fn fact_key(delta: &FactDelta) -> String {
         FactDelta::OwnBlock(cidr, _) => format!("block {cidr}"),
         FactDelta::Learned(cidr, _) => format!("learned {cidr}"),
         FactDelta::OffLink(hop, _) => format!("off link {hop}"),
+        FactDelta::Staged(key, _) => format!("staged {key}"),
         FactDelta::Profile(name, _) => format!("profile {name}"),
         FactDelta::HostEndpoint(name, _) => format!("host endpoint {name}"),
         FactDelta::HostAddresses(interface, _) => format!("addresses of {interface}"),
