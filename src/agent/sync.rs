@@ -12,7 +12,7 @@ use routenet_core::desired::FactDelta;
 use routenet_core::model::keys::{self, StoreKey};
 use routenet_core::model::{
     BgpConfiguration, BgpPeer, Block, Cidr, Fact, Kind, NetworkName, NetworkSetKey, NodeCondition, NodeName, Object,
-    ObjectKey, Policy, PoolName, Reservation, StagedPolicy, staged_for,
+    ObjectKey, Policy, PoolName, Reservation, staged_for,
 };
 use routenet_core::policy::check::check_policy;
 
@@ -409,10 +409,6 @@ fn policy_change(policy: Policy) -> ClusterChange {
     ClusterChange::Fact(FactDelta::Policy(policy.key.clone(), Some(policy)))
 }
 
-fn staged_change(staged: StagedPolicy) -> ClusterChange {
-    ClusterChange::Fact(FactDelta::Staged(staged.policy.key.clone(), Some(staged)))
-}
-
 fn change_of(fact: Fact) -> ClusterChange {
     match fact {
         Fact::Block(block) => ClusterChange::Block(block.cidr, Some(block)),
@@ -422,27 +418,12 @@ fn change_of(fact: Fact) -> ClusterChange {
             key: endpoint.key.clone(),
             endpoint: Some(endpoint),
         }),
-        Fact::Object(object) => match object {
-            Object::IPPool(it) => ClusterChange::Fact(FactDelta::Pool(it.name.clone(), Some(it))),
-            Object::Node(it) => ClusterChange::Fact(FactDelta::Node(it.name.clone(), Some(it))),
-            Object::Network(it) => ClusterChange::Fact(FactDelta::Network(it.name.clone(), Some(it))),
-            Object::GlobalNetworkPolicy(it) | Object::NetworkPolicy(it) => policy_change(it),
-            Object::GlobalNetworkSet(it) | Object::NetworkSet(it) => {
-                ClusterChange::Fact(FactDelta::NetworkSet(it.key(), Some(it)))
-            }
-            Object::Namespace(it) => ClusterChange::Fact(FactDelta::Namespace(it.name, Some(it.labels))),
-            Object::ServiceAccount(it) => {
-                ClusterChange::Fact(FactDelta::ServiceAccount(it.namespace, it.name, Some(it.labels)))
-            }
-            Object::KubernetesNetworkPolicy(it) => policy_change(it.to_policy()),
-            Object::StagedGlobalNetworkPolicy(it) | Object::StagedNetworkPolicy(it) => staged_change(it),
-            Object::StagedKubernetesNetworkPolicy(it) => staged_change(it.to_staged()),
-            Object::HostEndpoint(it) => ClusterChange::Fact(FactDelta::HostEndpoint(it.name.clone(), Some(it))),
-            Object::Profile(it) => ClusterChange::Fact(FactDelta::Profile(it.name.clone(), Some(it))),
-            Object::Tier(it) => ClusterChange::Fact(FactDelta::Tier(it.name.clone(), Some(it))),
-            Object::BGPPeer(it) => ClusterChange::Peer(it.name.clone(), Some(it)),
-            Object::BGPConfiguration(it) => ClusterChange::BgpConfiguration(it.name.clone(), Some(it)),
-            Object::IPReservation(it) => ClusterChange::Reservation(it.name.clone(), Some(it)),
+        Fact::Object(object) => match FactDelta::of_object(object).map_err(|object| *object) {
+            Ok(fact) => ClusterChange::Fact(fact),
+            Err(Object::BGPPeer(it)) => ClusterChange::Peer(it.name.clone(), Some(it)),
+            Err(Object::BGPConfiguration(it)) => ClusterChange::BgpConfiguration(it.name.clone(), Some(it)),
+            Err(Object::IPReservation(it)) => ClusterChange::Reservation(it.name.clone(), Some(it)),
+            Err(other) => unreachable!("{} is a fact", other.key()),
         },
     }
 }

@@ -1,7 +1,7 @@
 //! `routectl explain`: may it, and which rule says so.
 
 use clap::Args;
-use routenet_core::model::Protocol;
+use routenet_core::policy::explain::Traffic;
 
 use super::output::{Format, Style};
 use super::{Answer, CliError, REFUSED};
@@ -33,39 +33,11 @@ pub struct ExplainArgs {
     /// Who receives: an address, or NAMESPACE/NAME
     to: String,
     /// The protocol, with its destination port where it has ports: tcp/80, udp/53, icmp, 47
-    #[arg(value_name = "PROTO/PORT", value_parser = traffic)]
+    #[arg(value_name = "PROTO/PORT", value_parser = str::parse::<Traffic>)]
     traffic: Traffic,
     /// How to print
     #[arg(short, long, value_enum, default_value_t)]
     output: Format,
-}
-
-/// A protocol and the port where it has ports.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Traffic {
-    protocol: Protocol,
-    port: Option<u16>,
-}
-
-fn traffic(text: &str) -> Result<Traffic, String> {
-    let (name, port) = match text.split_once('/') {
-        Some((name, port)) => (name, Some(port)),
-        None => (text, None),
-    };
-    let number = || name.parse().ok().filter(|number| *number != 0).map(Protocol);
-    let protocol = Protocol::from_name(name).or_else(number).ok_or_else(|| {
-        format!("unknown protocol \"{name}\"; expected tcp, udp, sctp, udplite, icmp, icmpv6 or a number from 1 to 255")
-    })?;
-    let port = match (port, protocol.has_ports()) {
-        (None, true) => return Err(format!("{protocol} needs a port: write {protocol}/PORT, such as {protocol}/80")),
-        (Some(_), false) => return Err(format!("{protocol} has no ports: write {protocol}")),
-        (None, false) => None,
-        (Some(port), true) => match port.parse::<u16>() {
-            Ok(port) => Some(port),
-            Err(_) => return Err(format!("\"{port}\" is not a port: expected 0 to 65535")),
-        },
-    };
-    Ok(Traffic { protocol, port })
 }
 
 impl ExplainArgs {

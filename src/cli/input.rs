@@ -49,7 +49,7 @@ fn document(file: &Path) -> Result<Document, CliError> {
     Ok(Document { file: file.display().to_string(), text })
 }
 
-fn unreadable(file: &Path, error: &std::io::Error) -> CliError {
+pub fn unreadable(file: &Path, error: &std::io::Error) -> CliError {
     CliError::Input(format!("{}: cannot be read: {error}", file.display()))
 }
 

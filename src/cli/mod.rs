@@ -7,6 +7,7 @@
 //! | `listings` | `endpoints`, `bgp neighbors`, `bgp routes` |
 //! | `ipam` | `ipam show`, `why`, `check`, `release`, `release-node` |
 //! | `explain` | `explain` |
+//! | `policy` | `policy test` (needs no agent) |
 //! | `node` | `node drain`, `node undrain` |
 //! | `lab` | `lab ...` (needs no agent) |
 //!
@@ -20,6 +21,7 @@ mod listings;
 mod node;
 mod objects;
 mod output;
+mod policy;
 mod status;
 
 use std::io::{IsTerminal, Write};
@@ -49,6 +51,7 @@ const TOP_HELP: &str = "\
 EXAMPLES
   routectl status                          is it well, and if not, why
   routectl apply -f policies/              write every object of a directory, or none
+  routectl policy test policies/           do they say what their tests expect
   routectl get gnp -o wide                 the policies of the cluster
   routectl explain shop/web shop/db tcp/5432
                                            may it, and which rule says so
@@ -91,6 +94,9 @@ enum Question {
     #[command(subcommand)]
     Ipam(ipam::IpamCommand),
     Explain(explain::ExplainArgs),
+    /// Policies: test them
+    #[command(subcommand)]
+    Policy(policy::PolicyCommand),
     /// BGP: neighbours and routes
     #[command(subcommand)]
     Bgp(listings::BgpCommand),
@@ -109,6 +115,7 @@ impl Question {
             Question::Endpoints(args) => args.run(client),
             Question::Ipam(command) => command.run(client),
             Question::Explain(args) => args.run(client, style),
+            Question::Policy(command) => command.run(style),
             Question::Bgp(command) => command.run(client),
             Question::Node(command) => command.run(client),
         }

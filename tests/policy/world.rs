@@ -243,15 +243,10 @@ pub fn engine(ipv4: Ipv4Addr, ipv6: Option<Ipv6Addr>, workload_to_host: bool) ->
 
 /// What an object of policy is to the engine; `keep`: or its going.
 pub fn policy_fact(object: Object, keep: bool) -> FactDelta {
-    match object {
-        Object::GlobalNetworkPolicy(it) | Object::NetworkPolicy(it) => {
-            FactDelta::Policy(it.key.clone(), keep.then_some(it))
-        }
-        Object::KubernetesNetworkPolicy(it) => FactDelta::Policy(it.key(), keep.then(|| it.to_policy())),
-        Object::GlobalNetworkSet(it) | Object::NetworkSet(it) => FactDelta::NetworkSet(it.key(), keep.then_some(it)),
-        Object::HostEndpoint(it) => FactDelta::HostEndpoint(it.name.clone(), keep.then_some(it)),
-        Object::Profile(it) => FactDelta::Profile(it.name.clone(), keep.then_some(it)),
-        Object::Tier(it) => FactDelta::Tier(it.name.clone(), keep.then_some(it)),
+    match FactDelta::of_object(object) {
+        Ok(fact) if keep => fact,
+        Ok(FactDelta::Policy(key, _)) => FactDelta::Policy(key, None),
+        Ok(FactDelta::NetworkSet(key, _)) => FactDelta::NetworkSet(key, None),
         other => panic!("no policy: {other:?}"),
     }
 }

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use crate::model::{
     Cidr, Endpoint, EndpointKey, HostEndpoint, InterfaceName, Labels, Network, NetworkName, NetworkSet, NetworkSetKey,
-    Node, NodeName, ObjectKey, Policy, Pool, PoolName, Profile, StagedPolicy, Tier, TunnelKind,
+    Node, NodeName, Object, ObjectKey, Policy, Pool, PoolName, Profile, StagedPolicy, Tier, TunnelKind,
 };
 
 /// A change of one fact. `None` and `false` take it away. The same change twice is the same as once.
@@ -41,6 +41,35 @@ pub enum FactDelta {
     OffLink(IpAddr, bool),
     /// Whether this host has the address on its tunnel device.
     TunnelAddress(TunnelKind, IpAddr, bool),
+}
+
+impl FactDelta {
+    /// What an object of the cluster is as a fact.
+    ///
+    /// # Errors
+    /// The object, where it is none: what is about BGP and reservations goes another way.
+    pub fn of_object(object: Object) -> Result<FactDelta, Box<Object>> {
+        Ok(match object {
+            Object::IPPool(it) => FactDelta::Pool(it.name.clone(), Some(it)),
+            Object::Node(it) => FactDelta::Node(it.name.clone(), Some(it)),
+            Object::Network(it) => FactDelta::Network(it.name.clone(), Some(it)),
+            Object::GlobalNetworkPolicy(it) | Object::NetworkPolicy(it) => FactDelta::Policy(it.key.clone(), Some(it)),
+            Object::KubernetesNetworkPolicy(it) => FactDelta::Policy(it.key(), Some(it.to_policy())),
+            Object::StagedGlobalNetworkPolicy(it) | Object::StagedNetworkPolicy(it) => {
+                FactDelta::Staged(it.policy.key.clone(), Some(it))
+            }
+            Object::StagedKubernetesNetworkPolicy(it) => FactDelta::Staged(it.policy.key(), Some(it.to_staged())),
+            Object::GlobalNetworkSet(it) | Object::NetworkSet(it) => FactDelta::NetworkSet(it.key(), Some(it)),
+            Object::Namespace(it) => FactDelta::Namespace(it.name, Some(it.labels)),
+            Object::ServiceAccount(it) => FactDelta::ServiceAccount(it.namespace, it.name, Some(it.labels)),
+            Object::HostEndpoint(it) => FactDelta::HostEndpoint(it.name.clone(), Some(it)),
+            Object::Profile(it) => FactDelta::Profile(it.name.clone(), Some(it)),
+            Object::Tier(it) => FactDelta::Tier(it.name.clone(), Some(it)),
+            other @ (Object::BGPPeer(_) | Object::BGPConfiguration(_) | Object::IPReservation(_)) => {
+                return Err(Box::new(other));
+            }
+        })
+    }
 }
 
 /// What does not change while the agent runs.

@@ -13,6 +13,7 @@
 //! | `sets` | set contents, counted by reference; their growth and shrinking in order | engine |
 //! | `tree` | groups of endpoints, and the tree of sets by which a packet finds its group | engine |
 //! | [`engine`] | the above by delta: facts in, sets and chains out | [`crate::desired`] |
+//! | [`suite`] | tests of policies, asked of the evaluator | `routectl policy test` |
 //! | [`explain`] | the verdict on a flow, straight from the facts, with its reason | `routectl explain`, tests |
 
 pub mod check;
@@ -26,6 +27,7 @@ mod scope;
 pub mod selector;
 mod sets;
 mod subjects;
+pub mod suite;
 #[cfg(test)]
 mod testing;
 mod tree;

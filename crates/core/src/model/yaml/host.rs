@@ -36,7 +36,7 @@ pub fn read_host_endpoint(meta: Meta, mut spec: Fields<'_>) -> Option<HostEndpoi
     })
 }
 
-fn read_named_port(at: &At<'_>) -> Option<NamedPort> {
+pub fn read_named_port(at: &At<'_>) -> Option<NamedPort> {
     let mut fields = at.fields()?;
     let name = fields.required("name", "the name of the port").and_then(|at| match at.text()? {
         text if is_port_name(text) => Some(text.to_string()),

@@ -27,7 +27,7 @@ mod write;
 
 pub(crate) use bgp::{BGP_PORT, import_policy, import_word, read_as_number, read_hold_time, read_router_id};
 pub use error::{YamlError, render_errors};
-pub(crate) use host::read_failsafe_port;
+pub(crate) use host::{read_failsafe_port, read_named_port};
 pub use object::read_documents;
 pub(crate) use object::read_labels;
 pub(crate) use policy::{staged_action_word, tier_action_word};

@@ -6,6 +6,7 @@
 mod crossing;
 mod evaluate;
 mod judge;
+mod traffic;
 mod view;
 mod words;
 
@@ -18,6 +19,7 @@ use crate::model::{Endpoint, EndpointKey, Family, IcmpMatch, NodeName, ObjectKey
 
 use super::PolicyEngine;
 use super::cluster::Cluster;
+pub use traffic::Traffic;
 use view::View;
 
 /// A new connection, or a packet that starts one.
