@@ -8,7 +8,7 @@ use super::CliError;
 use crate::api::Document;
 
 /// The documents behind the arguments of `-f`, in the order given; the files of a directory in the order of their
-/// names, directories in it left out.
+/// names, directories in it and tests of policies left out.
 pub fn documents(files: &[PathBuf]) -> Result<Vec<Document>, CliError> {
     let mut documents = Vec::new();
     for file in files {
@@ -33,7 +33,7 @@ fn directory(directory: &Path) -> Result<Vec<Document>, CliError> {
     for entry in entries {
         let path = entry.map_err(|error| unreadable(directory, &error))?.path();
         let extension = path.extension().and_then(|extension| extension.to_str());
-        if matches!(extension, Some("yaml" | "yml" | "json")) && path.is_file() {
+        if matches!(extension, Some("yaml" | "yml" | "json")) && path.is_file() && !is_test(&path) {
             files.push(path);
         }
     }
@@ -42,6 +42,11 @@ fn directory(directory: &Path) -> Result<Vec<Document>, CliError> {
     }
     files.sort();
     files.iter().map(|file| document(file)).collect()
+}
+
+/// Whether it is a test of policies, which stand beside it.
+pub fn is_test(file: &Path) -> bool {
+    file.file_name().is_some_and(|name| name.to_string_lossy().ends_with(".test.yaml"))
 }
 
 fn document(file: &Path) -> Result<Document, CliError> {

@@ -113,7 +113,7 @@ fn walk(directory: &Path, found: &mut BTreeSet<PathBuf>) -> Result<(), CliError>
         let path = entry.map_err(|error| input::unreadable(directory, &error))?.path();
         if path.is_dir() {
             walk(&path, found)?;
-        } else if path.to_string_lossy().ends_with(".test.yaml") {
+        } else if input::is_test(&path) {
             found.insert(path);
         }
     }

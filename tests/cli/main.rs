@@ -55,3 +55,12 @@ fn help_goes_to_standard_output_and_a_wrong_command_line_to_standard_error() {
     let expected = "routectl: /nonexistent/a.yaml: cannot be read: No such file or directory (os error 2)\n";
     assert_eq!((code, err.as_str()), (2, expected));
 }
+
+#[test]
+fn the_shipped_policies_say_what_their_tests_expect() {
+    let nowhere = Path::new("/nonexistent/agent.sock");
+    let policies = concat!(env!("CARGO_MANIFEST_DIR"), "/policies");
+    let (code, out, err) = said(nowhere, &["policy", "test", policies]);
+    assert_eq!((code, err.as_str()), (0, ""), "{out}");
+    assert!(out.ends_with(": all as expected\n"), "{out}");
+}

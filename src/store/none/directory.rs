@@ -58,8 +58,10 @@ fn files(directory: &Path) -> Result<Vec<PathBuf>, StoreError> {
     let mut files = Vec::new();
     for entry in std::fs::read_dir(directory).map_err(broken)? {
         let path = entry.map_err(broken)?.path();
-        let hidden = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
-        if !hidden && path.extension().is_some_and(|extension| extension == "yaml" || extension == "yml") {
+        let name = path.file_name().map(|name| name.as_encoded_bytes()).unwrap_or_default();
+        // Tests of policies stand beside them.
+        let passed_over = name.starts_with(b".") || name.ends_with(b".test.yaml");
+        if !passed_over && path.extension().is_some_and(|extension| extension == "yaml" || extension == "yml") {
             files.push(path);
         }
     }
