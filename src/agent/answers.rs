@@ -4,12 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use routenet_core::policy::compare::compare;
 use serde::Serialize;
 use tokio::sync::watch;
 
 use super::local_api::Handler;
 use super::{Agent, objects};
-use crate::api::listing::ChangeReply;
+use crate::api::listing::{ChangeReply, DiffReply};
 use crate::api::{ApiError, Document, Reply, Request};
 use crate::frontend::cni;
 use crate::plane::tunnel;
@@ -83,6 +84,7 @@ impl Agent {
                 reply(objects::get(&*self.store, &kind, name.as_deref(), namespace.as_deref()).await)
             }
             Request::Apply { documents } => reply(self.apply(&documents).await),
+            Request::Diff { documents } => reply(self.diff(&documents).await),
             Request::Delete { documents, names } => reply(objects::delete(&*self.store, &documents, &names).await),
             Request::Status => ok(&self.status().await),
             Request::Endpoints => ok(&self.endpoint_lines()),
@@ -115,6 +117,22 @@ impl Agent {
             reply.warnings.extend(missing.map(|what| format!("node {node}: {what}")));
         }
         Ok(reply)
+    }
+}
+
+impl Agent {
+    /// Off the loop: many questions may be asked.
+    async fn diff(&self, documents: &[Document]) -> Result<DiffReply, ApiError> {
+        let objects::Preview { before, after, changes } = objects::preview(&*self.store, documents).await?;
+        let facts = self.engine.query(|desired| {
+            let policy = desired.policy();
+            (policy.settings().clone(), policy.endpoints().cloned().collect::<Vec<_>>())
+        });
+        let unavailable = |message: String| ApiError { code: "unavailable".into(), message };
+        let (settings, endpoints) = facts.await.ok_or_else(|| unavailable("the agent is stopping".to_string()))?;
+        let nodes: Vec<_> = self.cluster.read().nodes.keys().cloned().collect();
+        let asked = tokio::task::spawn_blocking(move || compare(&settings, &endpoints, &nodes, &before, &after)).await;
+        Ok(DiffReply { changes, verdicts: asked.map_err(|error| unavailable(error.to_string()))? })
     }
 }
 

@@ -53,8 +53,33 @@ pub async fn get(
     }
 }
 
+/// What objects there are, what there would be if the documents were applied, and what that would do to each of them.
+pub struct Preview {
+    pub before: Vec<Object>,
+    pub after: Vec<Object>,
+    pub changes: Vec<Change>,
+}
+
+/// Reads and validates as `apply` does, and writes nothing.
+pub async fn preview(store: &dyn ClusterStore, documents: &[Document]) -> Result<Preview, ApiError> {
+    let wanted = read_wanted(documents)?;
+    let snapshot = read(store).await?;
+    let (_, changes) = plan(&snapshot, &wanted)?;
+    let before: BTreeMap<ObjectKey, Object> =
+        snapshot.objects.into_iter().map(|(key, (object, _))| (key, object)).collect();
+    let mut after = before.clone();
+    after.extend(wanted.into_iter().map(|object| (object.value.key(), object.value)));
+    Ok(Preview { before: before.into_values().collect(), after: after.into_values().collect(), changes })
+}
+
 /// Writes all objects of the documents, or none.
 pub async fn apply(store: &dyn ClusterStore, documents: &[Document]) -> Result<ChangeReply, ApiError> {
+    let wanted = read_wanted(documents)?;
+    change(store, |snapshot| plan(snapshot, &wanted)).await
+}
+
+/// What people may apply, each object once.
+fn read_wanted(documents: &[Document]) -> Result<Vec<Located<Object>>, ApiError> {
     let wanted = read_all(documents)?;
     refuse_nodes(&wanted)?;
     let keys: Vec<ObjectKey> = wanted.iter().map(|object| object.value.key()).collect();
@@ -64,26 +89,29 @@ pub async fn apply(store: &dyn ClusterStore, documents: &[Document]) -> Result<C
             format!("{}:{}: {} stands in the input twice; keep one of them", object.file, object.line, twice.1);
         return Err(invalid(message));
     }
-    change(store, |snapshot| {
-        let objects: Vec<Object> = wanted.iter().map(|object| object.value.clone()).collect();
-        validate(snapshot, &objects, &[], &wanted)?;
-        let mut writes = Vec::new();
-        let mut changes = Vec::new();
-        for (key, object) in keys.iter().zip(&objects) {
-            let outcome = match snapshot.objects.get(key) {
-                Some((present, _)) if present == object => Outcome::Unchanged,
-                Some(_) => Outcome::Changed,
-                None => Outcome::Created,
-            };
-            if outcome != Outcome::Unchanged {
-                let value = keys::encode_fact(&Fact::Object(object.clone()));
-                writes.push(Write::Put { key: StoreKey::Object(key.clone()).path(), value });
-            }
-            changes.push(change_line(key, outcome));
+    Ok(wanted)
+}
+
+/// What is to be written, and what that does.
+fn plan(snapshot: &Snapshot, wanted: &[Located<Object>]) -> Result<(Vec<Write>, Vec<Change>), ApiError> {
+    let objects: Vec<Object> = wanted.iter().map(|object| object.value.clone()).collect();
+    validate(snapshot, &objects, &[], wanted)?;
+    let mut writes = Vec::new();
+    let mut changes = Vec::new();
+    for object in objects {
+        let key = object.key();
+        let outcome = match snapshot.objects.get(&key) {
+            Some((present, _)) if *present == object => Outcome::Unchanged,
+            Some(_) => Outcome::Changed,
+            None => Outcome::Created,
+        };
+        if outcome != Outcome::Unchanged {
+            let value = keys::encode_fact(&Fact::Object(object));
+            writes.push(Write::Put { key: StoreKey::Object(key.clone()).path(), value });
         }
-        Ok((writes, changes))
-    })
-    .await
+        changes.push(change_line(&key, outcome));
+    }
+    Ok((writes, changes))
 }
 
 /// The kinds of tunnels that pools of these documents ask for.

@@ -4,6 +4,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use routenet_core::model::{Cidr, Labels};
+use routenet_core::policy::compare::Comparison;
 use serde::{Deserialize, Serialize};
 
 /// The answer to `get`: objects in the shape in which people write them, sorted by kind, namespace and name.
@@ -20,6 +21,15 @@ pub struct ChangeReply {
     /// What is written and cannot work on the node that answered, with the mend.
     #[serde(default)]
     pub warnings: Vec<String>,
+}
+
+/// The answer to `diff`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DiffReply {
+    /// What would become of the objects, in the order of the input.
+    pub changes: Vec<Change>,
+    /// What would become of the verdicts between those who are there now.
+    pub verdicts: Comparison,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

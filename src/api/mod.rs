@@ -50,6 +50,10 @@ pub enum Request {
     Apply {
         documents: Vec<Document>,
     },
+    /// What `Apply` would do, to objects and to verdicts; nothing is written.
+    Diff {
+        documents: Vec<Document>,
+    },
     Delete {
         documents: Vec<Document>,
         names: Vec<ObjectName>,
@@ -142,6 +146,7 @@ impl Request {
             | Request::IpamWhy { .. }
             | Request::IpamCheck
             | Request::Explain { .. }
+            | Request::Diff { .. }
             | Request::BgpNeighbors
             | Request::BgpRoutes => false,
         }

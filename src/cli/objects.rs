@@ -5,12 +5,13 @@ use std::path::PathBuf;
 use clap::Args;
 use routenet_core::model::yaml::{objects_to_yaml, read_documents, render_errors};
 use routenet_core::model::{Kind, Object, table as object_table};
+use routenet_core::policy::compare::PartyName;
 use serde_json::{Value, json};
 
 use super::output::{Format, counted, table};
-use super::{Answer, CliError, input};
+use super::{Answer, CliError, REFUSED, input};
 use crate::api::client::Client;
-use crate::api::listing::{Change, ChangeReply, GetReply, Outcome};
+use crate::api::listing::{Change, ChangeReply, DiffReply, GetReply, Outcome};
 use crate::api::{ObjectName, Request};
 
 /// The namespace that is meant where none is given.
@@ -129,20 +130,29 @@ EXAMPLES
   routectl apply -f policies/demo/
   routectl apply -f pools.yaml -f networks.yaml
   routectl get gnp deny-db -o yaml | sed s/Deny/Allow/ | routectl apply -f -
+  routectl apply --diff -f policies/demo/
 
 EXIT STATUS
-  0  all is written (or was so already)
-  1  something is invalid or refused: nothing was changed
+  0  all is written (or was so already); with --diff: nothing would change
+  1  something is invalid or refused: nothing was changed; with --diff: something would
   2  a file cannot be read, the command line is wrong, or the agent cannot be asked")]
 pub struct ApplyArgs {
     /// A file, a directory (its .yaml, .yml and .json files), or `-` for standard input; may be repeated
     #[arg(short, long = "filename", value_name = "FILE|DIR|-", required = true)]
     file: Vec<PathBuf>,
+    /// Write nothing; say which objects would change, and who would then reach whom by what
+    #[arg(long)]
+    diff: bool,
 }
 
 impl ApplyArgs {
     pub fn run(self, client: &Client) -> Result<Answer, CliError> {
         let documents = input::documents(&self.file)?;
+        if self.diff {
+            let reply: DiffReply = client.call(&Request::Diff { documents })?;
+            let same = reply.changes.iter().all(|change| change.outcome == Outcome::Unchanged);
+            return Ok(Answer { text: diff_lines(&reply), exit: if same { 0 } else { REFUSED } });
+        }
         let reply: ChangeReply = client.call(&Request::Apply { documents })?;
         let warnings: String = reply.warnings.iter().map(|warning| format!("warning: {warning}\n")).collect();
         Ok(Answer::good(change_lines(&reply.changes) + &warnings))
@@ -198,6 +208,28 @@ impl DeleteArgs {
         let reply: ChangeReply = client.call(&Request::Delete { documents, names })?;
         Ok(Answer::good(change_lines(&reply.changes)))
     }
+}
+
+fn diff_lines(reply: &DiffReply) -> String {
+    let mut text: String = change_lines(&reply.changes).lines().map(|line| format!("would: {line}\n")).collect();
+    let verdicts = &reply.verdicts;
+    let party = |party: &PartyName| match party.others {
+        0 => party.name.clone(),
+        others => format!("{} (and {others} like it)", party.name),
+    };
+    for one in &verdicts.differences {
+        let (from, to, traffic) = (party(&one.from), party(&one.to), one.traffic.join(", "));
+        text += &format!("{} -> {}: {from} to {to}: {traffic}\n    {}\n", one.before, one.after, one.decided_by);
+    }
+    let pairs = counted(verdicts.pairs as u64, "pair");
+    text += &match verdicts.differences.len() {
+        0 => format!("no verdict would change ({pairs} looked at)\n"),
+        count => format!("{} would change ({pairs} looked at)\n", counted(count as u64, "verdict")),
+    };
+    if let Some(why) = &verdicts.incomplete {
+        text += &format!("not all was looked at: stopped {why}\n");
+    }
+    text
 }
 
 /// A line each, and at the end how many are as they were.

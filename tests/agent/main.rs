@@ -11,6 +11,7 @@ mod explain;
 mod fixture;
 mod ipam;
 mod load;
+mod policy;
 mod repair;
 mod restart;
 mod speaker_only;

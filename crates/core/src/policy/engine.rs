@@ -138,6 +138,15 @@ impl PolicyEngine {
         self.finish()
     }
 
+    pub fn settings(&self) -> &Settings {
+        &self.cluster.settings
+    }
+
+    /// The endpoints of all nodes.
+    pub fn endpoints(&self) -> impl Iterator<Item = &Endpoint> {
+        self.cluster.endpoints().map(|(_, endpoint)| endpoint)
+    }
+
     /// Every set of this host.
     pub fn sets(&self) -> BTreeMap<SetName, SetSpec> {
         self.sets.specs()

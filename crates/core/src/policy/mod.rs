@@ -13,11 +13,13 @@
 //! | `sets` | set contents, counted by reference; their growth and shrinking in order | engine |
 //! | `tree` | groups of endpoints, and the tree of sets by which a packet finds its group | engine |
 //! | [`engine`] | the above by delta: facts in, sets and chains out | [`crate::desired`] |
+//! | [`compare`] | which verdicts a change would change | `routectl apply --diff` |
 //! | [`suite`] | tests of policies, asked of the evaluator | `routectl policy test` |
 //! | [`explain`] | the verdict on a flow, straight from the facts, with its reason | `routectl explain`, tests |
 
 pub mod check;
 mod cluster;
+pub mod compare;
 pub mod engine;
 pub mod explain;
 mod frame;

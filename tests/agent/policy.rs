@@ -1,0 +1,101 @@
+//! Policies through live agents: what a change would do, what is staged, and hosts that are governed.
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::fixture::{attach, established, one_host, two_hosts};
+use crate::support::wait_for;
+
+const CLOSED: &str = "
+apiVersion: projectcalico.org/v3
+kind: NetworkPolicy
+metadata: {name: closed, namespace: default}
+spec: {selector: app == 'db', types: [Ingress]}
+";
+
+#[test]
+fn a_diff_says_whom_a_policy_would_close_and_writes_nothing() {
+    one_host(|site, _, agent| {
+        let web = attach(agent, "web", "blue", json!({"app": "web"}));
+        let db = attach(agent, "db", "blue", json!({"app": "db"}));
+        let file = site.write("closed.yaml", CLOSED).display().to_string();
+        let said = agent.routectl(&["apply", "--diff", "-f", &file]);
+        assert_eq!(said.exit, 1, "{said:?}");
+        assert!(said.stdout.starts_with("would: NetworkPolicy default/closed created\n"), "{}", said.stdout);
+        assert!(said.stdout.contains("allowed -> denied: default/web to default/db: tcp/1-65535,"), "{}", said.stdout);
+        assert!(said.stdout.contains("1 verdict would change"), "{}", said.stdout);
+        assert!(web.pings(&db.ipv4), "nothing is written");
+        assert_eq!(agent.routectl(&["get", "np", "-o", "json"]).stdout.matches("closed").count(), 0);
+
+        agent.apply(CLOSED);
+        wait_for("the policy", Duration::from_secs(5), || !web.pings(&db.ipv4));
+        let said = agent.routectl(&["apply", "--diff", "-f", &file]);
+        assert_eq!(said.exit, 0, "{said:?}");
+        assert!(said.stdout.contains("no verdict would change"), "{}", said.stdout);
+        // What would be refused is refused here, too.
+        let bad = site.write("bad.yaml", &CLOSED.replace("types", "tier: none, types")).display().to_string();
+        let said = agent.routectl(&["apply", "--diff", "-f", &bad]);
+        assert_eq!(said.exit, 1);
+        assert!(said.stderr.contains("there is no Tier none"), "{}", said.stderr);
+    });
+}
+
+#[test]
+fn what_is_staged_does_nothing_and_explain_says_what_it_would() {
+    one_host(|_, _, agent| {
+        let web = attach(agent, "web", "blue", json!({"app": "web"}));
+        let db = attach(agent, "db", "blue", json!({"app": "db"}));
+        agent.apply(&CLOSED.replace("kind: NetworkPolicy", "kind: StagedNetworkPolicy"));
+        let asked = || agent.routectl(&["explain", "default/web", "default/db", "tcp/80"]);
+        wait_for("what is staged to be known", Duration::from_secs(5), || asked().stdout.contains("  staged "));
+        let said = asked();
+        assert_eq!(said.exit, 0, "{said:?}");
+        let wanted = "staged    would be denied: 1 policy applies to its ingress and none decided";
+        assert!(said.stdout.contains(wanted), "{}", said.stdout);
+        assert!(web.pings(&db.ipv4));
+    });
+}
+
+const UPLINK: &str = "
+apiVersion: projectcalico.org/v3
+kind: HostEndpoint
+metadata: {name: h1-uplink, labels: {interface: uplink}}
+spec: {node: h1, expectedIPs: [192.0.2.1]}
+";
+
+#[test]
+fn a_host_that_is_governed_stays_so_over_a_kill_and_keeps_its_neighbours_and_workloads() {
+    two_hosts(|hosts, mut one, two| {
+        let here = attach(&one, "here", "blue", json!({}));
+        let there = attach(&two, "there", "blue", json!({}));
+        there.reaches(&here.ipv4);
+        let pings = || hosts[1].succeeds("ping", &["-n", "-c", "1", "-W", "1", "192.0.2.1"]);
+        assert!(pings());
+        one.apply(UPLINK);
+        wait_for("the host to be closed", Duration::from_secs(5), || !pings());
+        assert!(established(&one), "BGP is a failsafe port");
+        there.reaches(&here.ipv4);
+        let said = two.routectl(&["explain", "host:h2", "host:h1", "icmp"]);
+        assert_eq!(said.exit, 1, "{said:?}");
+        assert!(said.stdout.contains("denied at host endpoint h1-uplink, in: "), "{}", said.stdout);
+
+        one.kill();
+        assert!(!pings(), "also while nobody works");
+        one.launch(&hosts[0]);
+        wait_for("the sessions", Duration::from_secs(20), || established(&one));
+        assert!(!pings(), "and behind the start");
+        there.reaches(&here.ipv4);
+
+        let policy = "apiVersion: projectcalico.org/v3
+kind: GlobalNetworkPolicy
+metadata: {name: ping}
+spec: {selector: interface == 'uplink', types: [Ingress], ingress: [{action: Allow, protocol: ICMP}]}
+";
+        one.apply(policy);
+        wait_for("the policy that lets pings in", Duration::from_secs(5), pings);
+        assert_eq!(one.routectl(&["delete", "hostendpoint", "h1-uplink"]).exit, 0);
+        assert_eq!(one.routectl(&["delete", "gnp", "ping"]).exit, 0);
+        assert!(pings());
+    });
+}
