@@ -2,13 +2,13 @@
 
 use std::net::IpAddr;
 
-use routenet_core::desired::{Desired, Route, RouteKey};
-use routenet_core::model::{Cidr, NodeName, Protocol, TunnelKind};
-use routenet_core::policy::{End, Flow, Side, Verdict};
+use routenet_core::desired::{ChainKey, Desired, Route, RouteKey};
+use routenet_core::model::{Cidr, Family, NodeName, Protocol, TunnelKind};
+use routenet_core::policy::{Direction, End, Flow, Side, Verdict};
 
 use super::Agent;
 use crate::api::ApiError;
-use crate::api::listing::{ExplainReply, StagedVerdict, Verdict as EndVerdict};
+use crate::api::listing::{ExplainReply, KernelRule, StagedVerdict, Verdict as EndVerdict};
 
 impl Agent {
     pub async fn explain(
@@ -22,9 +22,14 @@ impl Agent {
         let mtu = self.mtu;
         let node = self.config.node.clone();
         let answer = self.engine.query(move |desired| explain(desired, &node, &from, &to, protocol, port, mtu)).await;
-        let mut reply = answer.unwrap_or_else(|| {
+        let (mut reply, compiled) = answer.unwrap_or_else(|| {
             Err(ApiError { code: "unavailable".into(), message: "the agent is stopping; ask again".into() })
         })?;
+        for (verdict, compiled) in [&mut reply.egress, &mut reply.ingress].into_iter().zip(compiled) {
+            if let (Some(verdict), Some((chain, rules))) = (verdict, compiled) {
+                verdict.kernel = self.counted(chain, rules).await;
+            }
+        }
         if let Some(route) = &mut reply.route {
             *route = format!("from {}: {route}", self.config.node);
         }
@@ -35,7 +40,20 @@ impl Agent {
         }
         Ok(reply)
     }
+
+    /// What the kernel says of these rules of a chain.
+    async fn counted(&self, chain: ChainKey, rules: Vec<String>) -> Option<KernelRule> {
+        let name = chain.name.clone();
+        let counters = self.hands.rules.counters(chain).await.ok()?;
+        let of_rule: Vec<_> = counters.iter().filter(|counter| rules.contains(&counter.rule)).collect();
+        let packets = of_rule.iter().map(|counter| counter.packets).sum();
+        let bytes = of_rule.iter().map(|counter| counter.bytes).sum();
+        Some(KernelRule { chain: name, rules, packets, bytes })
+    }
 }
+
+/// Of each end, egress first: where the deciding rule stands on this node.
+type Compiled = [Option<(ChainKey, Vec<String>)>; 2];
 
 fn read_protocol(text: &str) -> Result<Protocol, ApiError> {
     let number = || text.parse().ok().map(Protocol);
@@ -57,7 +75,7 @@ fn explain(
     protocol: Protocol,
     port: Option<u16>,
     mtu: u32,
-) -> Result<ExplainReply, ApiError> {
+) -> Result<(ExplainReply, Compiled), ApiError> {
     let policy = desired.policy();
     let resolve = |word: &str| policy.resolve(word).map_err(|error| invalid(error.to_string()));
     let flow = Flow {
@@ -76,6 +94,7 @@ fn explain(
             allowed: end.verdict == Verdict::Allow,
             decided_by: end.why.clone(),
             trail: end.steps.clone(),
+            kernel: None,
         })
     };
     let (route, mtu) = match route_to(desired, explanation.destination_address) {
@@ -97,8 +116,20 @@ fn explain(
         allowed: host.end.verdict == Verdict::Allow,
         decided_by: host.end.why.clone(),
         trail: host.end.steps.clone(),
+        kernel: None,
     });
-    Ok(ExplainReply {
+    let family = Family::of(explanation.source_address);
+    let compiled = |side: &Side, direction, end: &End| match (side, &end.rule) {
+        (Side::Workload(node, _), Some(rule)) if node == answering => {
+            policy.compiled_rule(family, direction, &rule.policy, rule.number - 1)
+        }
+        _ => None,
+    };
+    let compiled = [
+        compiled(&flow.source, Direction::Egress, &explanation.egress),
+        compiled(&flow.destination, Direction::Ingress, &explanation.ingress),
+    ];
+    let reply = ExplainReply {
         hosts: hosts.collect(),
         staged,
         egress: end(&flow.source, &explanation.source, &explanation.egress),
@@ -113,7 +144,8 @@ fn explain(
         route,
         mtu: Some(mtu),
         notes,
-    })
+    };
+    Ok((reply, compiled))
 }
 
 /// The way from this host, by the routes that it wants: the longest prefix; and the tunnel that it leads through.

@@ -230,4 +230,17 @@ pub struct Verdict {
     pub decided_by: String,
     /// The steps up to the decision, in order.
     pub trail: Vec<String>,
+    /// What the deciding rule is in the kernel of the node that answers, and what it has counted; `None` where no rule
+    /// decided, or the endpoint is another node's.
+    #[serde(default)]
+    pub kernel: Option<KernelRule>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KernelRule {
+    pub chain: String,
+    /// As iptables has it, with the sets that it asks; more than one where it takes several.
+    pub rules: Vec<String>,
+    pub packets: u64,
+    pub bytes: u64,
 }

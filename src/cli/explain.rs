@@ -3,7 +3,7 @@
 use clap::Args;
 use routenet_core::policy::explain::Traffic;
 
-use super::output::{Format, Style};
+use super::output::{Format, Style, counted};
 use super::{Answer, CliError, REFUSED};
 use crate::api::Request;
 use crate::api::client::{Client, ClientError};
@@ -109,6 +109,13 @@ fn said(title: &str, word: &str, verdict: &Verdict, wide: bool) -> String {
         // The step that decided stands in the line above.
         for step in verdict.trail.iter().filter(|step| !verdict.decided_by.ends_with(step.as_str())) {
             text += &format!("            {step}\n");
+        }
+    }
+    if let Some(kernel) = &verdict.kernel {
+        let (packets, bytes) = (counted(kernel.packets, "packet"), counted(kernel.bytes, "byte"));
+        text += &format!("            counted {packets}, {bytes}, by {} here\n", kernel.chain);
+        for rule in kernel.rules.iter().filter(|_| wide) {
+            text += &format!("            {rule}\n");
         }
     }
     text

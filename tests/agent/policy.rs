@@ -42,6 +42,22 @@ fn a_diff_says_whom_a_policy_would_close_and_writes_nothing() {
 }
 
 #[test]
+fn explain_tells_what_the_deciding_rule_is_in_the_kernel_and_what_it_has_counted() {
+    one_host(|_, _, agent| {
+        let web = attach(agent, "web", "blue", json!({"app": "web"}));
+        let db = attach(agent, "db", "blue", json!({"app": "db"}));
+        let rule = "types: [Ingress], ingress: [{action: Allow, protocol: ICMP, source: {selector: app == 'web'}}]";
+        agent.apply(&CLOSED.replace("types: [Ingress]", rule));
+        let asked = || agent.routectl(&["explain", "default/web", "default/db", "icmp", "-o", "wide"]).stdout;
+        wait_for("the policy", Duration::from_secs(5), || asked().contains("rule 1"));
+        assert!(asked().contains("counted 0 packets, 0 bytes, by rn-pi-"), "{}", asked());
+        assert!(asked().contains("-p icmp -m set --match-set rn4-s-"), "{}", asked());
+        assert!(web.pings(&db.ipv4));
+        assert!(asked().contains("counted 1 packet, 84 bytes, by rn-pi-"), "{}", asked());
+    });
+}
+
+#[test]
 fn what_is_staged_does_nothing_and_explain_says_what_it_would() {
     one_host(|_, _, agent| {
         let web = attach(agent, "web", "blue", json!({"app": "web"}));

@@ -147,6 +147,22 @@ impl PolicyEngine {
         self.cluster.endpoints().map(|(_, endpoint)| endpoint)
     }
 
+    /// Where a rule of a policy stands in this host's filter table: its chain, and what it was compiled to. Nothing where
+    /// no local endpoint asks the policy.
+    pub fn compiled_rule(
+        &self,
+        family: Family,
+        direction: Direction,
+        policy: &ObjectKey,
+        index: usize,
+    ) -> Option<(ChainKey, Vec<String>)> {
+        let key = frame::filter_chain(family, frame::policy_chain(direction, policy));
+        let rules = self.chains.get(&key)?;
+        let is_it = |rule: &&ChainRule| rule.origin.as_ref().is_some_and(|origin| origin.index == index);
+        let texts: Vec<String> = rules.iter().filter(is_it).map(|rule| rule.text.clone()).collect();
+        Some((key, texts))
+    }
+
     /// Every set of this host.
     pub fn sets(&self) -> BTreeMap<SetName, SetSpec> {
         self.sets.specs()
