@@ -11,6 +11,7 @@ mod explain;
 mod fixture;
 mod ipam;
 mod load;
+mod never;
 mod policy;
 mod repair;
 mod restart;

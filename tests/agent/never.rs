@@ -1,0 +1,211 @@
+//! Never open, never lost: policies, sets and endpoints change at speed and the agent is killed a hundred times at random
+//! moments, while a stream that must be denied is denied for every packet, and one that must pass loses none. Each packet is
+//! a connection of its own, so that each is judged by policy.
+
+use std::collections::VecDeque;
+use std::net::{SocketAddr, UdpSocket};
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant, SystemTime};
+
+use nix::sched::{CloneFlags, setns};
+use serde_json::json;
+
+use crate::fixture::{Agent, CLUSTER, Site, Workload, attach, cni};
+use crate::support::hosts::{Namespace, segment};
+use crate::support::{in_fresh_netns, wait_for};
+
+const KILLS: usize = 100;
+const PORT: u16 = 7000;
+/// Between two packets of a stream.
+const EVERY: Duration = Duration::from_millis(3);
+/// How long an answer may take on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// Runs in a workload's namespace until it is told to stop.
+fn within<T: Send + 'static>(workload: &Workload, job: impl FnOnce() -> T + Send + 'static) -> JoinHandle<T> {
+    let file = std::fs::File::open(workload.namespace.path()).expect("its namespace");
+    std::thread::spawn(move || {
+        setns(file.as_fd(), CloneFlags::CLONE_NEWNET).expect("root");
+        job()
+    })
+}
+
+/// Answers every packet.
+fn echo(stop: Arc<AtomicBool>) {
+    let socket = UdpSocket::bind(("0.0.0.0", PORT)).expect("its own port");
+    socket.set_read_timeout(Some(Duration::from_millis(100))).expect("a timeout");
+    let mut buffer = [0; 64];
+    while !stop.load(Ordering::Relaxed) {
+        if let Ok((length, from)) = socket.recv_from(&mut buffer) {
+            // Who asked may have gone.
+            let _ = socket.send_to(&buffer[..length], from);
+        }
+    }
+}
+
+/// Sends a packet from a new port all the time; (sent, answered).
+fn stream(to: SocketAddr, stop: Arc<AtomicBool>) -> (usize, usize) {
+    let mut open: VecDeque<(Instant, UdpSocket)> = VecDeque::new();
+    let (mut sent, mut answered) = (0, 0);
+    let mut buffer = [0; 64];
+    loop {
+        let stopped = stop.load(Ordering::Relaxed);
+        if !stopped {
+            let socket = UdpSocket::bind(("0.0.0.0", 0)).expect("a port");
+            socket.set_nonblocking(true).expect("a mode");
+            socket.send_to(b"?", to).expect("a route");
+            sent += 1;
+            open.push_back((Instant::now(), socket));
+        }
+        open.retain(|(_, socket)| match socket.recv(&mut buffer) {
+            Ok(_) => {
+                answered += 1;
+                false
+            }
+            Err(_) => true,
+        });
+        while open.front().is_some_and(|(since, _)| since.elapsed() > PATIENCE) {
+            open.pop_front();
+        }
+        if stopped && open.is_empty() {
+            return (sent, answered);
+        }
+        std::thread::sleep(EVERY);
+    }
+}
+
+/// Numbers that follow from a seed (Knuth's MMIX constants).
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, limit: u64) -> u64 {
+        self.0 = self.0.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        (self.0 >> 33) % limit
+    }
+}
+
+/// What holds all the time: `web` reaches `db`, `bad` does not. How it is said differs each time.
+fn policies(dice: &mut Dice) -> String {
+    let order = 1 + dice.below(50);
+    let noise: String = (0..dice.below(4))
+        .map(|index| {
+            format!("  - {{action: Deny, protocol: TCP, source: {{nets: [10.9.{index}.0/24]}}, destination: {{ports: [{}]}}}}\n", 1 + dice.below(60000))
+        })
+        .collect();
+    let by = match dice.below(3) {
+        0 => "app == 'web'",
+        1 => "app in {'web', 'nobody'}",
+        _ => "app != 'bad' && has(app)",
+    };
+    let mut text = format!(
+        "apiVersion: projectcalico.org/v3
+kind: GlobalNetworkPolicy
+metadata: {{name: db}}
+spec:
+  order: {order}
+  selector: app == 'db'
+  types: [Ingress]
+  ingress:
+{noise}  - {{action: Allow, protocol: UDP, source: {{selector: \"{by}\"}}, destination: {{ports: [{PORT}]}}}}
+---
+apiVersion: projectcalico.org/v3
+kind: GlobalNetworkPolicy
+metadata: {{name: beside-{}}}
+spec:
+  tier: early
+  selector: {}
+  types: [Ingress, Egress]
+  ingress: [{{action: Pass}}]
+  egress: [{{action: Pass}}]
+---
+apiVersion: projectcalico.org/v3
+kind: GlobalNetworkSet
+metadata: {{name: set, labels: {{app: web}}}}
+spec: {{nets: [10.77.{}.0/24]}}
+",
+        dice.below(3),
+        ["all()", "app == 'db'", "has(app)"][dice.below(3) as usize],
+        dice.below(200),
+    );
+    if dice.below(2) == 0 {
+        text += "---
+apiVersion: projectcalico.org/v3
+kind: GlobalNetworkPolicy
+metadata: {name: not-bad}
+spec: {order: 5, selector: app == 'db', types: [Ingress], ingress: [{action: Deny, source: {selector: app == 'bad'}}]}
+";
+    }
+    text
+}
+
+const TIER: &str = "apiVersion: projectcalico.org/v3\nkind: Tier\nmetadata: {name: early}\nspec: {order: 10}\n---\n";
+
+#[test]
+fn a_hundred_kills_open_nothing_and_lose_nothing() {
+    let seed = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("after 1970").as_nanos() as u64;
+    println!("seed {seed}");
+    in_fresh_netns(move || {
+        let mut dice = Dice(seed);
+        let site = Site::new();
+        let hosts = segment(1);
+        let host = &hosts[0];
+        let mut agent = Agent::start(&site, host, 1, "");
+        agent.apply(CLUSTER);
+        let [web, bad, db] = ["web", "bad", "db"].map(|app| attach(&agent, app, "blue", json!({ "app": app })));
+        agent.apply(&format!("{TIER}{}", policies(&mut dice)));
+        let stop = Arc::new(AtomicBool::new(false));
+        let server = within(&db, {
+            let stop = stop.clone();
+            move || echo(stop)
+        });
+        let to = SocketAddr::new(db.ipv4.parse().expect("an address"), PORT);
+        wait_for("the policies", Duration::from_secs(10), || {
+            let ask = move || {
+                let socket = UdpSocket::bind(("0.0.0.0", 0)).expect("a port");
+                socket.set_read_timeout(Some(Duration::from_millis(300))).expect("a timeout");
+                socket.send_to(b"?", to).expect("a route");
+                socket.recv(&mut [0; 8]).is_ok()
+            };
+            within(&web, ask).join().expect("an answer") && !within(&bad, ask).join().expect("an answer")
+        });
+
+        let streams = [&web, &bad].map(|from| {
+            let stop = stop.clone();
+            within(from, move || stream(to, stop))
+        });
+        let mut others: Vec<(String, Namespace)> = Vec::new();
+        let mut applied = 0;
+        for round in 0..KILLS {
+            for _ in 0..dice.below(4) {
+                if dice.below(3) > 0 {
+                    let said = agent.try_apply(&policies(&mut dice));
+                    applied += usize::from(said.exit == 0);
+                    assert!(said.exit == 0 || said.stderr.contains("the agent is starting"), "{said:?}");
+                } else if others.len() < 4 {
+                    let (id, namespace) = (format!("other-{round}-{}", others.len()), Namespace::new());
+                    let app = ["web", "bad", "db", "else"][dice.below(4) as usize];
+                    let labels = json!({ "app": app });
+                    cni(&agent, "ADD", &id, &namespace, json!({ "name": "blue", "labels": labels }));
+                    others.push((id, namespace));
+                } else {
+                    let (id, namespace) = others.remove(dice.below(others.len() as u64) as usize);
+                    cni(&agent, "DEL", &id, &namespace, json!({ "name": "blue" }));
+                }
+            }
+            std::thread::sleep(Duration::from_millis(dice.below(250)));
+            agent.kill();
+            agent.launch(host);
+        }
+        stop.store(true, Ordering::Relaxed);
+        let [passed, denied] = streams.map(|stream| stream.join().expect("its counts"));
+        server.join().expect("its end");
+        println!("{KILLS} kills, {applied} changes: {} packets that must pass, {} that must not", passed.0, denied.0);
+        assert_eq!(denied.1, 0, "packets that were to be denied were answered; seed {seed}");
+        assert_eq!(passed.1, passed.0, "packets that were to pass were lost; seed {seed}");
+        assert!(applied > KILLS / 4, "{applied} changes were made");
+        assert!(passed.0 > 1000 && denied.0 > 1000, "{passed:?} {denied:?}");
+    });
+}
