@@ -9,8 +9,9 @@ use serde::Serialize;
 use tokio::sync::watch;
 
 use super::local_api::Handler;
+use super::pending::{self, Confirm};
 use super::{Agent, objects};
-use crate::api::listing::{ChangeReply, DiffReply};
+use crate::api::listing::{ChangeReply, DiffReply, Outcome};
 use crate::api::{ApiError, Document, Reply, Request};
 use crate::frontend::cni;
 use crate::plane::tunnel;
@@ -83,7 +84,8 @@ impl Agent {
             Request::Get { kind, name, namespace } => {
                 reply(objects::get(&*self.store, &kind, name.as_deref(), namespace.as_deref()).await)
             }
-            Request::Apply { documents } => reply(self.apply(&documents).await),
+            Request::Apply { documents, confirm } => reply(self.apply(&documents, confirm).await),
+            Request::Confirm { id } => reply(pending::confirm(&*self.store, &id).await),
             Request::Diff { documents } => reply(self.diff(&documents).await),
             Request::Delete { documents, names } => reply(objects::delete(&*self.store, &documents, &names).await),
             Request::Status => ok(&self.status().await),
@@ -109,9 +111,17 @@ impl Agent {
 }
 
 impl Agent {
-    async fn apply(&self, documents: &[Document]) -> Result<ChangeReply, ApiError> {
-        let mut reply = objects::apply(&*self.store, documents).await?;
+    /// `confirm`: within how many seconds it must be, or is rolled back.
+    async fn apply(&self, documents: &[Document], confirm: Option<u32>) -> Result<ChangeReply, ApiError> {
         let node = &self.config.node;
+        let confirm = confirm.map(|seconds| Confirm::within(node, seconds));
+        let mut reply = objects::apply(&*self.store, documents, confirm.as_ref()).await?;
+        if let Some(confirm) = confirm
+            && reply.changes.iter().any(|change| change.outcome != Outcome::Unchanged)
+        {
+            reply.confirm = Some(confirm.id.clone());
+            pending::at_deadline(self.store.clone(), confirm);
+        }
         for kind in objects::tunnels_of(documents) {
             let missing = tokio::task::spawn_blocking(move || tunnel::is_missing(kind)).await.unwrap_or_default();
             reply.warnings.extend(missing.map(|what| format!("node {node}: {what}")));

@@ -41,6 +41,7 @@ pub fn spawn(
     tokio::spawn(tell_condition(agent.clone()));
     tokio::spawn(give_back_blocks(agent.clone()));
     super::tunnels::spawn(agent);
+    super::pending::watch(agent.store.clone());
     tokio::spawn(follow_interfaces(agent.clone(), interfaces));
 }
 

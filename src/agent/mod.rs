@@ -32,6 +32,7 @@ pub mod networks;
 mod notes;
 pub mod objects;
 pub mod peering;
+mod pending;
 pub mod publisher;
 pub mod start;
 pub mod status;

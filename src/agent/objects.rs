@@ -9,12 +9,13 @@ use routenet_core::model::yaml::{Located, object_to_value, read_documents, rende
 use routenet_core::model::{EncapsulationMode, Fact, Kind, Object, ObjectKey, ObjectUse, TunnelKind};
 use tracing::info;
 
+use super::pending::Confirm;
 use crate::api::listing::{Change, ChangeReply, GetReply, Outcome};
 use crate::api::{ApiError, Document, ObjectName};
 use crate::store::{Check, ClusterStore, Entry, Revision, StoreError, TxnOutcome, Write};
 
 /// Every change of objects writes this key, so that two changes that are each valid, but not together, cannot both win.
-const GUARD: &str = "/guards/objects";
+pub(super) const GUARD: &str = "/guards/objects";
 
 /// How often a change is tried again when others write at the same time.
 const ATTEMPTS: usize = 10;
@@ -72,10 +73,25 @@ pub async fn preview(store: &dyn ClusterStore, documents: &[Document]) -> Result
     Ok(Preview { before: before.into_values().collect(), after: after.into_values().collect(), changes })
 }
 
-/// Writes all objects of the documents, or none.
-pub async fn apply(store: &dyn ClusterStore, documents: &[Document]) -> Result<ChangeReply, ApiError> {
+/// Writes all objects of the documents, or none; to be rolled back unless it is confirmed.
+pub async fn apply(
+    store: &dyn ClusterStore,
+    documents: &[Document],
+    confirm: Option<&Confirm>,
+) -> Result<ChangeReply, ApiError> {
     let wanted = read_wanted(documents)?;
-    change(store, |snapshot| plan(snapshot, &wanted)).await
+    change(store, |snapshot| {
+        let (mut writes, changes) = plan(snapshot, &wanted)?;
+        if let Some(confirm) = confirm.filter(|_| !writes.is_empty()) {
+            let present = snapshot.objects.iter().map(|(key, (object, _))| {
+                (StoreKey::Object(key.clone()).path(), keys::encode_fact(&Fact::Object(object.clone())))
+            });
+            let note = confirm.note(&writes, &present.collect());
+            writes.push(note);
+        }
+        Ok((writes, changes))
+    })
+    .await
 }
 
 /// What people may apply, each object once.
@@ -169,14 +185,14 @@ pub(super) async fn change(
         let snapshot = read(store).await?;
         let (mut writes, changes) = decide(&snapshot)?;
         if writes.is_empty() {
-            return Ok(ChangeReply { changes, warnings: Vec::new() });
+            return Ok(ChangeReply { changes, ..ChangeReply::default() });
         }
         let checks = vec![Check { key: GUARD.to_string(), revision: snapshot.guard }];
         writes.push(Write::Put { key: GUARD.to_string(), value: b"{}".to_vec() });
         match store.transact(checks, writes).await.map_err(unavailable)? {
             TxnOutcome::Committed(revision) => {
                 info!(revision, objects = changes.len(), "objects changed");
-                return Ok(ChangeReply { changes, warnings: Vec::new() });
+                return Ok(ChangeReply { changes, ..ChangeReply::default() });
             }
             TxnOutcome::Conflict(_) => {}
         }
@@ -271,6 +287,6 @@ fn internal(message: String) -> ApiError {
     ApiError { code: "internal".into(), message }
 }
 
-fn unavailable(error: StoreError) -> ApiError {
+pub(super) fn unavailable(error: StoreError) -> ApiError {
     ApiError { code: "unavailable".into(), message: error.to_string() }
 }

@@ -21,6 +21,9 @@ pub struct ChangeReply {
     /// What is written and cannot work on the node that answered, with the mend.
     #[serde(default)]
     pub warnings: Vec<String>,
+    /// The name under which it must be confirmed.
+    #[serde(default)]
+    pub confirm: Option<String>,
 }
 
 /// The answer to `diff`.

@@ -49,6 +49,13 @@ pub enum Request {
     /// YAML documents, each with the name of the file it came from: all or nothing.
     Apply {
         documents: Vec<Document>,
+        /// Within how many seconds it must be confirmed, or is rolled back.
+        #[serde(default)]
+        confirm: Option<u32>,
+    },
+    /// What was applied under the name holds.
+    Confirm {
+        id: String,
     },
     /// What `Apply` would do, to objects and to verdicts; nothing is written.
     Diff {
@@ -134,6 +141,7 @@ impl Request {
         match self {
             Request::Cni { .. }
             | Request::Apply { .. }
+            | Request::Confirm { .. }
             | Request::Delete { .. }
             | Request::IpamRelease { .. }
             | Request::IpamReleaseNode { .. }

@@ -2,7 +2,7 @@
 //!
 //! | file | commands |
 //! |---|---|
-//! | `objects` | `get`, `apply`, `delete` |
+//! | `objects` | `get`, `apply`, `confirm`, `delete` |
 //! | `status` | `status` |
 //! | `listings` | `endpoints`, `bgp neighbors`, `bgp routes` |
 //! | `ipam` | `ipam show`, `why`, `check`, `release`, `release-node` |
@@ -88,6 +88,7 @@ enum Question {
     Status(status::StatusArgs),
     Get(objects::GetArgs),
     Apply(objects::ApplyArgs),
+    Confirm(objects::ConfirmArgs),
     Delete(objects::DeleteArgs),
     Endpoints(listings::EndpointsArgs),
     /// Addresses: pools and blocks
@@ -111,6 +112,7 @@ impl Question {
             Question::Status(args) => args.run(client, style),
             Question::Get(args) => args.run(client),
             Question::Apply(args) => args.run(client),
+            Question::Confirm(args) => args.run(client),
             Question::Delete(args) => args.run(client),
             Question::Endpoints(args) => args.run(client),
             Question::Ipam(command) => command.run(client),

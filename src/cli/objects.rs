@@ -131,6 +131,7 @@ EXAMPLES
   routectl apply -f pools.yaml -f networks.yaml
   routectl get gnp deny-db -o yaml | sed s/Deny/Allow/ | routectl apply -f -
   routectl apply --diff -f policies/demo/
+  routectl apply --confirm 60s -f policies/host-protection/
 
 EXIT STATUS
   0  all is written (or was so already); with --diff: nothing would change
@@ -143,6 +144,24 @@ pub struct ApplyArgs {
     /// Write nothing; say which objects would change, and who would then reach whom by what
     #[arg(long)]
     diff: bool,
+    /// Put back what was there before, unless `routectl confirm` says within this time that it is to stay: 60s, 5m
+    #[arg(long, value_name = "TIME", value_parser = seconds, conflicts_with = "diff")]
+    confirm: Option<u32>,
+}
+
+/// `60s`, `5m`, `1h`; up to a day.
+fn seconds(text: &str) -> Result<u32, String> {
+    let number = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let each = match &text[number.len()..] {
+        "s" => 1,
+        "m" => 60,
+        "h" => 3600,
+        _ => return Err(format!("\"{text}\" is no time: write it like 60s, 5m or 1h")),
+    };
+    match number.parse::<u32>().ok().and_then(|number| number.checked_mul(each)) {
+        Some(seconds @ 1..=86_400) => Ok(seconds),
+        _ => Err(format!("\"{text}\" is no time from 1s to 24h")),
+    }
 }
 
 impl ApplyArgs {
@@ -153,9 +172,35 @@ impl ApplyArgs {
             let same = reply.changes.iter().all(|change| change.outcome == Outcome::Unchanged);
             return Ok(Answer { text: diff_lines(&reply), exit: if same { 0 } else { REFUSED } });
         }
-        let reply: ChangeReply = client.call(&Request::Apply { documents })?;
-        let warnings: String = reply.warnings.iter().map(|warning| format!("warning: {warning}\n")).collect();
-        Ok(Answer::good(change_lines(&reply.changes) + &warnings))
+        let reply: ChangeReply = client.call(&Request::Apply { documents, confirm: self.confirm })?;
+        let mut text = change_lines(&reply.changes);
+        text.extend(reply.warnings.iter().map(|warning| format!("warning: {warning}\n")));
+        if let (Some(id), Some(seconds)) = (&reply.confirm, self.confirm) {
+            text += &format!(
+                "rolled back in {}, unless you say: routectl confirm {id}\n",
+                counted(seconds.into(), "second")
+            );
+        }
+        Ok(Answer::good(text))
+    }
+}
+
+/// Keep what `apply --confirm` wrote
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+EXIT STATUS
+  0  it stays
+  1  nothing waits under this name: it was confirmed, or rolled back
+  2  the command line is wrong, or the agent cannot be asked")]
+pub struct ConfirmArgs {
+    /// The name that `apply --confirm` printed
+    id: String,
+}
+
+impl ConfirmArgs {
+    pub fn run(self, client: &Client) -> Result<Answer, CliError> {
+        client.call::<()>(&Request::Confirm { id: self.id.clone() })?;
+        Ok(Answer::good(format!("{} stays\n", self.id)))
     }
 }
 

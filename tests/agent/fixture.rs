@@ -176,9 +176,15 @@ impl Agent {
 
     /// `routectl apply` of a text.
     pub fn try_apply(&self, yaml: &str) -> Output {
+        self.apply_with(&[], yaml)
+    }
+
+    /// The same with options.
+    pub fn apply_with(&self, options: &[&str], yaml: &str) -> Output {
         let child = Command::new(env!("CARGO_BIN_EXE_routectl"))
             .env("ROUTENET_SOCKET", &self.socket)
             .args(["apply", "-f", "-"])
+            .args(options)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

@@ -115,3 +115,47 @@ spec: {selector: interface == 'uplink', types: [Ingress], ingress: [{action: All
         assert!(pings());
     });
 }
+
+#[test]
+fn what_nobody_confirms_is_rolled_back_by_whoever_is_there() {
+    two_hosts(|hosts, one, two| {
+        let web = attach(&one, "web", "blue", json!({"app": "web"}));
+        let db = attach(&one, "db", "blue", json!({"app": "db"}));
+        let applied = |agent: &crate::fixture::Agent, seconds: &str| {
+            let said = agent.apply_with(&["--confirm", seconds], CLOSED);
+            assert_eq!(said.exit, 0, "{said:?}");
+            let id = said.stdout.trim().rsplit(' ').next().expect("a name").to_string();
+            assert!(said.stdout.contains(&format!("unless you say: routectl confirm {id}")), "{}", said.stdout);
+            id
+        };
+        let closed = || !web.pings(&db.ipv4);
+        // Rolled back by who took it; a second confirmation comes too late.
+        let id = applied(&one, "2s");
+        wait_for("the policy", Duration::from_secs(2), closed);
+        wait_for("its going", Duration::from_secs(10), || !closed());
+        let said = one.routectl(&["confirm", &id]);
+        assert_eq!(said.exit, 1);
+        assert!(said.stderr.contains("nothing waits for a confirmation under it"), "{}", said.stderr);
+
+        // Confirmed, it stays; from any node.
+        let id = applied(&one, "3s");
+        wait_for("the policy", Duration::from_secs(3), closed);
+        assert_eq!(two.routectl(&["confirm", &id]).exit, 0);
+        std::thread::sleep(Duration::from_secs(4));
+        assert!(closed());
+        assert_eq!(one.routectl(&["delete", "np", "closed"]).exit, 0);
+        wait_for("its going", Duration::from_secs(5), || !closed());
+
+        // Who took it dies: another agent looks after it. What others wrote meanwhile stays.
+        applied(&two, "2s");
+        wait_for("the policy", Duration::from_secs(2), closed);
+        let mut two = two;
+        two.kill();
+        wait_for("its going", Duration::from_secs(20), || !closed());
+        two.launch(&hosts[1]);
+        applied(&one, "2s");
+        one.apply(&CLOSED.replace("app == 'db'", "app == 'db' || app == 'other'"));
+        std::thread::sleep(Duration::from_secs(4));
+        assert!(closed(), "somebody else's change stays");
+    });
+}
