@@ -381,6 +381,13 @@ impl Allocator {
         held.map(|(key, addresses)| (key.clone(), addresses.clone())).collect()
     }
 
+    /// What is held under keys that no endpoint has: reserved, a tunnel device's, or left by a crash.
+    pub fn held_without_endpoint(&self) -> Vec<(EndpointKey, Vec<IpAddr>)> {
+        let state = self.lock();
+        let held = state.handles.iter().filter(|(key, _)| !state.endpoints.contains_key(key));
+        held.map(|(key, addresses)| (key.clone(), addresses.clone())).collect()
+    }
+
     /// Whether an address is free of its last holder: its cooldown has run, or nobody had it.
     pub fn has_rested(&self, address: IpAddr) -> bool {
         let picked = self.lock().space.pick_exactly(address, self.clock.now(), self.config.cooldown);

@@ -1,7 +1,7 @@
 //! Answers to `routectl ipam`: who has what, whether it all fits together, and taking back what nobody will use again.
 //! Called by the local API.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -10,8 +10,9 @@ use routenet_core::model::keys::{self, StoreKey, endpoints_of};
 use routenet_core::model::{Cidr, Endpoint, Family, Kind, NodeName, ObjectKey};
 use tracing::info;
 
-use super::Agent;
 use super::health::SILENCE;
+use super::ipam_check::check;
+use super::{Agent, tunnels};
 use crate::api::ApiError;
 use crate::api::listing::{IpamCheckReply, IpamReleaseReply, IpamWhyReply};
 use crate::frontend::Workloads;
@@ -86,64 +87,12 @@ impl Agent {
 
     /// What of IPAM does not fit together, in the cluster and in this node's journal.
     pub fn ipam_check(&self) -> IpamCheckReply {
-        let known = self.cluster.read();
-        let mut problems = Vec::new();
-        let blocks: Vec<_> = known.blocks.values().collect();
-        for (index, block) in blocks.iter().enumerate() {
-            if let Some(other) = blocks[index + 1..].iter().find(|other| other.cidr.overlaps(&block.cidr)) {
-                problems.push(format!(
-                    "blocks {} of {} and {} of {} overlap",
-                    block.cidr, block.owner, other.cidr, other.owner
-                ));
-            }
-            match known.pools.get(&block.pool) {
-                None => problems.push(format!(
-                    "block {} of {} is of IPPool {}, which is not there",
-                    block.cidr, block.owner, block.pool
-                )),
-                Some(pool) if !pool.cidr.covers(&block.cidr) => {
-                    problems.push(format!(
-                        "block {} of {} lies outside of its IPPool {} ({})",
-                        block.cidr, block.owner, pool.name, pool.cidr
-                    ));
-                }
-                Some(_) => {}
-            }
-            if !known.nodes.contains_key(&block.owner) {
-                problems.push(format!(
-                    "block {} belongs to node {}, which is not there: routectl ipam release-node {}",
-                    block.cidr, block.owner, block.owner
-                ));
-            }
-        }
         let own = self.allocator.endpoints();
-        let mut holders: BTreeMap<IpAddr, Vec<&Endpoint>> = BTreeMap::new();
-        for endpoint in own.iter().chain(known.endpoints.values()) {
-            for address in &endpoint.addresses {
-                holders.entry(*address).or_default().push(endpoint);
-            }
-        }
-        for (address, endpoints) in &holders {
-            if let [one, other, ..] = endpoints.as_slice() {
-                problems.push(format!("{address} belongs to {} and to {}", described(one), described(other)));
-            }
-            let endpoint = endpoints[0];
-            let block = blocks.iter().find(|block| block.cidr.contains(*address));
-            match block {
-                None => problems.push(format!("{address} of {} lies in no block", described(endpoint))),
-                Some(block) if block.owner != endpoint.node => {
-                    problems.push(format!(
-                        "{address} of {} lies in block {} of node {}",
-                        described(endpoint),
-                        block.cidr,
-                        block.owner
-                    ));
-                }
-                Some(_) => {}
-            }
-        }
-        problems.extend(self.allocator.lost_blocks().into_iter().map(|(block, why)| format!("block {block}: {why}")));
-        IpamCheckReply { blocks: blocks.len() as u64, addresses: holders.len() as u64, problems }
+        let lost = self.allocator.lost_blocks();
+        let noted = self.docker.as_ref().map(|driver| driver.noted_keys()).unwrap_or_default();
+        let mut stray = self.allocator.held_without_endpoint();
+        stray.retain(|(key, _)| key.container_id != tunnels::HOLDER && !noted.contains(key));
+        check(&self.cluster.read(), &own, &lost, &stray)
     }
 
     /// Takes back an address that this node has given out. One that an endpoint has needs `force`, which detaches it.
@@ -159,6 +108,14 @@ impl Agent {
             };
             return Err(ApiError { code: "not-found".into(), message });
         };
+        if key.container_id == tunnels::HOLDER {
+            let message = format!(
+                "{address} is this node's address on tunnel device {}, and goes with its last IPPool that encapsulates: \
+                 disable IPPool {}, or set its ipipMode and vxlanMode to Never",
+                key.ifname, key.network
+            );
+            return Err(ApiError { code: "conflict".into(), message });
+        }
         if let Some(endpoint) = self.allocator.endpoint(&key) {
             if !force {
                 let message = format!(
@@ -258,7 +215,7 @@ impl Agent {
     }
 }
 
-fn described(endpoint: &Endpoint) -> String {
+pub(super) fn described(endpoint: &Endpoint) -> String {
     format!("{} ({}) on {}", endpoint.display_name(), endpoint.key, endpoint.node)
 }
 

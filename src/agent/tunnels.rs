@@ -20,7 +20,7 @@ use super::cluster::ClusterView;
 use crate::plane::reach::Reach;
 
 /// In place of a container's id: no container has such a one.
-const HOLDER: &str = "tunnel device";
+pub(super) const HOLDER: &str = "tunnel device";
 /// How often the pools are looked at for what a device should have.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
