@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use routenet_core::ipam::AddressState;
 use routenet_core::model::keys::{self, StoreKey, endpoints_of};
-use routenet_core::model::{Cidr, Endpoint, Family, Kind, NodeName, ObjectKey};
+use routenet_core::model::{Cidr, EncapsulationMode, Endpoint, Family, Kind, NodeName, ObjectKey, Pool};
 use tracing::info;
 
 use super::health::SILENCE;
@@ -23,7 +23,9 @@ const BATCH: usize = 100;
 
 impl Agent {
     /// Whose an address is, as far as this node knows.
-    pub fn ipam_why(&self, address: IpAddr) -> IpamWhyReply {
+    pub async fn ipam_why(&self, address: IpAddr) -> IpamWhyReply {
+        let own_route = Cidr::host(address);
+        let announced = self.route_lines().await.into_iter().any(|line| line.prefix == own_route);
         let known = self.cluster.read();
         let pool = known.pools.values().find(|pool| pool.cidr.contains(address));
         let block = known.blocks.values().find(|block| block.cidr.contains(address));
@@ -41,14 +43,19 @@ impl Agent {
             let endpoint = self.allocator.endpoint(&key);
             match endpoint {
                 Some(endpoint) => ("used".to_string(), Some(described(&endpoint))),
-                None => {
-                    ("held".to_string(), Some(format!("{key}, which is no endpoint: reserved, or a tunnel device's")))
+                None if key.container_id == tunnels::HOLDER => {
+                    ("held".to_string(), Some(format!("tunnel device {} on {}", key.ifname, self.config.node)))
                 }
+                None => ("held".to_string(), Some(format!("{key}, which is no endpoint: reserved"))),
             }
         } else if let Some(endpoint) = published {
             ("used".to_string(), Some(described(endpoint)))
         } else if let Some(node) = host {
             ("host".to_string(), Some(format!("node {}", node.name)))
+        } else if let Some(block) = block.filter(|block| announced && block.owner != self.config.node) {
+            // Not every holder is published: a tunnel device is no endpoint, and who a workload is may not be known yet.
+            let what = "which announces it and has published no endpoint of it: a tunnel device's, or a new workload's";
+            ("held".to_string(), Some(format!("node {}, {what}", block.owner)))
         } else {
             let own = block.is_some_and(|block| block.owner == self.config.node);
             let state = if own { self.allocator.state_of(address) } else { None };
@@ -60,7 +67,7 @@ impl Agent {
                 Some(reservation) => {
                     format!("reserved by IPReservation {}: given only to who asks for it by name", reservation.name)
                 }
-                None => self.unheld(state, pool.is_some(), block.is_some(), own),
+                None => self.unheld(state, pool, block.is_some(), own),
             };
             (state, None)
         };
@@ -68,7 +75,8 @@ impl Agent {
     }
 
     /// In words, for an address that nobody has.
-    fn unheld(&self, state: Option<AddressState>, in_pool: bool, in_block: bool, own: bool) -> String {
+    fn unheld(&self, state: Option<AddressState>, pool: Option<&Pool>, in_block: bool, own: bool) -> String {
+        let tunnelled = pool.is_some_and(|pool| pool.encapsulation.mode != EncapsulationMode::Never);
         match state {
             Some(AddressState::Resting { acknowledged: Some(_), .. }) => {
                 let cooldown = self.config.workloads.address_cooldown;
@@ -78,9 +86,13 @@ impl Agent {
                 "resting: it was released, and the store has not forgotten it yet".to_string()
             }
             Some(_) => "free".to_string(),
-            None if !in_pool => "foreign: it lies in no pool".to_string(),
+            None if pool.is_none() => "foreign: it lies in no pool".to_string(),
             None if !in_block => "free: no node has claimed its block".to_string(),
             None if own => "free".to_string(),
+            None if tunnelled => {
+                "not published: it is free, or on a tunnel device of its node (routectl ipam why there tells)"
+                    .to_string()
+            }
             None => "free, as far as its node has published".to_string(),
         }
     }
@@ -98,7 +110,7 @@ impl Agent {
     /// Takes back an address that this node has given out. One that an endpoint has needs `force`, which detaches it.
     pub async fn ipam_release(&self, address: IpAddr, force: bool) -> Result<IpamReleaseReply, ApiError> {
         let Some(key) = self.allocator.holder(address) else {
-            let reply = self.ipam_why(address);
+            let reply = self.ipam_why(address).await;
             let message = match (&reply.node, &reply.holder) {
                 (Some(node), Some(holder)) if *node != self.config.node.to_string() => {
                     format!("{holder} has {address}: ask the agent there (routectl on {node})")

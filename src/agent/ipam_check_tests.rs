@@ -84,7 +84,10 @@ type Case = (fn(&mut Known), &'static str);
 fn each_thing_that_does_not_fit_is_named() {
     let cases: [Case; 7] = [
         (|known| claim(known, "10.0.0.64/27", "p", "h1"), "blocks 10.0.0.64/26 of h2 and 10.0.0.64/27 of h1 overlap"),
-        (|known| claim(known, "10.0.0.128/26", "gone", "h1"), "block 10.0.0.128/26 of h1 is of IPPool gone, which is not there"),
+        (
+            |known| claim(known, "10.0.0.128/26", "gone", "h1"),
+            "block 10.0.0.128/26 of h1 is of IPPool gone, which is not there",
+        ),
         (
             |known| claim(known, "10.9.0.0/26", "p", "h1"),
             "block 10.9.0.0/26 of h1 lies outside of its IPPool p (10.0.0.0/16)",
