@@ -115,10 +115,27 @@ impl Host {
         host
     }
 
+    /// The same on a node with these labels.
+    pub async fn start_labelled(
+        store: Arc<dyn ClusterStore>,
+        name: &str,
+        state: &Path,
+        cooldown: Duration,
+        labels: Labels,
+    ) -> Host {
+        let host = Host::open(store, name, state, cooldown, labels);
+        host.allocator.reconcile().await.expect("the store can be reached");
+        host
+    }
+
     /// The same without a look at the store.
     pub fn start_apart(store: Arc<dyn ClusterStore>, name: &str, state: &Path, cooldown: Duration) -> Host {
+        Host::open(store, name, state, cooldown, Labels::new())
+    }
+
+    fn open(store: Arc<dyn ClusterStore>, name: &str, state: &Path, cooldown: Duration, labels: Labels) -> Host {
         let journal = Arc::new(Journal::open(&state.join("journal.db")).expect("the journal opens"));
-        let config = AllocatorConfig { node: node(name), labels: Labels::new(), cooldown };
+        let config = AllocatorConfig { node: node(name), labels, cooldown };
         let allocator = Arc::new(Allocator::start(store.clone(), journal.clone(), config).expect("the journal loads"));
         Host { store, journal, allocator }
     }
