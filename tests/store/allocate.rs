@@ -168,6 +168,27 @@ async fn an_address_can_be_asked_for_by_name() {
 }
 
 #[tokio::test]
+async fn in_a_pool_of_single_addresses_an_address_moves_between_nodes() {
+    let plan = plan("10.0.0.0/28", 32);
+    let (place, store) = cluster(&plan).await;
+    let one = Host::start(store.clone(), "h1", &place.state("h1"), NO_REST).await;
+    let two = Host::start(store.clone(), "h2", &place.state("h2"), NO_REST).await;
+    let wanted: [IpAddr; 1] = ["10.0.0.5".parse().unwrap()];
+    let key = key("mover");
+    let request = Request { wanted: &wanted, ..plan.request(&key) };
+    assert_eq!(one.allocator.allocate(&request).await.unwrap(), wanted);
+    let text = two.allocator.allocate(&request).await.unwrap_err().to_string();
+    assert!(text.contains("node h1 owns its block 10.0.0.5/32"), "{text}");
+    let _publisher = Publisher::spawn(store, one.allocator.clone(), no_connections());
+    one.allocator.release(&key).await.unwrap();
+    until("its block is given back, though it is the last one", async || {
+        !one.allocator.give_back_empty_blocks().await.unwrap().is_empty()
+    })
+    .await;
+    assert_eq!(two.allocator.allocate(&request).await.unwrap(), wanted);
+}
+
+#[tokio::test]
 async fn empty_blocks_go_back_after_two_looks_but_never_the_last() {
     let plan = plan("10.0.0.0/28", 30);
     let (place, store) = cluster(&plan).await;

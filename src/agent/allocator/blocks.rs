@@ -157,7 +157,7 @@ impl Allocator {
     }
 
     /// One look at which own blocks are empty; those found so twice in a row go back to the cluster, but never the
-    /// last one of a pool. Answers which went. To be called every now and then.
+    /// last one of a pool (unless its blocks are single addresses). Answers which went. To be called every now and then.
     pub async fn give_back_empty_blocks(&self) -> Result<Vec<Cidr>, StoreError> {
         if !self.store.writable() {
             return Ok(Vec::new());
@@ -186,8 +186,9 @@ impl Allocator {
             let looks = state.empty_looks.entry(block.cidr).or_default();
             *looks = looks.saturating_add(1);
             let staying = staying.entry(block.pool.clone()).or_default();
-            let lost = state.lost.contains_key(&block.cidr);
-            if *looks >= EMPTY_LOOKS && (*staying > 1 || lost) && state.leaving.insert(block.cidr) {
+            // One of a single address is no supply for a time without the store: another node may want that very address.
+            let dispensable = block.cidr.size() == 1 || state.lost.contains_key(&block.cidr);
+            if *looks >= EMPTY_LOOKS && (*staying > 1 || dispensable) && state.leaving.insert(block.cidr) {
                 *staying -= 1;
                 state.space.set_closed(&block.cidr, true);
             }
