@@ -11,7 +11,9 @@ use tokio::sync::mpsc;
 
 use routenet::agent::allocator::{Allocator, AllocatorConfig, Request};
 use routenet::agent::forget::Forget;
-use routenet::store::{ClusterStore, EmbeddedStore, EtcdStore, Journal, TxnOutcome, WatchEvent, Write};
+use routenet::store::{
+    ClusterStore, EmbeddedStore, EtcdStore, History, Journal, Revision, TxnOutcome, WatchEvent, Write,
+};
 use routenet_core::model::keys::{self, StoreKey};
 use routenet_core::model::{
     Block, Endpoint, EndpointKey, Fact, InterfaceName, Isolation, Labels, Network, NetworkName, NodeName, Object, Pool,
@@ -205,6 +207,22 @@ impl Place {
 
     pub fn store(&self) -> Arc<dyn ClusterStore> {
         self.spec().open()
+    }
+
+    /// One that keeps 50 revisions, where a store keeps a number of them by itself; else [`Place::compact`] does it.
+    pub fn forgetful_store(&self) -> Arc<dyn ClusterStore> {
+        if self.server.is_some() {
+            return self.store();
+        }
+        let history = History { revisions: 50, age: Duration::ZERO };
+        Arc::new(EmbeddedStore::with_history(&self.store_path(), history))
+    }
+
+    /// What came before the revision is history that is kept no more.
+    pub async fn compact(&self, before: Revision) {
+        let Some(endpoint) = self.server.as_ref().map(|server| server.lock().unwrap().endpoint()) else { return };
+        let mut direct = etcd_client::Client::connect([endpoint], None).await.unwrap();
+        direct.compact(i64::try_from(before).unwrap(), None).await.unwrap();
     }
 
     /// The revision of a store that nobody has written to.
