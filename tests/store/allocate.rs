@@ -11,7 +11,7 @@ use routenet::store::{ClusterStore, NoneStore, StoreError, TxnOutcome, Write};
 use routenet_core::ipam::IpamError;
 use routenet_core::model::config::StaticCluster;
 use routenet_core::model::keys::StoreKey;
-use routenet_core::model::{Block, Fact, Labels, Pool};
+use routenet_core::model::{Block, Fact, Labels, Object, Pool};
 
 use super::fixture::{Host, Place, Plan, blocks, endpoint, key, let_go, no_connections, node, pool, put, until};
 
@@ -212,6 +212,12 @@ async fn empty_blocks_go_back_after_two_looks_but_never_the_last() {
         assert_eq!(host.allocator.give_back_empty_blocks().await.unwrap(), [], "the last one stays");
     }
     assert_eq!(blocks(&*store).await.len(), 1);
+
+    let pool = plan.pools.values().next().unwrap().clone();
+    let gone = Write::Delete { key: StoreKey::of(&Fact::Object(Object::IPPool(pool))).path() };
+    store.transact(vec![], vec![gone]).await.unwrap();
+    assert_eq!(host.allocator.give_back_empty_blocks().await.unwrap().len(), 1, "unless its pool was deleted");
+    assert_eq!(blocks(&*store).await, []);
 }
 
 #[tokio::test]

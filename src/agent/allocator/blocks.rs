@@ -1,10 +1,10 @@
 //! The life of own blocks after their claim: compared with the store, given back when empty, lost to another node.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::Ordering;
 
 use routenet_core::model::keys::{self, StoreKey};
-use routenet_core::model::{Block, Cidr, Endpoint, Fact, NodeName};
+use routenet_core::model::{Block, Cidr, Endpoint, Fact, Kind, NodeName};
 
 use super::claim::pool_key;
 use super::{Allocator, State};
@@ -157,14 +157,16 @@ impl Allocator {
     }
 
     /// One look at which own blocks are empty; those found so twice in a row go back to the cluster, but never the
-    /// last one of a pool (unless its blocks are single addresses). Answers which went. To be called every now and then.
+    /// last one of a pool (unless the pool was deleted, or its blocks are single addresses). Answers which went. To be called every now and then.
     pub async fn give_back_empty_blocks(&self) -> Result<Vec<Cidr>, StoreError> {
         if !self.store.writable() {
             return Ok(Vec::new());
         }
         let _turn = self.claiming.lock().await;
+        let (entries, _) = self.store.range(&keys::objects_of(Kind::IPPool)).await?;
+        let pools: BTreeSet<String> = entries.into_iter().map(|entry| entry.key).collect();
         let mut given = Vec::new();
-        for cidr in self.choose_leaving() {
+        for cidr in self.choose_leaving(&pools) {
             if self.give_back(&cidr).await? {
                 given.push(cidr);
             }
@@ -172,8 +174,9 @@ impl Allocator {
         Ok(given)
     }
 
-    /// Closes what is to go back, so that nothing is given out of it while it goes.
-    fn choose_leaving(&self) -> Vec<Cidr> {
+    /// Closes what is to go back, so that nothing is given out of it while it goes. `pools` are the keys of those that are
+    /// there.
+    fn choose_leaving(&self, pools: &BTreeSet<String>) -> Vec<Cidr> {
         let mut guard = self.lock();
         let state = &mut *guard;
         let empty = state.space.empty_blocks(self.clock.now(), self.config.cooldown);
@@ -187,7 +190,10 @@ impl Allocator {
             *looks = looks.saturating_add(1);
             let staying = staying.entry(block.pool.clone()).or_default();
             // One of a single address is no supply for a time without the store: another node may want that very address.
-            let dispensable = block.cidr.size() == 1 || state.lost.contains_key(&block.cidr);
+            // And nobody will ask for an address of a pool that was deleted.
+            let dispensable = block.cidr.size() == 1
+                || state.lost.contains_key(&block.cidr)
+                || !pools.contains(&pool_key(&block.pool));
             if *looks >= EMPTY_LOOKS && (*staying > 1 || dispensable) && state.leaving.insert(block.cidr) {
                 *staying -= 1;
                 state.space.set_closed(&block.cidr, true);
