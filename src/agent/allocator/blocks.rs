@@ -157,7 +157,8 @@ impl Allocator {
     }
 
     /// One look at which own blocks are empty; those found so twice in a row go back to the cluster, but never the
-    /// last one of a pool (unless the pool was deleted, or its blocks are single addresses). Answers which went. To be called every now and then.
+    /// last one of a pool (unless the pool was deleted, or its blocks are single addresses). Answers which went. To be
+    /// called every now and then.
     pub async fn give_back_empty_blocks(&self) -> Result<Vec<Cidr>, StoreError> {
         if !self.store.writable() {
             return Ok(Vec::new());
