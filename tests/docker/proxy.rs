@@ -13,6 +13,8 @@ type Hook = Box<dyn FnMut() + Send>;
 pub enum Moment {
     /// The driver has not seen the call.
     Before,
+    /// The driver has had the call for so long, and may be anywhere in it.
+    Within(Duration),
     /// It has carried it out, and Docker has not heard of it.
     After,
 }
@@ -51,16 +53,21 @@ impl Proxy {
     fn relay(&self, mut docker: UnixStream, driver: &PathBuf) {
         while let Some(request) = read_message(&mut docker) {
             let head = String::from_utf8_lossy(&request[..request.len().min(200)]).into_owned();
-            let hit = {
+            let mut hit = {
                 let mut hook = self.hook.lock().expect("no panic while locked");
                 hook.take_if(|(method, ..)| head.contains(method.as_str()))
             };
-            if let Some((_, Moment::Before, mut act)) = hit {
+            if let Some((_, Moment::Before, act)) = &mut hit {
                 act();
                 return;
             }
             let Ok(mut upstream) = UnixStream::connect(driver) else { return };
             if upstream.write_all(&request).is_err() {
+                return;
+            }
+            if let Some((_, Moment::Within(since), act)) = &mut hit {
+                std::thread::sleep(*since);
+                act();
                 return;
             }
             let Some(answer) = read_message(&mut upstream) else { return };

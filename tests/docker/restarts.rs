@@ -59,7 +59,10 @@ fn an_agent_that_is_killed_within_a_call_leaves_nothing_behind() {
         docker.docker(&network);
         let other = docker.run("other", "blue", &[]);
         for method in ["RequestAddress", "CreateEndpoint", "Join", "Leave", "DeleteEndpoint", "ReleaseAddress"] {
-            for moment in [Moment::Before, Moment::After] {
+            // Between the commits of one call, as near as one gets from outside.
+            let within = [200, 600, 1200].map(|micros| Moment::Within(Duration::from_micros(micros)));
+            let within = within.into_iter().filter(|_| ["RequestAddress", "Join"].contains(&method));
+            for moment in [Moment::Before, Moment::After].into_iter().chain(within) {
                 let (dying, host) = (agent.clone(), namespace.clone());
                 proxy.interrupt(method, moment, move || {
                     let mut agent = dying.lock().expect("the agent");
@@ -93,6 +96,13 @@ fn an_agent_that_is_killed_within_a_call_leaves_nothing_behind() {
         wait_for("every endpoint to be gone", Duration::from_secs(60), || endpoints(&agent, 1).is_empty());
         wait_for("no link", Duration::from_secs(10), || !namespace.run("ip", &["-o", "link"]).contains("rn"));
         docker.docker(&["network", "rm", "blue"]);
+        wait_for("no address to be held", Duration::from_secs(60), || {
+            let check = agent.routectl(&["ipam", "check"]).stdout;
+            let shown = agent.routectl(&["ipam", "show", "-o", "json"]).json();
+            let held = |block: &serde_json::Value| block["allocated"].as_u64().unwrap_or(0);
+            let held: u64 = shown["blocks"].as_array().into_iter().flatten().map(held).sum();
+            check.contains("were looked at") && !check.contains("is held for") && held == 0
+        });
     });
 }
 
