@@ -228,7 +228,7 @@ pub struct Block {
     pub cidr: Cidr,
     pub pool: PoolName,
     pub owner: NodeName,
-    /// Counts the changes of ownership, so that a node that was away can tell that its block was given away.
+    /// The incarnation of its claimant, so that a node that was away can tell that its block was given away.
     pub epoch: u64,
 }
 
