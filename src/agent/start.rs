@@ -381,6 +381,7 @@ fn settings(config: &NodeConfig, underlay: &Underlay, networks_by_pool: bool) ->
         announce: config.bgp.announce,
         mark_mask: config.iptables.mark_mask,
         workload_to_host: config.workloads.to_host,
+        log_rules: config.log_rules.clone(),
         failsafe: config.failsafe.clone(),
         networks_by_pool,
     }

@@ -237,6 +237,7 @@ pub fn engine(ipv4: Ipv4Addr, ipv6: Option<Ipv6Addr>, workload_to_host: bool) ->
         mark_mask: 0xffff_0000,
         workload_to_host,
         networks_by_pool: false,
+        log_rules: Default::default(),
         failsafe: Failsafe { inbound: vec![port_nine], outbound: vec![port_nine] },
     })
 }

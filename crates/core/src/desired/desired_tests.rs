@@ -17,6 +17,7 @@ fn desired() -> Desired {
         mark_mask: 0xffff_0000,
         workload_to_host: false,
         networks_by_pool: false,
+        log_rules: Default::default(),
         failsafe: Default::default(),
     })
 }

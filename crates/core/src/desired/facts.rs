@@ -91,6 +91,8 @@ pub struct Settings {
     pub workload_to_host: bool,
     /// Without a store, a network's members are its pools' CIDRs, since remote endpoints are not known.
     pub networks_by_pool: bool,
+    /// What rules with `action: Log` write.
+    pub log_rules: crate::model::config::LogRules,
     /// What host endpoints always let in and out.
     pub failsafe: crate::model::config::Failsafe,
 }

@@ -14,6 +14,7 @@ fn engine() -> NatEngine {
         mark_mask: 0xffff_0000,
         workload_to_host: false,
         networks_by_pool: false,
+        log_rules: Default::default(),
         failsafe: Default::default(),
     })
 }

@@ -29,6 +29,7 @@ pub struct NodeConfig {
     pub data_plane: DataPlane,
     pub iptables: IptablesConfig,
     pub workloads: WorkloadConfig,
+    pub log_rules: LogRules,
     pub failsafe: Failsafe,
     pub tunnels: TunnelConfig,
     pub paths: Paths,
@@ -158,6 +159,21 @@ pub struct WorkloadConfig {
     pub to_host: bool,
     /// Seconds that an address rests after its release was acknowledged. Default 30.
     pub address_cooldown: u32,
+}
+
+/// `policy:` — what rules with `action: Log` write to the kernel log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogRules {
+    /// `logPrefix:`, before the policy's name; at most 16 characters. Default `routenet`.
+    pub prefix: String,
+    /// `logRateLimit:`, lines a second of each rule; 0 is no limit. Default 10.
+    pub per_second: u32,
+}
+
+impl Default for LogRules {
+    fn default() -> LogRules {
+        LogRules { prefix: "routenet".to_string(), per_second: 10 }
+    }
 }
 
 /// `hostEndpoints:`.

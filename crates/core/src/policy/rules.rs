@@ -7,7 +7,8 @@
 use std::collections::BTreeSet;
 
 use crate::desired::{ChainRule, RuleOrigin};
-use crate::model::{Action, Cidr, EntityRule, Family, IcmpMatch, PolicyRule, PortMatch, Protocol};
+use crate::model::config::LogRules;
+use crate::model::{Action, Cidr, EntityRule, Family, IcmpMatch, ObjectKey, PolicyRule, PortMatch, Protocol};
 
 use super::Direction;
 use super::frame::{ALLOW, PASS};
@@ -22,7 +23,7 @@ pub(super) struct CompiledPolicy {
     pub sets: BTreeSet<AddressSet>,
 }
 
-pub(super) fn compile(policy: &ScopedPolicy, direction: Direction, family: Family) -> CompiledPolicy {
+pub(super) fn compile(policy: &ScopedPolicy, direction: Direction, family: Family, log: &LogRules) -> CompiledPolicy {
     let mut compiled = CompiledPolicy::default();
     for (index, (rule, scoped)) in policy.rules(direction).enumerate() {
         let origin = RuleOrigin { policy: policy.policy.key.clone(), ingress: direction == Direction::Ingress, index };
@@ -30,7 +31,8 @@ pub(super) fn compile(policy: &ScopedPolicy, direction: Direction, family: Famil
             ScopedRule::Unsound(_) => vec!["-j DROP".to_string()],
             ScopedRule::Sound { source, destination } => {
                 let mut matcher = Matcher { family, sets: BTreeSet::new() };
-                let texts = matcher.rule(rule, source, destination).unwrap_or_default();
+                let target = target(rule.action, &policy.policy.key, log);
+                let texts = matcher.rule(rule, source, destination, &target).unwrap_or_default();
                 if !texts.is_empty() {
                     compiled.sets.append(&mut matcher.sets);
                 }
@@ -42,12 +44,30 @@ pub(super) fn compile(policy: &ScopedPolicy, direction: Direction, family: Famil
     compiled
 }
 
-fn target(action: Action) -> String {
+/// The longest that iptables takes.
+const LOG_PREFIX: usize = 29;
+
+/// The line in the kernel log names the policy.
+fn log_target(key: &ObjectKey, log: &LogRules) -> String {
+    let name = match &key.namespace {
+        Some(namespace) => format!("{namespace}/{}", key.name),
+        None => key.name.clone(),
+    };
+    let mut prefix = format!("{} {name}", log.prefix);
+    prefix.truncate(LOG_PREFIX - 2);
+    let limit = match log.per_second {
+        0 => String::new(),
+        number => format!("-m limit --limit {number}/second "),
+    };
+    format!("{limit}-j LOG --log-prefix \"{prefix}: \"")
+}
+
+fn target(action: Action, key: &ObjectKey, log: &LogRules) -> String {
     match action {
         Action::Allow => format!("-g {ALLOW}"),
         Action::Deny => "-j DROP".to_string(),
         Action::Pass => format!("-g {PASS}"),
-        Action::Log => "-j LOG --log-prefix \"routenet policy: \"".to_string(),
+        Action::Log => log_target(key, log),
     }
 }
 
@@ -60,7 +80,13 @@ struct Matcher {
 }
 
 impl Matcher {
-    fn rule(&mut self, rule: &PolicyRule, source: &ScopedSide, destination: &ScopedSide) -> Result<Vec<String>, Never> {
+    fn rule(
+        &mut self,
+        rule: &PolicyRule,
+        source: &ScopedSide,
+        destination: &ScopedSide,
+        target: &str,
+    ) -> Result<Vec<String>, Never> {
         if rule.ip_version.is_some_and(|version| version != if self.family == Family::V4 { 4 } else { 6 }) {
             return Err(Never);
         }
@@ -77,14 +103,13 @@ impl Matcher {
             }
         }
         icmp(rule, &mut matches);
-        let target = target(rule.action);
         let mut texts = Vec::new();
         let all_sports = self.ports("--sports", "src", &rule.source, rule.protocol, source);
         let all_dports = self.ports("--dports", "dst", &rule.destination, rule.protocol, destination);
         for sports in &all_sports {
             for dports in &all_dports {
                 let parts = matches.iter().map(String::as_str).chain(sports.as_deref()).chain(dports.as_deref());
-                texts.push(parts.chain([target.as_str()]).collect::<Vec<_>>().join(" "));
+                texts.push(parts.chain([target]).collect::<Vec<_>>().join(" "));
             }
         }
         Ok(texts)

@@ -6,7 +6,7 @@ fn texts(change: impl FnOnce(&mut PolicyRule), family: Family) -> Vec<String> {
     let mut rule = rule(Action::Allow);
     change(&mut rule);
     let policy: Policy = ingress_policy("p", "", vec![rule]);
-    let compiled = compile(&ScopedPolicy::new(&policy).unwrap(), Direction::Ingress, family);
+    let compiled = compile(&ScopedPolicy::new(&policy).unwrap(), Direction::Ingress, family, &Default::default());
     assert!(compiled.rules.iter().all(|rule| rule.origin.as_ref().is_some_and(|o| o.ingress && o.index == 0)));
     let named = |set: &AddressSet| compiled.rules.iter().any(|rule| rule.text.contains(&set.name()));
     assert!(compiled.sets.iter().all(named), "a set that no rule names");
@@ -19,7 +19,7 @@ fn actions_end_in_their_targets() {
     assert_eq!(of(Action::Allow), ["-g rn-allow"]);
     assert_eq!(of(Action::Deny), ["-j DROP"]);
     assert_eq!(of(Action::Pass), ["-g rn-pass"]);
-    assert_eq!(of(Action::Log), ["-j LOG --log-prefix \"routenet policy: \""]);
+    assert_eq!(of(Action::Log), ["-m limit --limit 10/second -j LOG --log-prefix \"routenet p: \""]);
 }
 
 #[test]
@@ -103,4 +103,18 @@ fn a_net_beside_a_net_that_is_excluded_is_a_set_since_iptables_takes_each_option
     };
     let found = texts(sides, Family::V4);
     assert!(found[0].starts_with("-s 10.0.0.0/8 -m set ! --match-set rn4-n-"), "{found:?}");
+}
+
+#[test]
+fn a_line_in_the_log_names_its_policy_and_is_limited() {
+    let logs = |log: &LogRules| {
+        let mut policy = ingress_policy("a-policy-with-a-very-long-name", "all()", vec![PolicyRule::any(Action::Log)]);
+        policy.key = ObjectKey::namespaced(crate::model::Kind::NetworkPolicy, "shop", policy.key.name);
+        let compiled = compile(&ScopedPolicy::new(&policy).unwrap(), Direction::Ingress, Family::V4, log);
+        compiled.rules[0].text.clone()
+    };
+    let text = logs(&LogRules::default());
+    assert_eq!(text, "-m limit --limit 10/second -j LOG --log-prefix \"routenet shop/a-policy-with: \"");
+    let text = logs(&LogRules { prefix: "fw".to_string(), per_second: 0 });
+    assert_eq!(text, "-j LOG --log-prefix \"fw shop/a-policy-with-a-ver: \"");
 }

@@ -7,7 +7,7 @@ use super::peers::read_peers;
 use super::store;
 use super::{
     AddressPool, Announce, ApiConfig, AutoAddress, BackendChoice, BgpConfig, DataPlane, DockerConfig, Failsafe,
-    IptablesConfig, LogConfig, NodeConfig, Paths, StoreConfig, TunnelConfig, WorkloadConfig,
+    IptablesConfig, LogConfig, LogRules, NodeConfig, Paths, StoreConfig, TunnelConfig, WorkloadConfig,
 };
 use crate::model::config::AddressConfig;
 use crate::model::kind::OWN_VERSION;
@@ -66,6 +66,7 @@ fn read_node(at: &At<'_>) -> Option<NodeConfig> {
     let bgp = read_bgp(&mut fields, data_plane.unwrap_or_default(), address.as_ref());
     let iptables = section(&mut fields, "iptables", read_iptables);
     let workloads = section(&mut fields, "workloads", read_workloads);
+    let log_rules = section(&mut fields, "policy", read_log_rules);
     let failsafe = section(&mut fields, "hostEndpoints", read_failsafe);
     let tunnels = section(&mut fields, "tunnels", read_tunnels);
     let api = section(&mut fields, "api", read_api);
@@ -90,6 +91,7 @@ fn read_node(at: &At<'_>) -> Option<NodeConfig> {
         data_plane: data_plane?,
         iptables: iptables?,
         workloads: workloads?,
+        log_rules: log_rules?,
         failsafe: failsafe?,
         tunnels: tunnels?,
         paths: paths?,
@@ -299,6 +301,27 @@ fn read_workloads(fields: &mut Section<'_, '_>) -> Option<WorkloadConfig> {
     let to_host = fields.or("toHost", false, At::boolean);
     let address_cooldown = fields.or("addressCooldown", 30, |at| at.integer(0, 86_400).map(|seconds| seconds as u32));
     Some(WorkloadConfig { mtu: mtu?, to_host: to_host?, address_cooldown: address_cooldown? })
+}
+
+/// What iptables takes for a prefix has 29 characters; the rest is the policy's name.
+const LONGEST_PREFIX: usize = 16;
+
+fn read_log_rules(fields: &mut Section<'_, '_>) -> Option<LogRules> {
+    let usual = LogRules::default();
+    let prefix = fields.or("logPrefix", usual.prefix, |at| {
+        let text = at.text()?;
+        let sound = text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b':'));
+        match sound && text.len() <= LONGEST_PREFIX {
+            true => Some(text.to_string()),
+            false => at.fail(
+                format!("\"{text}\" is no prefix: at most {LONGEST_PREFIX} letters, digits, `-`, `_`, `.` and `:`"),
+                None,
+            ),
+        }
+    });
+    let per_second =
+        fields.or("logRateLimit", usual.per_second, |at| at.integer(0, 10_000).map(|number| number as u32));
+    Some(LogRules { prefix: prefix?, per_second: per_second? })
 }
 
 fn read_failsafe(fields: &mut Section<'_, '_>) -> Option<Failsafe> {

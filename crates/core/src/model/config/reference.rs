@@ -217,6 +217,14 @@ pub const REFERENCE: &[FieldDoc] = &[
         "30",
         "How long an address rests before it is given out again; at most a day.",
     ),
+    field("policy", "mapping", "the defaults below", "What rules with `action: Log` write to the kernel log."),
+    field(
+        "policy.logPrefix",
+        "text",
+        "`routenet`",
+        "What stands before the policy's name in each line; at most 16 characters.",
+    ),
+    field("policy.logRateLimit", "lines a second", "10", "The most that one rule writes; 0 is no limit."),
     field(
         "hostEndpoints",
         "mapping",

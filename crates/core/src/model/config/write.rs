@@ -41,6 +41,10 @@ pub fn to_yaml(config: &NodeConfig) -> String {
     workloads.put("toHost", config.workloads.to_host);
     workloads.put("addressCooldown", config.workloads.address_cooldown);
     top.put("workloads", workloads);
+    let mut policy = Map::default();
+    policy.put("logPrefix", config.log_rules.prefix.as_str());
+    policy.put("logRateLimit", config.log_rules.per_second);
+    top.put("policy", policy);
     let mut hosts = Map::default();
     hosts.put("failsafeInbound", failsafe_ports(&config.failsafe.inbound));
     hosts.put("failsafeOutbound", failsafe_ports(&config.failsafe.outbound));

@@ -28,7 +28,7 @@ impl PolicyEngine {
         let (family, table, direction, key) = at;
         // A policy that is gone keeps its chain until its last group is gone too, later in the same batch.
         let Some(policy) = self.cluster.policies.get(key) else { return };
-        let compiled = compile(policy, *direction, *family);
+        let compiled = compile(policy, *direction, *family, &self.cluster.settings.log_rules);
         self.put_chain(frame::chain_in(*family, *table, frame::policy_chain(*direction, key)), compiled.rules);
         for set in &compiled.sets {
             self.hold_addresses(set);

@@ -126,6 +126,7 @@ impl Suite {
             mark_mask: 0xffff_0000,
             workload_to_host: false,
             networks_by_pool: false,
+            log_rules: Default::default(),
             failsafe: Failsafe::default(),
         });
         let network = Network { name: network(), pools: Vec::new(), isolation: self.isolation };

@@ -34,6 +34,7 @@ pub fn settings(name: &str) -> Settings {
         mark_mask: 0xffff_0000,
         workload_to_host: false,
         networks_by_pool: false,
+        log_rules: Default::default(),
         failsafe: Failsafe {
             inbound: vec![FailsafePort { protocol: Protocol::TCP, port: 443, net: None }],
             outbound: vec![FailsafePort { protocol: Protocol::UDP, port: 443, net: None }],

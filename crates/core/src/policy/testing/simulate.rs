@@ -99,6 +99,10 @@ impl Simulator {
                 "--match-set" => self.in_set(packet, value(), words.next().expect("directions")),
                 "--mark" => masked(value(), |bits, mask| packet.mark & mask == bits),
                 "--ctstate" => value().split(',').any(|state| state == packet.state),
+                "--limit" => {
+                    value();
+                    true
+                }
                 "--sport" => ports(value(), packet.source_port),
                 "--dport" => ports(value(), packet.port),
                 "--sports" => ports(value(), packet.source_port),
@@ -124,7 +128,7 @@ impl Simulator {
             ("ACCEPT", None) => Some(Fate::Accept),
             ("DROP", None) => Some(Fate::Drop),
             ("RETURN", None) => Some(Fate::Return),
-            ("LOG", Some(("--log-prefix", _))) => None,
+            ("LOG", Some(("--log-prefix", Some(_)))) => None,
             ("CT", Some(("--notrack", None))) => {
                 packet.state = "UNTRACKED";
                 None
