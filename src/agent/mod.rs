@@ -59,6 +59,7 @@ use engine::{Engine, Hands};
 use health::Health;
 use publisher::Publisher;
 use sync::SyncStatus;
+use underlay::UnderlayMtu;
 
 /// A running agent, as its answers see it.
 pub struct Agent {
@@ -68,6 +69,7 @@ pub struct Agent {
     incarnation: String,
     /// Of workloads, in bytes.
     mtu: u32,
+    underlay_mtu: UnderlayMtu,
     started: Instant,
     store: Arc<dyn ClusterStore>,
     cluster: Arc<ClusterView>,
