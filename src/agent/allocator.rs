@@ -77,6 +77,8 @@ pub struct Allocator {
     store: Arc<dyn ClusterStore>,
     journal: Arc<Journal>,
     config: AllocatorConfig,
+    /// Of the blocks that are claimed with this journal: another machine of the same name has another one.
+    epoch: u64,
     clock: Clock,
     /// Whether the journal was blank at the start: what is published under this node's name is then its own from
     /// before its state directory was lost.
@@ -138,10 +140,12 @@ impl Allocator {
         let blank = loaded.is_blank();
         let state = State::from_journal(loaded, clock.now());
         let own = watch::Sender::new(state.own());
+        let epoch = claim::epoch_of(journal.incarnation());
         Ok(Allocator {
             store,
             journal,
             config,
+            epoch,
             clock,
             blank: AtomicBool::new(blank),
             state: Mutex::new(state),
@@ -378,6 +382,13 @@ impl Allocator {
     pub fn held_as(&self, container_id: &str) -> Vec<(EndpointKey, Vec<IpAddr>)> {
         let state = self.lock();
         let held = state.handles.iter().filter(|(key, _)| key.container_id == container_id);
+        held.map(|(key, addresses)| (key.clone(), addresses.clone())).collect()
+    }
+
+    /// What is held under keys that no endpoint has: reserved, a tunnel device's, or left by a crash.
+    pub fn held_without_endpoint(&self) -> Vec<(EndpointKey, Vec<IpAddr>)> {
+        let state = self.lock();
+        let held = state.handles.iter().filter(|(key, _)| !state.endpoints.contains_key(key));
         held.map(|(key, addresses)| (key.clone(), addresses.clone())).collect()
     }
 

@@ -87,7 +87,7 @@ impl Agent {
             Request::Status => ok(&self.status().await),
             Request::Endpoints => ok(&self.endpoint_lines()),
             Request::IpamShow => ok(&self.ipam()),
-            Request::IpamWhy { address } => ok(&self.ipam_why(address)),
+            Request::IpamWhy { address } => ok(&self.ipam_why(address).await),
             Request::IpamCheck => ok(&self.ipam_check()),
             Request::IpamRelease { address, force } => reply(self.ipam_release(address, force).await),
             Request::IpamReleaseNode { node, force } => reply(self.ipam_release_node(&node, force).await),

@@ -157,7 +157,14 @@ impl LocalWorkloads {
         reserved.map_err(|error| AttachError::new(Failed::TryAgain, error.to_string(), "routectl status says more"))?;
         let early = !request.reservations.is_empty();
         let wanted = Request { key: &key, network: &network, pools: &pools, wanted: &request.addresses, early };
-        let endpoint = self.allocator.attach(&wanted, make).await.map_err(allocation_failed)?;
+        let endpoint = match self.allocator.attach(&wanted, make).await {
+            Ok(endpoint) => endpoint,
+            Err(error) => {
+                // What was reserved is under this key by now, where nobody else would look for it.
+                self.release_stray(&key).await?;
+                return Err(allocation_failed(error));
+            }
+        };
         if let Err(error) = self.engine.apply(self.fact(&key, Some(endpoint.clone()))).await {
             if let Err(left) = self.detach_locked(&key).await {
                 warn!(endpoint = %key, error = %left, "what a failed attach made cannot be removed yet");
@@ -203,9 +210,22 @@ impl LocalWorkloads {
         self.engine.apply(self.fact(key, Some(endpoint))).await.map_err(|error| failed(error.to_string()))
     }
 
+    /// What is held under the key without an endpoint: what was reserved had become the key's, and then the agent ended or
+    /// the journal refused the rest.
+    async fn release_stray(&self, key: &EndpointKey) -> Result<(), AttachError> {
+        let released = self.allocator.release(key).await.map_err(|error| {
+            let mend = "the call may be repeated; routectl status says more";
+            AttachError::new(Failed::TryAgain, format!("the addresses of {key} cannot be released: {error}"), mend)
+        })?;
+        if released {
+            info!(endpoint = %key, "addresses that were held for an endpoint which never came are released");
+        }
+        Ok(())
+    }
+
     /// In reverse: announcement, route and link while its sets still hold it, then the sets, then the addresses.
     async fn detach_locked(&self, key: &EndpointKey) -> Result<(), AttachError> {
-        let Some(endpoint) = self.allocator.endpoint(key) else { return Ok(()) };
+        let Some(endpoint) = self.allocator.endpoint(key) else { return self.release_stray(key).await };
         let unplugged = Endpoint { attachment: None, ..endpoint.clone() };
         let failed = |what: String| {
             let message = format!("{key} cannot be taken out of the kernel: {what}");

@@ -1,17 +1,18 @@
 //! Answers to `routectl ipam`: who has what, whether it all fits together, and taking back what nobody will use again.
 //! Called by the local API.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::Duration;
 
 use routenet_core::ipam::AddressState;
 use routenet_core::model::keys::{self, StoreKey, endpoints_of};
-use routenet_core::model::{Cidr, Endpoint, Family, Kind, NodeName, ObjectKey};
+use routenet_core::model::{Cidr, EncapsulationMode, Endpoint, Family, Kind, NodeName, ObjectKey, Pool};
 use tracing::info;
 
-use super::Agent;
 use super::health::SILENCE;
+use super::ipam_check::check;
+use super::{Agent, tunnels};
 use crate::api::ApiError;
 use crate::api::listing::{IpamCheckReply, IpamReleaseReply, IpamWhyReply};
 use crate::frontend::Workloads;
@@ -22,7 +23,9 @@ const BATCH: usize = 100;
 
 impl Agent {
     /// Whose an address is, as far as this node knows.
-    pub fn ipam_why(&self, address: IpAddr) -> IpamWhyReply {
+    pub async fn ipam_why(&self, address: IpAddr) -> IpamWhyReply {
+        let own_route = Cidr::host(address);
+        let announced = self.route_lines().await.into_iter().any(|line| line.prefix == own_route);
         let known = self.cluster.read();
         let pool = known.pools.values().find(|pool| pool.cidr.contains(address));
         let block = known.blocks.values().find(|block| block.cidr.contains(address));
@@ -40,14 +43,19 @@ impl Agent {
             let endpoint = self.allocator.endpoint(&key);
             match endpoint {
                 Some(endpoint) => ("used".to_string(), Some(described(&endpoint))),
-                None => {
-                    ("held".to_string(), Some(format!("{key}, which is no endpoint: reserved, or a tunnel device's")))
+                None if key.container_id == tunnels::HOLDER => {
+                    ("held".to_string(), Some(format!("tunnel device {} on {}", key.ifname, self.config.node)))
                 }
+                None => ("held".to_string(), Some(format!("{key}, which is no endpoint: reserved"))),
             }
         } else if let Some(endpoint) = published {
             ("used".to_string(), Some(described(endpoint)))
         } else if let Some(node) = host {
             ("host".to_string(), Some(format!("node {}", node.name)))
+        } else if let Some(block) = block.filter(|block| announced && block.owner != self.config.node) {
+            // Not every holder is published: a tunnel device is no endpoint, and who a workload is may not be known yet.
+            let what = "which announces it and has published no endpoint of it: a tunnel device's, or a new workload's";
+            ("held".to_string(), Some(format!("node {}, {what}", block.owner)))
         } else {
             let own = block.is_some_and(|block| block.owner == self.config.node);
             let state = if own { self.allocator.state_of(address) } else { None };
@@ -59,7 +67,7 @@ impl Agent {
                 Some(reservation) => {
                     format!("reserved by IPReservation {}: given only to who asks for it by name", reservation.name)
                 }
-                None => self.unheld(state, pool.is_some(), block.is_some(), own),
+                None => self.unheld(state, pool, block.is_some(), own),
             };
             (state, None)
         };
@@ -67,7 +75,8 @@ impl Agent {
     }
 
     /// In words, for an address that nobody has.
-    fn unheld(&self, state: Option<AddressState>, in_pool: bool, in_block: bool, own: bool) -> String {
+    fn unheld(&self, state: Option<AddressState>, pool: Option<&Pool>, in_block: bool, own: bool) -> String {
+        let tunnelled = pool.is_some_and(|pool| pool.encapsulation.mode != EncapsulationMode::Never);
         match state {
             Some(AddressState::Resting { acknowledged: Some(_), .. }) => {
                 let cooldown = self.config.workloads.address_cooldown;
@@ -77,79 +86,31 @@ impl Agent {
                 "resting: it was released, and the store has not forgotten it yet".to_string()
             }
             Some(_) => "free".to_string(),
-            None if !in_pool => "foreign: it lies in no pool".to_string(),
+            None if pool.is_none() => "foreign: it lies in no pool".to_string(),
             None if !in_block => "free: no node has claimed its block".to_string(),
             None if own => "free".to_string(),
+            None if tunnelled => {
+                "not published: it is free, or on a tunnel device of its node (routectl ipam why there tells)"
+                    .to_string()
+            }
             None => "free, as far as its node has published".to_string(),
         }
     }
 
     /// What of IPAM does not fit together, in the cluster and in this node's journal.
     pub fn ipam_check(&self) -> IpamCheckReply {
-        let known = self.cluster.read();
-        let mut problems = Vec::new();
-        let blocks: Vec<_> = known.blocks.values().collect();
-        for (index, block) in blocks.iter().enumerate() {
-            if let Some(other) = blocks[index + 1..].iter().find(|other| other.cidr.overlaps(&block.cidr)) {
-                problems.push(format!(
-                    "blocks {} of {} and {} of {} overlap",
-                    block.cidr, block.owner, other.cidr, other.owner
-                ));
-            }
-            match known.pools.get(&block.pool) {
-                None => problems.push(format!(
-                    "block {} of {} is of IPPool {}, which is not there",
-                    block.cidr, block.owner, block.pool
-                )),
-                Some(pool) if !pool.cidr.covers(&block.cidr) => {
-                    problems.push(format!(
-                        "block {} of {} lies outside of its IPPool {} ({})",
-                        block.cidr, block.owner, pool.name, pool.cidr
-                    ));
-                }
-                Some(_) => {}
-            }
-            if !known.nodes.contains_key(&block.owner) {
-                problems.push(format!(
-                    "block {} belongs to node {}, which is not there: routectl ipam release-node {}",
-                    block.cidr, block.owner, block.owner
-                ));
-            }
-        }
         let own = self.allocator.endpoints();
-        let mut holders: BTreeMap<IpAddr, Vec<&Endpoint>> = BTreeMap::new();
-        for endpoint in own.iter().chain(known.endpoints.values()) {
-            for address in &endpoint.addresses {
-                holders.entry(*address).or_default().push(endpoint);
-            }
-        }
-        for (address, endpoints) in &holders {
-            if let [one, other, ..] = endpoints.as_slice() {
-                problems.push(format!("{address} belongs to {} and to {}", described(one), described(other)));
-            }
-            let endpoint = endpoints[0];
-            let block = blocks.iter().find(|block| block.cidr.contains(*address));
-            match block {
-                None => problems.push(format!("{address} of {} lies in no block", described(endpoint))),
-                Some(block) if block.owner != endpoint.node => {
-                    problems.push(format!(
-                        "{address} of {} lies in block {} of node {}",
-                        described(endpoint),
-                        block.cidr,
-                        block.owner
-                    ));
-                }
-                Some(_) => {}
-            }
-        }
-        problems.extend(self.allocator.lost_blocks().into_iter().map(|(block, why)| format!("block {block}: {why}")));
-        IpamCheckReply { blocks: blocks.len() as u64, addresses: holders.len() as u64, problems }
+        let lost = self.allocator.lost_blocks();
+        let noted = self.docker.as_ref().map(|driver| driver.noted_keys()).unwrap_or_default();
+        let mut stray = self.allocator.held_without_endpoint();
+        stray.retain(|(key, _)| key.container_id != tunnels::HOLDER && !noted.contains(key));
+        check(&self.cluster.read(), &own, &lost, &stray)
     }
 
     /// Takes back an address that this node has given out. One that an endpoint has needs `force`, which detaches it.
     pub async fn ipam_release(&self, address: IpAddr, force: bool) -> Result<IpamReleaseReply, ApiError> {
         let Some(key) = self.allocator.holder(address) else {
-            let reply = self.ipam_why(address);
+            let reply = self.ipam_why(address).await;
             let message = match (&reply.node, &reply.holder) {
                 (Some(node), Some(holder)) if *node != self.config.node.to_string() => {
                     format!("{holder} has {address}: ask the agent there (routectl on {node})")
@@ -159,6 +120,14 @@ impl Agent {
             };
             return Err(ApiError { code: "not-found".into(), message });
         };
+        if key.container_id == tunnels::HOLDER {
+            let message = format!(
+                "{address} is this node's address on tunnel device {}, and goes with its last IPPool that encapsulates: \
+                 disable IPPool {}, or set its ipipMode and vxlanMode to Never",
+                key.ifname, key.network
+            );
+            return Err(ApiError { code: "conflict".into(), message });
+        }
         if let Some(endpoint) = self.allocator.endpoint(&key) {
             if !force {
                 let message = format!(
@@ -258,7 +227,7 @@ impl Agent {
     }
 }
 
-fn described(endpoint: &Endpoint) -> String {
+pub(super) fn described(endpoint: &Endpoint) -> String {
     format!("{} ({}) on {}", endpoint.display_name(), endpoint.key, endpoint.node)
 }
 

@@ -27,6 +27,7 @@ mod followers;
 pub mod forget;
 pub mod health;
 pub mod ipam;
+mod ipam_check;
 pub mod local_api;
 pub mod networks;
 mod notes;

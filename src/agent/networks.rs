@@ -233,6 +233,10 @@ fn new_network(request: &NetworkRequest) -> Result<Network, ApiError> {
     Ok(Network { name, pools: request.pools.clone(), isolation: request.isolation.unwrap_or_default() })
 }
 
+/// In place of a container's id, before what makes the key unique; and in place of an interface.
+const RESERVED_ID: &str = "reserved-";
+const RESERVED_IFNAME: &str = "reserved";
+
 /// A key that no endpoint has.
 fn reservation(pool: &PoolName) -> Result<EndpointKey, AttachError> {
     fn odd(error: impl std::fmt::Display) -> AttachError {
@@ -240,8 +244,8 @@ fn reservation(pool: &PoolName) -> Result<EndpointKey, AttachError> {
     }
     Ok(EndpointKey {
         network: NetworkName::new(pool.as_str()).map_err(odd)?,
-        container_id: format!("reserved-{}", random_id()),
-        ifname: InterfaceName::new("reserved").map_err(odd)?,
+        container_id: format!("{RESERVED_ID}{}", random_id()),
+        ifname: InterfaceName::new(RESERVED_IFNAME).map_err(odd)?,
     })
 }
 
@@ -334,5 +338,9 @@ impl Networks for LocalNetworks {
         released.map(drop).map_err(|error| {
             AttachError::new(Failed::TryAgain, error.to_string(), "the call may be repeated; routectl status says more")
         })
+    }
+    fn reservations(&self) -> Vec<EndpointKey> {
+        let held = self.allocator.held_without_endpoint().into_iter().map(|(key, _)| key);
+        held.filter(|key| key.container_id.starts_with(RESERVED_ID) && key.ifname.as_str() == RESERVED_IFNAME).collect()
     }
 }

@@ -18,13 +18,13 @@ use routenet_core::model::{Endpoint, EndpointKey, Fact};
 
 use super::allocator::Allocator;
 use super::forget::{Forget, Forgetter};
-use crate::store::{ClusterStore, StoreError, Write};
+use crate::store::{Backoff, ClusterStore, StoreError, Write};
 
 /// Writes in one transaction: so few that other agents' transactions are not kept waiting.
 const BATCH: usize = 128;
 /// How often what is published is read back.
 const READ_BACK: Duration = Duration::from_secs(60);
-/// Between two attempts while the store is away: doubled from the first to the last.
+/// Between two attempts while the store is away.
 const FIRST_RETRY: Duration = Duration::from_millis(200);
 const LAST_RETRY: Duration = Duration::from_secs(5);
 
@@ -104,7 +104,7 @@ struct Worker {
 
 impl Worker {
     async fn run(mut self) {
-        let mut retry = FIRST_RETRY;
+        let mut backoff = Backoff::new(FIRST_RETRY, LAST_RETRY);
         let mut read_at = Instant::now();
         loop {
             if std::mem::take(&mut *self.shared.read_back.lock().expect("no panic while locked"))
@@ -117,7 +117,7 @@ impl Worker {
             }
             match self.round().await {
                 Ok(()) => {
-                    retry = FIRST_RETRY;
+                    backoff.reset();
                     self.tell(None);
                     tokio::select! {
                         () = self.allocator.changed() => {}
@@ -128,8 +128,7 @@ impl Worker {
                 Err(error) => {
                     self.published = None;
                     self.tell(Some(error.to_string()));
-                    tokio::time::sleep(retry).await;
-                    retry = (retry * 2).min(LAST_RETRY);
+                    tokio::time::sleep(backoff.pause()).await;
                 }
             }
         }

@@ -225,7 +225,7 @@ async fn start(
         hands.rules.clone(),
     ));
     let docker = match &config.docker {
-        Some(docker) => Some(start_docker(&config, docker, &underlay, &store, &journal, &allocator, &workloads)?),
+        Some(docker) => Some(start_docker(&config, docker, &underlay, &store, &journal, &allocator, &workloads).await?),
         None => None,
     };
     let underlay_mtu = UnderlayMtu::follow(config.clone(), &underlay);
@@ -254,7 +254,7 @@ async fn start(
 }
 
 /// The driver for Docker's networks; its socket is another matter, and opened when the agent stands.
-fn start_docker(
+async fn start_docker(
     config: &NodeConfig,
     docker: &DockerConfig,
     underlay: &Underlay,
@@ -278,7 +278,7 @@ fn start_docker(
         bases: docker.address_pools.iter().map(|pool| (pool.base, pool.size)).collect(),
         cooldown: Duration::from_secs(config.workloads.address_cooldown.into()),
     };
-    cnm::Driver::start(driver, hosts, &notes).map_err(StartError::Refused)
+    cnm::Driver::start(driver, hosts, &notes).await.map_err(StartError::Refused)
 }
 
 /// The store, and the same again where it is the node's own file, which can be read again.

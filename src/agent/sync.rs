@@ -16,13 +16,13 @@ use routenet_core::model::{
 };
 use routenet_core::policy::check::check_policy;
 
-use crate::store::{ClusterStore, Entry, Revision, Snapshot, SnapshotChange, StoreError, WatchEvent};
+use crate::store::{Backoff, ClusterStore, Entry, Revision, Snapshot, SnapshotChange, StoreError, WatchEvent};
 
 /// How long changes gather before they are written to the snapshot.
 const SAVE_AFTER: Duration = Duration::from_secs(1);
 /// How long the start waits for the store before it goes on with the snapshot.
 const START_LIMIT: Duration = Duration::from_secs(6);
-/// Between two attempts while the store is away: doubled from the first to the last.
+/// Between two attempts while the store is away.
 const FIRST_RETRY: Duration = Duration::from_millis(200);
 const LAST_RETRY: Duration = Duration::from_secs(5);
 /// Batches that wait for the loop.
@@ -191,24 +191,23 @@ impl Follower {
     }
 
     async fn run(mut self, mut fresh: bool) {
-        let mut retry = FIRST_RETRY;
+        let mut backoff = Backoff::new(FIRST_RETRY, LAST_RETRY);
         loop {
             if !fresh && let Err(error) = self.read_again().await {
                 self.tell(self.unreachable(error.to_string()));
-                if !self.pause(retry).await {
+                if !self.pause(backoff.pause()).await {
                     return;
                 }
-                retry = (retry * 2).min(LAST_RETRY);
                 continue;
             }
             fresh = false;
-            retry = FIRST_RETRY;
+            backoff.reset();
             match self.follow().await {
                 End::Resync => {}
                 End::Closed => return,
                 End::Failed(why) => {
                     self.tell(self.unreachable(why));
-                    if !self.pause(retry).await {
+                    if !self.pause(backoff.pause()).await {
                         return;
                     }
                 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use routenet_core::desired::FactDelta;
 use routenet_core::model::config::NodeConfig;
 use routenet_core::model::{
-    EncapsulationMode, EndpointKey, Family, Isolation, Network, NetworkName, Pool, PoolName, TunnelKind,
+    Cidr, EncapsulationMode, EndpointKey, Family, Isolation, Network, NetworkName, Pool, PoolName, TunnelKind,
 };
 use tokio::sync::mpsc;
 use tracing::{info, warn};
@@ -20,17 +20,23 @@ use super::cluster::ClusterView;
 use crate::plane::reach::Reach;
 
 /// In place of a container's id: no container has such a one.
-const HOLDER: &str = "tunnel device";
+pub(super) const HOLDER: &str = "tunnel device";
 /// How often the pools are looked at for what a device should have.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// The addresses that the devices of this node have, by the journal.
+/// The addresses that the devices of this node have, by the journal; none that lies in another node's block by now.
 pub fn held(allocator: &Allocator) -> impl Iterator<Item = (TunnelKind, IpAddr)> + use<> {
-    let held = allocator.held_as(HOLDER).into_iter();
+    let lost = allocator.lost_blocks();
+    let held = allocator.held_as(HOLDER).into_iter().filter(move |(_, addresses)| !is_lost(addresses, &lost));
     held.flat_map(|(key, addresses)| {
         let kind = TunnelKind::ALL.into_iter().find(|kind| kind.device() == key.ifname);
         kind.into_iter().flat_map(move |kind| addresses.clone().into_iter().map(move |address| (kind, address)))
     })
+}
+
+/// Whether another node may give one of them to a workload.
+fn is_lost(addresses: &[IpAddr], lost: &BTreeMap<Cidr, String>) -> bool {
+    addresses.iter().any(|address| lost.keys().any(|block| block.contains(*address)))
 }
 
 /// The underlay addresses of the other nodes.
@@ -75,14 +81,15 @@ async fn watch_nodes(agent: Arc<Agent>, reach: Reach) {
 }
 
 /// A device and family has an address as long as some pool that this node may use asks for it; it is the first such
-/// pool's.
+/// pool's, and lies in a block that is this node's: one in a block that was given away is replaced.
 async fn follow_addresses(agent: Arc<Agent>) {
     let mut said: Option<String> = None;
     loop {
         let pools = agent.cluster.read().pools.clone();
         let wanted = wanted(&pools);
+        let lost = agent.allocator.lost_blocks();
         for (key, addresses) in agent.allocator.held_as(HOLDER) {
-            if !wanted.contains_key(&key) {
+            if !wanted.contains_key(&key) || is_lost(&addresses, &lost) {
                 let kind = TunnelKind::ALL.into_iter().find(|kind| kind.device() == key.ifname);
                 let facts = kind.into_iter().flat_map(|kind| {
                     addresses.iter().map(move |address| FactDelta::TunnelAddress(kind, *address, false))

@@ -23,11 +23,13 @@ pub enum IpamCommand {
     Why(WhyArgs),
     /// Whether blocks, endpoints and pools of the cluster fit together
     ///
+    /// And whether the node that answers holds addresses that no endpoint, tunnel device or runtime knows of.
     /// Exits 1 where they do not, with a line for each thing that is wrong.
     Check(OutputArgs),
     /// Take back an address that the node that answers has given out
     ///
-    /// For what its runtime has forgotten. An address that an endpoint has needs --force, which detaches the endpoint.
+    /// For what its runtime has forgotten. An address that an endpoint has needs --force, which detaches the endpoint. The
+    /// address of a tunnel device cannot be taken back: it goes with the last pool that encapsulates.
     Release(ReleaseArgs),
     /// Give away the blocks of a node that will not come back, and forget what it published
     ///

@@ -165,6 +165,8 @@ pub trait Networks: Send + Sync {
     async fn reserve(&self, pool: &PoolName, address: Option<IpAddr>) -> Result<Reserved, AttachError>;
     /// Nothing reserved is success.
     async fn unreserve(&self, key: &EndpointKey) -> Result<(), AttachError>;
+    /// All reservations that no attach has taken over, whether or not whoever asked for one has ever heard of it.
+    fn reservations(&self) -> Vec<EndpointKey>;
 }
 
 /// What a front-end must find again after a restart of the agent: texts under names of its own.

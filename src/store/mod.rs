@@ -3,6 +3,7 @@
 //! Keys are paths (`/objects/ippool/NAME`, `/blocks/10.0.0.0-26`, `/endpoints/NODE/KEY`, `/conditions/NODE`), values
 //! are JSON of [`routenet_core::model::Fact`]. Every write gets the store's next revision.
 
+mod backoff;
 mod embedded;
 mod etcd;
 mod journal;
@@ -13,6 +14,7 @@ mod sqlite;
 use async_trait::async_trait;
 use tokio::sync::mpsc;
 
+pub use backoff::Backoff;
 pub use embedded::{EmbeddedStore, History};
 pub use etcd::EtcdStore;
 pub use journal::{Journal, JournalState, JournalWrite, Released};

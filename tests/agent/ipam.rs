@@ -1,12 +1,101 @@
 //! `routectl ipam`: whose an address is, whether all fits together, and what nobody will use again.
 
+use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
+use routenet::store::{ClusterStore, EmbeddedStore, EtcdStore, Journal, JournalWrite, Write};
+use routenet_core::model::{EndpointKey, InterfaceName, NetworkName};
 use serde_json::json;
 
-use crate::fixture::{Agent, attach, cni, established, two_hosts};
-use crate::support::hosts::Namespace;
-use crate::support::wait_for;
+use crate::etcd_server::{self, EtcdServer};
+use crate::fixture::{Agent, CLUSTER, Site, attach, cni, established};
+use crate::support::hosts::{Namespace, segment};
+use crate::support::{in_fresh_netns, run, wait_for};
+
+/// Each test on both stores.
+macro_rules! on_both_stores {
+    ($($test:ident),* $(,)?) => {
+        mod embedded {
+            $(#[test] fn $test() { super::$test(super::Kind::Embedded) })*
+        }
+        mod etcd {
+            $(#[test] fn $test() { super::$test(super::Kind::Etcd) })*
+        }
+    };
+}
+
+on_both_stores!(
+    an_address_says_whose_it_is_on_every_node,
+    a_dead_node_is_given_away_and_a_living_one_is_not,
+    a_silent_node_is_given_away_once_nobody_announces_its_workloads,
+    a_reserved_address_is_given_only_to_who_names_it,
+    what_a_crash_left_held_is_named_and_released,
+);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Embedded,
+    Etcd,
+}
+
+/// What the hosts of a test share.
+struct Cluster {
+    site: Site,
+    hosts: Vec<Namespace>,
+    server: Option<EtcdServer>,
+}
+
+impl Cluster {
+    /// The store as somebody else than the agents sees it.
+    fn store(&self) -> Arc<dyn ClusterStore> {
+        match &self.server {
+            Some(server) => Arc::new(EtcdStore::new(etcd_server::config(&[server.endpoint()]))),
+            None => Arc::new(EmbeddedStore::new(&self.site.path("cluster.db"))),
+        }
+    }
+
+    fn config(&self, number: usize, more: &str) -> String {
+        let at = self.site.directory.path().display();
+        let store = match &self.server {
+            Some(server) => format!("type: etcd, endpoints: ['{}']", server.endpoint()),
+            None => format!("type: embedded, path: {at}/cluster.db"),
+        };
+        format!(
+            "node: h{number}\naddress: {{ipv4: 192.0.2.{number}, ipv6: '2001:db8::{number}'}}\nstore: {{{store}}}\n\
+             paths: {{state: {at}/h{number}, socket: {at}/h{number}.sock}}\n{more}\n"
+        )
+    }
+
+    fn start(&self, number: usize, more: &str) -> Agent {
+        Agent::start_with(&self.site, &self.hosts[number - 1], number, &self.config(number, more))
+    }
+}
+
+/// Hosts on one segment, and the store beside them, at 192.0.2.100 where it is a server.
+fn cluster(kind: Kind, hosts: usize, test: impl FnOnce(Cluster) + Send + 'static) {
+    in_fresh_netns(move || {
+        let (site, hosts) = (Site::new(), segment(hosts));
+        let server = (kind == Kind::Etcd).then(|| {
+            run("ip", &["addr", "add", "192.0.2.100/24", "dev", "segment"]);
+            EtcdServer::start_at(site.directory.path(), "192.0.2.100")
+        });
+        test(Cluster { site, hosts, server });
+    });
+}
+
+/// Two of them with an agent each, and the cluster's pools and networks.
+fn two_hosts(kind: Kind, test: impl FnOnce(&Cluster, Agent, Agent) + Send + 'static) {
+    cluster(kind, 2, |cluster| {
+        let (one, two) = (cluster.start(1, ""), cluster.start(2, ""));
+        one.apply(CLUSTER);
+        test(&cluster, one, two);
+    });
+}
+
+fn wait_on<T>(what: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime").block_on(what)
+}
 
 fn why(agent: &Agent, address: &str) -> (String, String) {
     let reply = agent.routectl(&["ipam", "why", address, "-o", "json"]).json();
@@ -14,9 +103,8 @@ fn why(agent: &Agent, address: &str) -> (String, String) {
     (text("state"), text("holder"))
 }
 
-#[test]
-fn an_address_says_whose_it_is_on_every_node() {
-    two_hosts(|_, one, two| {
+fn an_address_says_whose_it_is_on_every_node(kind: Kind) {
+    two_hosts(kind, |_, one, two| {
         let here = attach(&one, "here", "blue", json!({}));
         let there = attach(&two, "there", "blue", json!({}));
         wait_for("h1 to hear of there", Duration::from_secs(10), || why(&one, &there.ipv4).0 == "used");
@@ -43,9 +131,8 @@ fn an_address_says_whose_it_is_on_every_node() {
     });
 }
 
-#[test]
-fn a_dead_node_is_given_away_and_a_living_one_is_not() {
-    two_hosts(|hosts, one, mut two| {
+fn a_dead_node_is_given_away_and_a_living_one_is_not(kind: Kind) {
+    two_hosts(kind, |cluster, one, mut two| {
         let lost = attach(&two, "lost", "blue", json!({}));
         wait_for("the sessions", Duration::from_secs(20), || established(&one) && established(&two));
         let living = one.routectl(&["ipam", "release-node", "h2"]);
@@ -69,7 +156,7 @@ fn a_dead_node_is_given_away_and_a_living_one_is_not() {
         let config = json!({"name": "blue", "args": {"cni": {"ips": [format!("{block}.{}", last(&lost.ipv4) ^ 1)]}}});
         let taken = cni(&one, "ADD", "taker", &namespace, config);
         assert_eq!(taken.exit, 0, "{}", taken.stdout);
-        two.launch(&hosts[1]);
+        two.launch(&cluster.hosts[1]);
         wait_for("the quarantine to be told", Duration::from_secs(20), || {
             let status = two.routectl(&["status"]);
             status.exit == 1 && status.stdout.contains("node h1 owns it now")
@@ -79,13 +166,104 @@ fn a_dead_node_is_given_away_and_a_living_one_is_not() {
     });
 }
 
+fn a_silent_node_is_given_away_once_nobody_announces_its_workloads(kind: Kind) {
+    cluster(kind, 2, |cluster| {
+        // h1 keeps what h2 announced for as long as h2 says that a restart takes.
+        let (one, mut two) = (cluster.start(1, ""), cluster.start(2, "bgp: {gracefulRestart: {restartTime: 3}}"));
+        one.apply(CLUSTER);
+        let lost = attach(&two, "lost", "blue", json!({}));
+        let seen = |agent: &Agent| agent.routectl(&["bgp", "routes"]).stdout.contains(&lost.ipv4);
+        wait_for("h1 to hear of its route", Duration::from_secs(20), || seen(&one));
+        two.kill();
+        // It has been silent for long enough, as if h1 had never heard it.
+        let write = Write::Delete { key: "/conditions/h2".into() };
+        wait_on(async { cluster.store().transact(Vec::new(), vec![write]).await.expect("the store answers") });
+        let mut refused = one.routectl(&["ipam", "release-node", "h2"]);
+        wait_for("h1 to have forgotten h2's last word", Duration::from_secs(2), || {
+            let was_heard = refused.stderr.contains("was heard");
+            if was_heard {
+                refused = one.routectl(&["ipam", "release-node", "h2"]);
+            }
+            !was_heard
+        });
+        assert!(refused.exit == 1 && refused.stderr.contains("h2 still announces "), "{refused:?}");
+        assert!(refused.stderr.contains("--force"), "{refused:?}");
+        assert!(one.routectl(&["ipam", "show"]).stdout.contains("h2"), "nothing is released");
+
+        wait_for("its routes to be gone", Duration::from_secs(20), || !seen(&one));
+        let released = one.routectl(&["ipam", "release-node", "h2"]);
+        assert_eq!(released.exit, 0, "{}", released.stderr);
+        assert!(released.stdout.contains("/blocks/10.65."), "{}", released.stdout);
+        wait_for("its blocks to be free", Duration::from_secs(10), || why(&one, &lost.ipv4).0.starts_with("free"));
+    });
+}
+
+fn what_a_crash_left_held_is_named_and_released(kind: Kind) {
+    cluster(kind, 1, |cluster| {
+        let docker = |on: bool| {
+            let at = cluster.site.directory.path().display();
+            let docker = format!("docker: {{socket: {at}/plugin.sock, api: {at}/docker.sock}}");
+            if on { docker } else { String::new() }
+        };
+        let mut agent = cluster.start(1, &docker(false));
+        agent.apply(CLUSTER);
+        let first = attach(&agent, "first", "blue", json!({}));
+        let net = first.ipv4.rsplit_once('.').map(|(net, _)| net.to_string()).expect("an address");
+        let [reserved, joining] = [1, 2].map(|other| format!("{net}.{}", last(&first.ipv4) ^ other));
+
+        // Killed between RequestAddress' two commits, and between those of Join.
+        agent.kill();
+        {
+            let key = |id: &str, ifname: &str| EndpointKey {
+                network: NetworkName::new("blue").expect("a name"),
+                container_id: id.to_string(),
+                ifname: InterfaceName::new(ifname).expect("a name"),
+            };
+            let journal = Journal::open(&cluster.site.path("h1/journal.db")).expect("the agent has let go of it");
+            let hold = |key, address: &str| JournalWrite::Allocate {
+                key,
+                addresses: vec![address.parse().expect("an address")],
+            };
+            let held = vec![hold(key("reserved-1", "reserved"), &reserved), hold(key("joining", "eth0"), &joining)];
+            wait_on(journal.record(held)).expect("written");
+        }
+        agent.launch(&cluster.hosts[0]);
+        let mut check = agent.routectl(&["ipam", "check"]);
+        wait_for("the agent to have started", Duration::from_secs(20), || {
+            let answers = check.stdout.contains("were looked at");
+            if !answers {
+                check = agent.routectl(&["ipam", "check"]);
+            }
+            answers
+        });
+        for (address, key) in [(&reserved, "blue/reserved-1/reserved"), (&joining, "blue/joining/eth0")] {
+            assert_eq!(why(&agent, address).0, "held");
+            assert!(check.stdout.contains(&format!("{address} is held for {key}")), "{}", check.stdout);
+        }
+        assert_eq!(check.exit, 1);
+
+        // DEL finds it by its key, though there is no endpoint.
+        let workload = Namespace::new();
+        let deleted = cni(&agent, "DEL", "joining", &workload, json!({"name": "blue"}));
+        assert_eq!(deleted.exit, 0, "{}", deleted.stdout);
+        assert!(why(&agent, &joining).0.starts_with("resting"), "{:?}", why(&agent, &joining));
+
+        // Docker's driver collects at its start what it never told Docker of.
+        agent.terminate();
+        let agent = cluster.start(1, &docker(true));
+        wait_for("nothing to be held for nobody", Duration::from_secs(20), || {
+            agent.routectl(&["ipam", "check"]).stdout.starts_with("all fits together")
+        });
+        assert!(why(&agent, &reserved).0.starts_with("resting"), "{:?}", why(&agent, &reserved));
+    });
+}
+
 fn last(address: &str) -> u8 {
     address.rsplit_once('.').and_then(|(_, last)| last.parse().ok()).expect("an IPv4 address")
 }
 
-#[test]
-fn a_reserved_address_is_given_only_to_who_names_it() {
-    two_hosts(|_, one, _two| {
+fn a_reserved_address_is_given_only_to_who_names_it(kind: Kind) {
+    two_hosts(kind, |_, one, _two| {
         let reservation = |cidrs: &str| {
             let yaml = format!(
                 "apiVersion: projectcalico.org/v3\nkind: IPReservation\nmetadata: {{name: printers}}\nspec: {{reservedCIDRs: [{cidrs}]}}\n"

@@ -192,3 +192,52 @@ fn what_others_do_to_the_tunnel_is_put_right() {
         assert!(!flooded.contains("00:00:00:00:00:00"), "nothing is flooded: {flooded}");
     });
 }
+
+/// The IPv4 address on the host's tunnel device.
+fn tunnel_address(host: &Namespace) -> Option<String> {
+    let listed = host.command("ip").args(["-4", "-j", "addr", "show", "rnt-vxlan"]).output().expect("ip");
+    let listed: Value = serde_json::from_slice(&listed.stdout).unwrap_or_default();
+    listed[0]["addr_info"][0]["local"].as_str().map(str::to_string)
+}
+
+fn why(agent: &Agent, address: &str) -> (String, String) {
+    let reply = agent.routectl(&["ipam", "why", address, "-o", "json"]).json();
+    let text = |field: &str| reply[field].as_str().unwrap_or_default().to_string();
+    (text("state"), text("holder"))
+}
+
+#[test]
+fn the_address_of_a_tunnel_is_nobody_elses_and_leaves_a_block_that_was_given_away() {
+    racks(Kind::Vxlan, "Always", |mut racks| {
+        wait_for("an address on the tunnel", Duration::from_secs(10), || tunnel_address(&racks.hosts[2]).is_some());
+        let before = tunnel_address(&racks.hosts[2]).expect("an address");
+        assert_eq!(why(&racks.agents[2], &before), ("held".into(), "tunnel device rnt-vxlan on h3".into()));
+        wait_for("h1 to hear of it", Duration::from_secs(10), || {
+            let (state, holder) = why(&racks.agents[0], &before);
+            state == "held" && holder.starts_with("node h3, ")
+        });
+        let refused = racks.agents[2].routectl(&["ipam", "release", "--force", &before]);
+        assert_eq!(refused.exit, 1, "{}", refused.stdout);
+        assert!(refused.stderr.contains("tunnel device rnt-vxlan") && refused.stderr.contains("blue4"), "{refused:?}");
+        assert_eq!(tunnel_address(&racks.hosts[2]).as_ref(), Some(&before));
+
+        // The node is given up, another one takes the block, and the node comes back.
+        racks.agents[2].kill();
+        let released = racks.agents[0].routectl(&["ipam", "release-node", "--force", "h3"]);
+        assert_eq!(released.exit, 0, "{}", released.stderr);
+        let (net, last) = before.rsplit_once('.').expect("an IPv4 address");
+        let neighbour = format!("{net}.{}", last.parse::<u8>().expect("a number") ^ 1);
+        let taker = Namespace::new();
+        let config = json!({"name": "blue", "args": {"cni": {"ips": [neighbour]}}});
+        let taken = cni(&racks.agents[0], "ADD", "taker", &taker, config);
+        assert_eq!(taken.exit, 0, "{}", taken.stdout);
+        racks.agents[2].launch(&racks.hosts[2]);
+        wait_for("another address on the tunnel", Duration::from_secs(20), || {
+            tunnel_address(&racks.hosts[2]).is_some_and(|now| now != before)
+        });
+        assert!(!racks.hosts[2].run("ip", &["addr"]).contains(&format!("{before}/")), "it is on no device");
+        wait_for("it to be announced no more", Duration::from_secs(10), || why(&racks.agents[0], &before).0 == "free");
+        let workload = attach(&racks.agents[2], "w3", "blue", json!({}));
+        workload.reaches(&neighbour);
+    });
+}

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
 use std::net::IpAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use routenet_core::model::EndpointKey;
 
@@ -17,6 +17,30 @@ const NODES: [&str; 3] = ["h1", "h2", "h3"];
 fn churn(place: &Place, node: &str, seed: u64, steps: u32) -> Process {
     let (store, state) = (place.spec(), place.state(node));
     child::spawn(&Job::Churn { store, state, node: node.into(), seed, steps })
+}
+
+/// When a process is killed at the latest, in microseconds of its life.
+const LATEST_KILL: u64 = 400_000;
+
+/// Gives the same moments for the same seed; how far the processes have come by then is the machine's business.
+struct Random(u64);
+
+impl Random {
+    /// Of `ROUTENET_TEST_SEED`, else of the clock; says which, for whoever looks at a failure.
+    fn seeded() -> Random {
+        let given = std::env::var("ROUTENET_TEST_SEED").ok().map(|seed| seed.parse().expect("a number as seed"));
+        let clock = || SystemTime::now().duration_since(UNIX_EPOCH).map_or(1, |now| now.as_nanos() as u64);
+        let seed = given.unwrap_or_else(clock);
+        println!("ROUTENET_TEST_SEED={seed}");
+        Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
+    }
+
+    fn below(&mut self, limit: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % limit
+    }
 }
 
 /// What a node's processes said, over all its lives.
@@ -118,16 +142,18 @@ async fn a_process_killed_at_any_point_loses_and_leaks_nothing() {
     let place = Place::new();
     Plan::new(&pools()).write_to(&*place.store()).await;
     let mut told: BTreeMap<&str, Told> = NODES.iter().map(|name| (*name, Told::default())).collect();
-    for round in 0..12u64 {
-        let mut running: Vec<_> = NODES
-            .iter()
-            .zip(1..)
-            .map(|(name, number)| (*name, churn(&place, name, round * 10 + number, 100_000)))
-            .collect();
-        // Any moment will do for a kill: the first rounds hit the start, the later ones the work.
-        tokio::time::sleep(Duration::from_millis(15 + 29 * round)).await;
-        for (_, process) in &mut running {
-            process.0.kill().unwrap();
+    let mut random = Random::seeded();
+    for _ in 0..12 {
+        let mut running: Vec<_> =
+            NODES.iter().map(|name| (*name, churn(&place, name, random.below(u64::MAX), 100_000))).collect();
+        // Each at a moment of its own: some in their start, most in their work.
+        let begun = Instant::now();
+        let mut moments: Vec<(Duration, usize)> =
+            (0..running.len()).map(|index| (Duration::from_micros(random.below(LATEST_KILL)), index)).collect();
+        moments.sort();
+        for (moment, index) in moments {
+            tokio::time::sleep(moment.saturating_sub(begun.elapsed())).await;
+            running[index].1.0.kill().unwrap();
         }
         for (name, process) in &mut running {
             told.get_mut(name).unwrap().hear(&rest_of_output(process));

@@ -11,7 +11,9 @@ use tokio::sync::mpsc;
 
 use routenet::agent::allocator::{Allocator, AllocatorConfig, Request};
 use routenet::agent::forget::Forget;
-use routenet::store::{ClusterStore, EmbeddedStore, EtcdStore, Journal, TxnOutcome, WatchEvent, Write};
+use routenet::store::{
+    ClusterStore, EmbeddedStore, EtcdStore, History, Journal, Revision, TxnOutcome, WatchEvent, Write,
+};
 use routenet_core::model::keys::{self, StoreKey};
 use routenet_core::model::{
     Block, Endpoint, EndpointKey, Fact, InterfaceName, Isolation, Labels, Network, NetworkName, NodeName, Object, Pool,
@@ -115,10 +117,27 @@ impl Host {
         host
     }
 
+    /// The same on a node with these labels.
+    pub async fn start_labelled(
+        store: Arc<dyn ClusterStore>,
+        name: &str,
+        state: &Path,
+        cooldown: Duration,
+        labels: Labels,
+    ) -> Host {
+        let host = Host::open(store, name, state, cooldown, labels);
+        host.allocator.reconcile().await.expect("the store can be reached");
+        host
+    }
+
     /// The same without a look at the store.
     pub fn start_apart(store: Arc<dyn ClusterStore>, name: &str, state: &Path, cooldown: Duration) -> Host {
+        Host::open(store, name, state, cooldown, Labels::new())
+    }
+
+    fn open(store: Arc<dyn ClusterStore>, name: &str, state: &Path, cooldown: Duration, labels: Labels) -> Host {
         let journal = Arc::new(Journal::open(&state.join("journal.db")).expect("the journal opens"));
-        let config = AllocatorConfig { node: node(name), labels: Labels::new(), cooldown };
+        let config = AllocatorConfig { node: node(name), labels, cooldown };
         let allocator = Arc::new(Allocator::start(store.clone(), journal.clone(), config).expect("the journal loads"));
         Host { store, journal, allocator }
     }
@@ -188,6 +207,22 @@ impl Place {
 
     pub fn store(&self) -> Arc<dyn ClusterStore> {
         self.spec().open()
+    }
+
+    /// One that keeps 50 revisions, where a store keeps a number of them by itself; else [`Place::compact`] does it.
+    pub fn forgetful_store(&self) -> Arc<dyn ClusterStore> {
+        if self.server.is_some() {
+            return self.store();
+        }
+        let history = History { revisions: 50, age: Duration::ZERO };
+        Arc::new(EmbeddedStore::with_history(&self.store_path(), history))
+    }
+
+    /// What came before the revision is history that is kept no more.
+    pub async fn compact(&self, before: Revision) {
+        let Some(endpoint) = self.server.as_ref().map(|server| server.lock().unwrap().endpoint()) else { return };
+        let mut direct = etcd_client::Client::connect([endpoint], None).await.unwrap();
+        direct.compact(i64::try_from(before).unwrap(), None).await.unwrap();
     }
 
     /// The revision of a store that nobody has written to.

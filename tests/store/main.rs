@@ -60,4 +60,6 @@ mod etcd {
     mod secured;
     #[path = "sync.rs"]
     mod sync;
+    #[path = "watch.rs"]
+    mod watch;
 }

@@ -1,56 +1,76 @@
-//! etcd's own ways: compaction, a member of three that is killed, many processes that come back at once.
+//! etcd's own ways: compaction during an outage, keys of others, long ranges, a member of three that is killed.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use routenet::store::{ClusterStore, EtcdStore, TxnOutcome, WatchEvent, Write};
+use routenet::agent::sync::{Batch, ClusterChange, ClusterSync, SyncState};
+use routenet::store::{ClusterStore, EtcdStore, Snapshot, TxnOutcome, WatchEvent, Write};
+use routenet_core::desired::FactDelta;
+use routenet_core::model::keys::StoreKey;
+use routenet_core::model::{Fact, Object};
 
-use super::fixture::{Host, Place, Plan, key, next, pool};
-use crate::etcd_server::{EtcdServer, answering, config};
+use super::fixture::{Host, LIMIT, Place, Plan, key, next, node, pool, until};
+use crate::etcd_server::{self, EtcdServer, answering, config};
 
 fn put(key: &str, value: &str) -> Vec<Write> {
     vec![Write::Put { key: key.into(), value: value.into() }]
 }
 
-#[tokio::test]
-async fn a_watch_begins_in_the_past_and_leaves_nothing_out() {
-    let place = Place::new();
-    let (here, there) = (place.store(), place.store());
-    let mut last = 0;
-    for round in 0..300 {
-        let TxnOutcome::Committed(revision) = here.transact(vec![], put("/counter", &round.to_string())).await.unwrap()
-        else {
-            panic!("no checks, no conflict")
-        };
-        assert!(revision > last, "revisions grow");
-        last = revision;
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_slept_through_a_compaction_reads_all_again_and_goes_on() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut server = EtcdServer::start(directory.path());
+    let store = Arc::new(EtcdStore::new(config(&[server.endpoint()])));
+    answering(&store).await;
+    let pools = |name: &str| vec![super::fixture::put(&fact(name))];
+    store.transact(vec![], pools("before")).await.unwrap();
+    let snapshot = Snapshot::open(&directory.path().join("snapshot.db")).unwrap();
+    let mut sync = ClusterSync::spawn(store, snapshot, node("h1")).await;
+    assert_eq!(names(&sync.initial), ["before"]);
+
+    server.kill();
+    until("the outage is noticed", async || matches!(sync.status.borrow().state, SyncState::Away(..))).await;
+    // Others reach it meanwhile, change much, and it forgets how that came about.
+    let port = std::mem::replace(&mut server.port, etcd_server::free_port());
+    server.launch();
+    let theirs = EtcdStore::new(config(&[server.endpoint()]));
+    answering(&theirs).await;
+    theirs.transact(vec![], pools("meanwhile")).await.unwrap();
+    theirs.transact(vec![], vec![Write::Delete { key: StoreKey::of(&fact("before")).path() }]).await.unwrap();
+    let TxnOutcome::Committed(last) = theirs.transact(vec![], put("/counter", "1")).await.unwrap() else { panic!() };
+    let mut direct = etcd_client::Client::connect([server.endpoint()], None).await.unwrap();
+    direct.compact(last as i64, None).await.unwrap();
+    drop((direct, theirs));
+    server.kill();
+    server.port = port;
+    server.launch();
+
+    let mut told = Vec::new();
+    while told.is_empty() {
+        let batch = tokio::time::timeout(LIMIT, sync.batches.recv()).await.expect("a batch in time").unwrap();
+        assert!(batch.resynced, "own blocks and published facts are compared again");
+        told = names(&batch);
     }
-    let mut events = there.watch(place.first_revision()).await.unwrap();
-    for round in 300..320 {
-        here.transact(vec![], put("/counter", &round.to_string())).await.unwrap();
-    }
-    let mut seen = Vec::new();
-    while seen.len() < 320 {
-        let WatchEvent::Changes { changes, .. } = next(&mut events).await else { panic!("changes") };
-        seen.extend(changes.into_iter().map(|(_, value)| String::from_utf8(value.unwrap()).unwrap()));
-    }
-    assert!(seen.iter().enumerate().all(|(round, value)| *value == round.to_string()), "each, once, in order");
+    assert_eq!(told, ["-before", "meanwhile"]);
+    assert_eq!(sync.status.borrow().state, SyncState::InSync(last));
+    let store = EtcdStore::new(config(&[server.endpoint()]));
+    store.transact(vec![], pools("after")).await.unwrap();
+    let batch = tokio::time::timeout(LIMIT, sync.batches.recv()).await.expect("a batch in time").unwrap();
+    assert_eq!((names(&batch), batch.resynced), (vec!["after".to_string()], false), "by the watch, as before");
 }
 
-#[tokio::test]
-async fn whoever_is_behind_what_was_compacted_reads_all_again() {
-    let directory = tempfile::tempdir().unwrap();
-    let server = EtcdServer::start(directory.path());
-    let store = EtcdStore::new(config(&[server.endpoint()]));
-    answering(&store).await;
-    for round in 0..20 {
-        store.transact(vec![], put("/counter", &round.to_string())).await.unwrap();
-    }
-    let mut direct = etcd_client::Client::connect([server.endpoint()], None).await.unwrap();
-    direct.compact(15, None).await.unwrap();
-    let mut late = store.watch(3).await.unwrap();
-    assert_eq!(next(&mut late).await, WatchEvent::Resync);
-    let mut near = store.watch(18).await.unwrap();
-    assert!(matches!(next(&mut near).await, WatchEvent::Changes { .. }), "history reaches so far");
+fn fact(name: &str) -> Fact {
+    Fact::Object(Object::IPPool(pool(name, "10.0.0.0/24", 26)))
+}
+
+/// The pools of a batch, `-` before those that are gone.
+fn names(batch: &Batch) -> Vec<String> {
+    let pool = |change: &ClusterChange| match change {
+        ClusterChange::Fact(FactDelta::Pool(name, Some(_))) => name.to_string(),
+        ClusterChange::Fact(FactDelta::Pool(name, None)) => format!("-{name}"),
+        other => panic!("{other:?}"),
+    };
+    batch.changes.iter().map(pool).collect()
 }
 
 #[tokio::test]

@@ -1,25 +1,34 @@
 //! Watches: across processes, over compaction, by slow readers.
 
-use std::time::Duration;
-
-use routenet::store::{ClusterStore, EmbeddedStore, History, TxnOutcome, WatchEvent, Write};
+use routenet::store::{ClusterStore, Revision, TxnOutcome, WatchEvent, Write};
 
 use super::child::{self, Job};
-use super::fixture::{Place, next};
+use super::fixture::{Kind, Place, next};
 
-fn put(key: &str, value: &str) -> Vec<Write> {
-    vec![Write::Put { key: key.into(), value: value.into() }]
+/// Changes that a watch has to make up for: on a file more than come in one event.
+const BEHIND: u64 = match super::KIND {
+    Kind::Embedded => 2500,
+    Kind::Etcd => 300,
+};
+
+async fn put(store: &dyn ClusterStore, key: &str, value: &str) -> Revision {
+    let writes = vec![Write::Put { key: key.into(), value: value.into() }];
+    match store.transact(vec![], writes).await.unwrap() {
+        TxnOutcome::Committed(revision) => revision,
+        TxnOutcome::Conflict(keys) => panic!("no checks, no conflict: {keys:?}"),
+    }
 }
 
 #[tokio::test]
 async fn a_change_of_another_process_is_seen() {
     let place = Place::new();
-    let store = EmbeddedStore::new(&place.store_path());
-    let revision = store.probe().await.unwrap();
+    let store = place.store();
+    let (_, revision) = store.range("/").await.unwrap();
     let mut events = store.watch(revision).await.unwrap();
     let mut writer = child::spawn(&Job::Write { store: place.spec(), key: "/from/afar".into() });
     let WatchEvent::Changes { revision, changes } = next(&mut events).await else { panic!("changes") };
-    assert_eq!((revision, changes), (1, vec![("/from/afar".into(), Some(b"1".to_vec()))]));
+    let expected = vec![("/from/afar".into(), Some(b"1".to_vec()))];
+    assert_eq!((revision, changes), (1 + place.first_revision(), expected));
     assert!(writer.0.wait().unwrap().success());
 }
 
@@ -27,15 +36,18 @@ async fn a_change_of_another_process_is_seen() {
 async fn a_watch_begins_in_the_past_and_leaves_nothing_out() {
     let place = Place::new();
     let (here, there) = (place.store(), place.store());
-    for round in 0..2500 {
-        here.transact(vec![], put("/counter", &round.to_string())).await.unwrap();
+    let mut last = place.first_revision();
+    for round in 0..BEHIND {
+        let revision = put(&*here, "/counter", &round.to_string()).await;
+        assert!(revision > last, "revisions grow");
+        last = revision;
     }
-    let mut events = there.watch(0).await.unwrap();
-    for round in 2500..2600 {
-        here.transact(vec![], put("/counter", &round.to_string())).await.unwrap();
+    let mut events = there.watch(place.first_revision()).await.unwrap();
+    for round in BEHIND..BEHIND + 100 {
+        put(&*here, "/counter", &round.to_string()).await;
     }
     let mut seen = Vec::new();
-    while seen.len() < 2600 {
+    while (seen.len() as u64) < BEHIND + 100 {
         let WatchEvent::Changes { changes, .. } = next(&mut events).await else { panic!("changes") };
         seen.extend(changes.into_iter().map(|(_, value)| String::from_utf8(value.unwrap()).unwrap()));
     }
@@ -45,31 +57,39 @@ async fn a_watch_begins_in_the_past_and_leaves_nothing_out() {
 #[tokio::test]
 async fn whoever_is_too_far_behind_reads_all_again_and_goes_on() {
     let place = Place::new();
-    let history = History { revisions: 50, age: Duration::ZERO };
-    let store = EmbeddedStore::with_history(&place.store_path(), history);
+    let store = place.forgetful_store();
+    let mut last = 0;
     for round in 0..300 {
-        store.transact(vec![], put("/counter", &round.to_string())).await.unwrap();
+        last = put(&*store, "/counter", &round.to_string()).await;
     }
+    place.compact(last - 50).await;
     let mut late = store.watch(3).await.unwrap();
     assert_eq!(next(&mut late).await, WatchEvent::Resync);
-    let mut near = store.watch(299).await.unwrap();
-    assert!(matches!(next(&mut near).await, WatchEvent::Changes { revision: 300, .. }), "history reaches so far");
-    store.transact(vec![], put("/counter", "new")).await.unwrap();
-    assert!(matches!(next(&mut late).await, WatchEvent::Changes { revision: 301, .. }), "it goes on from there");
+    let mut near = store.watch(last - 1).await.unwrap();
+    let WatchEvent::Changes { revision, .. } = next(&mut near).await else { panic!("history reaches so far") };
+    assert_eq!(revision, last);
+
+    let (entries, read) = store.range("/").await.unwrap();
+    assert_eq!((entries[0].value.as_slice(), read), (b"299".as_slice(), last));
+    let mut again = store.watch(read).await.unwrap();
+    let newest = put(&*store, "/counter", "new").await;
+    let WatchEvent::Changes { revision, changes } = next(&mut again).await else { panic!("it goes on from there") };
+    assert_eq!((revision, changes), (newest, vec![("/counter".into(), Some(b"new".to_vec()))]));
 }
 
 #[tokio::test]
 async fn a_slow_reader_loses_nothing_and_holds_nobody_up() {
     let place = Place::new();
     let store = place.store();
-    let mut slow = store.watch(0).await.unwrap();
-    let mut quick = store.watch(0).await.unwrap();
+    let first = place.first_revision();
+    let mut slow = store.watch(first).await.unwrap();
+    let mut quick = store.watch(first).await.unwrap();
     // Each is told on its own, so that more events wait than the slow one has room for.
     for round in 1..=200u64 {
-        let outcome = store.transact(vec![], put("/counter", &round.to_string())).await.unwrap();
-        assert_eq!(outcome, TxnOutcome::Committed(round));
+        let written = put(&*store, "/counter", &round.to_string()).await;
+        assert_eq!(written, first + round);
         let mut reached = 0;
-        while reached < round {
+        while reached < written {
             let WatchEvent::Changes { revision, .. } = next(&mut quick).await else { panic!("changes") };
             reached = revision;
         }

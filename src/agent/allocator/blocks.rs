@@ -1,10 +1,10 @@
 //! The life of own blocks after their claim: compared with the store, given back when empty, lost to another node.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::Ordering;
 
 use routenet_core::model::keys::{self, StoreKey};
-use routenet_core::model::{Block, Cidr, Endpoint, Fact, NodeName};
+use routenet_core::model::{Block, Cidr, Endpoint, Fact, Kind, NodeName};
 
 use super::claim::pool_key;
 use super::{Allocator, State};
@@ -35,9 +35,11 @@ impl Allocator {
                 Standing::Absent => self.claim_again(block).await?,
             }
         }
-        let mine = blocks.iter().filter(|block| block.owner == self.config.node);
+        let mine = blocks.into_iter().filter(|block| self.may_take_over(block));
         for block in mine.filter(|block| !known.iter().any(|own| own.cidr == block.cidr)) {
-            self.adopt(block.clone()).await.map_err(|error| StoreError::Away(error.to_string()))?;
+            if let Some(block) = self.take_over(block).await? {
+                self.adopt(block).await.map_err(|error| StoreError::Away(error.to_string()))?;
+            }
         }
         if self.blank.load(Ordering::Relaxed) {
             self.recover_endpoints().await?;
@@ -49,9 +51,15 @@ impl Allocator {
     fn standing(&self, block: &Block, blocks: &[Block]) -> Standing {
         match blocks.iter().find(|other| other.cidr.overlaps(&block.cidr)) {
             None => Standing::Absent,
-            Some(other) if other.cidr == block.cidr && other.owner == self.config.node => Standing::Ours,
+            Some(other) if self.is_same(other, block) => Standing::Ours,
             Some(other) => Standing::Others(other.owner.clone()),
         }
+    }
+
+    /// Whether what the store has is our own claim of the block: a machine of this node's name may have claimed it after
+    /// it was given away, and gives out of it now.
+    fn is_same(&self, stored: &Block, own: &Block) -> bool {
+        stored.cidr == own.cidr && stored.owner == self.config.node && stored.epoch == own.epoch
     }
 
     fn regain(&self, cidr: &Cidr) {
@@ -70,7 +78,12 @@ impl Allocator {
             state.space.set_closed(&block.cidr, true);
             let in_use = !state.space.is_unused(&block.cidr);
             if in_use {
-                let why = format!("node {owner} owns it now: detach the endpoints here that have its addresses");
+                let who = if *owner == self.config.node {
+                    format!("another machine with the name {owner} has claimed it")
+                } else {
+                    format!("node {owner} owns it now")
+                };
+                let why = format!("{who}: detach the endpoints here that have its addresses");
                 if state.lost.insert(block.cidr, why).is_none() {
                     tracing::error!(block = %block.cidr, %owner, "block was given to another node; quarantined");
                 }
@@ -120,7 +133,7 @@ impl Allocator {
         };
         let Some(known) = known else { return Ok(()) };
         match block {
-            Some(block) if block.owner == self.config.node => {
+            Some(block) if self.is_same(block, &known) => {
                 self.regain(cidr);
                 Ok(())
             }
@@ -144,14 +157,16 @@ impl Allocator {
     }
 
     /// One look at which own blocks are empty; those found so twice in a row go back to the cluster, but never the
-    /// last one of a pool. Answers which went. To be called every now and then.
+    /// last one of a pool (unless the pool was deleted, or its blocks are single addresses). Answers which went. To be called every now and then.
     pub async fn give_back_empty_blocks(&self) -> Result<Vec<Cidr>, StoreError> {
         if !self.store.writable() {
             return Ok(Vec::new());
         }
         let _turn = self.claiming.lock().await;
+        let (entries, _) = self.store.range(&keys::objects_of(Kind::IPPool)).await?;
+        let pools: BTreeSet<String> = entries.into_iter().map(|entry| entry.key).collect();
         let mut given = Vec::new();
-        for cidr in self.choose_leaving() {
+        for cidr in self.choose_leaving(&pools) {
             if self.give_back(&cidr).await? {
                 given.push(cidr);
             }
@@ -159,8 +174,9 @@ impl Allocator {
         Ok(given)
     }
 
-    /// Closes what is to go back, so that nothing is given out of it while it goes.
-    fn choose_leaving(&self) -> Vec<Cidr> {
+    /// Closes what is to go back, so that nothing is given out of it while it goes. `pools` are the keys of those that are
+    /// there.
+    fn choose_leaving(&self, pools: &BTreeSet<String>) -> Vec<Cidr> {
         let mut guard = self.lock();
         let state = &mut *guard;
         let empty = state.space.empty_blocks(self.clock.now(), self.config.cooldown);
@@ -173,8 +189,12 @@ impl Allocator {
             let looks = state.empty_looks.entry(block.cidr).or_default();
             *looks = looks.saturating_add(1);
             let staying = staying.entry(block.pool.clone()).or_default();
-            let lost = state.lost.contains_key(&block.cidr);
-            if *looks >= EMPTY_LOOKS && (*staying > 1 || lost) && state.leaving.insert(block.cidr) {
+            // One of a single address is no supply for a time without the store: another node may want that very address.
+            // And nobody will ask for an address of a pool that was deleted.
+            let dispensable = block.cidr.size() == 1
+                || state.lost.contains_key(&block.cidr)
+                || !pools.contains(&pool_key(&block.pool));
+            if *looks >= EMPTY_LOOKS && (*staying > 1 || dispensable) && state.leaving.insert(block.cidr) {
                 *staying -= 1;
                 state.space.set_closed(&block.cidr, true);
             }
@@ -185,8 +205,10 @@ impl Allocator {
     /// Whether it is gone. While that is uncertain (the store's answer got lost) the block stays closed.
     async fn give_back(&self, cidr: &Cidr) -> Result<bool, StoreError> {
         let key = StoreKey::Block(*cidr).path();
+        let known = self.lock().block(cidr).cloned();
         if let Some(entry) = self.store.get(&key).await? {
-            let ours = matches!(keys::decode_fact(&key, &entry.value), Ok(Fact::Block(block)) if block.owner == self.config.node);
+            let ours = matches!((keys::decode_fact(&key, &entry.value), &known),
+                (Ok(Fact::Block(block)), Some(known)) if self.is_same(&block, known));
             let check = Check { key: key.clone(), revision: entry.revision };
             if ours {
                 let outcome = self.store.transact(vec![check], vec![Write::Delete { key }]).await?;

@@ -1,13 +1,17 @@
 //! Claiming a block: one transaction, which holds only while the pool is as it was read and nobody has the block.
 
 use std::net::IpAddr;
+use std::sync::atomic::Ordering;
 
 use routenet_core::ipam::{IpamError, PoolFill, choose_block};
 use routenet_core::model::keys::{self, StoreKey};
-use routenet_core::model::{Block, Cidr, Fact, Kind, Object, ObjectKey, Pool, PoolName};
+use routenet_core::model::{Block, Cidr, Fact, Kind, Object, ObjectKey, Pool, PoolName, stable_hash};
 
 use super::{AllocateError, Allocator, Need};
 use crate::store::{Check, JournalWrite, Revision, StoreError, TxnOutcome, Write};
+
+/// The epoch of a block that a node's file gives it, and of those from before epochs were told apart.
+const UNCOUNTED: u64 = 1;
 
 /// How often a claim is tried again after another node was faster.
 const ATTEMPTS: usize = 32;
@@ -23,6 +27,10 @@ enum Claim {
 impl Allocator {
     /// Makes room for the need, or says why there is none. When it is done, look again.
     pub(super) async fn claim(&self, need: &Need) -> Result<(), AllocateError> {
+        if self.blank.load(Ordering::Relaxed) {
+            // The store was away at the start: what was published before the state directory was lost comes first.
+            self.reconcile().await.map_err(AllocateError::Claim)?;
+        }
         let _turn = self.claiming.lock().await;
         if self.has_room(need)? {
             return Ok(());
@@ -63,7 +71,10 @@ impl Allocator {
             let Some((pool, pool_check)) = self.read_pool(pool).await? else { return Ok(Claim::Gone) };
             let blocks = self.read_blocks().await.map_err(AllocateError::Claim)?;
             if let Some(mine) = self.unknown_own_block(&blocks, &pool, wanted) {
-                self.adopt(mine).await?;
+                match self.take_over(mine).await.map_err(AllocateError::Claim)? {
+                    Some(mine) => self.adopt(mine).await?,
+                    None => continue,
+                }
                 return Ok(Claim::Done);
             }
             let cidr = match wanted {
@@ -76,7 +87,7 @@ impl Allocator {
             if !self.store.writable() {
                 return Ok(Claim::Full(static_fill(&pool, &blocks)));
             }
-            let block = Block { cidr, pool: pool.name.clone(), owner: self.config.node.clone(), epoch: 1 };
+            let block = Block { cidr, pool: pool.name.clone(), owner: self.config.node.clone(), epoch: self.epoch };
             if self.write_claim(&block, pool_check).await.map_err(AllocateError::Claim)? {
                 self.adopt(block).await?;
                 return Ok(Claim::Done);
@@ -122,11 +133,37 @@ impl Allocator {
         })
     }
 
-    /// A block that the store has as ours and we don't know: a claim that ended half-way.
+    /// Whether a block that the store has under this node's name and the journal does not know may be taken over: a claim
+    /// of this journal that ended half-way, or whatever is there for one that has lost its predecessor. Under any other
+    /// epoch another machine of the same name gives addresses out of it.
+    pub(super) fn may_take_over(&self, block: &Block) -> bool {
+        let epoch_fits = [self.epoch, UNCOUNTED].contains(&block.epoch) || self.blank.load(Ordering::Relaxed);
+        block.owner == self.config.node && epoch_fits
+    }
+
+    /// Makes the block's epoch this journal's, so that whoever had the block before finds it given away. `None`: somebody
+    /// has changed the block meanwhile.
+    pub(super) async fn take_over(&self, block: Block) -> Result<Option<Block>, StoreError> {
+        if block.epoch == self.epoch || !self.store.writable() {
+            return Ok(Some(block));
+        }
+        let key = StoreKey::Block(block.cidr).path();
+        let Some(entry) = self.store.get(&key).await? else { return Ok(None) };
+        if !matches!(keys::decode_fact(&key, &entry.value), Ok(Fact::Block(found)) if found == block) {
+            return Ok(None);
+        }
+        let block = Block { epoch: self.epoch, ..block };
+        let check = Check { key: key.clone(), revision: entry.revision };
+        let value = keys::encode_fact(&Fact::Block(block.clone()));
+        let outcome = self.store.transact(vec![check], vec![Write::Put { key, value }]).await?;
+        Ok(matches!(outcome, TxnOutcome::Committed(_)).then_some(block))
+    }
+
+    /// A block that the store has as ours and we don't know.
     fn unknown_own_block(&self, blocks: &[Block], pool: &Pool, wanted: Option<IpAddr>) -> Option<Block> {
         let state = self.lock();
         let fits = |block: &&Block| {
-            block.owner == self.config.node
+            self.may_take_over(block)
                 && block.pool == pool.name
                 && !state.space.has_block(&block.cidr)
                 && wanted.is_none_or(|wanted| block.cidr.contains(wanted))
@@ -140,7 +177,13 @@ impl Allocator {
         let cidr = Cidr::new(address, pool.block_size).map_err(|error| unavailable(error.to_string()))?;
         match blocks.iter().find(|block| block.cidr.overlaps(&cidr)) {
             None => Ok(cidr),
-            Some(block) => Err(unavailable(format!("node {} owns its block {}", block.owner, block.cidr))),
+            Some(block) => Err(unavailable(format!(
+                "node {} owns its block {} (ask for one on that node, or, for an address that moves between nodes, \
+                 give it an IPPool of its own with blockSize: {})",
+                block.owner,
+                block.cidr,
+                pool.cidr.family().bits()
+            ))),
         }
     }
 
@@ -153,6 +196,12 @@ impl Allocator {
         self.tell_own(&state);
         Ok(())
     }
+}
+
+/// The epoch of blocks that are claimed with the journal of this incarnation: so short that a reader of JSON who has
+/// nothing but floating point gets all of it.
+pub(super) fn epoch_of(incarnation: &str) -> u64 {
+    u64::from_str_radix(&stable_hash(["epoch", incarnation], 13), 16).expect("13 hexadecimal digits") | 2
 }
 
 /// The store's key of a pool.

@@ -17,6 +17,7 @@ struct Fake {
     left: Mutex<Vec<String>>,
     /// What an earlier run joined and did not note.
     lost: Mutex<Vec<String>>,
+    reserved: Mutex<BTreeSet<EndpointKey>>,
     notes: Mutex<BTreeMap<String, String>>,
     refuses: Mutex<bool>,
 }
@@ -111,18 +112,28 @@ impl Networks for Fake {
     }
 
     async fn reserve(&self, pool: &PoolName, address: Option<IpAddr>) -> Result<Reserved, AttachError> {
-        let key = EndpointKey {
-            network: NetworkName::new(pool.as_str()).unwrap(),
-            container_id: "reserved".into(),
-            ifname: routenet_core::model::InterfaceName::new("reserved").unwrap(),
-        };
+        let key = reservation(pool.as_str(), "reserved");
+        self.reserved.lock().unwrap().insert(key.clone());
         let address = address.unwrap_or_else(|| "10.9.0.5".parse().unwrap());
         Ok(Reserved { key, address, rested: true })
     }
 
     async fn unreserve(&self, key: &EndpointKey) -> Result<(), AttachError> {
+        self.reserved.lock().unwrap().remove(key);
         self.left.lock().unwrap().push(format!("reservation in {}", key.network));
         Ok(())
+    }
+
+    fn reservations(&self) -> Vec<EndpointKey> {
+        self.reserved.lock().unwrap().iter().cloned().collect()
+    }
+}
+
+fn reservation(pool: &str, id: &str) -> EndpointKey {
+    EndpointKey {
+        network: NetworkName::new(pool).unwrap(),
+        container_id: id.into(),
+        ifname: routenet_core::model::InterfaceName::new("reserved").unwrap(),
     }
 }
 
@@ -140,7 +151,7 @@ impl Notes for Fake {
     }
 }
 
-fn driver_of(fake: &Arc<Fake>) -> Driver {
+async fn driver_of(fake: &Arc<Fake>) -> Driver {
     let config = CnmConfig {
         api: "/nowhere/docker.sock".into(),
         bases: vec![("10.208.0.0/20".parse().unwrap(), 20)],
@@ -149,7 +160,7 @@ fn driver_of(fake: &Arc<Fake>) -> Driver {
     let hosts = Hosts { workloads: fake.clone(), networks: fake.clone(), notes: fake.clone() };
     let notes: Vec<(String, String)> =
         fake.notes.lock().unwrap().iter().map(|(name, text)| (name.clone(), text.clone())).collect();
-    Driver::start(config, hosts, &notes).unwrap()
+    Driver::start(config, hosts, &notes).await.unwrap()
 }
 
 async fn call(driver: &Driver, path: &str, body: Value) -> Result<Value, String> {
@@ -176,7 +187,7 @@ async fn joined(driver: &Driver, id: &str, sandbox: &str) -> Result<Value, Strin
 #[tokio::test]
 async fn the_way_of_a_container() {
     let fake = Arc::new(Fake::default());
-    let driver = driver_of(&fake);
+    let driver = driver_of(&fake).await;
     network(&driver).await;
     let reply = joined(&driver, "e1", "/var/run/docker/netns/abc").await.unwrap();
     assert_eq!(reply["Gateway"], "169.254.1.1");
@@ -201,7 +212,7 @@ async fn the_way_of_a_container() {
 #[tokio::test]
 async fn docker_is_told_what_the_driver_is_and_what_it_did() {
     let fake = Arc::new(Fake::default());
-    let driver = driver_of(&fake);
+    let driver = driver_of(&fake).await;
     // Without a body, as Docker asks.
     let ask = async |path: &str| driver.call(path, b"").await.map_err(|refusal| refusal.message).unwrap();
     assert_eq!(ask("/Plugin.Activate").await, json!({ "Implements": ["NetworkDriver", "IpamDriver"] }));
@@ -231,20 +242,35 @@ async fn docker_is_told_what_the_driver_is_and_what_it_did() {
 #[tokio::test]
 async fn all_is_known_after_a_restart() {
     let fake = Arc::new(Fake::default());
-    let before = driver_of(&fake);
+    let before = driver_of(&fake).await;
     network(&before).await;
     joined(&before, "e1", "/var/run/docker/netns/abc").await.unwrap();
     drop(before);
-    let after = driver_of(&fake);
+    let after = driver_of(&fake).await;
     call(&after, "/NetworkDriver.Leave", json!({ "NetworkID": "n1", "EndpointID": "e1" })).await.unwrap();
     assert_eq!(fake.detached.lock().unwrap()[0].container_id, "abc");
+}
+
+#[tokio::test]
+async fn what_was_reserved_and_never_noted_is_released_at_the_next_start() {
+    let fake = Arc::new(Fake::default());
+    let before = driver_of(&fake).await;
+    network(&before).await;
+    call(&before, "/IpamDriver.RequestAddress", json!({ "PoolID": "routenet/p-16", "Address": "" })).await.unwrap();
+    drop(before);
+    // Killed between the two.
+    fake.reserved.lock().unwrap().insert(reservation("killed", "reserved-1"));
+    let after = driver_of(&fake).await;
+    assert_eq!(fake.reservations(), [reservation("p-16", "reserved")], "what Docker was told of stays");
+    assert_eq!(*fake.left.lock().unwrap(), ["reservation in killed"]);
+    assert_eq!(after.noted_keys(), BTreeSet::from([reservation("p-16", "reserved")]));
 }
 
 #[tokio::test]
 async fn a_pool_may_be_released_before_or_after_its_network() {
     for pool_first in [true, false] {
         let fake = Arc::new(Fake::default());
-        let driver = driver_of(&fake);
+        let driver = driver_of(&fake).await;
         network(&driver).await;
         let pool = ("/IpamDriver.ReleasePool", json!({ "PoolID": "routenet/p-16" }));
         let network = ("/NetworkDriver.DeleteNetwork", json!({ "NetworkID": "n1" }));
@@ -260,11 +286,11 @@ async fn a_pool_may_be_released_before_or_after_its_network() {
 #[tokio::test]
 async fn what_was_joined_and_never_noted_is_left_before_the_next_call_that_joins() {
     let fake = Arc::new(Fake::default());
-    network(&driver_of(&fake)).await;
+    network(&driver_of(&fake).await).await;
     // Killed between joining and noting, beside what is noted.
     *fake.lost.lock().unwrap() = ["net", "lost", "p-16"].map(String::from).to_vec();
     *fake.refuses.lock().unwrap() = true;
-    let driver = driver_of(&fake);
+    let driver = driver_of(&fake).await;
     let request = json!({ "Pool": "10.10.0.0/24" });
     let error = call(&driver, "/IpamDriver.RequestPool", request.clone()).await.unwrap_err();
     assert!(error.contains("the store is away"), "{error}");
@@ -279,7 +305,7 @@ async fn what_was_joined_and_never_noted_is_left_before_the_next_call_that_joins
 #[tokio::test]
 async fn a_network_that_docker_never_heard_of_is_in_nobodys_way() {
     let fake = Arc::new(Fake::default());
-    let driver = driver_of(&fake);
+    let driver = driver_of(&fake).await;
     network(&driver).await;
     // The answer to CreateNetwork was lost: Docker takes back what it had asked for before, and is asked again.
     let release = json!({ "PoolID": "routenet/p-16" });
@@ -300,7 +326,7 @@ async fn a_network_that_docker_never_heard_of_is_in_nobodys_way() {
 #[tokio::test]
 async fn a_join_that_fails_is_followed_by_no_leave() {
     let fake = Arc::new(Fake::default());
-    let driver = driver_of(&fake);
+    let driver = driver_of(&fake).await;
     network(&driver).await;
     *fake.refuses.lock().unwrap() = true;
     let error = joined(&driver, "e1", "/var/run/docker/netns/abc").await.unwrap_err();
@@ -313,7 +339,7 @@ async fn a_join_that_fails_is_followed_by_no_leave() {
 #[tokio::test]
 async fn what_is_wrong_is_said_in_words() {
     let fake = Arc::new(Fake::default());
-    let driver = driver_of(&fake);
+    let driver = driver_of(&fake).await;
     network(&driver).await;
     let cases = [
         (

@@ -28,15 +28,16 @@ mod ports;
 mod server;
 mod state;
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use routenet_core::model::Cidr;
+use routenet_core::model::{Cidr, EndpointKey};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
-use tracing::{debug, info};
+use tracing::{debug, info, warn};
 
 use crate::frontend::{AttachError, Networks, Notes, Workloads};
 use docker::DockerApi;
@@ -109,7 +110,7 @@ impl Driver {
     ///
     /// # Errors
     /// A note that cannot be read, naming it.
-    pub fn start(config: CnmConfig, hosts: Hosts, notes: &[(String, String)]) -> Result<Driver, String> {
+    pub async fn start(config: CnmConfig, hosts: Hosts, notes: &[(String, String)]) -> Result<Driver, String> {
         let docker = DockerApi::new(config.api.clone());
         let state = Mutex::new(State::read(notes)?);
         let shared = Shared {
@@ -122,9 +123,30 @@ impl Driver {
             unanswered: Mutex::default(),
         };
         let driver = Driver(Arc::new(shared));
+        driver.release_unknown().await;
         driver.identify_all();
         tokio::spawn(driver.clone().collect());
         Ok(driver)
+    }
+
+    /// An earlier run that was killed between reserving an address and noting it: Docker was never told of that address,
+    /// and will not give it back. Before the first call, which could be between the two itself.
+    async fn release_unknown(&self) {
+        let noted = self.noted_keys();
+        for key in self.0.hosts.networks.reservations().into_iter().filter(|key| !noted.contains(key)) {
+            match self.0.hosts.networks.unreserve(&key).await {
+                Ok(()) => info!(%key, "an address was reserved that Docker never heard of: released"),
+                Err(error) => warn!(%key, %error, "what was reserved for nobody stays reserved until the next start"),
+            }
+        }
+    }
+
+    /// Under which keys Docker has addresses, or is about to.
+    pub fn noted_keys(&self) -> BTreeSet<EndpointKey> {
+        let state = self.state();
+        let reserved = state.addresses.values().map(|note| note.key.clone());
+        let joined = state.endpoints.values().filter_map(|note| note.joined.as_ref()).map(|joined| joined.key.clone());
+        reserved.chain(joined).collect()
     }
 
     /// What is wrong between Docker and us, and what mends it.

@@ -7,11 +7,11 @@ use tokio::sync::mpsc;
 
 use super::file::StoreFile;
 use super::schema::{self, Since};
-use crate::store::{Revision, StoreError, WatchEvent};
+use crate::store::{Backoff, Revision, StoreError, WatchEvent};
 
 /// How often another process's commits are looked for. One look costs a few microseconds.
 const INTERVAL: Duration = Duration::from_millis(25);
-/// Between two attempts while the store is away: doubled from the first to the last.
+/// Between two attempts while the store is away.
 const FIRST_RETRY: Duration = Duration::from_millis(100);
 const LAST_RETRY: Duration = Duration::from_secs(2);
 /// Changes in one event, unless one transaction alone has more.
@@ -51,13 +51,20 @@ pub(super) struct Watcher {
     seen: Option<(u64, i64)>,
     /// Somebody is new, or had no room: look even if no file changed.
     unfinished: bool,
-    retry: Duration,
+    backoff: Backoff,
     next_attempt: Option<Instant>,
 }
 
 impl Watcher {
     pub(super) fn new(file: StoreFile) -> Watcher {
-        Watcher { file, subscribers: Vec::new(), seen: None, unfinished: false, retry: FIRST_RETRY, next_attempt: None }
+        Watcher {
+            file,
+            subscribers: Vec::new(),
+            seen: None,
+            unfinished: false,
+            backoff: Backoff::new(FIRST_RETRY, LAST_RETRY),
+            next_attempt: None,
+        }
     }
 
     /// Until the store is dropped.
@@ -86,7 +93,7 @@ impl Watcher {
     fn look(&mut self) {
         match self.changed().and_then(|changed| if changed { self.tell() } else { Ok(()) }) {
             Ok(()) => {
-                self.retry = FIRST_RETRY;
+                self.backoff.reset();
                 self.next_attempt = None;
             }
             Err(error) => self.away(&error),
@@ -145,7 +152,6 @@ impl Watcher {
             subscriber.told_away = subscriber.send(WatchEvent::Away(error.to_string()));
         }
         self.unfinished = true;
-        self.next_attempt = Some(Instant::now() + self.retry);
-        self.retry = (self.retry * 2).min(LAST_RETRY);
+        self.next_attempt = Some(Instant::now() + self.backoff.pause());
     }
 }

@@ -11,14 +11,15 @@ use routenet_core::model::config::EtcdConfig;
 use tokio::sync::Mutex;
 use tonic::Code;
 
-use crate::store::StoreError;
+use crate::store::{Backoff, StoreError};
 
 /// How long a call may take; and how long a member that says nothing keeps others waiting.
 const PATIENCE: Duration = Duration::from_secs(3);
 const ALIVE_EVERY: Duration = Duration::from_secs(10);
-/// How often a call is tried, at whichever member answers, and the pause before the second time; doubled each time.
+/// How often a call is tried, at whichever member answers, and the pauses in between.
 const ATTEMPTS: u32 = 4;
-const PAUSE: Duration = Duration::from_millis(50);
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+const LAST_PAUSE: Duration = Duration::from_millis(200);
 
 /// Why a call failed.
 #[derive(Debug)]
@@ -95,7 +96,7 @@ impl Members {
     where
         F: Future<Output = Result<T, Failure>>,
     {
-        let mut pause = PAUSE;
+        let mut backoff = Backoff::new(FIRST_PAUSE, LAST_PAUSE);
         for attempt in 1.. {
             let why = match call().await {
                 Ok(answer) => return Ok(answer),
@@ -107,8 +108,7 @@ impl Members {
             if attempt == ATTEMPTS {
                 return Err(StoreError::Away(why));
             }
-            tokio::time::sleep(pause).await;
-            pause *= 2;
+            tokio::time::sleep(backoff.pause()).await;
         }
         unreachable!("the last attempt answers")
     }

@@ -7,13 +7,12 @@ use tokio::sync::mpsc;
 
 use super::client::{Failure, Members, explain};
 use super::{end_of_prefix, revision};
-use crate::store::{Revision, WatchEvent};
+use crate::store::{Backoff, Revision, WatchEvent};
 
 /// Events that wait for a watcher.
 pub(super) const BACKLOG: usize = 64;
 
-/// Between two attempts to reach etcd again: doubled from the first to the last, and each a little off, so that a
-/// cluster's agents do not all come at once.
+/// Between two attempts to reach etcd again.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LAST_PAUSE: Duration = Duration::from_secs(5);
 
@@ -41,7 +40,7 @@ impl Watcher {
     }
 
     pub async fn run(mut self) {
-        let mut pause = FIRST_PAUSE;
+        let mut backoff = Backoff::new(FIRST_PAUSE, LAST_PAUSE);
         loop {
             let was_away = self.away;
             match self.follow().await {
@@ -61,9 +60,11 @@ impl Watcher {
                     }
                 }
             }
-            pause = if was_away { (pause * 2).min(LAST_PAUSE) } else { FIRST_PAUSE };
+            if !was_away {
+                backoff.reset();
+            }
             tokio::select! {
-                () = tokio::time::sleep(jittered(pause)) => {}
+                () = tokio::time::sleep(backoff.pause()) => {}
                 () = self.sender.closed() => return,
             }
         }
@@ -146,10 +147,4 @@ fn words(failure: Failure) -> String {
         Failure::Passing(why) => why,
         Failure::Final(error) => error.to_string(),
     }
-}
-
-/// Between three quarters of it and all of it.
-fn jittered(pause: Duration) -> Duration {
-    let noise = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |now| now.subsec_nanos());
-    pause - pause / 4 * (noise % 1024) / 1024
 }
