@@ -67,8 +67,8 @@ impl UnderlayMtu {
         let (tell, now) = watch::channel((underlay.mtu, underlay.interface.clone()));
         tokio::spawn(async move {
             while !tell.is_closed() {
-                // An address that is gone for a moment says nothing about the wire.
-                if let Ok(found) = resolve(&config).await {
+                // An address that is gone for a moment says nothing about the wire; neither does the want of one.
+                if let Some(found) = resolve(&config).await.ok().filter(|found| found.interface != LOOPBACK) {
                     tell.send_replace((found.mtu, found.interface));
                 }
                 tokio::time::sleep(LOOK_EVERY).await;

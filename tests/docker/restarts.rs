@@ -153,7 +153,7 @@ fn an_agent_that_is_killed_within_a_call_of_a_container_leaves_nothing_behind() 
                 let soon = [200, 600, 1200].map(|micros| Moment::During(Duration::from_micros(micros)));
                 let soon = soon.into_iter().filter(|_| ["RequestAddress", "Join"].contains(&method));
                 let moments = [Moment::Before, host.during(), Moment::After].into_iter().chain(soon);
-                // Who asks for an address by name finds what was left by a call that died: the other way is the harder one.
+                // Without --ip Docker asks for another address next time, and does not meet what a dead call left.
                 for moment in moments.filter(|moment| !flags.is_empty() || *moment != Moment::Before) {
                     host.killed_in(method, moment, |docker| {
                         docker.try_docker(&run);
