@@ -77,6 +77,9 @@ impl Agent {
         for (block, why) in self.allocator.lost_blocks() {
             all.push(found("ipam", format!("block {block}: {why}"), "detach its workloads and attach them again"));
         }
+        if let Some((what, mend)) = self.underlay_mtu.problem() {
+            all.push(found("underlay", what, mend));
+        }
         if let Some((what, mend)) = self.docker.as_ref().and_then(|driver| driver.problem()) {
             all.push(found("docker", what, &mend));
         }

@@ -61,6 +61,7 @@ use engine::{Engine, Hands};
 use health::Health;
 use publisher::Publisher;
 use sync::SyncStatus;
+use underlay::UnderlayMtu;
 
 /// A running agent, as its answers see it.
 pub struct Agent {
@@ -70,6 +71,7 @@ pub struct Agent {
     incarnation: String,
     /// Of workloads, in bytes.
     mtu: u32,
+    underlay_mtu: UnderlayMtu,
     started: Instant,
     store: Arc<dyn ClusterStore>,
     cluster: Arc<ClusterView>,

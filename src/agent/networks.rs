@@ -4,7 +4,7 @@
 //! A pool or network that is there already is joined; one that was made for a runtime goes with its last user, whichever
 //! node that is on. Who uses what stands in the store beside the objects, changed under the same guard.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -14,6 +14,7 @@ use routenet_core::model::{
     Cidr, EndpointKey, Fact, Family, InterfaceName, Isolation, Kind, Network, NetworkName, NodeName, Object, ObjectKey,
     ObjectUse, Pool, PoolName,
 };
+use tracing::info;
 
 use super::allocator::{Allocator, Request};
 use super::attach::allocation_failed;
@@ -257,7 +258,7 @@ fn not_in_file(key: &ObjectKey) -> ApiError {
 
 fn refused(error: ApiError) -> AttachError {
     let kind = if error.code == "unavailable" { Failed::TryAgain } else { Failed::Refused };
-    AttachError::new(kind, error.message, "routectl get network,ippool lists what is there")
+    AttachError::new(kind, error.message, "routectl get network, routectl get ippool: what is there")
 }
 
 #[async_trait]
@@ -285,6 +286,26 @@ impl Networks for LocalNetworks {
 
     async fn leave_network(&self, name: &NetworkName) -> Result<(), AttachError> {
         self.leave(&ObjectKey::global(Kind::Network, name.as_str())).await
+    }
+
+    async fn leave_others(
+        &self,
+        networks: &BTreeSet<NetworkName>,
+        pools: &BTreeSet<PoolName>,
+    ) -> Result<(), AttachError> {
+        let snapshot = objects::read(self.store.as_ref()).await.map_err(refused)?;
+        let joined = snapshot.uses.iter().filter(|used| used.node == self.node).map(|used| &used.object);
+        let (of_networks, others): (Vec<_>, Vec<_>) = joined.partition(|key| key.kind == Kind::Network);
+        let is_known = |key: &ObjectKey| match key.kind {
+            Kind::Network => networks.iter().any(|name| name.as_str() == key.name),
+            _ => pools.iter().any(|name| name.as_str() == key.name),
+        };
+        // A pool goes once no network draws from it.
+        for key in of_networks.into_iter().chain(others).filter(|key| !is_known(key)) {
+            info!(object = %key, "joined by a run that ended before it knew: left");
+            self.leave(key).await?;
+        }
+        Ok(())
     }
 
     async fn reserve(&self, pool: &PoolName, address: Option<IpAddr>) -> Result<Reserved, AttachError> {

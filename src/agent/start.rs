@@ -30,7 +30,7 @@ use super::notes::JournalNotes;
 use super::peering::{Peering, PeeringConfig};
 use super::publisher::Publisher;
 use super::sync::{ClusterChange, ClusterSync, SyncState};
-use super::underlay::{Underlay, Unresolved};
+use super::underlay::{Underlay, UnderlayMtu, Unresolved};
 use super::{Agent, tunnels, underlay};
 use crate::frontend::cnm;
 use crate::plane::interfaces::{self, Addresses};
@@ -232,11 +232,13 @@ async fn start(
         Some(docker) => Some(start_docker(&config, docker, &underlay, &store, &journal, &allocator, &workloads).await?),
         None => None,
     };
+    let underlay_mtu = UnderlayMtu::follow(config.clone(), &underlay);
     let agent = Arc::new(Agent {
         config,
         node,
         incarnation,
         mtu,
+        underlay_mtu,
         started: Instant::now(),
         store,
         cluster,

@@ -57,7 +57,7 @@ impl Agent {
     async fn way_lines(&self) -> Vec<WayLine> {
         let ways = self.engine.query(|desired| desired.ways()).await.unwrap_or_default();
         let line = |NodeWay { node, hop, pool, way }| WayLine {
-            node: node.to_string(),
+            node: node.map(|node| node.to_string()),
             next_hop: hop,
             pool: pool.to_string(),
             tunnel: way.tunnel.map(|kind| kind.to_string()),

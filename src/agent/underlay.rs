@@ -1,12 +1,15 @@
-//! This host's own addresses and MTU: given, or found by interface or CIDR, never by luck. Called at the start.
+//! This host's own addresses and MTU: given, or found by interface or CIDR, never by luck. Called at the start, and looked at
+//! again as long as the agent lives.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::time::Duration;
 
 use futures::TryStreamExt;
 use routenet_core::model::config::{AutoAddress, NodeConfig};
 use routenet_core::model::{Cidr, Family};
 use rtnetlink::packet_route::address::{AddressAttribute, AddressFlags};
 use rtnetlink::packet_route::link::LinkAttribute;
+use tokio::sync::watch;
 
 /// The interface whose MTU says nothing about any wire.
 const LOOPBACK: &str = "lo";
@@ -14,6 +17,8 @@ const LOOPBACK: &str = "lo";
 const TUNNELS: &str = "rnt-";
 /// Where there is no other interface to ask yet, in bytes.
 const ETHERNET: u32 = 1500;
+/// How often the MTU is looked at again.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
 
 /// What the other nodes reach this one by.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,6 +29,8 @@ pub struct Underlay {
     pub subnets: Vec<Cidr>,
     /// The smallest of the interfaces that packets of these addresses leave by, in bytes.
     pub mtu: u32,
+    /// The name of that interface.
+    pub interface: String,
 }
 
 /// An address of this host that could serve: global, lasting, and not a second one of the same prefix.
@@ -47,6 +54,42 @@ pub enum Unresolved {
     Refused(String),
 }
 
+/// The MTU that the agent started with, beside what it is now. What it is decides about tunnel devices and workloads, which
+/// keep theirs as long as they run: so a change is told, and taken when the agent starts again.
+pub struct UnderlayMtu {
+    started: u32,
+    now: watch::Receiver<(u32, String)>,
+}
+
+impl UnderlayMtu {
+    /// Looks again and again.
+    pub fn follow(config: NodeConfig, underlay: &Underlay) -> UnderlayMtu {
+        let (tell, now) = watch::channel((underlay.mtu, underlay.interface.clone()));
+        tokio::spawn(async move {
+            while !tell.is_closed() {
+                // An address that is gone for a moment says nothing about the wire; neither does the want of one.
+                if let Some(found) = resolve(&config).await.ok().filter(|found| found.interface != LOOPBACK) {
+                    tell.send_replace((found.mtu, found.interface));
+                }
+                tokio::time::sleep(LOOK_EVERY).await;
+            }
+        });
+        UnderlayMtu { started: underlay.mtu, now }
+    }
+
+    /// What is wrong, and what mends it.
+    pub fn problem(&self) -> Option<(String, &'static str)> {
+        let (now, interface) = &*self.now.borrow();
+        (*now != self.started).then(|| {
+            let what = format!(
+                "the MTU of {interface} is {now}, and was {} when the agent started: tunnels and workloads go by that",
+                self.started
+            );
+            (what, "restart the agent, then the workloads that were attached before; or set the MTU back")
+        })
+    }
+}
+
 /// Finds the addresses of `address:` on this host.
 ///
 /// # Errors
@@ -59,14 +102,18 @@ pub async fn resolve(config: &NodeConfig) -> Result<Underlay, Unresolved> {
 }
 
 fn choose(config: &NodeConfig, candidates: &[Candidate]) -> Result<Underlay, Unresolved> {
-    let mut underlay = Underlay { ipv4: None, ipv6: None, subnets: Vec::new(), mtu: u32::MAX };
+    let mut underlay =
+        Underlay { ipv4: None, ipv6: None, subnets: Vec::new(), mtu: u32::MAX, interface: String::new() };
     for family in Family::BOTH {
         let chosen = match config.given_address(family) {
             Some(address) => Some(given(address, candidates)?),
             None => found(&config.address.auto, family, candidates)?,
         };
         let Some(chosen) = chosen else { continue };
-        underlay.mtu = underlay.mtu.min(mtu_behind(chosen, candidates));
+        let (mtu, interface) = mtu_behind(chosen, candidates);
+        if mtu < underlay.mtu {
+            (underlay.mtu, underlay.interface) = (mtu, interface);
+        }
         underlay.subnets.extend(Cidr::new(chosen.address, chosen.length));
         match chosen.address {
             IpAddr::V4(address) => underlay.ipv4 = Some(address),
@@ -85,12 +132,13 @@ fn choose(config: &NodeConfig, candidates: &[Candidate]) -> Result<Underlay, Unr
 }
 
 /// What leaves by an address of loopback leaves by any other interface; our own tunnels have room for less, and are none.
-fn mtu_behind(chosen: &Candidate, candidates: &[Candidate]) -> u32 {
+fn mtu_behind(chosen: &Candidate, candidates: &[Candidate]) -> (u32, String) {
     if chosen.interface != LOOPBACK {
-        return chosen.mtu;
+        return (chosen.mtu, chosen.interface.clone());
     }
     let others = candidates.iter().filter(|one| one.interface != LOOPBACK && !one.interface.starts_with(TUNNELS));
-    others.map(|one| one.mtu).min().unwrap_or(ETHERNET)
+    let smallest = others.min_by_key(|one| one.mtu).map(|one| (one.mtu, one.interface.clone()));
+    smallest.unwrap_or((ETHERNET, chosen.interface.clone()))
 }
 
 fn given(address: IpAddr, candidates: &[Candidate]) -> Result<&Candidate, Unresolved> {

@@ -42,7 +42,8 @@ fn auto_takes_what_is_unambiguous_and_refuses_the_rest() {
             ipv4: Some("10.0.0.5".parse().unwrap()),
             ipv6: None,
             subnets: vec!["10.0.0.0/24".parse().unwrap()],
-            mtu: 1500
+            mtu: 1500,
+            interface: "eth0".into()
         }
     );
     let by_cidr = choose(&config("{auto: [{cidr: 192.0.2.0/25}, {cidr: '2001:db8::/64'}]}"), &host()).unwrap();
@@ -70,8 +71,17 @@ fn an_address_of_loopback_has_the_mtu_of_the_wires() {
     host.push(candidate("lo", "198.51.100.1", 65536));
     host.push(candidate("rnt-vxlan", "10.65.0.1", 1450));
     let underlay = choose(&config("{ipv4: 198.51.100.1}"), &host).unwrap();
-    assert_eq!(underlay.mtu, 1500, "eth0's, which is less than eth1's");
+    assert_eq!((underlay.mtu, underlay.interface.as_str()), (1500, "eth0"), "which has less than eth1");
     let alone = choose(&config("{ipv4: 198.51.100.1}"), &[candidate("lo", "198.51.100.1", 65536)]).unwrap();
     assert_eq!(alone.mtu, 1500);
     assert_eq!(choose(&config("{ipv4: 192.0.2.1}"), &host).unwrap().mtu, 9000);
+}
+
+#[test]
+fn an_mtu_that_is_another_than_at_the_start_is_told_with_both_values() {
+    let of = |started, now| UnderlayMtu { started, now: watch::channel((now, "eth0".to_string())).1 };
+    assert_eq!(of(1500, 1500).problem(), None);
+    let (what, mend) = of(1500, 9000).problem().unwrap();
+    assert_eq!(what, "the MTU of eth0 is 9000, and was 1500 when the agent started: tunnels and workloads go by that");
+    assert!(mend.starts_with("restart the agent"), "{mend}");
 }

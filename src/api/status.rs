@@ -57,10 +57,11 @@ pub struct OwnStatus {
     pub ways: Vec<WayLine>,
 }
 
-/// How what lies in a pool travels to a node.
+/// How what lies in a pool travels by a next hop.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WayLine {
-    pub node: String,
+    /// Whose address the next hop is; `None`: a router's of the underlay.
+    pub node: Option<String>,
     pub next_hop: IpAddr,
     pub pool: String,
     /// `ipip` or `vxlan`; `None`: as it is.

@@ -103,3 +103,27 @@ fn a_silent_node_a_store_away_and_a_failing_plane_are_not_well() {
         assert_eq!(answer.exit, 1);
     }
 }
+
+#[test]
+fn the_ways_to_other_nodes_are_a_table_with_the_reasons() {
+    let mut status = well();
+    status["node"]["ways"] = json!([
+        { "node": "host-b", "next_hop": "192.0.2.12", "pool": "pool-a", "tunnel": null,
+          "why": "it is on a link of this host" },
+        { "node": "host-c", "next_hop": "198.51.100.3", "pool": "pool-a", "tunnel": "vxlan",
+          "why": "it is behind a router" },
+        { "node": null, "next_hop": "192.0.2.254", "pool": "pool-a", "tunnel": null,
+          "why": "the underlay has announced the way" },
+    ]);
+    let (_, answer) = said("status", status);
+    let table = "
+
+WAY TO  NEXT HOP      POOL    HOW           BECAUSE
+host-b  192.0.2.12    pool-a  as it is      it is on a link of this host
+host-c  198.51.100.3  pool-a  vxlan tunnel  it is behind a router
+-       192.0.2.254   pool-a  as it is      the underlay has announced the way
+
+BGP NEIGHBOUR";
+    assert!(answer.text.contains(table), "{}", answer.text);
+    assert_eq!(answer.exit, 0);
+}

@@ -1,6 +1,7 @@
 //! Front-ends: dialects of attach and detach. Each translates what its runtime sends into [`AttachRequest`] and what
 //! the agent answers into the runtime's words; [`Workloads`], [`Networks`] and [`Notes`] are all they know of the agent.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use async_trait::async_trait;
@@ -154,6 +155,12 @@ pub trait Networks: Send + Sync {
     /// The network, and its pools.
     async fn join_network(&self, request: &NetworkRequest) -> Result<(Network, Vec<Pool>), AttachError>;
     async fn leave_network(&self, name: &NetworkName) -> Result<(), AttachError>;
+    /// Leaves all that this node has joined but these: what an earlier run joined and was killed before it knew.
+    async fn leave_others(
+        &self,
+        networks: &BTreeSet<NetworkName>,
+        pools: &BTreeSet<PoolName>,
+    ) -> Result<(), AttachError>;
     /// An address of the pool under a key of its own, until an attach takes it over.
     async fn reserve(&self, pool: &PoolName, address: Option<IpAddr>) -> Result<Reserved, AttachError>;
     /// Nothing reserved is success.

@@ -1,5 +1,7 @@
 //! The life of a container in our networks: addresses by name, two networks, restarts, what `inspect` shows.
 
+use serde_json::json;
+
 use crate::dockerd::endpoints;
 use crate::networks::{create, hosts};
 
@@ -48,8 +50,15 @@ fn addresses_by_name_survive_stop_start_and_restart_in_both_families() {
             (network[0]["Driver"].as_str(), network[0]["IPAM"]["Driver"].as_str()),
             (Some("routenet"), Some("routenet"))
         );
+        let subnets = network[0]["IPAM"]["Config"].as_array().expect("subnets").iter();
+        let subnets: Vec<&str> = subnets.filter_map(|subnet| subnet["Subnet"].as_str()).collect();
+        assert_eq!(subnets, ["10.9.0.0/16", "fd09::/64"]);
         let shown = network[0]["Containers"].as_object().expect("containers").values().next().expect("one").clone();
         assert_eq!((shown["Name"].as_str(), shown["IPv4Address"].as_str()), (Some("fixed"), Some("10.9.0.77/32")));
+        assert_eq!(shown["IPv6Address"], "fd09::77/128");
+        let place = one.docker.inspect("fixed")["NetworkSettings"]["Networks"]["blue"].clone();
+        assert_eq!((&place["IPAddress"], &place["IPPrefixLen"]), (&json!("10.9.0.77"), &json!(32)));
+        assert_eq!((&place["GlobalIPv6Address"], &place["GlobalIPv6PrefixLen"]), (&json!("fd09::77"), &json!(128)));
         assert_eq!(fixed.place("blue", "Gateway"), "169.254.1.1");
         assert!(fixed.place("blue", "MacAddress").starts_with("02:"));
     });

@@ -13,6 +13,7 @@ mod errors;
 mod fixture;
 mod life;
 mod networks;
+mod options;
 mod ports;
 mod proxy;
 mod restarts;

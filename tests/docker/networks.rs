@@ -78,8 +78,9 @@ fn containers_of_two_hosts_meet_networks_are_apart_and_labels_decide() {
         for (number, host) in [(1, one), (2, two)] {
             assert!(endpoints(&host.agent, number).is_empty(), "no endpoint is left");
         }
-        let left = one.agent.routectl(&["get", "network,ippool", "-o", "json"]);
+        let left = one.agent.routectl(&["get", "all", "-o", "json"]);
         wait_for("no link", Duration::from_secs(10), || !two.namespace.run("ip", &["-o", "link"]).contains("rnw"));
+        assert_eq!(left.exit, 0, "{}", left.stderr);
         assert!(!left.stdout.contains("10.9."), "what Docker made is gone with its last user: {}", left.stdout);
     });
 }

@@ -8,7 +8,7 @@ use crate::support::hosts::Namespace;
 use crate::support::wait_for;
 
 /// Whether the HTTP server there answers.
-fn fetched(from: &Namespace, at: &str) -> bool {
+pub fn fetched(from: &Namespace, at: &str) -> bool {
     let get = format!("printf 'GET /sh HTTP/1.0\\r\\n\\r\\n' | socat -T 1 - TCP:{at},connect-timeout=1");
     let output = from.command("sh").args(["-c", &get]).output().expect("socat");
     String::from_utf8_lossy(&output.stdout).contains(" 200 OK")
@@ -16,9 +16,16 @@ fn fetched(from: &Namespace, at: &str) -> bool {
 
 /// Whether an echo comes back over UDP.
 fn echoed(from: &Namespace, to: &str) -> bool {
-    let output =
-        from.command("sh").args(["-c", &format!("echo hello | socat -T 1 - UDP4:{to}")]).output().expect("socat");
+    let family = if to.starts_with('[') { "UDP6" } else { "UDP4" };
+    let ask = format!("echo hello | socat -T 1 - {family}:{to}");
+    let output = from.command("sh").args(["-c", &ask]).output().expect("socat");
     output.stdout == b"hello\n"
+}
+
+/// How a client that cannot connect is told.
+fn complaint(from: &Namespace, at: &str) -> String {
+    let output = from.command("socat").args(["-u", &format!("TCP:{at},connect-timeout=3"), "-"]).output();
+    String::from_utf8_lossy(&output.expect("socat").stderr).into_owned()
 }
 
 #[test]
@@ -45,26 +52,30 @@ fn published_ports_answer_outside_on_the_host_and_on_its_loopback() {
         let serve = "/bin/httpd -p 80 -h /bin; /bin/httpd -p 81 -h /bin; /bin/httpd -p 82 -h /bin; /bin/sleep 3600";
         one.docker.docker(&[run.as_slice(), &[IMAGE, "/bin/sh", "-c", serve]].concat());
         let web = one.docker.container("web");
-        let _echo = one.docker.beside("web", "socat", &["UDP4-RECVFROM:9000,fork", "EXEC:cat"]);
+        let _echo4 = one.docker.beside("web", "socat", &["UDP4-RECVFROM:9000,fork", "EXEC:cat"]);
+        let _echo6 = one.docker.beside("web", "socat", &["UDP6-RECVFROM:9000,ipv6only=1,fork", "EXEC:cat"]);
+        one.namespace.run("ip", &["addr", "add", "192.0.2.101/24", "dev", "eth0"]);
+        let other = one.docker.run("other", "blue", &[]);
         let outside = &two.namespace;
         wait_for("an answer outside", Duration::from_secs(15), || fetched(outside, "192.0.2.1:8080"));
         assert!(fetched(outside, "[2001:db8::1]:8080"), "IPv6");
         assert!(fetched(outside, "192.0.2.1:8081"), "bound to one address");
-        for at in ["127.0.0.1:8080", "192.0.2.1:8080", "192.0.2.1:8081", "[2001:db8::1]:8080"] {
+        assert!(fetched(outside, "192.0.2.101:8080"), "another address of the host");
+        for at in ["127.0.0.1:8080", "192.0.2.1:8080", "192.0.2.101:8080", "192.0.2.1:8081", "[2001:db8::1]:8080"] {
             assert!(fetched(&one.namespace, at), "from the host: {at}");
         }
+        let refused = complaint(&one.namespace, "[::1]:8080");
+        assert!(refused.contains("Connection refused"), "{refused}");
         assert!(!fetched(&one.namespace, "127.0.0.1:8081"), "published at another address");
         wait_for("an echo", Duration::from_secs(10), || echoed(outside, "192.0.2.1:9000"));
-        wait_for("an echo on the host", Duration::from_secs(10), || echoed(&one.namespace, "127.0.0.1:9000"));
-        assert!(
-            web.says(&[
-                "/bin/sh",
-                "-c",
-                "printf 'GET /sh HTTP/1.0\\r\\n\\r\\n' | /bin/nc -w 2 192.0.2.1 8080 | /bin/head -c 20"
-            ])
-            .contains("200"),
-            "it reaches itself"
-        );
+        wait_for("an echo outside by IPv6", Duration::from_secs(10), || echoed(outside, "[2001:db8::1]:9000"));
+        assert!(echoed(outside, "192.0.2.101:9000"), "UDP to another address of the host");
+        for at in ["127.0.0.1:9000", "192.0.2.1:9000", "192.0.2.101:9000", "[2001:db8::1]:9000"] {
+            wait_for(&format!("an echo on the host, {at}"), Duration::from_secs(10), || echoed(&one.namespace, at));
+        }
+        let get = "printf 'GET /sh HTTP/1.0\\r\\n\\r\\n' | /bin/nc -w 2 192.0.2.1 8080 | /bin/head -c 20";
+        assert!(web.says(&["/bin/sh", "-c", get]).contains("200"), "it reaches itself");
+        assert!(other.says(&["/bin/sh", "-c", get]).contains("200"), "another container of this host reaches it");
 
         let direct = web.address("blue");
         outside.run("ip", &["route", "replace", &direct, "via", "192.0.2.1"]);

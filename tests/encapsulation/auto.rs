@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::fixture::attach;
-use crate::racks::{Kind, racks, received, way};
+use crate::racks::{Kind, interface, racks, received, way};
 use crate::support::ping::ContinuousPing;
 use crate::support::{run, wait_for};
 
@@ -26,11 +26,16 @@ fn a_link_that_comes_and_goes_changes_the_way_over_without_loss() {
             racks.hosts[host].run("ip", &["link", "set", "cable", "up"]);
         }
         let answered = || received(&one.namespace, "eth0");
-        let ping = ContinuousPing::start(one.namespace.command("ping"), &three.ipv4);
+        let ping = || one.namespace.command("ping");
+        // The largest packet that fits the tunnel, and so the workload's MTU, beside a small one.
+        let mtu = interface(&one.namespace, "eth0")["mtu"].as_u64().and_then(|mtu| u32::try_from(mtu).ok());
+        assert_eq!(mtu, Some(1450));
+        let pings =
+            [ContinuousPing::start(ping(), &three.ipv4), ContinuousPing::start_sized(ping(), &three.ipv4, 1450)];
         // So that packets are under way before and after each change.
         let some_more = || {
             let seen = answered();
-            wait_for("answers", Duration::from_secs(10), || answered() > seen + 20);
+            wait_for("answers", Duration::from_secs(10), || answered() > seen + 40);
         };
         some_more();
         for _ in 0..2 {
@@ -52,7 +57,9 @@ fn a_link_that_comes_and_goes_changes_the_way_over_without_loss() {
             }
             some_more();
         }
-        let (sent, answered) = ping.stop();
-        assert!(sent <= answered + 1, "{answered} of {sent} were answered");
+        for (ping, which) in pings.into_iter().zip(["small", "large"]) {
+            let (sent, answered) = ping.stop();
+            assert!(answered > 100 && sent <= answered + 1, "{answered} of {sent} {which} pings were answered");
+        }
     });
 }

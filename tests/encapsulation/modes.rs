@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::fixture::{Agent, Workload, attach, cni};
-use crate::racks::{Kind, Racks, count, encapsulated, interface, racks, received, way};
+use crate::racks::{Kind, Racks, count, encapsulated, encapsulated6, interface, racks, received, way};
 use crate::support::hosts::Namespace;
 use crate::support::wait_for;
 
@@ -123,6 +123,57 @@ fn packets_of_tunnels_are_taken_from_nodes_only_and_from_workloads_never() {
         let line = dropped.lines().find(|line| line.contains("dpt:4789")).expect("the rule");
         assert!(!line.trim_start().starts_with("0 "), "{dropped}");
         all[0].reaches(&all[2].ipv4);
+    });
+}
+
+/// A workload that has an IPv6 address only.
+pub fn attach6(agent: &Agent, id: &str) -> (Namespace, String) {
+    let namespace = Namespace::new();
+    let output = cni(agent, "ADD", id, &namespace, json!({"name": "blue"}));
+    assert_eq!(output.exit, 0, "{}", output.stdout);
+    let addresses = output.json()["ips"].clone();
+    assert_eq!(addresses.as_array().map(Vec::len), Some(1), "{addresses}");
+    let address = addresses[0]["address"].as_str().and_then(|text| text.strip_suffix("/128"));
+    (namespace, address.expect("an IPv6 address").to_string())
+}
+
+#[test]
+fn an_underlay_without_ipv4_carries_vxlan_from_nodes_only() {
+    racks(Kind::Vxlan6, "CrossSubnet", |racks| {
+        racks.hosts.iter().for_each(|host| count(Kind::Vxlan6, host));
+        let all: Vec<(Namespace, String)> =
+            racks.agents.iter().zip(["w1", "w2", "w3"]).map(|(agent, id)| attach6(agent, id)).collect();
+        let reaches = |from: usize, to: usize| {
+            wait_for(&format!("a ping from w{} to w{}", from + 1, to + 1), Duration::from_secs(10), || {
+                all[from].0.succeeds("ping", &["-n", "-c", "1", "-W", "1", &all[to].1])
+            });
+        };
+        assert_eq!(interface(&all[0].0, "eth0")["mtu"], 1430);
+        reaches(0, 1);
+        assert_eq!(encapsulated6(&racks.hosts[1]), 0, "inside one subnet");
+        reaches(0, 2);
+        reaches(2, 1);
+        assert!(encapsulated6(&racks.hosts[2]) > 0, "between subnets");
+        assert_eq!(way(&racks.agents[0], "h3", "blue6"), (json!("vxlan"), "it is in another subnet".to_string()));
+        let fits = |payload: &str| {
+            all[0].0.succeeds("ping", &["-n", "-c", "1", "-W", "2", "-M", "do", "-s", payload, &all[2].1])
+        };
+        assert!(fits("1382") && !fits("1383"), "1430 bytes less the headers of IPv6 and ICMP");
+
+        let far = &racks.hosts[2];
+        let (out, seen) = (received(far, "rnt-vxlan"), encapsulated6(far));
+        let sent = "echo forged | socat - UDP6-SENDTO:[2001:db8:1::3]:4789";
+        assert!(racks.router.succeeds("sh", &["-c", sent]));
+        wait_for("the router's packet to arrive", Duration::from_secs(5), || encapsulated6(far) == seen + 1);
+        assert_eq!(received(far, "rnt-vxlan"), out, "nothing came out of the tunnel");
+        let dropped = far.run("ip6tables", &["-nvxL", "rn-tunnel-in"]);
+        let line = dropped.lines().find(|line| line.contains("DROP")).expect("the rule");
+        assert!(line.trim_start().starts_with("1 "), "{dropped}");
+        assert!(all[0].0.succeeds("sh", &["-c", sent]));
+        let dropped = racks.hosts[0].run("ip6tables", &["-t", "raw", "-nvxL", "rn-tunnel-out"]);
+        let line = dropped.lines().find(|line| line.contains("dpt:4789")).expect("the rule");
+        assert!(line.trim_start().starts_with("1 "), "{dropped}");
+        assert_eq!(encapsulated6(far), seen + 1, "a workload's packet leaves its host never");
     });
 }
 

@@ -23,6 +23,8 @@ const ADDRESSES: [(&str, &str); 3] =
 pub enum Kind {
     /// Both families.
     Vxlan,
+    /// IPv6, over an underlay that has no IPv4.
+    Vxlan6,
     /// IPv4.
     Ipip,
 }
@@ -31,33 +33,40 @@ impl Kind {
     /// How its packets look to iptables.
     fn carrier(self) -> &'static [&'static str] {
         match self {
-            Kind::Vxlan => &["-p", "udp", "--dport", "4789"],
+            Kind::Vxlan | Kind::Vxlan6 => &["-p", "udp", "--dport", "4789"],
             Kind::Ipip => &["-p", "4"],
         }
     }
 
     /// Pools of the kind's families in the mode, and a network `blue` that draws from them.
     pub fn cluster(self, mode: &str) -> String {
-        let field = if self == Kind::Vxlan { "vxlanMode" } else { "ipipMode" };
+        let field = if self == Kind::Ipip { "ipipMode" } else { "vxlanMode" };
         let pool = |name: &str, cidr: &str| {
             format!(
                 "apiVersion: projectcalico.org/v3\nkind: IPPool\nmetadata: {{name: {name}}}\n\
                  spec: {{cidr: '{cidr}', {field}: {mode}}}\n---\n"
             )
         };
-        let (six, names) = match self {
-            Kind::Vxlan => (pool("blue6", "fd65::/64"), "blue4, blue6"),
-            Kind::Ipip => (String::new(), "blue4"),
+        let (four, six) = (pool("blue4", "10.65.0.0/16"), pool("blue6", "fd65::/64"));
+        let (pools, names) = match self {
+            Kind::Vxlan => (four + &six, "blue4, blue6"),
+            Kind::Vxlan6 => (six, "blue6"),
+            Kind::Ipip => (four, "blue4"),
         };
         let network = format!(
             "apiVersion: routenet/v1\nkind: Network\nmetadata: {{name: blue}}\nspec: {{pools: [{names}], isolation: open}}\n"
         );
-        pool("blue4", "10.65.0.0/16") + &six + &network
+        pools + &network
+    }
+
+    /// The program that knows its outer packets.
+    fn table(self) -> String {
+        iptables(if self == Kind::Vxlan6 { "ip6tables" } else { "iptables" })
     }
 }
 
 /// The iptables that work here: the guest's kernel lacks what the nft ones need.
-fn iptables(program: &str) -> String {
+pub fn iptables(program: &str) -> String {
     if std::env::var_os(GUEST).is_some() { format!("{program}-legacy") } else { program.to_string() }
 }
 
@@ -89,12 +98,12 @@ pub fn racks(kind: Kind, mode: &'static str, test: impl FnOnce(Racks) + Send + '
                 router.run(&iptables(table), &["-A", "FORWARD", side, prefix, "-j", "DROP"]);
             }
         }
-        let hosts: Vec<Namespace> = (0..3).map(host).collect();
+        let hosts: Vec<Namespace> = (0..3).map(|index| host(kind, index)).collect();
         let site = Site::new();
         let agents: Vec<Agent> = hosts
             .iter()
             .enumerate()
-            .map(|(index, host)| Agent::start_with(&site, host, index + 1, &config(&site, index)))
+            .map(|(index, host)| Agent::start_with(&site, host, index + 1, &config(kind, &site, index)))
             .collect();
         agents[0].apply(&kind.cluster(mode));
         for agent in &agents {
@@ -120,7 +129,7 @@ fn plug(namespace: &Namespace, bridge: &str, name: &str) {
     namespace.run("ip", &["link", "set", name, "up"]);
 }
 
-fn host(index: usize) -> Namespace {
+fn host(kind: Kind, index: usize) -> Namespace {
     let host = Namespace::new();
     let (bridge, gateway4, gateway6) = match index {
         2 => ("rack2", "198.51.100.254", "2001:db8:1::fe"),
@@ -128,19 +137,25 @@ fn host(index: usize) -> Namespace {
     };
     plug(&host, bridge, "eth0");
     let (ipv4, ipv6) = ADDRESSES[index];
-    host.run("ip", &["addr", "add", &format!("{ipv4}/24"), "dev", "eth0"]);
     host.run("ip", &["addr", "add", &format!("{ipv6}/64"), "dev", "eth0", "nodad"]);
-    host.run("ip", &["route", "add", "default", "via", gateway4]);
+    if kind != Kind::Vxlan6 {
+        host.run("ip", &["addr", "add", &format!("{ipv4}/24"), "dev", "eth0"]);
+        host.run("ip", &["route", "add", "default", "via", gateway4]);
+    }
     host.run("ip", &["-6", "route", "add", "default", "via", gateway6]);
     host
 }
 
-fn config(site: &Site, index: usize) -> String {
+fn config(kind: Kind, site: &Site, index: usize) -> String {
     let (number, at) = (index + 1, site.directory.path().display());
     let (ipv4, ipv6) = ADDRESSES[index];
     let backend = if std::env::var_os(GUEST).is_some() { "legacy" } else { "auto" };
+    let (four, bgp) = match kind {
+        Kind::Vxlan6 => (String::new(), format!("bgp: {{routerId: 203.0.113.{number}}}\n")),
+        _ => (format!("ipv4: {ipv4}, "), String::new()),
+    };
     format!(
-        "node: h{number}\naddress: {{ipv4: {ipv4}, ipv6: '{ipv6}'}}\n\
+        "node: h{number}\naddress: {{{four}ipv6: '{ipv6}'}}\n{bgp}\
          store: {{type: embedded, path: {at}/cluster.db}}\n\
          paths: {{state: {at}/h{number}, socket: {at}/h{number}.sock}}\n\
          iptables: {{backend: {backend}}}\n"
@@ -170,9 +185,18 @@ pub fn received(namespace: &Namespace, name: &str) -> u64 {
 /// The comment that marks a test's counter.
 const COUNTER: &str = "test-counter";
 
-/// How many encapsulated packets have come into the host since [`count`].
+/// How many encapsulated packets have come into the host since [`count`], over IPv4.
 pub fn encapsulated(host: &Namespace) -> u64 {
-    let listed = host.run(&iptables("iptables"), &["-t", "raw", "-nvxL", "PREROUTING"]);
+    counted(host, &iptables("iptables"))
+}
+
+/// The same over IPv6.
+pub fn encapsulated6(host: &Namespace) -> u64 {
+    counted(host, &iptables("ip6tables"))
+}
+
+fn counted(host: &Namespace, table: &str) -> u64 {
+    let listed = host.run(table, &["-t", "raw", "-nvxL", "PREROUTING"]);
     let line = listed.lines().find(|line| line.contains(COUNTER));
     line.and_then(|line| line.split_whitespace().next()?.parse().ok())
         .unwrap_or_else(|| panic!("no counter:\n{listed}"))
@@ -181,5 +205,5 @@ pub fn encapsulated(host: &Namespace) -> u64 {
 /// Begins counting for [`encapsulated`].
 pub fn count(kind: Kind, host: &Namespace) {
     let rule = [&["-t", "raw", "-A", "PREROUTING"], kind.carrier(), &["-m", "comment", "--comment", COUNTER]].concat();
-    host.run(&iptables("iptables"), &rule);
+    host.run(&kind.table(), &rule);
 }

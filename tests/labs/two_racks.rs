@@ -2,9 +2,9 @@
 
 use std::time::Instant;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
-use crate::fixture::{Lab, PATIENCE};
+use crate::fixture::{Lab, PATIENCE, Workload};
 use crate::stream::{Stream, back_after, resumed_after};
 use crate::support::wait_for;
 
@@ -61,4 +61,40 @@ fn workloads_of_two_racks_reach_each_other_over_both_tors() {
     let mended = Instant::now();
     lab.run("tor1", &["ip", "link", "set", "eth1", "up"]);
     lab.says("link h1--tor1 back: traffic back", resumed_after(&streams[..1], mended));
+    an_automatic_pool_goes_as_the_tors_announce_it(&lab, &one, &three);
+}
+
+const AUTOMATIC: &str = "{apiVersion: projectcalico.org/v3, kind: IPPool, metadata: {name: blue-v4}, spec: {cidr: 10.65.0.0/16, vxlanMode: Auto}}";
+
+/// The other rack is behind routers, and these have announced the way: nothing is wrapped.
+fn an_automatic_pool_goes_as_the_tors_announce_it(lab: &Lab, one: &Workload<'_>, three: &Workload<'_>) {
+    for host in ["h1", "h3"] {
+        lab.run(host, &["iptables", "-t", "raw", "-A", "PREROUTING", "-p", "udp", "--dport", "4789"]);
+    }
+    let wrapped = |host| {
+        let listed = lab.run(host, &["iptables", "-t", "raw", "-nvxL", "PREROUTING"]);
+        let line = listed.lines().find(|line| line.contains("dpt:4789")).unwrap_or_else(|| panic!("{listed}"));
+        line.split_whitespace().next().and_then(|count| count.parse::<u64>().ok()).expect("a count")
+    };
+    lab.apply_text("h1", AUTOMATIC);
+    for host in ["h1", "h3"] {
+        wait_for("the way, and why", PATIENCE, || {
+            let ways = lab.status(host)["node"]["ways"].as_array().cloned().unwrap_or_default();
+            let announced = |way: &Value| {
+                way["pool"] == "blue-v4"
+                    && way["tunnel"].is_null()
+                    && way["why"] == "the underlay has announced the way"
+            };
+            !ways.is_empty() && ways.iter().all(announced)
+        });
+        wait_for("the device, ready", PATIENCE, || {
+            lab.output(host, &["ip", "link", "show", "rnt-vxlan"]).status.success()
+        });
+    }
+    one.reaches(&three.ipv4);
+    three.reaches(&one.ipv4);
+    assert_eq!((wrapped("h1"), wrapped("h3")), (0, 0), "no packet of a tunnel");
+    // What one would have looked like.
+    lab.run("tor1", &["sh", "-c", "echo wrapped | socat - UDP4-SENDTO:192.0.2.1:4789"]);
+    wait_for("the counter to count", PATIENCE, || wrapped("h1") == 1);
 }

@@ -8,9 +8,20 @@ pub struct ContinuousPing(Child);
 
 impl ContinuousPing {
     /// `ping`: the program, in the namespace that it is to run in.
-    pub fn start(mut ping: Command, to: &str) -> ContinuousPing {
+    pub fn start(ping: Command, to: &str) -> ContinuousPing {
+        ContinuousPing::start_with(ping, &[], to)
+    }
+
+    /// The same, of packets of so many bytes in all (IPv4), which must not be fragmented.
+    pub fn start_sized(ping: Command, to: &str, bytes: u32) -> ContinuousPing {
+        ContinuousPing::start_with(ping, &["-M", "do", "-s", &(bytes - 28).to_string()], to)
+    }
+
+    fn start_with(mut ping: Command, flags: &[&str], to: &str) -> ContinuousPing {
         let child = ping
-            .args(["-n", "-q", "-i", "0.01", to])
+            .args(["-n", "-q", "-i", "0.01"])
+            .args(flags)
+            .arg(to)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .spawn()

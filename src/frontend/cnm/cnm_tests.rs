@@ -15,6 +15,8 @@ struct Fake {
     attached: Mutex<Vec<AttachRequest>>,
     detached: Mutex<Vec<EndpointKey>>,
     left: Mutex<Vec<String>>,
+    /// What an earlier run joined and did not note.
+    lost: Mutex<Vec<String>>,
     reserved: Mutex<BTreeSet<EndpointKey>>,
     notes: Mutex<BTreeMap<String, String>>,
     refuses: Mutex<bool>,
@@ -92,6 +94,21 @@ impl Networks for Fake {
 
     async fn leave_network(&self, name: &NetworkName) -> Result<(), AttachError> {
         self.left.lock().unwrap().push(format!("network {name}"));
+        Ok(())
+    }
+
+    async fn leave_others(
+        &self,
+        networks: &BTreeSet<NetworkName>,
+        pools: &BTreeSet<PoolName>,
+    ) -> Result<(), AttachError> {
+        if *self.refuses.lock().unwrap() {
+            return Err(AttachError::new(Failed::TryAgain, "the store is away", "repeat it"));
+        }
+        let is_known =
+            |name: &String| networks.iter().any(|n| n.as_str() == name) || pools.iter().any(|p| p.as_str() == name);
+        let lost = std::mem::take(&mut *self.lost.lock().unwrap());
+        self.left.lock().unwrap().extend(lost.into_iter().filter(|name| !is_known(name)));
         Ok(())
     }
 
@@ -194,6 +211,36 @@ async fn the_way_of_a_container() {
 }
 
 #[tokio::test]
+async fn docker_is_told_what_the_driver_is_and_what_it_did() {
+    let fake = Arc::new(Fake::default());
+    let driver = driver_of(&fake).await;
+    // Without a body, as Docker asks.
+    let ask = async |path: &str| driver.call(path, b"").await.map_err(|refusal| refusal.message).unwrap();
+    assert_eq!(ask("/Plugin.Activate").await, json!({ "Implements": ["NetworkDriver", "IpamDriver"] }));
+    assert_eq!(
+        ask("/NetworkDriver.GetCapabilities").await,
+        json!({ "Scope": "local", "ConnectivityScope": "global", "GwAllocChecker": true })
+    );
+    assert_eq!(
+        ask("/IpamDriver.GetCapabilities").await,
+        json!({ "RequiresMACAddress": false, "RequiresRequestReplay": false })
+    );
+    for method in ["DiscoverNew", "DiscoverDelete"] {
+        let node = json!({ "DiscoveryType": 1, "DiscoveryData": { "Address": "192.0.2.2", "Self": false } });
+        assert_eq!(call(&driver, &format!("/NetworkDriver.{method}"), node).await.unwrap(), json!({}));
+    }
+
+    network(&driver).await;
+    joined(&driver, "e1", "/var/run/docker/netns/abc").await.unwrap();
+    let of = json!({ "NetworkID": "n1", "EndpointID": "e1" });
+    let host_interface = fake.attached.lock().unwrap()[0].key.host_interface().to_string();
+    assert_eq!(
+        call(&driver, "/NetworkDriver.EndpointOperInfo", of).await.unwrap(),
+        json!({ "Value": { "routenet.interface": host_interface, "routenet.ports": [] } })
+    );
+}
+
+#[tokio::test]
 async fn all_is_known_after_a_restart() {
     let fake = Arc::new(Fake::default());
     let before = driver_of(&fake).await;
@@ -235,6 +282,46 @@ async fn a_pool_may_be_released_before_or_after_its_network() {
         assert_eq!(*fake.left.lock().unwrap(), ["network net", "pool p-16"], "pool first: {pool_first}");
         assert!(fake.notes.lock().unwrap().is_empty(), "nothing is remembered");
     }
+}
+
+#[tokio::test]
+async fn what_was_joined_and_never_noted_is_left_before_the_next_call_that_joins() {
+    let fake = Arc::new(Fake::default());
+    network(&driver_of(&fake).await).await;
+    // Killed between joining and noting, beside what is noted.
+    *fake.lost.lock().unwrap() = ["net", "lost", "p-16"].map(String::from).to_vec();
+    *fake.refuses.lock().unwrap() = true;
+    let driver = driver_of(&fake).await;
+    let request = json!({ "Pool": "10.10.0.0/24" });
+    let error = call(&driver, "/IpamDriver.RequestPool", request.clone()).await.unwrap_err();
+    assert!(error.contains("the store is away"), "{error}");
+    *fake.refuses.lock().unwrap() = false;
+    call(&driver, "/IpamDriver.RequestPool", request).await.unwrap();
+    assert_eq!(*fake.left.lock().unwrap(), ["lost"], "what is noted stays");
+    *fake.lost.lock().unwrap() = vec!["joined by a call that goes on".to_string()];
+    call(&driver, "/IpamDriver.RequestPool", json!({ "Pool": "10.11.0.0/25" })).await.unwrap();
+    assert_eq!(fake.left.lock().unwrap().len(), 1, "once");
+}
+
+#[tokio::test]
+async fn a_network_that_docker_never_heard_of_is_in_nobodys_way() {
+    let fake = Arc::new(Fake::default());
+    let driver = driver_of(&fake).await;
+    network(&driver).await;
+    // The answer to CreateNetwork was lost: Docker takes back what it had asked for before, and is asked again.
+    let release = json!({ "PoolID": "routenet/p-16" });
+    call(&driver, "/IpamDriver.ReleasePool", release.clone()).await.unwrap();
+    let request = json!({ "Pool": "10.9.0.0/16" });
+    call(&driver, "/IpamDriver.RequestPool", request.clone()).await.unwrap();
+    assert_eq!(*fake.left.lock().unwrap(), ["network net", "pool p-16"]);
+    let data = json!({ "NetworkID": "n2", "IPv4Data": [{ "Pool": "10.9.0.0/16" }] });
+    call(&driver, "/NetworkDriver.CreateNetwork", data).await.unwrap();
+
+    let used = json!({ "NetworkID": "n2", "EndpointID": "e1", "Interface": { "Address": "10.9.0.5/32" } });
+    call(&driver, "/NetworkDriver.CreateEndpoint", used).await.unwrap();
+    call(&driver, "/IpamDriver.ReleasePool", release).await.unwrap();
+    let error = call(&driver, "/IpamDriver.RequestPool", request).await.unwrap_err();
+    assert!(error.contains("belongs to the Docker network n2"), "with an endpoint it is not given up: {error}");
 }
 
 #[tokio::test]

@@ -9,7 +9,9 @@ use std::net::IpAddr;
 use routenet_core::desired::{GATEWAY4, GATEWAY6};
 use routenet_core::model::{Cidr, Family, NetworkName};
 
-use super::messages::{AddressReply, Nothing, PoolReply, ReleaseAddress, ReleasePool, RequestAddress, RequestPool};
+use super::messages::{
+    AddressReply, DeleteNetwork, Nothing, PoolReply, ReleaseAddress, ReleasePool, RequestAddress, RequestPool,
+};
 use super::state::{AddressNote, Change, PoolNote, Rest};
 use super::{Driver, Refusal, now};
 use crate::frontend::PoolRequest;
@@ -45,8 +47,14 @@ impl Driver {
             network: network.transpose()?,
             bases,
         };
-        let pool = self.0.hosts.networks.join_pool(&wanted).await?;
+        self.settle().await?;
+        let mut pool = self.0.hosts.networks.join_pool(&wanted).await?;
         let pool_id = format!("routenet/{}", pool.name);
+        if let Some(given_up) = self.given_up_network(&pool_id) {
+            // With the network goes its hold on the pool.
+            self.delete_network(DeleteNetwork { network_id: given_up }).await?;
+            pool = self.0.hosts.networks.join_pool(&wanted).await?;
+        }
         if let Some((other, _)) = self.state().network_of_pool(&pool_id) {
             let message = format!(
                 "subnet {} belongs to the Docker network {} of this host already: connect containers to that one, or choose \
@@ -64,6 +72,16 @@ impl Driver {
         };
         let data = BTreeMap::from([(GATEWAY_LABEL.to_string(), gateway.to_string())]);
         Ok(PoolReply { pool_id, pool: pool.cidr.to_string(), data })
+    }
+
+    /// The network that draws from a pool which Docker has released: Docker never heard that it was made, or is about to
+    /// delete it too.
+    fn given_up_network(&self, pool_id: &str) -> Option<String> {
+        let state = self.state();
+        let (id, _) = state.network_of_pool(pool_id)?;
+        let released = state.pools.get(pool_id).is_some_and(|pool| pool.released);
+        let used = state.endpoints.values().any(|endpoint| endpoint.network_id == *id);
+        (released && !used).then(|| id.clone())
     }
 
     /// Before or after DeleteNetwork; once more is no error.
@@ -88,6 +106,7 @@ impl Driver {
 
     /// Lets go of a pool that no network here draws from, with what is still reserved in it.
     pub(super) async fn give_pool_back(&self, pool_id: &str) -> Result<(), Refusal> {
+        self.settle().await?;
         let (note, reserved) = {
             let state = self.state();
             let Some(note) = state.pools.get(pool_id).cloned() else { return Ok(()) };

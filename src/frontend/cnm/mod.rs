@@ -99,6 +99,8 @@ struct Shared {
     state: Mutex<State>,
     /// Held from reading an endpoint's note to writing it, so that no change of it is lost, and no two choose one port.
     amending: tokio::sync::Mutex<()>,
+    /// Set once the store has nothing of this node's that no note tells of.
+    settled: tokio::sync::OnceCell<()>,
     /// Why containers stay closed, while Docker's API cannot be asked.
     unanswered: Mutex<Option<String>>,
 }
@@ -117,6 +119,7 @@ impl Driver {
             docker,
             state,
             amending: tokio::sync::Mutex::default(),
+            settled: tokio::sync::OnceCell::new(),
             unanswered: Mutex::default(),
         };
         let driver = Driver(Arc::new(shared));

@@ -72,10 +72,26 @@ fn is_set(value: Option<&Value>) -> bool {
 }
 
 impl Driver {
+    /// An earlier run that was killed between joining a pool or network and noting it: Docker will not give it back. Before
+    /// the first call that joins or leaves, which could be between the two itself.
+    pub(super) async fn settle(&self) -> Result<(), Refusal> {
+        let settled = self.0.settled.get_or_try_init(|| async {
+            let (networks, pools) = {
+                let state = self.state();
+                let networks = state.networks.values().map(|note| note.network.clone()).collect();
+                (networks, state.pools.values().map(|note| note.pool.clone()).collect())
+            };
+            self.0.hosts.networks.leave_others(&networks, &pools).await
+        });
+        settled.await?;
+        Ok(())
+    }
+
     pub(super) async fn create_network(&self, request: CreateNetwork) -> Result<Nothing, Refusal> {
         if self.state().networks.contains_key(&request.network_id) {
             return Ok(Nothing {});
         }
+        self.settle().await?;
         let options = NetworkOptions::read(&request.options)?;
         let pools = request.ipv4.iter().chain(&request.ipv6).filter(|data| !data.pool.is_empty());
         let pool_ids = pools.map(|data| self.pool_id(data)).collect::<Result<Vec<String>, Refusal>>()?;
@@ -117,6 +133,7 @@ impl Driver {
     /// Before or after ReleasePool; once more is no error.
     pub(super) async fn delete_network(&self, request: DeleteNetwork) -> Result<Nothing, Refusal> {
         let Some(note) = self.state().networks.get(&request.network_id).cloned() else { return Ok(Nothing {}) };
+        self.settle().await?;
         let left: Vec<String> = {
             let state = self.state();
             let of_network = |(id, endpoint): (&String, &super::state::EndpointNote)| {

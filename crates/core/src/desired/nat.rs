@@ -127,6 +127,12 @@ impl NatEngine {
 
     fn frame(&self, family: Family) -> Vec<(ChainKey, Vec<ChainRule>)> {
         let to_host = format!("-m addrtype --dst-type LOCAL -j {DNAT}");
+        // Nothing leaves the host under the source ::1, and IPv6 has no route_localnet: untranslated, a call is refused at
+        // once, and its client goes on to 127.0.0.1.
+        let from_host = match family {
+            Family::V4 => to_host.clone(),
+            Family::V6 => format!("! -d ::1/128 {to_host}"),
+        };
         let (pools, natted) = (pools_set(family), natted_set(family));
         let mut after = vec![
             format!("-j {HAIRPIN}"),
@@ -137,8 +143,8 @@ impl NatEngine {
             after.push(format!("-s 127.0.0.0/8 -o rnw+ -j SNAT --to-source {address}"));
         }
         vec![
-            chain(family, "rn-PREROUTING", vec![to_host.clone()]),
-            chain(family, "rn-OUTPUT", vec![to_host]),
+            chain(family, "rn-PREROUTING", vec![to_host]),
+            chain(family, "rn-OUTPUT", vec![from_host]),
             chain(family, "rn-POSTROUTING", after),
         ]
     }

@@ -20,10 +20,14 @@ fn engine() -> NatEngine {
 }
 
 fn endpoint(node: &str, published: Vec<PublishedPort>) -> FactDelta {
+    endpoint_at(node, "c", ["10.9.0.5", "fd09::5"], published)
+}
+
+fn endpoint_at(node: &str, container: &str, addresses: [&str; 2], published: Vec<PublishedPort>) -> FactDelta {
     let node = NodeName::new(node).unwrap();
     let key = EndpointKey {
         network: NetworkName::new("web").unwrap(),
-        container_id: "c".into(),
+        container_id: container.into(),
         ifname: InterfaceName::new("eth0").unwrap(),
     };
     let attachment = Attachment { published, ..Attachment::new("/run/netns/x", [2; 6], 1500) };
@@ -36,7 +40,7 @@ fn endpoint(node: &str, published: Vec<PublishedPort>) -> FactDelta {
         service_account: None,
         profiles: None,
         ports: Vec::new(),
-        addresses: vec!["10.9.0.5".parse().unwrap(), "fd09::5".parse().unwrap()],
+        addresses: addresses.map(|address| address.parse().unwrap()).to_vec(),
         attachment: Some(attachment),
     };
     FactDelta::Endpoint { node, key, endpoint: Some(endpoint) }
@@ -89,4 +93,50 @@ fn ports_of_other_hosts_and_of_workloads_that_went_are_not_translated() {
     engine.apply(&[endpoint("h1", vec![port(Protocol::TCP, None)])]);
     engine.apply(&[endpoint("h1", vec![])]);
     assert!(rules(&engine, Family::V4, DNAT).is_empty() && rules(&engine, Family::V4, HAIRPIN).is_empty());
+}
+
+#[test]
+fn the_loopback_of_ipv6_is_not_translated_and_that_of_ipv4_is() {
+    let engine = engine();
+    assert_eq!(rules(&engine, Family::V4, "rn-OUTPUT"), ["-m addrtype --dst-type LOCAL -j rn-dnat"]);
+    assert_eq!(rules(&engine, Family::V6, "rn-OUTPUT"), ["! -d ::1/128 -m addrtype --dst-type LOCAL -j rn-dnat"]);
+}
+
+fn pool(name: &str, cidr: &str, nat_outgoing: bool) -> FactDelta {
+    let name = PoolName::new(name).unwrap();
+    let pool = Pool {
+        name: name.clone(),
+        cidr: cidr.parse().unwrap(),
+        block_size: 26,
+        disabled: false,
+        node_selector: "all()".into(),
+        unreachable_route: true,
+        encapsulation: Default::default(),
+        nat_outgoing,
+    };
+    FactDelta::Pool(name, Some(pool))
+}
+
+#[test]
+fn pools_and_endpoints_that_come_add_members_of_sets_and_no_rule() {
+    let mut engine = engine();
+    let count = |engine: &NatEngine| engine.chains().values().map(Vec::len).sum::<usize>();
+    let frame = count(&engine);
+    let delta = engine.apply(&[pool("one", "10.9.0.0/16", true)]);
+    assert!(delta.chains.is_empty(), "{delta:?}");
+    let delta = engine.apply(&[pool("two", "10.10.0.0/16", true)]);
+    assert!(delta.chains.is_empty(), "{delta:?}");
+    let nets = ["10.9.0.0/16", "10.10.0.0/16"].map(|cidr| Member::Net(cidr.parse().unwrap()));
+    assert_eq!(engine.sets()[&natted_set(Family::V4)].members, BTreeSet::from(nets));
+    assert!(engine.apply(&[endpoint_at("h1", "d", ["10.9.0.6", "fd09::6"], vec![])]).is_empty(), "nothing published");
+    assert_eq!(count(&engine), frame);
+
+    // A second endpoint with a published port: its own translation, and the first one's stay as they are.
+    engine.apply(&[endpoint("h1", vec![port(Protocol::TCP, None)])]);
+    let one = (count(&engine), rules(&engine, Family::V4, DNAT));
+    let udp = vec![port(Protocol::UDP, None)];
+    let delta = engine.apply(&[endpoint_at("h1", "d", ["10.9.0.6", "fd09::6"], udp)]);
+    assert!(delta.chains.keys().all(|key| [DNAT, HAIRPIN].contains(&key.name.as_str())), "{delta:?}");
+    assert_eq!(count(&engine) - one.0, 3, "a rule a family, and one that hides a hairpin");
+    assert!(rules(&engine, Family::V4, DNAT).contains(&one.1[0]));
 }

@@ -246,17 +246,17 @@ impl NetworkEngine {
         NextHop { address, node: self.holders.get(&address), off_link: self.off_link.contains(&address) }
     }
 
-    /// The ways to the other nodes, by the next hops that something is learned from and the pools it lies in.
+    /// The ways to others, by the next hops that something is learned from and the pools it lies in.
     pub fn ways(&self) -> Vec<NodeWay> {
         let mut ways = BTreeSet::new();
         for (hop, prefixes) in &self.by_hop {
-            let Some(node) = self.holders.get(hop) else { continue };
+            let node = self.holders.get(hop);
             for prefix in prefixes {
                 let Some(pool) = self.pools.values().find(|pool| pool.cidr.covers(prefix)) else { continue };
-                ways.insert((node.clone(), *hop, pool.name.clone()));
+                ways.insert((node.cloned(), *hop, pool.name.clone()));
             }
         }
-        let way = |(node, hop, pool): (NodeName, IpAddr, PoolName)| {
+        let way = |(node, hop, pool): (Option<NodeName>, IpAddr, PoolName)| {
             let way = way(self.pools.get(&pool), self.hop(hop), &self.settings.subnets);
             NodeWay { node, hop, pool, way }
         };
@@ -331,10 +331,11 @@ impl NetworkEngine {
     }
 }
 
-/// How what lies in a pool travels to a node.
+/// How what lies in a pool travels by a next hop.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NodeWay {
-    pub node: NodeName,
+    /// `None`: a router of the underlay.
+    pub node: Option<NodeName>,
     pub hop: IpAddr,
     pub pool: PoolName,
     pub way: Way,
