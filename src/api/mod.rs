@@ -50,7 +50,7 @@ pub enum Request {
     Apply {
         documents: Vec<Document>,
         /// Within how many seconds it must be confirmed, or is rolled back.
-        #[serde(default)]
+        #[serde(default, skip_serializing_if = "Option::is_none")]
         confirm: Option<u32>,
     },
     /// What was applied under the name holds.
