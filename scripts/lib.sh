@@ -71,3 +71,9 @@ test_program() {
     cargo_ test --no-run --test "$1" --message-format=json-render-diagnostics |
         jq -r 'select(.executable != null and .profile.test) | .executable'
 }
+
+# The routectl that is built here, else the one that is installed.
+routectl_here() {
+    [ ! -x target/debug/routectl ] || { echo target/debug/routectl; return; }
+    command -v routectl || die "no routectl: scripts/build, or sudo make install"
+}

@@ -162,6 +162,10 @@ fn deploy(which: &Which, reconfigure: bool) -> Result<ExitCode, LabError> {
     if let Some(name) = &which.name {
         topology = topology.renamed(name)?;
     }
+    if !nix::unistd::geteuid().is_root() {
+        let what = format!("a lab's namespaces need root: sudo routectl lab deploy -t {}", file.display());
+        return Err(LabError::Lab(what));
+    }
     let routectl = std::env::current_exe().map_err(|error| LabError::System { what: "routectl".into(), error })?;
     let options = Options { base: which.state_dir.clone(), reconfigure, ..Options::new(routectl) };
     let name = topology.name.clone();

@@ -29,6 +29,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use routenet_core::model::Kind;
 
 use crate::api::client::{Client, ClientError, DEFAULT_SOCKET};
 
@@ -38,7 +39,7 @@ use crate::api::client::{Client, ClientError, DEFAULT_SOCKET};
 /// of the whole cluster, whichever node is asked; `status`, `bgp` and `node` are about the node that answers, and what
 /// it knows of the others.
 #[derive(Debug, Parser)]
-#[command(name = "routectl", version, max_term_width = 100, after_long_help = TOP_HELP)]
+#[command(name = "routectl", version, max_term_width = 100, after_long_help = top_help())]
 pub struct Cli {
     /// The agent's socket
     #[arg(long, global = true, value_name = "PATH", env = "ROUTENET_SOCKET", default_value = DEFAULT_SOCKET)]
@@ -57,8 +58,7 @@ EXAMPLES
                                            may it, and which rule says so
 
 KINDS
-  ippool (pool), node, network (net), globalnetworkpolicy (gnp), networkpolicy (np),
-  globalnetworkset (gns), bgppeer (peer), bgpconfiguration (bgpconfig); plurals mean the same.
+{kinds}
 
 EXIT STATUS
   0  done (status: all is well; explain: allowed)
@@ -73,6 +73,25 @@ ENVIRONMENT
 FILES
   /run/routenet/agent.sock  the agent's socket. Root may use it, and the groups that the agent's
                             configuration names under `api:`";
+
+/// With all kinds, each with its shortest other name.
+fn top_help() -> String {
+    let name = |kind: Kind| match kind.aliases().iter().min_by_key(|alias| alias.len()) {
+        Some(short) if short.len() < kind.word().len() => format!("{} ({short})", kind.word()),
+        _ => kind.word().to_string(),
+    };
+    let mut lines = vec![String::from(" ")];
+    for word in Kind::ALL.into_iter().map(name) {
+        if lines.last().is_some_and(|line| line.len() + word.len() > 90) {
+            lines.push(String::from(" "));
+        }
+        if let Some(line) = lines.last_mut() {
+            line.push_str(&format!(" {word},"));
+        }
+    }
+    let kinds = lines.join("\n").trim_end_matches(',').to_string();
+    TOP_HELP.replace("{kinds}", &(kinds + "; plurals mean the same."))
+}
 
 #[derive(Debug, Subcommand)]
 enum Command {

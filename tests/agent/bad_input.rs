@@ -140,6 +140,23 @@ fn a_corrupt_store_is_named_and_what_runs_goes_on() {
 }
 
 #[test]
+fn an_agent_without_rights_says_which_it_needs() {
+    in_fresh_netns(|| {
+        let site = Site::new();
+        let hosts = segment(1);
+        let config = site.write("h1.yaml", &site.node_config(1, ""));
+        let folder = site.path("");
+        std::fs::set_permissions(&folder, std::os::unix::fs::PermissionsExt::from_mode(0o777)).expect("our own folder");
+        let mut command = hosts[0].command("setpriv");
+        command.args(["--reuid=65534", "--regid=65534", "--clear-groups", "--", env!("CARGO_BIN_EXE_routenetd")]);
+        let output = command.arg("--config").arg(&config).output().expect("setpriv");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(said.contains("routenetd runs as root, or with CAP_NET_ADMIN and CAP_NET_RAW"), "{said}");
+    });
+}
+
+#[test]
 fn a_dead_socket_is_said_by_routectl() {
     let site = Site::new();
     let socket = text(&site.path("nobody.sock"));

@@ -44,3 +44,19 @@ fn a_file_that_is_not_there_and_a_field_that_is_not_done() {
     assert!(said.err.ends_with(expected), "{}", said.err);
     place.assert_nothing_left("refused-field");
 }
+
+#[test]
+fn who_is_not_root_is_told_so_before_anything_is_made() {
+    let place = Place::default();
+    let file = place.file("lab.clab.yml", &segment("not-root", "10.9.0.1", "10.9.0.2"));
+    let mut command = std::process::Command::new("setpriv");
+    command.args(["--reuid=65534", "--regid=65534", "--clear-groups", "--", env!("CARGO_BIN_EXE_routectl")]);
+    // The file is not for everybody's eyes: what is refused first is the user.
+    let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(place.path(), open).expect("our own folder");
+    let output = command.args(["lab", "deploy", "-t"]).arg(&file).output().expect("setpriv");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    let wanted = format!("routectl lab: a lab's namespaces need root: sudo routectl lab deploy -t {}\n", file.display());
+    assert_eq!(said, wanted);
+}

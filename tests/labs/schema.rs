@@ -74,3 +74,16 @@ fn links_may_be_written_in_both_ways() {
         assert_ne!(refusals(&validator, &lab(bad)), Vec::<String>::new(), "{bad}");
     }
 }
+
+#[test]
+fn no_lab_needs_a_bridge_that_somebody_made_before() {
+    // containerlab attaches to bridges of the machine, and makes none.
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("config/labs");
+    let files = std::fs::read_dir(folder).expect("the labs").flatten().map(|entry| entry.path());
+    let labs: Vec<_> = files.filter(|path| path.to_string_lossy().ends_with(".clab.yml")).collect();
+    assert!(labs.len() >= 6, "{labs:?}");
+    for lab in labs {
+        let text = std::fs::read_to_string(&lab).expect("a lab");
+        assert!(!text.contains("kind: bridge") && !text.contains("kind: ovs-bridge"), "{}", lab.display());
+    }
+}

@@ -12,6 +12,9 @@ use crate::fixture::{Agent, CLUSTER, Site, plugin};
 use crate::support::hosts::{Namespace, segment};
 use crate::support::{Process, in_fresh_netns, wait_for};
 
+/// The one list that `ctr` takes.
+const LIST: &str = "10-routenet.conflist";
+
 /// A containerd in a mount namespace of its own: its directories for CNI are built in, so others lie over them. Its process
 /// ids are everybody's, since it hands out namespaces as `/proc/PID/ns/net`.
 struct Containerd {
@@ -29,7 +32,7 @@ impl Containerd {
             std::fs::create_dir_all(directory).expect("a folder");
         }
         std::fs::copy(plugin(), plugins.join("routenet")).expect("a copy");
-        std::fs::write(confs.join("10-routenet.conflist"), list.to_string()).expect("a file");
+        std::fs::write(confs.join(LIST), list.to_string()).expect("a file");
         let at = |name: &str| folder.join(name).display().to_string();
         let config = format!(
             "version = 2\nroot = \"{}\"\nstate = \"{}\"\ndisabled_plugins = [\"io.containerd.grpc.v1.cri\"]\n[grpc]\naddress = \"{}\"\n",
@@ -83,6 +86,19 @@ impl Containerd {
         let rootfs = self.folder.join("rootfs").display().to_string();
         let group = format!("{}/{id}", self.cgroup);
         self.run(&["run", "-d", "--cni", "--rootfs", "--cgroup", &group, &rootfs, id, "/bin/sleep", "600"]);
+    }
+
+    /// What is started from now on is plugged in by this list.
+    fn plug_in_by(&self, list: &Value) {
+        std::fs::write(self.folder.join("net.d").join(LIST), list.to_string()).expect("a file");
+    }
+
+    /// A container whose end `ctr` waits for, so that it takes the network away again.
+    fn run_to_the_end(&self, id: &str, program: &[&str]) -> Output {
+        let rootfs = self.folder.join("rootfs").display().to_string();
+        let group = format!("{}/{id}", self.cgroup);
+        let args = ["run", "--rm", "--cni", "--rootfs", "--cgroup", &group, &rootfs, id];
+        self.ctr(&[&args[..], program].concat())
     }
 
     fn pings(&self, id: &str, address: &str) -> bool {
@@ -148,12 +164,25 @@ fn containers_of_two_containerds_meet_as_policy_allows() {
             "
 apiVersion: projectcalico.org/v3
 kind: GlobalNetworkPolicy
-metadata: {name: nobody-to-db}
-spec: {selector: app == 'db', types: [Ingress]}
+metadata: {name: web-to-db}
+spec: {selector: app == 'db', types: [Ingress], ingress: [{action: Allow, source: {selector: app == 'web'}}]}
 ",
         );
-        wait_for("the policy to hold", Duration::from_secs(10), || !here.pings("web1", &db));
+        let links = || hosts[0].run("ip", &["-o", "link"]).matches(": rnw").count();
+        let before = links();
+        here.plug_in_by(&list(1, "plain"));
+        let ping = ["/bin/ping", "-c", "1", "-W", "1", &db];
+        wait_for("the policy to hold", Duration::from_secs(10), || {
+            let output = here.run_to_the_end("plain1", &ping);
+            let said = String::from_utf8_lossy(&output.stdout).into_owned();
+            assert!(said.contains("packets transmitted"), "{said}{}", String::from_utf8_lossy(&output.stderr));
+            said.contains("100% packet loss")
+        });
+        assert!(here.pings("web1", &db), "by its label");
         assert!(there.pings("db1", &web), "the other way");
+        wait_for("what ended to be gone", Duration::from_secs(10), || {
+            links() == before && !agents[0].routectl(&["endpoints"]).stdout.contains("plain1")
+        });
         here.remove("web1");
         there.remove("db1");
     });

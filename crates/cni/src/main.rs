@@ -24,7 +24,8 @@ A container runtime calls it with CNI_COMMAND (ADD, DEL, CHECK, GC, STATUS, VERS
 standard input. Configuration keys beside those of the specification:
   network   the routenet Network to attach to (default: `name`)
   labels    labels of the endpoint, for policy (args.cni.labels outranks them)
-  socket    the agent's socket (default: /run/routenet/agent.sock)";
+  socket    the agent's socket (default: /run/routenet/agent.sock)
+  mtu       MTU of the workload's interface, in bytes (default: the node's)";
 
 fn main() -> ExitCode {
     let Ok(command) = std::env::var("CNI_COMMAND") else {

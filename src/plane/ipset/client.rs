@@ -138,7 +138,14 @@ impl Client {
                 wire::ATTR_PROTOCOL_MIN => oldest = value.first().copied(),
                 _ => {}
             },
-        )?;
+        )
+        .map_err(|error| match error.what.contains(&std::io::Error::from_raw_os_error(libc::EPERM).to_string()) {
+            true => PlaneError {
+                what: format!("{}: routenetd runs as root, or with CAP_NET_ADMIN and CAP_NET_RAW", error.what),
+                ..error
+            },
+            false => error,
+        })?;
         let oldest = oldest.unwrap_or(newest);
         if newest < 6 || oldest > 7 {
             return Err(ipset_error(format!("the kernel speaks protocol {oldest} to {newest}, we speak 6 and 7")));
@@ -161,7 +168,11 @@ impl Client {
                         _ => {}
                     },
                 )
-                .map_err(|error| ipset_error(format!("set type {name} for {family}: {}", error.what)))?;
+                .map_err(|error| {
+                    let module = name.replace(':', "_").replace(',', "");
+                    let mend = format!("load its module: modprobe ip_set_{module}");
+                    ipset_error(format!("set type {name} for {family}: {}; {mend}", error.what))
+                })?;
                 self.revisions.insert((name, family), newest.min(NEWEST_REVISION).max(oldest));
             }
         }
