@@ -1,6 +1,6 @@
 # What this project can be told to do. Each target is a script of scripts/, which can be run by hand as well.
 .DEFAULT_GOAL := help
-.PHONY: bench-attach help deps build release image demo demo-down test test-unit test-house test-kernel test-lab test-labs test-cnitool test-cases fmt clippy doc clean install
+.PHONY: bench-attach help deps build release image demo demo-down test test-unit test-house test-kernel test-lab test-labs test-cnitool test-cases test-differential fmt clippy doc clean install
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -43,6 +43,9 @@ test-cnitool: ## the plugin called by cnitool, on a machine with Go (root)
 
 test-cases: ## verdicts that others gave, by evaluator and kernel: CASES=DIR (root)
 	@scripts/test-cases $(CASES)
+
+test-differential: ## policy judged three ways on random clusters: COUNT=N SEED=N (root)
+	@COUNT=$(or $(COUNT),2000) SEED=$(SEED) scripts/test-cases --random
 
 test-labs: ## the labs of config/labs, with cables and power taken away (root)
 	@scripts/test labs

@@ -23,7 +23,7 @@ die() {
 as_root() {
     [ "$(id -u)" = 0 ] && return
     command -v sudo >/dev/null || die "this needs root, and there is no sudo here: run it as root"
-    exec sudo --preserve-env=DEMO_KEEP,NO_COLOR "$ROOT/scripts/$(basename "$0")" "$@"
+    exec sudo --preserve-env=DEMO_KEEP,NO_COLOR,COUNT,SEED "$ROOT/scripts/$(basename "$0")" "$@"
 }
 
 # Who builds: the user behind sudo where there is one and the tree is theirs to write, else whoever runs this.

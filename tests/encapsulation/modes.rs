@@ -166,7 +166,7 @@ fn an_underlay_without_ipv4_carries_vxlan_from_nodes_only() {
         assert!(racks.router.succeeds("sh", &["-c", sent]));
         wait_for("the router's packet to arrive", Duration::from_secs(5), || encapsulated6(far) == seen + 1);
         assert_eq!(received(far, "rnt-vxlan"), out, "nothing came out of the tunnel");
-        let dropped = far.run("ip6tables", &["-nvxL", "rn-tunnel-in"]);
+        let dropped = far.run("ip6tables", &["-nvxL", "rn-ENCAP-IN"]);
         let line = dropped.lines().find(|line| line.contains("DROP")).expect("the rule");
         assert!(line.trim_start().starts_with("1 "), "{dropped}");
         assert!(all[0].0.succeeds("sh", &["-c", sent]));

@@ -57,6 +57,7 @@ fn who_is_not_root_is_told_so_before_anything_is_made() {
     let output = command.args(["lab", "deploy", "-t"]).arg(&file).output().expect("setpriv");
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{said}");
-    let wanted = format!("routectl lab: a lab's namespaces need root: sudo routectl lab deploy -t {}\n", file.display());
+    let wanted =
+        format!("routectl lab: a lab's namespaces need root: sudo routectl lab deploy -t {}\n", file.display());
     assert_eq!(said, wanted);
 }

@@ -26,7 +26,7 @@ pub struct Case {
     pub workloads: Vec<Workload>,
     /// Addresses behind the host's own interface.
     pub outside: Vec<IpAddr>,
-    policy: String,
+    pub policy: String,
     pub host: IpAddr,
     pub verdicts: Vec<Asked>,
 }
@@ -85,14 +85,16 @@ fn folder() -> PathBuf {
     std::env::var_os("CASES").map_or_else(own, PathBuf::from)
 }
 
-pub fn cases() -> Vec<Case> {
+/// Each with its text.
+pub fn cases() -> Vec<(Case, String)> {
     let files = std::fs::read_dir(folder()).unwrap_or_else(|error| panic!("{}: {error}", folder().display()));
     let mut paths: Vec<PathBuf> = files.flatten().map(|entry| entry.path()).collect();
     paths.retain(|path| path.extension().is_some_and(|extension| extension == "json"));
     paths.sort();
     let read = |path: &PathBuf| {
         let text = std::fs::read_to_string(path).expect("a file");
-        serde_json::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+        let case = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        (case, text)
     };
     paths.iter().map(read).collect()
 }
@@ -209,7 +211,7 @@ impl Case {
 
 #[test]
 fn the_evaluator_says_what_calico_did() {
-    let cases = cases();
+    let cases: Vec<Case> = cases().into_iter().map(|(case, _)| case).collect();
     let asked: usize = cases.iter().map(|case| case.verdicts.len()).sum();
     let disputed: Vec<String> = cases.iter().flat_map(Case::disputed).collect();
     println!("{asked} verdicts asked");

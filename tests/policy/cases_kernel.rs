@@ -143,7 +143,7 @@ pub fn holds(case: &Case) {
 fn the_kernel_does_what_calico_did() {
     let cases: Vec<(Case, Backend)> = cases()
         .into_iter()
-        .flat_map(|case| [Backend::Nft, Backend::Legacy].map(|backend| (case.clone(), backend)))
+        .flat_map(|(case, _)| [Backend::Nft, Backend::Legacy].map(|backend| (case.clone(), backend)))
         .collect();
     let next = AtomicUsize::new(0);
     let outcomes: Vec<(usize, Vec<String>)> = std::thread::scope(|scope| {

@@ -6,10 +6,12 @@ mod support;
 
 mod cases;
 mod cases_kernel;
+mod differential;
 mod forged;
 mod hosts;
 mod kubernetes;
 mod matrix;
+mod naive;
 mod probe;
 mod raw;
 mod world;

@@ -139,12 +139,14 @@ impl Client {
                 _ => {}
             },
         )
-        .map_err(|error| match error.what.contains(&std::io::Error::from_raw_os_error(libc::EPERM).to_string()) {
-            true => PlaneError {
-                what: format!("{}: routenetd runs as root, or with CAP_NET_ADMIN and CAP_NET_RAW", error.what),
-                ..error
-            },
-            false => error,
+        .map_err(|error| {
+            match error.what.contains(&std::io::Error::from_raw_os_error(libc::EPERM).to_string()) {
+                true => PlaneError {
+                    what: format!("{}: routenetd runs as root, or with CAP_NET_ADMIN and CAP_NET_RAW", error.what),
+                    ..error
+                },
+                false => error,
+            }
         })?;
         let oldest = oldest.unwrap_or(newest);
         if newest < 6 || oldest > 7 {

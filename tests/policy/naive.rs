@@ -1,0 +1,503 @@
+//! A third opinion: policy as the specification has it, in the plainest way, sharing nothing with the engine. It reads the
+//! documents themselves, keeps nothing, and asks everybody every time.
+//!
+//! Not in it: HostEndpoints, and policies in Kubernetes' own shape.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use serde::Deserialize;
+use serde_json::Value;
+
+type Labels = BTreeMap<String, String>;
+
+/// Somebody whom rules can name: a workload, or a network set.
+struct Somebody {
+    labels: Labels,
+    nets: Vec<String>,
+    /// Name, protocol, port.
+    ports: Vec<(String, String, u16)>,
+}
+
+struct Workload {
+    name: String,
+    address: IpAddr,
+    who: usize,
+    profiles: Vec<String>,
+}
+
+pub struct Naive {
+    everybody: Vec<Somebody>,
+    workloads: Vec<Workload>,
+    documents: Vec<Value>,
+    namespaces: Vec<String>,
+    accounts: Vec<String>,
+}
+
+/// One packet, and who stands at its ends.
+pub struct Packet<'a> {
+    pub from: &'a str,
+    pub to: &'a str,
+    pub source: IpAddr,
+    pub destination: IpAddr,
+    pub protocol: String,
+    pub source_port: Option<u16>,
+    pub port: Option<u16>,
+    pub icmp: Option<(u8, u8)>,
+}
+
+fn text<'a>(value: &'a Value, path: &str) -> Option<&'a str> {
+    value.pointer(path).and_then(Value::as_str)
+}
+
+fn list<'a>(value: &'a Value, path: &str) -> Vec<&'a Value> {
+    value.pointer(path).and_then(Value::as_array).into_iter().flatten().collect()
+}
+
+fn labels(value: Option<&Value>) -> Labels {
+    let pairs = value.and_then(Value::as_object).into_iter().flatten();
+    pairs.map(|(key, value)| (key.clone(), value.as_str().unwrap_or_default().to_string())).collect()
+}
+
+impl Naive {
+    /// `case`: a case's JSON.
+    pub fn new(case: &Value) -> Naive {
+        let yaml = text(case, "/policy").unwrap_or_default();
+        let documents: Vec<Value> = serde_yaml::Deserializer::from_str(yaml)
+            .map(|document| {
+                serde_json::to_value(serde_yaml::Value::deserialize(document).expect("YAML")).expect("text keys")
+            })
+            .filter(|document| !document.is_null())
+            .collect();
+        let mut naive = Naive {
+            everybody: Vec::new(),
+            workloads: Vec::new(),
+            documents,
+            namespaces: list(case, "/namespaces")
+                .iter()
+                .filter_map(|one| text(one, "/name"))
+                .map(String::from)
+                .collect(),
+            accounts: Vec::new(),
+        };
+        let place =
+            |name: &str| list(case, "/namespaces").into_iter().find(|one| text(one, "/name") == Some(name)).cloned();
+        let of_namespace = |name: &str| {
+            let mut found = Labels::new();
+            for (key, value) in labels(place(name).as_ref().and_then(|place| place.get("labels"))) {
+                found.insert(format!("pcns.{key}"), value);
+            }
+            found.insert("pcns.projectcalico.org/name".into(), name.into());
+            found.insert("pcns.kubernetes.io/metadata.name".into(), name.into());
+            found
+        };
+        for account in list(case, "/serviceAccounts") {
+            naive.accounts.push(format!(
+                "{}.{}",
+                text(account, "/namespace").unwrap(),
+                text(account, "/name").unwrap()
+            ));
+        }
+        for one in list(case, "/workloads") {
+            let (namespace, name) = (text(one, "/namespace").unwrap(), text(one, "/name").unwrap());
+            let account = text(one, "/serviceAccount").filter(|account| !account.is_empty());
+            let profiles: Vec<String> = match one.get("profiles").and_then(Value::as_array) {
+                Some(names) => names.iter().filter_map(Value::as_str).map(String::from).collect(),
+                None => std::iter::once(format!("kns.{namespace}"))
+                    .chain(account.map(|account| format!("ksa.{namespace}.{account}")))
+                    .collect(),
+            };
+            let mut all = labels(one.get("labels"));
+            // "An endpoint's own label wins over a profile's labelsToApply", the first profile's over a later one's.
+            for profile in &profiles {
+                let found = naive
+                    .documents
+                    .iter()
+                    .find(|it| it["kind"] == "Profile" && text(it, "/metadata/name") == Some(profile));
+                for (key, value) in labels(found.and_then(|it| it.pointer("/spec/labelsToApply"))) {
+                    all.entry(key).or_insert(value);
+                }
+            }
+            if profiles.contains(&format!("kns.{namespace}")) {
+                all.extend(of_namespace(namespace));
+            }
+            all.insert("projectcalico.org/namespace".into(), namespace.into());
+            if let Some(account) = account {
+                all.insert("projectcalico.org/serviceaccount".into(), account.into());
+                let known = list(case, "/serviceAccounts")
+                    .into_iter()
+                    .find(|it| text(it, "/namespace") == Some(namespace) && text(it, "/name") == Some(account));
+                if profiles.contains(&format!("ksa.{namespace}.{account}")) {
+                    for (key, value) in labels(known.and_then(|known| known.get("labels"))) {
+                        all.insert(format!("pcsa.{key}"), value);
+                    }
+                }
+            }
+            let ports = list(one, "/ports").into_iter().map(|port| {
+                let protocol = text(port, "/protocol").unwrap_or("TCP").to_lowercase();
+                (text(port, "/name").unwrap().to_string(), protocol, port["port"].as_u64().unwrap() as u16)
+            });
+            let addresses: Vec<String> =
+                list(one, "/ips").iter().filter_map(|ip| ip.as_str()).map(String::from).collect();
+            let address = addresses[0].parse().expect("an address");
+            naive.everybody.push(Somebody { labels: all, nets: addresses, ports: ports.collect() });
+            let who = naive.everybody.len() - 1;
+            naive.workloads.push(Workload { name: format!("{namespace}/{name}"), address, who, profiles });
+        }
+        for set in naive.documents.iter().filter(|it| it["kind"] == "GlobalNetworkSet" || it["kind"] == "NetworkSet") {
+            let mut all = labels(set.pointer("/metadata/labels"));
+            if set["kind"] == "NetworkSet" {
+                let namespace = text(set, "/metadata/namespace").unwrap_or("default");
+                all.extend(of_namespace(namespace));
+                all.insert("projectcalico.org/namespace".into(), namespace.into());
+            }
+            let nets = list(set, "/spec/nets").iter().filter_map(|net| net.as_str()).map(String::from).collect();
+            naive.everybody.push(Somebody { labels: all, nets, ports: Vec::new() });
+        }
+        naive
+    }
+
+    pub fn allows(&self, packet: &Packet) -> bool {
+        let workload = |name: &str| self.workloads.iter().find(|one| one.name == name);
+        // "Host to workload always passes." "Workload to host passes the workload's egress policy, then the setting."
+        let leaves = workload(packet.from).is_none_or(|from| self.judge(from, "egress", packet));
+        let arrives = packet.from == "host" || workload(packet.to).is_none_or(|to| self.judge(to, "ingress", packet));
+        leaves && arrives
+    }
+
+    fn judge(&self, workload: &Workload, direction: &str, packet: &Packet) -> bool {
+        assert!(workload.address == packet.source || workload.address == packet.destination);
+        let who = &self.everybody[workload.who];
+        let mut governing: Vec<&Value> = self.documents.iter().filter(|it| governs(it, who, direction)).collect();
+        // "Tiers by order (absent = last), then by name"; "policies in a tier likewise", ties by NAME/NAMESPACE/KIND.
+        let rank = |order: Option<f64>| order.unwrap_or(f64::INFINITY);
+        let tie = |it: &Value| {
+            let namespace =
+                if it["kind"] == "NetworkPolicy" { text(it, "/metadata/namespace").unwrap_or("default") } else { "" };
+            format!("{}/{namespace}/{}", text(it, "/metadata/name").unwrap(), it["kind"].as_str().unwrap())
+        };
+        governing.sort_by(|a, b| {
+            let (first, second) = (self.tier(a), self.tier(b));
+            let tiers = rank(first.1).total_cmp(&rank(second.1)).then_with(|| first.0.cmp(&second.0));
+            let orders = rank(a.pointer("/spec/order").and_then(Value::as_f64))
+                .total_cmp(&rank(b.pointer("/spec/order").and_then(Value::as_f64)));
+            tiers.then(orders).then_with(|| tie(a).cmp(&tie(b)))
+        });
+        let mut passed = None;
+        for (index, policy) in governing.iter().enumerate() {
+            let tier = self.tier(policy);
+            if passed.as_ref() == Some(&tier.0) {
+                continue;
+            }
+            match self.decide(policy, direction, packet) {
+                Some("Pass") => passed = Some(tier.0),
+                Some(action) => return action == "Allow",
+                None => {
+                    // "End of tier: ... none decided, the tier's default action."
+                    let is_last = governing.get(index + 1).is_none_or(|next| self.tier(next).0 != tier.0);
+                    if is_last && tier.2 == "Deny" {
+                        return false;
+                    }
+                }
+            }
+        }
+        // "No policy applies: profiles, in order; none accepts: drop." "Pass in a profile to the next profile."
+        for profile in &workload.profiles {
+            let applied =
+                self.documents.iter().find(|it| it["kind"] == "Profile" && text(it, "/metadata/name") == Some(profile));
+            let decision = match applied {
+                Some(applied) => self.decide(applied, direction, packet),
+                None if profile
+                    .strip_prefix("kns.")
+                    .is_some_and(|name| self.namespaces.iter().any(|it| it == name)) =>
+                {
+                    Some("Allow")
+                }
+                None if profile.strip_prefix("ksa.").is_some_and(|name| self.accounts.iter().any(|it| it == name)) => {
+                    None
+                }
+                None => Some("Deny"),
+            };
+            match decision {
+                None | Some("Pass") => {}
+                Some(action) => return action == "Allow",
+            }
+        }
+        false
+    }
+
+    /// Name, order, default action.
+    fn tier(&self, policy: &Value) -> (String, Option<f64>, String) {
+        let name = text(policy, "/spec/tier").unwrap_or("default");
+        let applied = self.documents.iter().find(|it| it["kind"] == "Tier" && text(it, "/metadata/name") == Some(name));
+        let (order, action) = match (applied, name) {
+            (_, "kube-admin") => (Some(1_000.0), "Pass"),
+            (_, "default") => (Some(1_000_000.0), "Deny"),
+            (_, "kube-baseline") => (Some(10_000_000.0), "Pass"),
+            (Some(tier), _) => (
+                tier.pointer("/spec/order").and_then(Value::as_f64),
+                text(tier, "/spec/defaultAction").unwrap_or("Deny"),
+            ),
+            (None, _) => (None, "Deny"),
+        };
+        (name.to_string(), order, action.to_string())
+    }
+
+    fn decide<'a>(&self, policy: &'a Value, direction: &str, packet: &Packet) -> Option<&'a str> {
+        let namespace =
+            (policy["kind"] == "NetworkPolicy").then(|| text(policy, "/metadata/namespace").unwrap_or("default"));
+        list(policy, &format!("/spec/{direction}"))
+            .into_iter()
+            .filter(|rule| self.matches(rule, namespace, packet))
+            .filter_map(|rule| text(rule, "/action"))
+            // "Log is never final."
+            .find(|action| *action != "Log")
+    }
+
+    /// "All fields of a rule are ANDed."
+    fn matches(&self, rule: &Value, namespace: Option<&str>, packet: &Packet) -> bool {
+        let version = if packet.source.is_ipv4() { 4 } else { 6 };
+        let is_protocol = |wanted: &Value| protocol(wanted) == packet.protocol;
+        let is_icmp = |wanted: &Value| {
+            packet.icmp.is_some_and(|(kind, code)| {
+                wanted["type"].as_u64() == Some(kind.into())
+                    && wanted.get("code").is_none_or(|it| it.as_u64() == Some(code.into()))
+            })
+        };
+        rule.get("ipVersion").is_none_or(|wanted| wanted.as_u64() == Some(version))
+            && rule.get("protocol").is_none_or(is_protocol)
+            && !rule.get("notProtocol").is_some_and(is_protocol)
+            && rule.get("icmp").is_none_or(is_icmp)
+            && !rule.get("notICMP").is_some_and(is_icmp)
+            && self.side(rule.get("source"), namespace, packet, packet.source, packet.source_port)
+            && self.side(rule.get("destination"), namespace, packet, packet.destination, packet.port)
+    }
+
+    fn side(
+        &self,
+        side: Option<&Value>,
+        policy: Option<&str>,
+        packet: &Packet,
+        address: IpAddr,
+        port: Option<u16>,
+    ) -> bool {
+        let Some(side) = side else { return true };
+        let within =
+            |path: &str| list(side, path).iter().filter_map(|net| net.as_str()).any(|net| contains(net, address));
+        if side.get("nets").is_some() && !within("/nets") || within("/notNets") {
+            return false;
+        }
+        let given = |field: &str| side.get(field).and_then(Value::as_str).filter(|text| !text.trim().is_empty());
+        let (selector, not, space) = (given("selector"), given("notSelector"), given("namespaceSelector"));
+        let accounts = side.get("serviceAccounts");
+        // "In a NetworkPolicy any selector field of a rule limits that side to the policy's own namespace."
+        let own = policy.filter(|_| space.is_none() && (selector.is_some() || not.is_some() || accounts.is_some()));
+        let positive = selector.is_some() || space.is_some() || accounts.is_some() || own.is_some();
+        let meant = |one: &Somebody| {
+            selector.is_none_or(|text| holds(text, &one.labels, ""))
+                && space.is_none_or(|text| holds(text, &one.labels, "pcns."))
+                && own.is_none_or(|name| one.labels.get("projectcalico.org/namespace").is_some_and(|it| it == name))
+                && accounts.is_none_or(|accounts| {
+                    let names = list(accounts, "/names");
+                    let account = one.labels.get("projectcalico.org/serviceaccount");
+                    (names.is_empty() || names.iter().any(|name| account.map(String::as_str) == name.as_str()))
+                        && text(accounts, "/selector").is_none_or(|text| holds(text, &one.labels, "pcsa."))
+                })
+        };
+        // "sel && !not", one expression per member; a lone notSelector must hold for no member.
+        let excluded = |one: &Somebody| not.is_some_and(|text| holds(text, &one.labels, ""));
+        let holders: Vec<&Somebody> =
+            self.everybody.iter().filter(|one| one.nets.iter().any(|net| contains(net, address))).collect();
+        let wanted: Vec<&&Somebody> = match positive {
+            true => holders.iter().filter(|one| meant(one) && !excluded(one)).collect(),
+            false => holders.iter().collect(),
+        };
+        if positive && wanted.is_empty() || !positive && holders.iter().any(|one| excluded(one)) {
+            return false;
+        }
+        let is_port = |given: &Value| match (given.as_u64(), given.as_str().unwrap_or_default().split_once(':')) {
+            (Some(number), _) => port == Some(number as u16),
+            (None, Some((first, last))) => {
+                port.is_some_and(|port| first.parse::<u16>().unwrap() <= port && port <= last.parse::<u16>().unwrap())
+            }
+            (None, None) => {
+                let name = given.as_str().unwrap_or_default();
+                match name.parse::<u16>() {
+                    Ok(number) => port == Some(number),
+                    Err(_) => wanted.iter().flat_map(|one| &one.ports).any(|(called, protocol, number)| {
+                        called == name && *protocol == packet.protocol && port == Some(*number)
+                    }),
+                }
+            }
+        };
+        (list(side, "/ports").is_empty() || list(side, "/ports").into_iter().any(is_port))
+            && !list(side, "/notPorts").into_iter().any(is_port)
+    }
+}
+
+fn governs(document: &Value, who: &Somebody, direction: &str) -> bool {
+    let is_global = document["kind"] == "GlobalNetworkPolicy";
+    if !is_global && document["kind"] != "NetworkPolicy" {
+        return false;
+    }
+    let has = |field: &str| {
+        document.pointer(&format!("/spec/{field}")).is_some_and(|it| !it.as_array().is_some_and(Vec::is_empty))
+    };
+    // "Default types: Ingress, unless only egress rules exist."
+    let types = match list(document, "/spec/types").as_slice() {
+        [] if has("egress") && !has("ingress") => vec!["egress".to_string()],
+        [] if has("egress") => vec!["ingress".to_string(), "egress".to_string()],
+        [] => vec!["ingress".to_string()],
+        given => given.iter().filter_map(|it| it.as_str()).map(str::to_lowercase).collect(),
+    };
+    let selects = |field: &str, prefix: &str| {
+        let selector = text(document, &format!("/spec/{field}")).filter(|text| !text.trim().is_empty());
+        selector.is_none_or(|text| holds(text, &who.labels, prefix))
+    };
+    let own = text(document, "/metadata/namespace").unwrap_or("default");
+    types.iter().any(|it| it == direction)
+        && selects("selector", "")
+        && (!is_global || selects("namespaceSelector", "pcns."))
+        && selects("serviceAccountSelector", "pcsa.")
+        && (is_global || who.labels.get("projectcalico.org/namespace").is_some_and(|it| it == own))
+}
+
+fn protocol(value: &Value) -> String {
+    let name =
+        value.as_u64().map_or_else(|| value.as_str().unwrap_or_default().to_lowercase(), |number| number.to_string());
+    match name.as_str() {
+        "1" => "icmp".into(),
+        "6" => "tcp".into(),
+        "17" => "udp".into(),
+        "58" => "icmpv6".into(),
+        "132" => "sctp".into(),
+        "136" => "udplite".into(),
+        _ => name,
+    }
+}
+
+fn contains(net: &str, address: IpAddr) -> bool {
+    let (base, length) = net.split_once('/').map_or((net, None), |(base, length)| (base, length.parse::<u32>().ok()));
+    match (base.parse::<IpAddr>().expect("an address"), address) {
+        (IpAddr::V4(base), IpAddr::V4(address)) => {
+            let shift = 32 - length.unwrap_or(32);
+            u64::from(u32::from(base)) >> shift == u64::from(u32::from(address)) >> shift
+        }
+        (IpAddr::V6(base), IpAddr::V6(address)) => {
+            let shift = 128 - length.unwrap_or(128);
+            shift == 128 || u128::from(base) >> shift == u128::from(address) >> shift
+        }
+        _ => false,
+    }
+}
+
+/// Whether a selector holds for these labels; `prefix`: what stands before the names that it says.
+fn holds(selector: &str, labels: &Labels, prefix: &str) -> bool {
+    let mut reader = Reader { rest: selector, labels, prefix };
+    let value = reader.or();
+    assert!(reader.rest.trim().is_empty(), "{selector}: what is `{}`?", reader.rest);
+    value
+}
+
+/// "Precedence, loosest first: ||, &&, !"; read and judged in one go.
+struct Reader<'a> {
+    rest: &'a str,
+    labels: &'a Labels,
+    prefix: &'a str,
+}
+
+impl Reader<'_> {
+    fn take(&mut self, word: &str) -> bool {
+        let trimmed = self.rest.trim_start();
+        match trimmed.strip_prefix(word) {
+            Some(rest) => {
+                self.rest = rest;
+                true
+            }
+            None => false,
+        }
+    }
+
+    fn or(&mut self) -> bool {
+        let mut value = self.and();
+        while self.take("||") {
+            value |= self.and();
+        }
+        value
+    }
+
+    fn and(&mut self) -> bool {
+        let mut value = self.not();
+        while self.take("&&") {
+            value &= self.not();
+        }
+        value
+    }
+
+    fn not(&mut self) -> bool {
+        if self.take("!") {
+            return !self.not();
+        }
+        if self.take("(") {
+            let value = self.or();
+            assert!(self.take(")"), "`)` before `{}`", self.rest);
+            return value;
+        }
+        self.term()
+    }
+
+    fn label(&mut self) -> String {
+        let trimmed = self.rest.trim_start();
+        let end = trimmed.find(|c: char| !c.is_ascii_alphanumeric() && !"_./-".contains(c)).unwrap_or(trimmed.len());
+        self.rest = &trimmed[end..];
+        trimmed[..end].to_string()
+    }
+
+    fn quoted(&mut self) -> String {
+        let trimmed = self.rest.trim_start();
+        let quote = trimmed.chars().next().expect("a text");
+        let end = trimmed[1..].find(quote).expect("the end of the text") + 1;
+        self.rest = &trimmed[end + 1..];
+        trimmed[1..end].to_string()
+    }
+
+    fn term(&mut self) -> bool {
+        let name = self.label();
+        let namespace = "projectcalico.org/namespace";
+        if (name == "all" || name == "global" || name == "has") && self.take("(") {
+            let value = match name.as_str() {
+                "has" => {
+                    let label = self.label();
+                    self.labels.contains_key(&format!("{}{label}", self.prefix))
+                }
+                // Of namespaces: all() is who has one, global() who has none.
+                "all" => self.prefix != "pcns." || self.labels.contains_key(namespace),
+                _ => !self.labels.contains_key(namespace),
+            };
+            assert!(self.take(")"), "`)` before `{}`", self.rest);
+            return value;
+        }
+        let value = self.labels.get(&format!("{}{name}", self.prefix)).cloned();
+        let operators = ["==", "!=", "contains", "starts with", "ends with", "not in", "in"];
+        let operator = operators.into_iter().find(|operator| self.take(operator)).expect("an operator");
+        if operator == "in" || operator == "not in" {
+            assert!(self.take("{"), "`{{` before `{}`", self.rest);
+            let mut found = false;
+            while !self.take("}") {
+                let wanted = self.quoted();
+                found |= value.as_ref() == Some(&wanted);
+                self.take(",");
+            }
+            return found == (operator == "in");
+        }
+        let wanted = self.quoted();
+        match operator {
+            "==" => value == Some(wanted),
+            // "!= and not in match where the label is absent", the others do not.
+            "!=" => value != Some(wanted),
+            "contains" => value.is_some_and(|value| value.contains(&wanted)),
+            "starts with" => value.is_some_and(|value| value.starts_with(&wanted)),
+            _ => value.is_some_and(|value| value.ends_with(&wanted)),
+        }
+    }
+}
