@@ -8,7 +8,7 @@ use serde_json::json;
 
 use crate::fixture::{Agent, CLUSTER, Output, Site, attach, one_host};
 use crate::support::hosts::segment;
-use crate::support::{in_fresh_netns, wait_for};
+use crate::support::{in_fresh_netns, run, wait_for};
 
 fn program(path: &str, args: &[&str]) -> Output {
     let output = Command::new(path).args(args).output().expect("a program of ours");
@@ -140,23 +140,6 @@ fn a_corrupt_store_is_named_and_what_runs_goes_on() {
 }
 
 #[test]
-fn an_agent_without_rights_says_which_it_needs() {
-    in_fresh_netns(|| {
-        let site = Site::new();
-        let hosts = segment(1);
-        let config = site.write("h1.yaml", &site.node_config(1, ""));
-        let folder = site.path("");
-        std::fs::set_permissions(&folder, std::os::unix::fs::PermissionsExt::from_mode(0o777)).expect("our own folder");
-        let mut command = hosts[0].command("setpriv");
-        command.args(["--reuid=65534", "--regid=65534", "--clear-groups", "--", env!("CARGO_BIN_EXE_routenetd")]);
-        let output = command.arg("--config").arg(&config).output().expect("setpriv");
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert_eq!(output.status.code(), Some(1), "{said}");
-        assert!(said.contains("routenetd runs as root, or with CAP_NET_ADMIN and CAP_NET_RAW"), "{said}");
-    });
-}
-
-#[test]
 fn a_dead_socket_is_said_by_routectl() {
     let site = Site::new();
     let socket = text(&site.path("nobody.sock"));
@@ -173,4 +156,19 @@ fn a_lab_with_an_unknown_kind_is_refused_and_nothing_is_made() {
     refused(&output, 2, &[&path, ":5", "srl", "linux", "bridge"]);
     let inspected = program(env!("CARGO_BIN_EXE_routectl"), &["lab", "inspect", "-t", &path]);
     assert_ne!(inspected.exit, 0, "{inspected:?}");
+}
+
+#[test]
+fn an_agent_without_rights_says_which_it_needs() {
+    in_fresh_netns(|| {
+        let site = Site::new();
+        run("chmod", &["0777", &text(site.directory.path())]);
+        let hosts = segment(1);
+        let path = text(&site.write("node.yaml", &site.node_config(1, "")));
+        let user = ["--reuid=65534", "--regid=65534", "--clear-groups", "--", env!("CARGO_BIN_EXE_routenetd")];
+        let output = hosts[0].command("setpriv").args(user).args(["--config", &path]).output().expect("setpriv");
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(said.contains("run as root, or with CAP_NET_ADMIN and CAP_NET_RAW"), "{said}");
+    });
 }

@@ -1,6 +1,7 @@
 //! The house rules that a compiler does not hold: who may import whom, how long a file may be, how it opens,
-//! and that the README says of the configuration what the code says.
+//! that the README says of the configuration what the code says, and that the pages tell people to type what is there.
 
+mod docs;
 mod imports;
 mod readme;
 mod shape;

@@ -1,5 +1,5 @@
-//! The CNI project's own client, `cnitool`: the only one that calls GC and STATUS. Needs Go to be installed, so it runs by
-//! `make test-cnitool` only.
+//! The CNI project's own client, `cnitool`: the only one that calls STATUS, and GC as far as it does: it sends a DEL for each
+//! attachment that it knows, then a GC without a list. Needs Go to be installed, so it runs by `make test-cnitool` only.
 
 use std::process::Output;
 
@@ -70,7 +70,7 @@ fn add_check_del_gc_and_status() {
         tool.good("del", &workload.path());
         assert!(!far.pings(address));
 
-        // One that dies without a DEL is what GC is for.
+        // cnitool knows the dead one from its cache, and sends the DEL; our GC is answered, and takes nothing by itself.
         let before = endpoints(&one);
         let dead = Namespace::new();
         tool.good("add", &dead.path());

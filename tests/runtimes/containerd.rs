@@ -8,12 +8,9 @@ use serde_json::{Value, json};
 
 use crate::busybox::busybox_root;
 use crate::cgroup::remove_group;
-use crate::fixture::{Agent, CLUSTER, Site, plugin};
+use crate::fixture::{Agent, CLUSTER, Site, attach, plugin};
 use crate::support::hosts::{Namespace, segment};
 use crate::support::{Process, in_fresh_netns, wait_for};
-
-/// The one list that `ctr` takes.
-const LIST: &str = "10-routenet.conflist";
 
 /// A containerd in a mount namespace of its own: its directories for CNI are built in, so others lie over them. Its process
 /// ids are everybody's, since it hands out namespaces as `/proc/PID/ns/net`.
@@ -32,7 +29,6 @@ impl Containerd {
             std::fs::create_dir_all(directory).expect("a folder");
         }
         std::fs::copy(plugin(), plugins.join("routenet")).expect("a copy");
-        std::fs::write(confs.join(LIST), list.to_string()).expect("a file");
         let at = |name: &str| folder.join(name).display().to_string();
         let config = format!(
             "version = 2\nroot = \"{}\"\nstate = \"{}\"\ndisabled_plugins = [\"io.containerd.grpc.v1.cri\"]\n[grpc]\naddress = \"{}\"\n",
@@ -56,9 +52,15 @@ impl Containerd {
         let daemon = Process(child.expect("unshare, of util-linux"));
         let containerd =
             Containerd { cgroup: format!("/routenet-ctr-{}", daemon.0.id()), daemon, net: host.path(), folder };
+        containerd.configure(list);
         wait_for("containerd to answer", Duration::from_secs(20), || containerd.ctr(&["version"]).status.success());
         busybox_root(&containerd.folder.join("rootfs"));
         containerd
+    }
+
+    /// The list that containers get from now on: `ctr` reads it at each call.
+    fn configure(&self, list: &Value) {
+        std::fs::write(self.folder.join("net.d/10-routenet.conflist"), list.to_string()).expect("a file");
     }
 
     /// `ctr` inside its namespaces, since it calls the plugins itself.
@@ -88,17 +90,15 @@ impl Containerd {
         self.run(&["run", "-d", "--cni", "--rootfs", "--cgroup", &group, &rootfs, id, "/bin/sleep", "600"]);
     }
 
-    /// What is started from now on is plugged in by this list.
-    fn plug_in_by(&self, list: &Value) {
-        std::fs::write(self.folder.join("net.d").join(LIST), list.to_string()).expect("a file");
-    }
-
-    /// A container whose end `ctr` waits for, so that it takes the network away again.
-    fn run_to_the_end(&self, id: &str, program: &[&str]) -> Output {
+    /// A container in the foreground that pings and ends; whether it was answered.
+    fn visits(&self, id: &str, address: &str) -> bool {
         let rootfs = self.folder.join("rootfs").display().to_string();
         let group = format!("{}/{id}", self.cgroup);
-        let args = ["run", "--rm", "--cni", "--rootfs", "--cgroup", &group, &rootfs, id];
-        self.ctr(&[&args[..], program].concat())
+        let fixed = ["run", "--rm", "--cni", "--rootfs", "--cgroup", &group, &rootfs, id];
+        let output = self.ctr(&[fixed.as_slice(), &["/bin/ping", "-c", "3", "-W", "1", address]].concat());
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert!(said.contains("packets transmitted"), "ctr run {id}: {output:?}");
+        output.status.success()
     }
 
     fn pings(&self, id: &str, address: &str) -> bool {
@@ -164,26 +164,66 @@ fn containers_of_two_containerds_meet_as_policy_allows() {
             "
 apiVersion: projectcalico.org/v3
 kind: GlobalNetworkPolicy
-metadata: {name: web-to-db}
-spec: {selector: app == 'db', types: [Ingress], ingress: [{action: Allow, source: {selector: app == 'web'}}]}
+metadata: {name: nobody-to-db}
+spec: {selector: app == 'db', types: [Ingress]}
 ",
         );
-        let links = || hosts[0].run("ip", &["-o", "link"]).matches(": rnw").count();
-        let before = links();
-        here.plug_in_by(&list(1, "plain"));
-        let ping = ["/bin/ping", "-c", "1", "-W", "1", &db];
-        wait_for("the policy to hold", Duration::from_secs(10), || {
-            let output = here.run_to_the_end("plain1", &ping);
-            let said = String::from_utf8_lossy(&output.stdout).into_owned();
-            assert!(said.contains("packets transmitted"), "{said}{}", String::from_utf8_lossy(&output.stderr));
-            said.contains("100% packet loss")
-        });
-        assert!(here.pings("web1", &db), "by its label");
+        wait_for("the policy to hold", Duration::from_secs(10), || !here.pings("web1", &db));
         assert!(there.pings("db1", &web), "the other way");
-        wait_for("what ended to be gone", Duration::from_secs(10), || {
-            links() == before && !agents[0].routectl(&["endpoints"]).stdout.contains("plain1")
-        });
         here.remove("web1");
         there.remove("db1");
+    });
+}
+
+#[test]
+fn what_ctr_runs_in_the_foreground_passes_by_its_label_and_leaves_nothing() {
+    in_fresh_netns(|| {
+        let site = Site::new();
+        let hosts = segment(2);
+        let agents = [1, 2].map(|number| Agent::start(&site, &hosts[number - 1], number, ""));
+        agents[0].apply(CLUSTER);
+        agents[0].apply(
+            "
+apiVersion: projectcalico.org/v3
+kind: GlobalNetworkPolicy
+metadata: {name: db-from-web}
+spec:
+  selector: app == 'db'
+  ingress:
+  - {action: Allow, source: {selector: app == 'web'}}
+",
+        );
+        let list = |app: &str| {
+            json!({"cniVersion": "0.4.0", "name": "blue", "plugins": [
+                {"type": "routenet", "socket": agents[0].socket, "labels": {"app": app}},
+            ]})
+        };
+        let here = Containerd::start(&site, &hosts[0], 1, &list("web"));
+        let db = attach(&agents[1], "db", "blue", json!({"app": "db"}));
+        let links = || hosts[0].run("ip", &["-o", "link"]).lines().filter(|line| line.contains("rnw")).count();
+        let left = || {
+            let lines = agents[0].routectl(&["endpoints", "-o", "json"]).json();
+            lines.as_array().into_iter().flatten().filter(|line| line["node"] == "h1").count()
+        };
+
+        let mut number = 0;
+        wait_for("a visitor with app=web to reach db", Duration::from_secs(30), || {
+            number += 1;
+            here.visits(&format!("web{number}"), &db.ipv4)
+        });
+        assert_eq!((left(), links()), (0, 0), "its end called DEL");
+        here.configure(&list("batch"));
+        assert!(!here.visits("batch1", &db.ipv4), "another label");
+        here.configure(&list("web"));
+        assert!(here.visits("again", &db.ipv4));
+        assert_eq!((left(), links()), (0, 0));
+
+        // The detached form calls no DEL, neither then nor when the container is removed.
+        here.start_container("web0");
+        here.remove("web0");
+        assert_eq!(left(), 1, "docs/cni.md says what becomes of it");
+        let kept = address(&agents[0], "h1", "web");
+        assert_eq!(agents[0].routectl(&["ipam", "release", "--force", &kept]).exit, 0);
+        assert_eq!((left(), links()), (0, 0));
     });
 }

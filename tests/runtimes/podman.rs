@@ -284,3 +284,53 @@ fn published_ports_and_bandwidth_work_with_debians_plugins_chained_after_ours() 
         assert!(!hosts[0].run("iptables-save", &["-t", "nat"]).contains("8080"), "nothing is left");
     });
 }
+
+const LET_WEB_BE_SEEN: &str = "
+apiVersion: projectcalico.org/v3
+kind: GlobalNetworkPolicy
+metadata: {name: web-for-all}
+spec:
+  selector: app == 'web'
+  ingress:
+  - {action: Allow, protocol: TCP, destination: {ports: [80]}}
+";
+
+#[test]
+fn a_port_that_only_portmap_publishes_is_closed_until_a_policy_opens_it() {
+    in_fresh_netns(|| {
+        in_private_mounts();
+        let site = Site::new();
+        let hosts = segment(2);
+        let one = Agent::start(&site, &hosts[0], 1, "");
+        one.apply(CLUSTER);
+        let podman = Podman::new(&site, &hosts[0], &one, &[]);
+        // Without our capability the runtime tells the mappings to portmap alone.
+        let chained =
+            [conf(&one, &json!({"app": "web"})), json!({"type": "portmap", "capabilities": {"portMappings": true}})];
+        let list = json!({"cniVersion": "1.0.0", "name": "mapped", "plugins": chained});
+        std::fs::write(podman.folder.join("net.d/mapped.conflist"), list.to_string()).expect("a file");
+        let fixed = ["run", "-d", "--name", "web1", "--network", "mapped", "--cgroup-parent", &podman.cgroup];
+        podman.run(&[&fixed, ["-p", "8080:80"].as_slice(), &[IMAGE, "/bin/httpd", "-f", "-p", "80"]].concat());
+        let listed = one.routectl(&["endpoints", "-o", "wide"]).stdout;
+        assert!(!listed.contains("8080"), "not published by us: {listed}");
+        wait_for("the server to listen", Duration::from_secs(15), || fetched(&hosts[0], "127.0.0.1:8080"));
+
+        let before = mapped_packets(&hosts[0]);
+        assert!(!fetched(&hosts[1], "192.0.2.1:8080"), "nothing opens it to the outside");
+        let translated = mapped_packets(&hosts[0]);
+        assert!(translated > before, "it was closed behind portmap, not before it");
+
+        one.apply(LET_WEB_BE_SEEN);
+        wait_for("an answer outside", Duration::from_secs(15), || fetched(&hosts[1], "192.0.2.1:8080"));
+        assert!(mapped_packets(&hosts[0]) > translated, "portmap translated it");
+        podman.run(&["rm", "-f", "-t", "0", "web1"]);
+        assert!(!fetched(&hosts[1], "192.0.2.1:8080"));
+    });
+}
+
+/// Packets that the DNAT rules of portmap's own chains have translated.
+fn mapped_packets(host: &Namespace) -> u64 {
+    let saved = host.run("iptables-save", &["-c", "-t", "nat"]);
+    let rules = saved.lines().filter(|line| line.contains("-A CNI-DN-") && line.contains("-j DNAT"));
+    rules.filter_map(|line| line.strip_prefix('[')?.split(':').next()?.parse::<u64>().ok()).sum()
+}

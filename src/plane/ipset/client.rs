@@ -24,6 +24,9 @@ const RECEIVE_BUFFER: usize = 4 << 20;
 const LONGEST_DATAGRAM: usize = 256 * 1024;
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// What a kernel without netfilter's socket, or without ipset behind it, wants.
+const NO_IPSET: &str = "the kernel has no ipset (mend: modprobe ip_set)";
+
 /// Private error numbers of ipset.
 pub const ERR_BUSY: i32 = 4100;
 const ERR_TYPE_MISMATCH: i32 = 4102;
@@ -119,7 +122,10 @@ impl Client {
             setsockopt(&socket, sockopt::ReceiveTimeout, &TimeVal::new(PATIENCE.as_secs() as i64, 0))?;
             Ok::<_, std::io::Error>(socket)
         })()
-        .map_err(|error| ipset_error(format!("no netfilter socket: {error}")))?;
+        .map_err(|error: std::io::Error| match error.raw_os_error() {
+            Some(libc::EPROTONOSUPPORT) => ipset_error(format!("no netfilter socket: {NO_IPSET}")),
+            _ => ipset_error(format!("no netfilter socket: {error}")),
+        })?;
         let incoming = Vec::with_capacity(LONGEST_DATAGRAM);
         let mut client = Client { socket, sequence: 0, protocol: 6, revisions: BTreeMap::new(), incoming };
         client.negotiate()?;
@@ -138,16 +144,7 @@ impl Client {
                 wire::ATTR_PROTOCOL_MIN => oldest = value.first().copied(),
                 _ => {}
             },
-        )
-        .map_err(|error| {
-            match error.what.contains(&std::io::Error::from_raw_os_error(libc::EPERM).to_string()) {
-                true => PlaneError {
-                    what: format!("{}: routenetd runs as root, or with CAP_NET_ADMIN and CAP_NET_RAW", error.what),
-                    ..error
-                },
-                false => error,
-            }
-        })?;
+        )?;
         let oldest = oldest.unwrap_or(newest);
         if newest < 6 || oldest > 7 {
             return Err(ipset_error(format!("the kernel speaks protocol {oldest} to {newest}, we speak 6 and 7")));
@@ -170,11 +167,7 @@ impl Client {
                         _ => {}
                     },
                 )
-                .map_err(|error| {
-                    let module = name.replace(':', "_").replace(',', "");
-                    let mend = format!("load its module: modprobe ip_set_{module}");
-                    ipset_error(format!("set type {name} for {family}: {}; {mend}", error.what))
-                })?;
+                .map_err(|error| no_set_type(name, family, &error.what))?;
                 self.revisions.insert((name, family), newest.min(NEWEST_REVISION).max(oldest));
             }
         }
@@ -404,7 +397,7 @@ impl Client {
             let mine = messages(&self.incoming).find(|message| message.sequence == self.sequence);
             let Some(message) = mine else { continue };
             if message.kind == wire::NLMSG_ERROR {
-                return Err(ipset_error(describe(wire::errno(&message))));
+                return Err(refusal(command, wire::errno(&message)));
             }
             message.attrs().for_each(|(attr, value)| answer(attr, value));
             return Ok(());
@@ -469,11 +462,30 @@ fn ipset_error(what: String) -> PlaneError {
     PlaneError { object: "ipset".into(), what }
 }
 
+/// Why the kernel did not answer a question.
+fn refusal(command: u8, errno: i32) -> PlaneError {
+    match errno {
+        // nfnetlink has nobody for ipset's messages.
+        libc::EINVAL | libc::EOPNOTSUPP if command == wire::CMD_PROTOCOL => ipset_error(NO_IPSET.into()),
+        _ => ipset_error(describe(errno)),
+    }
+}
+
+fn no_set_type(name: &str, family: Family, what: &str) -> PlaneError {
+    ipset_error(format!("set type {name} for {family}: {what} (mend: modprobe {})", module_of(name)))
+}
+
+/// The kernel's module of a set type: `ip_set_hash_netiface` of `hash:net,iface`.
+fn module_of(set_type: &str) -> String {
+    format!("ip_set_{}", set_type.replace(':', "_").replace(',', ""))
+}
+
 /// An error number of the kernel's in words.
 pub fn describe(errno: i32) -> String {
     let words = match errno {
+        libc::EPERM => "not permitted: run as root, or with CAP_NET_ADMIN and CAP_NET_RAW",
         4097 => "the kernel does not understand the message (ipset protocol)",
-        4098 => "the kernel does not know this set type or revision: load its ip_set_hash module",
+        4098 => "the kernel does not know this set type or revision",
         4099 => "the kernel has as many sets as it takes",
         ERR_BUSY => "a rule or a list of sets still refers to it",
         ERR_TYPE_MISMATCH => "the two sets differ in type or family",
@@ -485,3 +497,7 @@ pub fn describe(errno: i32) -> String {
     };
     words.to_string()
 }
+
+#[cfg(test)]
+#[path = "client_tests.rs"]
+mod tests;
