@@ -195,7 +195,16 @@ impl<'a> Run<'a> {
                 return Err(LabError::node(&node.name, "its init ended before it began"));
             }
         };
-        let start_time = enter::start_time(pid).map_err(|error| fail("its init", error))?;
+        let start_time = match enter::start_time(pid) {
+            Ok(time) => time,
+            // It may have failed and ended already: then it has said why.
+            Err(error) => {
+                return Err(match line.receive::<Answer>() {
+                    Ok(Some(Answer::Failed(what))) => LabError::node(&node.name, what),
+                    _ => fail("its init", error),
+                });
+            }
+        };
         let magic = self.magic(node);
         let record = NodeRecord {
             name: node.name.clone(),
