@@ -51,7 +51,7 @@ pub struct Cli {
 const TOP_HELP: &str = "\
 EXAMPLES
   routectl status                          is it well, and if not, why
-  routectl apply -f policies/              write every object of a directory, or none
+  routectl apply -f policies/demo/         write every object of a directory, or none
   routectl policy test policies/           do they say what their tests expect
   routectl get gnp -o wide                 the policies of the cluster
   routectl explain shop/web shop/db tcp/5432
