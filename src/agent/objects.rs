@@ -83,7 +83,8 @@ pub async fn apply(
     change(store, |snapshot| {
         let (mut writes, changes) = plan(snapshot, &wanted)?;
         if let Some(confirm) = confirm.filter(|_| !writes.is_empty()) {
-            let present = snapshot.objects.iter().map(|(key, (object, _))| {
+            let touched = wanted.iter().filter_map(|object| snapshot.objects.get_key_value(&object.value.key()));
+            let present = touched.map(|(key, (object, _))| {
                 (StoreKey::Object(key.clone()).path(), keys::encode_fact(&Fact::Object(object.clone())))
             });
             let note = confirm.note(&writes, &present.collect());

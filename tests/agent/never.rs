@@ -14,6 +14,7 @@ use nix::sched::{CloneFlags, setns};
 use serde_json::json;
 
 use crate::fixture::{Agent, CLUSTER, Site, Workload, attach, cni};
+use crate::support::dice::Dice;
 use crate::support::hosts::{Namespace, segment};
 use crate::support::{in_fresh_netns, wait_for};
 
@@ -77,16 +78,6 @@ fn stream(to: SocketAddr, stop: Arc<AtomicBool>) -> (usize, usize) {
     }
 }
 
-/// Numbers that follow from a seed (Knuth's MMIX constants).
-struct Dice(u64);
-
-impl Dice {
-    fn below(&mut self, limit: u64) -> u64 {
-        self.0 = self.0.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
-        (self.0 >> 33) % limit
-    }
-}
-
 /// What holds all the time: `web` reaches `db`, `bad` does not. How it is said differs each time.
 fn policies(dice: &mut Dice) -> String {
     let order = 1 + dice.below(50);
@@ -127,7 +118,7 @@ metadata: {{name: set, labels: {{app: web}}}}
 spec: {{nets: [10.77.{}.0/24]}}
 ",
         dice.below(3),
-        ["all()", "app == 'db'", "has(app)"][dice.below(3) as usize],
+        ["all()", "app == 'db'", "has(app)"][dice.below(3)],
         dice.below(200),
     );
     if dice.below(2) == 0 {
@@ -186,16 +177,16 @@ fn a_hundred_kills_open_nothing_and_lose_nothing() {
                     assert!(said.exit == 0 || said.stderr.contains("the agent is starting"), "{said:?}");
                 } else if others.len() < 4 {
                     let (id, namespace) = (format!("other-{round}-{}", others.len()), Namespace::new());
-                    let app = ["web", "bad", "db", "else"][dice.below(4) as usize];
+                    let app = ["web", "bad", "db", "else"][dice.below(4)];
                     let labels = json!({ "app": app });
                     cni(&agent, "ADD", &id, &namespace, json!({ "name": "blue", "labels": labels }));
                     others.push((id, namespace));
                 } else {
-                    let (id, namespace) = others.remove(dice.below(others.len() as u64) as usize);
+                    let (id, namespace) = others.remove(dice.below(others.len()));
                     cni(&agent, "DEL", &id, &namespace, json!({ "name": "blue" }));
                 }
             }
-            std::thread::sleep(Duration::from_millis(dice.below(250)));
+            std::thread::sleep(Duration::from_millis(dice.below(250) as u64));
             agent.kill();
             agent.launch(host);
         }

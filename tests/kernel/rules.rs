@@ -11,6 +11,7 @@ use routenet_core::desired::{
 };
 use routenet_core::model::{Family, Kind, ObjectKey};
 
+use crate::support::dice::Dice;
 use crate::support::{Process, in_fresh_netns, run, wait_for};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -222,11 +223,8 @@ fn any_order_of_rules_becomes_any_other() {
     on_both(|backend| {
         let plane = spawn(backend);
         assert_eq!(start(&plane, (BTreeMap::new(), BTreeMap::new(), BTreeSet::new())), Ok(()));
-        let mut seed = 7u64;
-        let mut random = move |below: u64| {
-            seed = seed.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
-            (seed >> 33) % below
-        };
+        let mut dice = Dice(7);
+        let mut random = move |below| dice.below(below);
         for _ in 0..40 {
             let content: Vec<String> =
                 (0..random(12)).map(|_| format!("-s 10.0.0.{}/32 -j ACCEPT", random(8))).collect();

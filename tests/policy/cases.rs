@@ -11,6 +11,7 @@ use routenet_core::model::{
 };
 use routenet_core::policy::{Flow, PolicyEngine, Side, Verdict};
 use serde::Deserialize;
+use serde_json::{Value, json};
 
 use crate::world::{endpoint_fact, engine, network, node, policy_fact, this_node};
 
@@ -102,6 +103,20 @@ pub fn cases() -> Vec<(Case, String)> {
 impl Case {
     pub fn read(text: &str) -> Case {
         serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// One that a test writes down: `parts` are namespaces, workloads and outside, and each verdict is from, to, protocol,
+    /// port and what is right.
+    pub fn written(name: &str, mut parts: Value, policy: &str, verdicts: &[(&str, &str, &str, u16, &str)]) -> Case {
+        let verdict = |(from, to, proto, port, verdict): &(&str, &str, &str, u16, &str)| -> Value {
+            json!({ "from": from, "to": to, "proto": proto, "port": port, "verdict": verdict })
+        };
+        parts["name"] = json!(name);
+        parts["serviceAccounts"] = json!([]);
+        parts["policy"] = json!(policy);
+        parts["host"] = json!("10.0.0.1");
+        parts["verdicts"] = verdicts.iter().map(verdict).collect();
+        Case::read(&parts.to_string())
     }
 }
 

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use crate::cases::{Asked, Case, cases};
 use crate::cases_kernel::differences;
 use crate::naive::{Naive, Packet};
+use crate::support::dice::Dice;
 use crate::support::in_fresh_netns;
 
 /// How many are asked of the evaluator, and of these how many of the kernel, on each back end.
@@ -61,15 +62,14 @@ fn the_third_opinion_is_calicos_wherever_it_has_one() {
     assert!(asked > 10_000 && left_out.len() <= 8, "{asked} {left_out:?}");
 }
 
-/// Numbers that follow from a seed (Knuth's MMIX constants).
-struct Dice(u64);
+/// What is drawn besides numbers.
+trait Draws {
+    fn one<'a, T: ?Sized>(&mut self, of: &[&'a T]) -> &'a T;
+    fn rarely(&mut self, of: usize) -> bool;
+    fn some(&mut self, of: &[&str], most: usize) -> Vec<String>;
+}
 
-impl Dice {
-    fn below(&mut self, limit: usize) -> usize {
-        self.0 = self.0.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
-        ((self.0 >> 33) % limit as u64) as usize
-    }
-
+impl Draws for Dice {
     fn one<'a, T: ?Sized>(&mut self, of: &[&'a T]) -> &'a T {
         of[self.below(of.len())]
     }

@@ -2,7 +2,7 @@
 //! ports. Each by evaluator (where nothing is translated) and with packets, on both back ends.
 
 use routenet::plane::iptables::Backend;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::cases::Case;
 use crate::cases_kernel::{differences, holds};
@@ -22,20 +22,12 @@ spec: {node: n1, interfaceName: eth0}
 
 /// One host with a workload, somebody behind its uplink, and the verdicts: from, to, protocol, port, verdict.
 fn case(name: &str, policy: &str, verdicts: &[(&str, &str, &str, u16, &str)]) -> Case {
-    let verdict = |(from, to, proto, port, verdict): &(&str, &str, &str, u16, &str)| -> Value {
-        json!({ "from": from, "to": to, "proto": proto, "port": port, "verdict": verdict })
-    };
-    let case = json!({
-        "name": name,
+    let parts = json!({
         "namespaces": [{ "name": "red", "labels": {} }],
-        "serviceAccounts": [],
         "workloads": [{ "name": "web", "namespace": "red", "labels": { "app": "web" }, "ips": ["10.88.0.1"] }],
         "outside": ["198.51.100.7"],
-        "policy": policy,
-        "host": "10.0.0.1",
-        "verdicts": verdicts.iter().map(verdict).collect::<Vec<_>>(),
     });
-    Case::read(&case.to_string())
+    Case::written(name, parts, policy, verdicts)
 }
 
 /// With packets, on both back ends; `translate`: rules of the nat table.

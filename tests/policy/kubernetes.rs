@@ -1,6 +1,6 @@
 //! What people do with `networking.k8s.io/v1`: the usual recipes, each by the evaluator and with packets on both back ends.
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::cases::Case;
 use crate::cases_kernel::holds;
@@ -13,26 +13,18 @@ const FAR: &str = "outside:203.0.113.5";
 
 /// Three workloads in two namespaces, two strangers, one policy in `prod`; what of from, to, protocol and port passes.
 fn recipe(name: &str, spec: &str, verdicts: &[(&str, &str, &str, u16, &str)]) {
-    let verdict = |(from, to, proto, port, verdict): &(&str, &str, &str, u16, &str)| -> Value {
-        json!({ "from": from, "to": to, "proto": proto, "port": port, "verdict": verdict })
-    };
     let header = "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: p, namespace: prod}\nspec:\n";
     let ports = json!([{ "name": "sql", "protocol": "TCP", "port": 81 }]);
-    let case = json!({
-        "name": name,
+    let parts = json!({
         "namespaces": [{ "name": "prod", "labels": { "team": "a" } }, { "name": "dev", "labels": { "team": "b" } }],
-        "serviceAccounts": [],
         "workloads": [
             { "name": "db", "namespace": "prod", "labels": { "app": "db" }, "ips": ["10.88.0.1"], "ports": ports },
             { "name": "web", "namespace": "prod", "labels": { "app": "web", "tier": "front" }, "ips": ["10.88.0.2"] },
             { "name": "job", "namespace": "dev", "labels": { "app": "web" }, "ips": ["10.88.0.3"] },
         ],
         "outside": ["198.51.100.7", "203.0.113.5"],
-        "policy": format!("{header}{spec}"),
-        "host": "10.0.0.1",
-        "verdicts": verdicts.iter().map(verdict).collect::<Vec<_>>(),
     });
-    holds(&Case::read(&case.to_string()));
+    holds(&Case::written(name, parts, &format!("{header}{spec}"), verdicts));
 }
 
 #[test]

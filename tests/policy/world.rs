@@ -13,7 +13,7 @@ use routenet::plane::iptables::Backend;
 use routenet::plane::link::LinkPlane;
 use routenet::plane::rules::{RulesConfig, RulesPlane};
 use routenet_core::desired::{FactDelta, GATEWAY4, GATEWAY6, Link, Settings};
-use routenet_core::model::config::{Announce, Failsafe, FailsafePort};
+use routenet_core::model::config::{Failsafe, FailsafePort};
 use routenet_core::model::{
     Endpoint, EndpointKey, InterfaceName, Isolation, Labels, Network, NetworkName, Node, NodeName, Object, Protocol,
 };
@@ -227,18 +227,11 @@ pub fn this_node(ipv4: Ipv4Addr, ipv6: Option<Ipv6Addr>) -> FactDelta {
 pub fn engine(ipv4: Ipv4Addr, ipv6: Option<Ipv6Addr>, workload_to_host: bool) -> PolicyEngine {
     let port_nine = FailsafePort { protocol: Protocol::TCP, port: 9, net: None };
     PolicyEngine::new(&Settings {
-        node: node("n1"),
         address4: Some(ipv4),
         address6: ipv6,
-        subnets: vec![],
-        underlay_mtu: 1500,
-        vxlan_port: 4789,
-        announce: Announce::Hosts,
-        mark_mask: 0xffff_0000,
         workload_to_host,
-        networks_by_pool: false,
-        log_rules: Default::default(),
         failsafe: Failsafe { inbound: vec![port_nine], outbound: vec![port_nine] },
+        ..Settings::new(node("n1"))
     })
 }
 

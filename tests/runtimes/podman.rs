@@ -254,6 +254,12 @@ fn in_sets(host: &Namespace, addresses: &BTreeSet<String>) -> usize {
     members.filter(|member| addresses.contains(*member)).collect::<BTreeSet<_>>().len()
 }
 
+/// Starts `web1` in the network, with its port 80 published as 8080.
+fn publish_web(podman: &Podman, network: &str) {
+    let fixed = ["run", "-d", "--name", "web1", "--network", network, "--cgroup-parent", &podman.cgroup];
+    podman.run(&[&fixed, ["-p", "8080:80"].as_slice(), &[IMAGE, "/bin/httpd", "-f", "-p", "80"]].concat());
+}
+
 /// Whether the HTTP server there answers.
 fn fetched(from: &Namespace, at: &str) -> bool {
     let get = format!("printf 'GET /sh HTTP/1.0\\r\\n\\r\\n' | socat -T 1 - TCP:{at},connect-timeout=1");
@@ -270,8 +276,7 @@ fn published_ports_and_bandwidth_work_with_debians_plugins_chained_after_ours() 
         let one = Agent::start(&site, &hosts[0], 1, "");
         one.apply(CLUSTER);
         let podman = Podman::new(&site, &hosts[0], &one, &[("web", json!({"app": "web"}))]);
-        let fixed = ["run", "-d", "--name", "web1", "--network", "web", "--cgroup-parent", &podman.cgroup];
-        podman.run(&[&fixed, ["-p", "8080:80"].as_slice(), &[IMAGE, "/bin/httpd", "-f", "-p", "80"]].concat());
+        publish_web(&podman, "web");
         wait_for("an answer outside", Duration::from_secs(15), || fetched(&hosts[1], "192.0.2.1:8080"));
         wait_for("an answer on the host", Duration::from_secs(5), || fetched(&hosts[0], "127.0.0.1:8080"));
         assert!(!fetched(&hosts[1], "192.0.2.1:8081"), "what is not published");
@@ -309,8 +314,7 @@ fn a_port_that_only_portmap_publishes_is_closed_until_a_policy_opens_it() {
             [conf(&one, &json!({"app": "web"})), json!({"type": "portmap", "capabilities": {"portMappings": true}})];
         let list = json!({"cniVersion": "1.0.0", "name": "mapped", "plugins": chained});
         std::fs::write(podman.folder.join("net.d/mapped.conflist"), list.to_string()).expect("a file");
-        let fixed = ["run", "-d", "--name", "web1", "--network", "mapped", "--cgroup-parent", &podman.cgroup];
-        podman.run(&[&fixed, ["-p", "8080:80"].as_slice(), &[IMAGE, "/bin/httpd", "-f", "-p", "80"]].concat());
+        publish_web(&podman, "mapped");
         let listed = one.routectl(&["endpoints", "-o", "wide"]).stdout;
         assert!(!listed.contains("8080"), "not published by us: {listed}");
         wait_for("the server to listen", Duration::from_secs(15), || fetched(&hosts[0], "127.0.0.1:8080"));

@@ -7,18 +7,8 @@ use crate::model::{
 
 fn desired() -> Desired {
     Desired::new(&Settings {
-        node: NodeName::new("h1").unwrap(),
         address4: Some(Ipv4Addr::new(192, 0, 2, 1)),
-        address6: None,
-        subnets: vec![],
-        underlay_mtu: 1500,
-        vxlan_port: 4789,
-        announce: crate::model::config::Announce::Hosts,
-        mark_mask: 0xffff_0000,
-        workload_to_host: false,
-        networks_by_pool: false,
-        log_rules: Default::default(),
-        failsafe: Default::default(),
+        ..Settings::new(NodeName::new("h1").unwrap())
     })
 }
 

@@ -43,6 +43,26 @@ pub enum FactDelta {
     TunnelAddress(TunnelKind, IpAddr, bool),
 }
 
+impl Settings {
+    /// Those of a node whose file says nothing but its name.
+    pub fn new(node: NodeName) -> Settings {
+        Settings {
+            node,
+            address4: None,
+            address6: None,
+            subnets: Vec::new(),
+            underlay_mtu: 1500,
+            vxlan_port: 4789,
+            announce: Default::default(),
+            mark_mask: 0xffff_0000,
+            workload_to_host: false,
+            networks_by_pool: false,
+            log_rules: Default::default(),
+            failsafe: Default::default(),
+        }
+    }
+}
+
 impl FactDelta {
     /// What an object of the cluster is as a fact.
     ///

@@ -1,21 +1,10 @@
 use super::*;
-use crate::model::config::Announce;
 use crate::model::{Attachment, InterfaceName, Labels, NetworkName, NodeName, Protocol};
 
 fn engine() -> NatEngine {
     NatEngine::new(Settings {
-        node: NodeName::new("h1").unwrap(),
         address4: Some("192.0.2.1".parse().unwrap()),
-        address6: None,
-        subnets: vec![],
-        underlay_mtu: 1500,
-        vxlan_port: 4789,
-        announce: Announce::Hosts,
-        mark_mask: 0xffff_0000,
-        workload_to_host: false,
-        networks_by_pool: false,
-        log_rules: Default::default(),
-        failsafe: Default::default(),
+        ..Settings::new(NodeName::new("h1").unwrap())
     })
 }
 

@@ -6,20 +6,7 @@ use super::*;
 use crate::model::{Attachment, Encapsulation, EncapsulationMode, Labels, NetworkName, NodeName, Pool};
 
 fn settings(announce: Announce) -> Settings {
-    Settings {
-        node: NodeName::new("h1").unwrap(),
-        address4: Some(Ipv4Addr::new(192, 0, 2, 1)),
-        address6: None,
-        subnets: vec![],
-        underlay_mtu: 1500,
-        vxlan_port: 4789,
-        announce,
-        mark_mask: 0xffff_0000,
-        workload_to_host: false,
-        networks_by_pool: false,
-        log_rules: Default::default(),
-        failsafe: Default::default(),
-    }
+    Settings { address4: Some(Ipv4Addr::new(192, 0, 2, 1)), announce, ..Settings::new(NodeName::new("h1").unwrap()) }
 }
 
 fn cidr(text: &str) -> Cidr {

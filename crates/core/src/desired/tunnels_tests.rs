@@ -1,21 +1,11 @@
 use super::*;
 use crate::model::Encapsulation;
-use crate::model::config::Announce;
 
 fn engine() -> TunnelEngine {
     TunnelEngine::new(Settings {
-        node: NodeName::new("h1").unwrap(),
         address4: Some("192.0.2.1".parse().unwrap()),
         address6: Some("2001:db8::1".parse().unwrap()),
-        subnets: vec![],
-        underlay_mtu: 1500,
-        vxlan_port: 4789,
-        announce: Announce::Hosts,
-        mark_mask: 0xffff_0000,
-        workload_to_host: false,
-        networks_by_pool: false,
-        log_rules: Default::default(),
-        failsafe: Default::default(),
+        ..Settings::new(NodeName::new("h1").unwrap())
     })
 }
 

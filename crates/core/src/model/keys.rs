@@ -6,6 +6,7 @@
 //! | `/blocks/10.65.0.0-26` | [`Block`](super::Block) |
 //! | `/endpoints/NODE/NETWORK/CONTAINER/IFNAME`, percent-encoded | [`Endpoint`](super::Endpoint) |
 //! | `/conditions/NODE` | [`NodeCondition`](super::NodeCondition) |
+//! | `/pending/ID` | what a change was before that nobody has confirmed yet; the agent's own |
 //! | `/uses/KIND/NAME/NODE` | [`ObjectUse`], read by whoever changes objects |
 
 use super::{Cidr, EndpointKey, Fact, InterfaceName, Kind, NetworkName, NodeName, ObjectKey, ObjectUse};

@@ -179,6 +179,12 @@ impl Protocol {
         })
     }
 
+    /// A name, or a number from 1 to 255.
+    pub fn from_word(word: &str) -> Option<Protocol> {
+        let number = || word.parse::<u8>().ok().filter(|number| *number != 0).map(Protocol);
+        Protocol::from_name(word).or_else(number)
+    }
+
     /// Whether packets of this protocol carry ports.
     pub fn has_ports(self) -> bool {
         matches!(self, Protocol::TCP | Protocol::UDP | Protocol::SCTP | Protocol::UDPLITE)

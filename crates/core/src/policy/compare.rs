@@ -79,7 +79,7 @@ pub fn compare(
                 continue;
             }
             comparison.pairs += 1;
-            let mut found: Vec<(String, Verdict, Verdict, String)> = Vec::new();
+            let mut found: Vec<Difference> = Vec::new();
             for range in &ranges {
                 asked += 1;
                 let verdicts = families.iter().filter_map(|family| {
@@ -87,29 +87,22 @@ pub fn compare(
                     Some((old.explain(&flow).ok()?, new.explain(&flow).ok()?))
                 });
                 let changed = |(old, new): &(Explanation, Explanation)| old.verdict != new.verdict;
-                if let Some((old, new)) = verdicts.into_iter().find(changed) {
-                    found.push((range.text(), old.verdict, new.verdict, new.decided_by()));
-                }
-            }
-            for (traffic, before, after, decided_by) in found {
-                let same = |known: &&mut Difference| {
-                    known.from.name == from.name
-                        && known.to.name == to.name
-                        && (known.before, known.after) == (before, after)
-                        && known.decided_by == decided_by
-                };
-                match comparison.differences.iter_mut().rev().take(ranges.len()).find(same) {
-                    Some(known) => known.traffic.push(traffic),
-                    None => comparison.differences.push(Difference {
+                let Some((old, new)) = verdicts.into_iter().find(changed) else { continue };
+                let (before, after, decided_by) = (old.verdict, new.verdict, new.decided_by());
+                let same = |known: &&mut Difference| (known.after, &known.decided_by) == (after, &decided_by);
+                match found.iter_mut().find(same) {
+                    Some(known) => known.traffic.push(range.text()),
+                    None => found.push(Difference {
                         from: from.named(),
                         to: to.named(),
-                        traffic: vec![traffic],
+                        traffic: vec![range.text()],
                         before,
                         after,
                         decided_by,
                     }),
                 }
             }
+            comparison.differences.append(&mut found);
         }
     }
     comparison
@@ -139,6 +132,7 @@ fn rules_of(before: &[Object], after: &[Object]) -> Vec<PolicyRule> {
     rules
 }
 
+/// Of one object.
 fn rules(object: &Object) -> Vec<PolicyRule> {
     let of = |policy: &Policy| policy.ingress.iter().chain(&policy.egress).cloned().collect();
     match object {

@@ -151,6 +151,7 @@ pub(super) fn compile(
     for gate in Gate::ALL {
         let direction = gate.direction();
         let mut lookup = Vec::new();
+        let mut guarded = false;
         // By name first: the one for all others is sorted before them.
         let named = interfaces.iter().filter(|(name, _)| name.is_some());
         for (name, (subject, host)) in named.chain(interfaces.get_key_value(&None)) {
@@ -161,6 +162,7 @@ pub(super) fn compile(
                 lookup.extend(name.as_ref().map(|name| format!("{} -j RETURN", at(gate, name))));
                 continue;
             }
+            guarded = true;
             let profile = cluster.listed_profile(&host.profiles);
             let keys = tiers.iter().flat_map(|tier| &tier.policies);
             let listed = match &profile {
@@ -184,7 +186,7 @@ pub(super) fn compile(
                 }
             }
         }
-        if !lookup.iter().any(|rule| rule.contains("-g ")) {
+        if !guarded {
             continue;
         }
         compiled.gates.insert(gate);

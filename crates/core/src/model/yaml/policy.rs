@@ -206,8 +206,7 @@ pub fn read_rule(at: &At<'_>) -> Option<PolicyRule> {
 pub fn read_protocol(at: &At<'_>) -> Option<Protocol> {
     let expectation = "TCP, UDP, ICMP, ICMPv6, SCTP, UDPLite or a number 1-255";
     let text = at.word(expectation)?;
-    let number = || text.parse::<u8>().ok().filter(|number| *number != 0).map(Protocol);
-    match Protocol::from_name(text).or_else(number) {
+    match Protocol::from_word(text) {
         Some(protocol) => Some(protocol),
         None => at.fail(
             format!("unknown protocol \"{text}\"; expected {expectation}"),

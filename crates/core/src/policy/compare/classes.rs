@@ -1,10 +1,10 @@
 //! Who there is to ask about: endpoints that no policy could tell apart are one class, and one of it is asked.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use super::PartyName;
-use crate::model::{Cidr, Endpoint, Family, NodeName, Object, Policy, PolicyRule};
+use super::{PartyName, rules};
+use crate::model::{Cidr, Endpoint, Family, NodeName, Object};
 use crate::policy::Side;
 
 /// The most strangers: one of each prefix that rules and network sets name.
@@ -30,7 +30,7 @@ impl Party {
 /// Everybody to ask about. Hosts only where some host endpoint says something of them.
 pub fn parties(endpoints: &[Endpoint], nodes: &[NodeName], before: &[Object], after: &[Object]) -> Vec<Party> {
     let objects = || before.iter().chain(after);
-    let nets: std::collections::BTreeSet<Cidr> = objects().flat_map(nets).collect();
+    let nets: BTreeSet<Cidr> = objects().flat_map(nets).collect();
     let mut classes: BTreeMap<String, Party> = BTreeMap::new();
     for endpoint in endpoints {
         let signature = signature(endpoint, &nets);
@@ -64,7 +64,7 @@ pub fn parties(endpoints: &[Endpoint], nodes: &[NodeName], before: &[Object], af
 }
 
 /// Equal for those whom no policy tells apart: all that selectors look at, and which prefixes their addresses lie in.
-fn signature(endpoint: &Endpoint, nets: &std::collections::BTreeSet<Cidr>) -> String {
+fn signature(endpoint: &Endpoint, nets: &BTreeSet<Cidr>) -> String {
     let within = |address: &IpAddr| {
         let family = Family::of(*address);
         nets.iter()
@@ -92,16 +92,10 @@ fn signature(endpoint: &Endpoint, nets: &std::collections::BTreeSet<Cidr>) -> St
 
 /// The prefixes that an object names.
 fn nets(object: &Object) -> Vec<Cidr> {
-    let of_rules = |rules: &mut dyn Iterator<Item = &PolicyRule>| {
-        let sides = rules.flat_map(|rule| [&rule.source, &rule.destination]);
-        sides.flat_map(|side| side.nets.iter().chain(&side.not_nets)).copied().collect::<Vec<_>>()
-    };
-    let of = |policy: &Policy| of_rules(&mut policy.ingress.iter().chain(&policy.egress));
-    match object {
-        Object::GlobalNetworkPolicy(policy) | Object::NetworkPolicy(policy) => of(policy),
-        Object::KubernetesNetworkPolicy(policy) => of(&policy.to_policy()),
-        Object::Profile(profile) => of_rules(&mut profile.ingress.iter().chain(&profile.egress)),
-        Object::GlobalNetworkSet(set) | Object::NetworkSet(set) => set.nets.clone(),
-        _ => Vec::new(),
+    if let Object::GlobalNetworkSet(set) | Object::NetworkSet(set) = object {
+        return set.nets.clone();
     }
+    let rules = rules(object);
+    let sides = rules.iter().flat_map(|rule| [&rule.source, &rule.destination]);
+    sides.flat_map(|side| side.nets.iter().chain(&side.not_nets)).copied().collect()
 }

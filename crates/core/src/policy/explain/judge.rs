@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use crate::model::{
     Action, Cidr, Endpoint, EntityRule, IcmpMatch, Isolation, Kind, NamedPort, NetworkName, ObjectKey, PolicyRule,
-    PortMatch, Protocol, PublishedPort, TierAction,
+    PortMatch, Protocol, PublishedPort, Tier, TierAction,
 };
 
 use super::super::Direction;
@@ -68,7 +68,8 @@ pub(super) fn judge(cluster: &View, workload: &Subject, direction: Direction, pa
         return ungoverned("no policy governs network sets");
     };
     if is_closed(endpoint) {
-        end.policies = governing(cluster, workload, Checkpoint::Workload, direction);
+        let tiers = cluster.policies_of(workload, Checkpoint::Workload, direction, cluster.staged());
+        end.policies = keys(&tiers);
         end.why = "closed until its runtime has said who it is".to_string();
         return end;
     }
@@ -86,13 +87,8 @@ pub(super) fn judge(cluster: &View, workload: &Subject, direction: Direction, pa
     end
 }
 
-pub(super) fn governing(
-    cluster: &View,
-    subject: &Subject,
-    checkpoint: Checkpoint,
-    direction: Direction,
-) -> Vec<ObjectKey> {
-    let tiers = cluster.policies_of(subject, checkpoint, direction, cluster.staged());
+/// The policies of these tiers, first asked first.
+fn keys(tiers: &[(Tier, Vec<&ScopedPolicy>)]) -> Vec<ObjectKey> {
     tiers.iter().flat_map(|(_, policies)| policies).map(|policy| policy.policy.key.clone()).collect()
 }
 
@@ -106,7 +102,7 @@ pub(super) fn ask(
     end: &mut End,
 ) -> Asked {
     let tiers = cluster.policies_of(subject, checkpoint, direction, cluster.staged());
-    end.policies = tiers.iter().flat_map(|(_, policies)| policies).map(|policy| policy.policy.key.clone()).collect();
+    end.policies = keys(&tiers);
     let ends = !matches!(checkpoint, Checkpoint::PreDnat | Checkpoint::Untracked);
     let mut before = "no policy applies".to_string();
     for (tier, policies) in &tiers {

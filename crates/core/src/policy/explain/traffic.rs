@@ -20,8 +20,7 @@ impl FromStr for Traffic {
             Some((name, port)) => (name, Some(port)),
             None => (text, None),
         };
-        let number = || name.parse().ok().filter(|number| *number != 0).map(Protocol);
-        let protocol = Protocol::from_name(name).or_else(number).ok_or_else(|| {
+        let protocol = Protocol::from_word(name).ok_or_else(|| {
             format!(
                 "unknown protocol \"{name}\"; expected tcp, udp, sctp, udplite, icmp, icmpv6 or a number from 1 to 255"
             )

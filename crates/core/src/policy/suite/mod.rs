@@ -8,7 +8,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::desired::{FactDelta, Settings};
-use crate::model::config::{Announce, Failsafe};
 use crate::model::yaml::{Located, YamlError, read_documents};
 use crate::model::{
     Endpoint, EndpointKey, Family, InterfaceName, Isolation, Labels, NamedPort, Network, NetworkName, Node, NodeName,
@@ -115,20 +114,8 @@ impl Suite {
         let of = |host: &Host, family| host.addresses.iter().copied().find(|address| Family::of(*address) == family);
         let v4 = |host: &Host| of(host, Family::V4).and_then(|a| if let IpAddr::V4(a) = a { Some(a) } else { None });
         let v6 = |host: &Host| of(host, Family::V6).and_then(|a| if let IpAddr::V6(a) = a { Some(a) } else { None });
-        let mut engine = PolicyEngine::new(&Settings {
-            node: here.name.clone(),
-            address4: v4(here),
-            address6: v6(here),
-            subnets: Vec::new(),
-            underlay_mtu: 1500,
-            vxlan_port: 4789,
-            announce: Announce::Hosts,
-            mark_mask: 0xffff_0000,
-            workload_to_host: false,
-            networks_by_pool: false,
-            log_rules: Default::default(),
-            failsafe: Failsafe::default(),
-        });
+        let mut engine =
+            PolicyEngine::new(&Settings { address4: v4(here), address6: v6(here), ..Settings::new(here.name.clone()) });
         let network = Network { name: network(), pools: Vec::new(), isolation: self.isolation };
         let mut facts = vec![FactDelta::Network(network.name.clone(), Some(network))];
         facts.extend(policies.iter().filter_map(|object| FactDelta::of_object(object.value.clone()).ok()));

@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use proptest::prelude::*;
 
 use crate::desired::{FactDelta, Settings};
-use crate::model::config::{Announce, Failsafe, FailsafePort};
+use crate::model::config::{Failsafe, FailsafePort};
 use crate::model::*;
 
 pub fn node(name: &str) -> NodeName {
@@ -24,21 +24,13 @@ pub fn labels(pairs: &[(&str, &str)]) -> Labels {
 
 pub fn settings(name: &str) -> Settings {
     Settings {
-        node: node(name),
         address4: Some(if name == "n1" { [192, 0, 2, 1] } else { [192, 0, 2, 2] }.into()),
         address6: Some(if name == "n1" { "2001:db8::1" } else { "2001:db8::2" }.parse().unwrap()),
-        subnets: vec![],
-        underlay_mtu: 1500,
-        vxlan_port: 4789,
-        announce: Announce::Hosts,
-        mark_mask: 0xffff_0000,
-        workload_to_host: false,
-        networks_by_pool: false,
-        log_rules: Default::default(),
         failsafe: Failsafe {
             inbound: vec![FailsafePort { protocol: Protocol::TCP, port: 443, net: None }],
             outbound: vec![FailsafePort { protocol: Protocol::UDP, port: 443, net: None }],
         },
+        ..Settings::new(node(name))
     }
 }
 
