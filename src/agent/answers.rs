@@ -4,15 +4,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use routenet_core::model::config::DataPlane;
 use routenet_core::policy::compare::compare;
 use serde::Serialize;
 use tokio::sync::watch;
 
 use super::local_api::Handler;
+use super::objects::{self, Changed};
 use super::pending::{self, Confirm};
-use super::{Agent, objects};
-use crate::api::listing::{ChangeReply, DiffReply, Outcome};
-use crate::api::{ApiError, Document, Reply, Request};
+use super::{Agent, cut};
+use crate::api::listing::{ChangeReply, Connections, DiffReply, Outcome};
+use crate::api::{ApiError, Document, ObjectName, Reply, Request};
 use crate::frontend::cni;
 use crate::plane::tunnel;
 
@@ -84,10 +86,10 @@ impl Agent {
             Request::Get { kind, name, namespace } => {
                 reply(objects::get(&*self.store, &kind, name.as_deref(), namespace.as_deref()).await)
             }
-            Request::Apply { documents, confirm } => reply(self.apply(&documents, confirm).await),
+            Request::Apply { documents, confirm, cut } => reply(self.apply(&documents, confirm, cut).await),
             Request::Confirm { id } => reply(pending::confirm(&*self.store, &id).await),
             Request::Diff { documents } => reply(self.diff(&documents).await),
-            Request::Delete { documents, names } => reply(objects::delete(&*self.store, &documents, &names).await),
+            Request::Delete { documents, names, cut } => reply(self.delete(&documents, &names, cut).await),
             Request::Status => ok(&self.status().await),
             Request::Endpoints => ok(&self.endpoint_lines()),
             Request::IpamShow => ok(&self.ipam()),
@@ -111,11 +113,13 @@ impl Agent {
 }
 
 impl Agent {
-    /// `confirm`: within how many seconds it must be, or is rolled back.
-    async fn apply(&self, documents: &[Document], confirm: Option<u32>) -> Result<ChangeReply, ApiError> {
+    /// `confirm`: within how many seconds it must be, or is rolled back. `cut`: end the connections that it denies.
+    async fn apply(&self, documents: &[Document], confirm: Option<u32>, cut: bool) -> Result<ChangeReply, ApiError> {
         let node = &self.config.node;
         let confirm = confirm.map(|seconds| Confirm::within(node, seconds));
-        let mut reply = objects::apply(&*self.store, documents, confirm.as_ref()).await?;
+        let cut = cut.then(|| cut::request(node));
+        let changed = objects::apply(&*self.store, documents, confirm.as_ref(), cut.as_deref()).await?;
+        let mut reply = self.changed(changed, cut.as_deref()).await;
         if let Some(confirm) = confirm
             && reply.changes.iter().any(|change| change.outcome != Outcome::Unchanged)
         {
@@ -127,6 +131,36 @@ impl Agent {
             reply.warnings.extend(missing.map(|what| format!("node {node}: {what}")));
         }
         Ok(reply)
+    }
+}
+
+impl Agent {
+    async fn delete(&self, documents: &[Document], names: &[ObjectName], cut: bool) -> Result<ChangeReply, ApiError> {
+        let cut = cut.then(|| cut::request(&self.config.node));
+        let changed = objects::delete(&*self.store, documents, names, cut.as_deref()).await?;
+        Ok(self.changed(changed, cut.as_deref()).await)
+    }
+
+    /// With what has become of the connections that policy denies by now.
+    async fn changed(&self, changed: Changed, cut: Option<&str>) -> ChangeReply {
+        let mut reply = ChangeReply { changes: changed.changes, ..ChangeReply::default() };
+        let (Some(revision), DataPlane::Kernel) = (changed.revision, self.config.data_plane) else { return reply };
+        let counted = match cut {
+            Some(id) => self.ended(id).await,
+            None => self.living(revision).await,
+        };
+        match counted {
+            Ok(0) if cut.is_none() => {}
+            Ok(count) => {
+                let node = self.config.node.to_string();
+                reply.connections = Some(Connections { node, count, cut: cut.is_some() });
+            }
+            Err(why) => {
+                let what = "the connections that policy denies cannot be looked at";
+                reply.warnings.push(format!("node {}: {what}: {why}", self.config.node));
+            }
+        }
+        reply
     }
 }
 

@@ -77,6 +77,7 @@ impl ClusterView {
             ClusterChange::BgpConfiguration(name, configuration) => {
                 set(&mut known.bgp_configurations, name, configuration);
             }
+            ClusterChange::Cut(_) => {}
             ClusterChange::Condition(node, condition) => {
                 let heard = condition.clone().map(|condition| (Instant::now(), condition));
                 set(&mut known.conditions, node, &heard);

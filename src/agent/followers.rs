@@ -67,6 +67,7 @@ async fn follow_store(agent: Arc<Agent>, mut batches: mpsc::Receiver<Batch>, und
     let mut speaker = speaker_settings(&agent.config, &underlay, &agent.cluster);
     while let Some(batch) = batches.recv().await {
         let mut facts = Vec::new();
+        let mut cut = None;
         let (mut peers_changed, mut pools_changed) = (false, false);
         for change in batch.changes {
             agent.cluster.take(&change);
@@ -84,12 +85,20 @@ async fn follow_store(agent: Arc<Agent>, mut batches: mpsc::Receiver<Batch>, und
                 ClusterChange::Peer(..) | ClusterChange::BgpConfiguration(..) => peers_changed = true,
                 ClusterChange::Reservation(..) => agent.allocator.set_reserved(agent.cluster.reserved()),
                 ClusterChange::Condition(..) => {}
+                ClusterChange::Cut(id) => cut = Some(id),
             }
         }
-        if !facts.is_empty() {
-            // Not awaited: planes report what they cannot do, and the next batch must not wait for a slow kernel.
-            drop(agent.engine.apply(facts));
+        // Not awaited: planes report what they cannot do, and the next batch must not wait for a slow kernel.
+        let programmed = (!facts.is_empty() || cut.is_some()).then(|| agent.engine.apply(facts));
+        if let (Some(programmed), Some(id)) = (programmed, cut) {
+            let agent = agent.clone();
+            tokio::spawn(async move {
+                // What failed closes, or stays as it was: what is denied by now is so in either case.
+                let _ = programmed.await;
+                super::cut::cut(agent, id).await;
+            });
         }
+        agent.progress.taken(batch.revision);
         if peers_changed {
             let wanted = speaker_settings(&agent.config, &underlay, &agent.cluster);
             if wanted != speaker {

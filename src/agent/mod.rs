@@ -13,6 +13,7 @@
 //! | [`peering`] | sockets and a clock for the BGP speaker |
 //! | [`underlay`] | this host's own addresses and MTU |
 //! | `tunnels` | addresses of tunnel devices, and which nodes are behind a router |
+//! | `cut`, `pending` | what a change asks for besides: ended connections, a confirmation |
 //! | [`networks`] | pools and networks that runtimes make |
 //! | [`local_api`] | the socket on which the CNI plugin and `routectl` ask |
 //! | [`objects`], [`status`], [`ipam`], [`explain`], [`health`] | the answers |
@@ -21,6 +22,7 @@ pub mod allocator;
 mod answers;
 pub mod attach;
 pub mod cluster;
+mod cut;
 pub mod engine;
 pub mod explain;
 mod followers;
@@ -84,6 +86,7 @@ pub struct Agent {
     publisher: Publisher,
     sync_status: watch::Receiver<SyncStatus>,
     health: Health,
+    progress: cut::Progress,
     drained: AtomicBool,
     /// The store's state as it was told last, and since when it has been that.
     store_state: Mutex<Option<(StoreState, Instant)>>,

@@ -9,8 +9,9 @@ use routenet_core::model::yaml::{Located, object_to_value, read_documents, rende
 use routenet_core::model::{EncapsulationMode, Fact, Kind, Object, ObjectKey, ObjectUse, TunnelKind};
 use tracing::info;
 
+use super::cut;
 use super::pending::Confirm;
-use crate::api::listing::{Change, ChangeReply, GetReply, Outcome};
+use crate::api::listing::{Change, GetReply, Outcome};
 use crate::api::{ApiError, Document, ObjectName};
 use crate::store::{Check, ClusterStore, Entry, Revision, StoreError, TxnOutcome, Write};
 
@@ -73,12 +74,22 @@ pub async fn preview(store: &dyn ClusterStore, documents: &[Document]) -> Result
     Ok(Preview { before: before.into_values().collect(), after: after.into_values().collect(), changes })
 }
 
-/// Writes all objects of the documents, or none; to be rolled back unless it is confirmed.
+/// What a change did.
+#[derive(Debug, Default)]
+pub struct Changed {
+    pub changes: Vec<Change>,
+    /// When it was written; `None` where nothing had to be.
+    pub revision: Option<Revision>,
+}
+
+/// Writes all objects of the documents, or none; to be rolled back unless it is confirmed. `cut`: the name of the wish to
+/// end the connections that policy then denies.
 pub async fn apply(
     store: &dyn ClusterStore,
     documents: &[Document],
     confirm: Option<&Confirm>,
-) -> Result<ChangeReply, ApiError> {
+    cut: Option<&str>,
+) -> Result<Changed, ApiError> {
     let wanted = read_wanted(documents)?;
     change(store, |snapshot| {
         let (mut writes, changes) = plan(snapshot, &wanted)?;
@@ -90,6 +101,7 @@ pub async fn apply(
             let note = confirm.note(&writes, &present.collect());
             writes.push(note);
         }
+        writes.extend(cut.map(cut::write));
         Ok((writes, changes))
     })
     .await
@@ -141,12 +153,13 @@ pub fn tunnels_of(documents: &[Document]) -> BTreeSet<TunnelKind> {
     objects.iter().filter_map(kind).collect()
 }
 
-/// Deletes what the documents hold and what is named, or nothing.
+/// Deletes what the documents hold and what is named, or nothing. `cut` as in [`apply`].
 pub async fn delete(
     store: &dyn ClusterStore,
     documents: &[Document],
     names: &[ObjectName],
-) -> Result<ChangeReply, ApiError> {
+    cut: Option<&str>,
+) -> Result<Changed, ApiError> {
     let located = read_all(documents)?;
     let mut keys: Vec<ObjectKey> = located.iter().map(|object| object.value.key()).collect();
     for name in names {
@@ -163,7 +176,8 @@ pub async fn delete(
         if let Some((_, key)) = named_absent {
             return Err(not_found(key.kind, key.namespace.as_deref(), &key.name));
         }
-        let writes = present.iter().map(|key| Write::Delete { key: StoreKey::Object(key.clone()).path() }).collect();
+        let deletions = present.iter().map(|key| Write::Delete { key: StoreKey::Object(key.clone()).path() });
+        let writes = deletions.chain(cut.map(cut::write)).collect();
         let changes = keys
             .iter()
             .map(|key| change_line(key, if present.contains(key) { Outcome::Deleted } else { Outcome::Absent }))
@@ -177,7 +191,7 @@ pub async fn delete(
 pub(super) async fn change(
     store: &dyn ClusterStore,
     decide: impl Fn(&Snapshot) -> Result<(Vec<Write>, Vec<Change>), ApiError> + Send,
-) -> Result<ChangeReply, ApiError> {
+) -> Result<Changed, ApiError> {
     if !store.writable() {
         let what = format!("the store `{}` cannot be written", store.describe());
         return Err(invalid(format!("{what}: edit the files that the node's configuration names, and send SIGHUP")));
@@ -186,14 +200,14 @@ pub(super) async fn change(
         let snapshot = read(store).await?;
         let (mut writes, changes) = decide(&snapshot)?;
         if writes.is_empty() {
-            return Ok(ChangeReply { changes, ..ChangeReply::default() });
+            return Ok(Changed { changes, revision: None });
         }
         let checks = vec![Check { key: GUARD.to_string(), revision: snapshot.guard }];
         writes.push(Write::Put { key: GUARD.to_string(), value: b"{}".to_vec() });
         match store.transact(checks, writes).await.map_err(unavailable)? {
             TxnOutcome::Committed(revision) => {
                 info!(revision, objects = changes.len(), "objects changed");
-                return Ok(ChangeReply { changes, ..ChangeReply::default() });
+                return Ok(Changed { changes, revision: Some(revision) });
             }
             TxnOutcome::Conflict(_) => {}
         }

@@ -250,6 +250,7 @@ async fn start(
         publisher,
         sync_status: sync.status.clone(),
         health: Health::default(),
+        progress: Default::default(),
         drained: false.into(),
         store_state: Default::default(),
     });

@@ -40,6 +40,8 @@ pub enum ClusterChange {
     BgpConfiguration(String, Option<BgpConfiguration>),
     Reservation(String, Option<Reservation>),
     Condition(NodeName, Option<NodeCondition>),
+    /// Connections that policy denies are to be ended: the name of that wish.
+    Cut(String),
 }
 
 /// Changes that belong together: of one or more whole transactions, in order.
@@ -94,6 +96,8 @@ impl ClusterSync {
             mirror: Mirror::default(),
             revision: 0,
             unsaved: Unsaved::default(),
+            begun: false,
+            missed: None,
         };
         let begun = follower.begin().await;
         let initial = Batch { changes: follower.everything(), revision: follower.revision, resynced: true };
@@ -127,6 +131,10 @@ struct Follower {
     mirror: Mirror,
     revision: Revision,
     unsaved: Unsaved,
+    /// Something was read before: a wish to end connections that differs from it is a new one.
+    begun: bool,
+    /// A wish to end connections that was written while the agent was away.
+    missed: Option<ClusterChange>,
 }
 
 /// Why following ended.
@@ -158,7 +166,8 @@ impl Follower {
         }
         let why = match tokio::time::timeout(START_LIMIT, self.store.range("/")).await {
             Ok(Ok((entries, revision))) => {
-                self.replace(entries);
+                let changes = self.replace(entries);
+                self.missed = changes.into_iter().find(|change| matches!(change, ClusterChange::Cut(_)));
                 self.revision = revision;
                 self.tell(SyncState::InSync(revision));
                 return true;
@@ -192,6 +201,10 @@ impl Follower {
 
     async fn run(mut self, mut fresh: bool) {
         let mut backoff = Backoff::new(FIRST_RETRY, LAST_RETRY);
+        if let Some(missed) = self.missed.take() {
+            let batch = Batch { changes: vec![missed], revision: self.revision, resynced: false };
+            let _ = self.sender.send(batch).await;
+        }
         loop {
             if !fresh && let Err(error) = self.read_again().await {
                 self.tell(self.unreachable(error.to_string()));
@@ -294,7 +307,9 @@ impl Follower {
         let taken = gone.into_iter().map(|key| (key, None));
         let given = entries.into_iter().map(|entry| (entry.key, Some(entry.value)));
         let all: Vec<_> = taken.chain(given).collect();
-        all.into_iter().filter_map(|(key, value)| self.change(key, value)).collect()
+        let changes = all.into_iter().filter_map(|(key, value)| self.change(key, value)).collect();
+        self.begun = true;
+        changes
     }
 
     /// Takes over one entry; what it means, if it means anything new.
@@ -305,6 +320,7 @@ impl Follower {
             return None;
         }
         let meaning = match &value {
+            _ if key == keys::CUT => return self.take_cut(key, value),
             Some(value) => match read(&key, value) {
                 Ok(fact) => change_of(fact),
                 Err(error) => return self.take_malformed(key, value, error, sealed.as_ref().map(|(_, policy)| policy)),
@@ -317,6 +333,17 @@ impl Follower {
             None => self.mirror.entries.remove(&key),
         };
         Some(meaning).filter(|meaning| self.concerns(meaning))
+    }
+
+    fn take_cut(&mut self, key: String, value: Option<Vec<u8>>) -> Option<ClusterChange> {
+        self.remember(&key, value.as_deref());
+        let Some(value) = value else {
+            self.mirror.entries.remove(&key);
+            return None;
+        };
+        let id = String::from_utf8_lossy(&value).into_owned();
+        self.mirror.entries.insert(key, value);
+        self.begun.then_some(ClusterChange::Cut(id))
     }
 
     /// What the entry said before stays; a policy that said nothing readable before is sealed, since without it the
@@ -396,7 +423,8 @@ fn read(key: &str, value: &[u8]) -> Result<Fact, Malformed> {
 
 /// Others may keep keys of their own in the store.
 fn is_known(key: &str) -> bool {
-    [keys::OBJECTS, keys::BLOCKS, keys::ENDPOINTS, keys::CONDITIONS].iter().any(|prefix| key.starts_with(prefix))
+    key == keys::CUT
+        || [keys::OBJECTS, keys::BLOCKS, keys::ENDPOINTS, keys::CONDITIONS].iter().any(|prefix| key.starts_with(prefix))
 }
 
 /// What is not worth keeping over a restart.

@@ -24,6 +24,19 @@ pub struct ChangeReply {
     /// The name under which it must be confirmed.
     #[serde(default)]
     pub confirm: Option<String>,
+    /// Where there are any that policy denies by now.
+    #[serde(default)]
+    pub connections: Option<Connections>,
+}
+
+/// Established connections that policy denies.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Connections {
+    /// Where they were counted.
+    pub node: String,
+    pub count: usize,
+    /// They were ended; otherwise they live on.
+    pub cut: bool,
 }
 
 /// The answer to `diff`.

@@ -52,6 +52,9 @@ pub enum Request {
         /// Within how many seconds it must be confirmed, or is rolled back.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         confirm: Option<u32>,
+        /// End the connections that policy then denies, on every node.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        cut: bool,
     },
     /// What was applied under the name holds.
     Confirm {
@@ -64,6 +67,8 @@ pub enum Request {
     Delete {
         documents: Vec<Document>,
         names: Vec<ObjectName>,
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        cut: bool,
     },
     Status,
     Endpoints,

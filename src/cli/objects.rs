@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::output::{Format, counted, table};
 use super::{Answer, CliError, REFUSED, input};
 use crate::api::client::Client;
-use crate::api::listing::{Change, ChangeReply, DiffReply, GetReply, Outcome};
+use crate::api::listing::{Change, ChangeReply, Connections, DiffReply, GetReply, Outcome};
 use crate::api::{ObjectName, Request};
 
 /// The namespace that is meant where none is given.
@@ -132,6 +132,7 @@ EXAMPLES
   routectl get gnp deny-db -o yaml | sed s/Deny/Allow/ | routectl apply -f -
   routectl apply --diff -f policies/demo/
   routectl apply --confirm 60s -f policies/host-protection/
+  routectl apply --cut -f policies/quarantine/
 
 EXIT STATUS
   0  all is written (or was so already); with --diff: nothing would change
@@ -147,6 +148,9 @@ pub struct ApplyArgs {
     /// Put back what was there before, unless `routectl confirm` says within this time that it is to stay: 60s, 5m
     #[arg(long, value_name = "TIME", value_parser = seconds, conflicts_with = "diff")]
     confirm: Option<u32>,
+    /// End the established connections that policy then denies, on every node; without it they live on
+    #[arg(long, conflicts_with = "diff")]
+    cut: bool,
 }
 
 /// `60s`, `5m`, `1h`; up to a day.
@@ -172,9 +176,8 @@ impl ApplyArgs {
             let same = reply.changes.iter().all(|change| change.outcome == Outcome::Unchanged);
             return Ok(Answer { text: diff_lines(&reply), exit: if same { 0 } else { REFUSED } });
         }
-        let reply: ChangeReply = client.call(&Request::Apply { documents, confirm: self.confirm })?;
-        let mut text = change_lines(&reply.changes);
-        text.extend(reply.warnings.iter().map(|warning| format!("warning: {warning}\n")));
+        let reply: ChangeReply = client.call(&Request::Apply { documents, confirm: self.confirm, cut: self.cut })?;
+        let mut text = changed_lines(&reply);
         if let (Some(id), Some(seconds)) = (&reply.confirm, self.confirm) {
             text += &format!(
                 "rolled back in {}, unless you say: routectl confirm {id}\n",
@@ -233,6 +236,9 @@ pub struct DeleteArgs {
     /// A file, a directory, or `-`, with the objects to delete; may be repeated
     #[arg(short, long = "filename", value_name = "FILE|DIR|-", conflicts_with = "kind")]
     file: Vec<PathBuf>,
+    /// End the established connections that policy then denies, on every node; without it they live on
+    #[arg(long)]
+    cut: bool,
 }
 
 impl DeleteArgs {
@@ -250,9 +256,25 @@ impl DeleteArgs {
                 })
                 .collect(),
         };
-        let reply: ChangeReply = client.call(&Request::Delete { documents, names })?;
-        Ok(Answer::good(change_lines(&reply.changes)))
+        let reply: ChangeReply = client.call(&Request::Delete { documents, names, cut: self.cut })?;
+        Ok(Answer::good(changed_lines(&reply)))
     }
+}
+
+/// What was done, and what is to be known of it.
+fn changed_lines(reply: &ChangeReply) -> String {
+    let mut text = change_lines(&reply.changes);
+    if let Some(Connections { node, count, cut }) = &reply.connections {
+        let connections = counted(*count as u64, "established connection");
+        text += &match cut {
+            true => format!("{connections} that policy denies ended on {node}; every other node ends its own\n"),
+            false => format!(
+                "{connections} on {node} that policy denies by now will go on; --cut ends such, on every node\n"
+            ),
+        };
+    }
+    text.extend(reply.warnings.iter().map(|warning| format!("warning: {warning}\n")));
+    text
 }
 
 fn diff_lines(reply: &DiffReply) -> String {

@@ -1,13 +1,16 @@
-//! Forgets the connections of an address that was given back, over ctnetlink: an address that is given out again must
-//! not inherit what was allowed to its former holder. Called by the agent before an address that was given back rests.
+//! The connections that the kernel tracks, over ctnetlink: those of an address that was given back are forgotten, since who
+//! gets it next must not inherit what was allowed to its former holder; and those that policy denies by now are ended.
+//! Called by the agent.
 
 use std::collections::BTreeSet;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
-use netlink_sys::{Socket, SocketAddr};
+use netlink_sys::{Socket, SocketAddr as NetlinkAddr};
+use routenet_core::model::{IcmpMatch, Protocol};
+use routenet_core::policy::Connection;
 
 use super::PlaneError;
-use super::nfnetlink::{Attrs, Message, NFGENMSG, messages};
+use super::nfnetlink::{Attrs, Message, messages};
 use super::tracker::and_more;
 
 const NFNL_SUBSYS_CTNETLINK: u16 = 1 << 8;
@@ -22,9 +25,26 @@ const NLA_F_NESTED: u16 = 0x8000;
 
 const CTA_TUPLE_ORIG: u16 = 1;
 const CTA_TUPLE_REPLY: u16 = 2;
+const CTA_STATUS: u16 = 3;
+const CTA_PROTOINFO: u16 = 4;
 const CTA_ID: u16 = 12;
 const CTA_ZONE: u16 = 18;
 const CTA_TUPLE_IP: u16 = 1;
+const CTA_TUPLE_PROTO: u16 = 2;
+/// Of IPv4 and of IPv6.
+const CTA_IP_SRC: [u16; 2] = [1, 3];
+const CTA_IP_DST: [u16; 2] = [2, 4];
+const CTA_PROTO_NUM: u16 = 1;
+const CTA_PROTO_SRC_PORT: u16 = 2;
+const CTA_PROTO_DST_PORT: u16 = 3;
+/// (type, code), of ICMP and of ICMPv6.
+const CTA_PROTO_ICMP: [(u16, u16); 2] = [(5, 6), (8, 9)];
+const CTA_PROTOINFO_TCP: u16 = 1;
+const CTA_PROTOINFO_TCP_STATE: u16 = 1;
+const IPS_EXPECTED: u32 = 1;
+const IPS_SEEN_REPLY: u32 = 2;
+/// From the answered SYN to the last FIN, as the kernel counts them.
+const TCP_LIVE: std::ops::RangeInclusive<u8> = 2..=6;
 /// More than the kernel puts into a datagram of a dump.
 const RECEIVE_BUFFER: usize = 64 * 1024;
 /// Deletions in one send: their refusals fit into the default receive buffer.
@@ -58,12 +78,65 @@ pub fn flush(addresses: &BTreeSet<IpAddr>) -> Result<usize, PlaneError> {
     Ok(forgotten)
 }
 
+/// A connection that has been answered, so that all of its further packets pass.
+#[derive(Clone, Debug)]
+pub struct Tracked {
+    pub connection: Connection,
+    /// Not one of TCP that is over and only remembered.
+    pub live: bool,
+    /// (own, other's) of the two sockets, as each end sees them; of protocols that have ports.
+    pub sockets: Option<[(SocketAddr, SocketAddr); 2]>,
+    family: u8,
+    entry: Entry,
+}
+
+/// All that have been answered, in the calling thread's network namespace, but those that came about by another one (the
+/// data of an FTP session) and those of zones, which are others'. Walks the table, as [`flush`] does.
+///
+/// # Errors
+/// When the table cannot be read.
+pub fn list() -> Result<Vec<Tracked>, PlaneError> {
+    let mut all = Vec::new();
+    for family in [libc::AF_INET as u8, libc::AF_INET6 as u8] {
+        let walked = Client::open(family).and_then(|mut client| client.walk(|message| read_tracked(message, family)));
+        all.extend(walked.map_err(|error| unreadable(&error))?);
+    }
+    Ok(all)
+}
+
+/// Ends these: their next packets are those of new connections.
+///
+/// # Errors
+/// When one cannot be deleted; one that ended meanwhile is none.
+pub fn end(connections: &[Tracked]) -> Result<(), PlaneError> {
+    for family in [libc::AF_INET as u8, libc::AF_INET6 as u8] {
+        let entries: Vec<Entry> = connections
+            .iter()
+            .filter(|tracked| tracked.family == family)
+            .map(|tracked| tracked.entry.clone())
+            .collect();
+        let mut client = Client::open(family).map_err(|error| unreadable(&error))?;
+        for portion in entries.chunks(DELETIONS_A_SEND) {
+            client.delete(portion).map_err(|error| PlaneError {
+                object: "connections that policy denies".to_string(),
+                what: format!("cannot be deleted: {error}"),
+            })?;
+        }
+    }
+    Ok(())
+}
+
+fn unreadable(error: &std::io::Error) -> PlaneError {
+    PlaneError { object: "the table of connections".to_string(), what: format!("cannot be read: {error}") }
+}
+
 /// The kernel could filter by an address, but then walks the table four times for each: by source and by destination,
 /// both ways; and for IPv6, Linux (5.8 to at least 6.18) sends just those connections that do not match.
 fn flush_family(family: u8, wanted: &BTreeSet<Vec<u8>>) -> Result<usize, String> {
     let mut client = Client::open(family).map_err(|error| format!("netlink socket: {error}"))?;
-    let found: Vec<Entry> =
-        client.find(wanted).map_err(|error| format!("cannot be read: {error}"))?.into_iter().collect();
+    let found = client.walk(|message| read(message, wanted)).map_err(|error| format!("cannot be read: {error}"))?;
+    // One that changes while the table is walked may come twice.
+    let found: Vec<Entry> = found.into_iter().collect::<BTreeSet<Entry>>().into_iter().collect();
     for portion in found.chunks(DELETIONS_A_SEND) {
         client.delete(portion).map_err(|error| format!("cannot be deleted: {error}"))?;
     }
@@ -92,22 +165,21 @@ impl Client {
         Ok(Client { family, socket, sequence: 0, buffer: Vec::with_capacity(RECEIVE_BUFFER) })
     }
 
-    /// The connections that have one of these addresses at an end. One that changes while the table is walked may come
-    /// twice.
-    fn find(&mut self, wanted: &BTreeSet<Vec<u8>>) -> std::io::Result<BTreeSet<Entry>> {
-        let mut found = BTreeSet::new();
+    /// What is read out of each connection of the table.
+    fn walk<T>(&mut self, read: impl Fn(&Message<'_>) -> Option<T>) -> std::io::Result<Vec<T>> {
+        let mut found = Vec::new();
         let mut bytes = Vec::new();
         self.sequence += 1;
         begin(&mut bytes, CT_GET, NLM_F_REQUEST | NLM_F_DUMP, self.sequence, self.family);
         finish(&mut bytes, 0);
-        self.socket.send_to(&bytes, &SocketAddr::new(0, 0), 0)?;
+        self.socket.send_to(&bytes, &NetlinkAddr::new(0, 0), 0)?;
         loop {
             self.receive()?;
             for message in messages(&self.buffer).filter(|message| message.sequence == self.sequence) {
                 match message.kind {
                     NLMSG_DONE => return Ok(found),
                     NLMSG_ERROR => errno(&message)?,
-                    _ => found.extend(read(&message, wanted)),
+                    _ => found.extend(read(&message)),
                 }
             }
         }
@@ -129,7 +201,7 @@ impl Client {
             }
             finish(&mut bytes, start);
         }
-        self.socket.send_to(&bytes, &SocketAddr::new(0, 0), 0)?;
+        self.socket.send_to(&bytes, &NetlinkAddr::new(0, 0), 0)?;
         let mut refused = Ok(());
         loop {
             self.receive()?;
@@ -191,15 +263,83 @@ fn errno(message: &Message<'_>) -> std::io::Result<()> {
 
 /// A connection, if one of the addresses is at an end of it.
 fn read(message: &Message<'_>, wanted: &BTreeSet<Vec<u8>>) -> Option<Entry> {
-    let attributes = Attrs(message.payload.get(NFGENMSG..)?);
-    let find = |wanted: u16| attributes.clone().find(|(kind, _)| *kind == wanted).map(|(_, value)| value);
+    let attributes = message.attrs();
     let is_end = |tuple: u16| {
-        let ends = find(tuple).and_then(|tuple| Attrs(tuple).find(|(kind, _)| *kind == CTA_TUPLE_IP));
-        ends.is_some_and(|(_, ends)| Attrs(ends).any(|(_, value)| wanted.contains(value)))
+        let ends = attributes.first_of(tuple).and_then(|tuple| Attrs(tuple).first_of(CTA_TUPLE_IP));
+        ends.is_some_and(|ends| Attrs(ends).any(|(_, value)| wanted.contains(value)))
     };
     (is_end(CTA_TUPLE_ORIG) || is_end(CTA_TUPLE_REPLY)).then_some(Entry {
-        original: find(CTA_TUPLE_ORIG)?.to_vec(),
-        zone: find(CTA_ZONE).map(<[u8]>::to_vec),
-        id: find(CTA_ID).map(<[u8]>::to_vec),
+        original: attributes.first_of(CTA_TUPLE_ORIG)?.to_vec(),
+        zone: attributes.first_of(CTA_ZONE).map(<[u8]>::to_vec),
+        id: attributes.first_of(CTA_ID).map(<[u8]>::to_vec),
     })
+}
+
+/// One that was answered: from whom its first packet came, and whom it reached behind translation, who is the one that
+/// answers.
+fn read_tracked(message: &Message<'_>, family: u8) -> Option<Tracked> {
+    let attributes = message.attrs();
+    let status = u32::from_be_bytes(attributes.first_of(CTA_STATUS)?.try_into().ok()?);
+    if status & IPS_SEEN_REPLY == 0 || status & IPS_EXPECTED != 0 || attributes.first_of(CTA_ZONE).is_some() {
+        return None;
+    }
+    let original = attributes.first_of(CTA_TUPLE_ORIG)?;
+    let first = Tuple::read(original)?;
+    let answer = Tuple::read(attributes.first_of(CTA_TUPLE_REPLY)?)?;
+    let state = attributes
+        .first_of(CTA_PROTOINFO)
+        .and_then(|info| Attrs(info).first_of(CTA_PROTOINFO_TCP))
+        .and_then(|tcp| Attrs(tcp).first_of(CTA_PROTOINFO_TCP_STATE)?.first().copied());
+    let entry = Entry { original: original.to_vec(), zone: None, id: attributes.first_of(CTA_ID).map(<[u8]>::to_vec) };
+    let connection = Connection {
+        source: first.source,
+        source_port: first.source_port,
+        destination: answer.source,
+        port: answer.source_port,
+        protocol: first.protocol,
+        icmp: first.icmp,
+    };
+    let sockets = first.sockets().and_then(|first| Some([first, answer.sockets()?]));
+    Some(Tracked { connection, live: state.is_none_or(|state| TCP_LIVE.contains(&state)), sockets, family, entry })
+}
+
+/// One direction of a connection.
+struct Tuple {
+    source: IpAddr,
+    destination: IpAddr,
+    protocol: Protocol,
+    source_port: Option<u16>,
+    port: Option<u16>,
+    icmp: Option<IcmpMatch>,
+}
+
+impl Tuple {
+    fn read(bytes: &[u8]) -> Option<Tuple> {
+        let tuple = Attrs(bytes);
+        let ends = Attrs(tuple.first_of(CTA_TUPLE_IP)?);
+        let end = |kinds: [u16; 2]| {
+            let value = kinds.into_iter().find_map(|kind| ends.first_of(kind))?;
+            let v4 = <[u8; 4]>::try_from(value).map(IpAddr::from);
+            v4.or_else(|_| <[u8; 16]>::try_from(value).map(IpAddr::from)).ok()
+        };
+        let proto = Attrs(tuple.first_of(CTA_TUPLE_PROTO)?);
+        let byte = |kind| proto.first_of(kind)?.first().copied();
+        let port = |kind| Some(u16::from_be_bytes(proto.first_of(kind)?.try_into().ok()?));
+        let icmp = CTA_PROTO_ICMP
+            .iter()
+            .find_map(|(kind, code)| Some(IcmpMatch { kind: byte(*kind)?, code: Some(byte(*code)?) }));
+        Some(Tuple {
+            source: end(CTA_IP_SRC)?,
+            destination: end(CTA_IP_DST)?,
+            protocol: Protocol(byte(CTA_PROTO_NUM)?),
+            source_port: port(CTA_PROTO_SRC_PORT),
+            port: port(CTA_PROTO_DST_PORT),
+            icmp,
+        })
+    }
+
+    fn sockets(&self) -> Option<(SocketAddr, SocketAddr)> {
+        let own = SocketAddr::new(self.source, self.source_port?);
+        Some((own, SocketAddr::new(self.destination, self.port?)))
+    }
 }

@@ -10,7 +10,7 @@
 //! | `route` | routes with our protocol ids |
 //! | `tunnel` | the devices `rnt-ipip` and `rnt-vxlan`, and what is on them |
 //!
-//! Beside them: `conntrack` forgets the connections of an address, `sysctl` switches forwarding on, `reach` tells which next
+//! Beside them: `conntrack` lists and ends connections, `sockets` ends their sockets, `namespace` enters workloads, `sysctl` switches forwarding on, `reach` tells which next
 //! hops are behind a router, `interfaces` which addresses the host has.
 //!
 //! A plane is a worker thread of its own behind a handle. The handle takes the whole once (`start`), then deltas; each
@@ -21,11 +21,13 @@ pub mod interfaces;
 pub mod ipset;
 pub mod iptables;
 pub mod link;
+pub mod namespace;
 mod netlink;
 mod nfnetlink;
 pub mod reach;
 pub mod route;
 pub mod rules;
+pub mod sockets;
 pub mod sysctl;
 mod tracker;
 pub mod tunnel;

@@ -1,4 +1,5 @@
-//! What nfnetlink sends, taken apart: messages of a datagram, attributes of a message. Called by `ipset` and `iptables`.
+//! What nfnetlink sends, taken apart: messages of a datagram, attributes of a message. Called by `ipset`,
+//! `iptables` and `conntrack`.
 
 /// The length of `struct nfgenmsg`, between the netlink header and the attributes.
 pub const NFGENMSG: usize = 4;
@@ -38,6 +39,13 @@ pub fn messages(mut datagram: &[u8]) -> impl Iterator<Item = Message<'_>> {
 /// Attributes, as (type without flags, value); stops at one that is cut short.
 #[derive(Clone)]
 pub struct Attrs<'a>(pub &'a [u8]);
+
+impl<'a> Attrs<'a> {
+    /// The value of the first of that type.
+    pub fn first_of(&self, wanted: u16) -> Option<&'a [u8]> {
+        self.clone().find(|(kind, _)| *kind == wanted).map(|(_, value)| value)
+    }
+}
 
 impl<'a> Iterator for Attrs<'a> {
     type Item = (u16, &'a [u8]);

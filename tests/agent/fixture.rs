@@ -1,10 +1,13 @@
 //! Agents, workloads and the CNI plugin as a runtime calls it.
 
 use std::io::Write;
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
+use nix::sched::{CloneFlags, setns};
 use serde_json::{Value, json};
 
 use crate::support::hosts::{Namespace, segment};
@@ -338,6 +341,15 @@ pub fn attach(agent: &Agent, id: &str, network: &str, labels: Value) -> Workload
 }
 
 impl Workload {
+    /// Runs in its namespace, on a thread of its own.
+    pub fn within<T: Send + 'static>(&self, job: impl FnOnce() -> T + Send + 'static) -> JoinHandle<T> {
+        let file = std::fs::File::open(self.namespace.path()).expect("its namespace");
+        std::thread::spawn(move || {
+            setns(file.as_fd(), CloneFlags::CLONE_NEWNET).expect("root");
+            job()
+        })
+    }
+
     /// Whether one ping to `address` is answered within a second.
     pub fn pings(&self, address: &str) -> bool {
         self.namespace.succeeds("ping", &["-n", "-c", "1", "-W", "1", address])

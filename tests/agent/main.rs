@@ -3,6 +3,7 @@
 mod address;
 mod attach;
 mod bad_input;
+mod cut;
 mod etcd;
 #[path = "../support/etcd_server.rs"]
 #[allow(dead_code)]

@@ -4,16 +4,13 @@
 
 use std::collections::VecDeque;
 use std::net::{SocketAddr, UdpSocket};
-use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
 
-use nix::sched::{CloneFlags, setns};
 use serde_json::json;
 
-use crate::fixture::{Agent, CLUSTER, Site, Workload, attach, cni};
+use crate::fixture::{Agent, CLUSTER, Site, attach, cni};
 use crate::support::dice::Dice;
 use crate::support::hosts::{Namespace, segment};
 use crate::support::{in_fresh_netns, wait_for};
@@ -24,15 +21,6 @@ const PORT: u16 = 7000;
 const EVERY: Duration = Duration::from_millis(3);
 /// How long an answer may take on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(3);
-
-/// Runs in a workload's namespace until it is told to stop.
-fn within<T: Send + 'static>(workload: &Workload, job: impl FnOnce() -> T + Send + 'static) -> JoinHandle<T> {
-    let file = std::fs::File::open(workload.namespace.path()).expect("its namespace");
-    std::thread::spawn(move || {
-        setns(file.as_fd(), CloneFlags::CLONE_NEWNET).expect("root");
-        job()
-    })
-}
 
 /// Answers every packet.
 fn echo(stop: Arc<AtomicBool>) {
@@ -148,7 +136,7 @@ fn a_hundred_kills_open_nothing_and_lose_nothing() {
         let [web, bad, db] = ["web", "bad", "db"].map(|app| attach(&agent, app, "blue", json!({ "app": app })));
         agent.apply(&format!("{TIER}{}", policies(&mut dice)));
         let stop = Arc::new(AtomicBool::new(false));
-        let server = within(&db, {
+        let server = db.within({
             let stop = stop.clone();
             move || echo(stop)
         });
@@ -160,12 +148,12 @@ fn a_hundred_kills_open_nothing_and_lose_nothing() {
                 socket.send_to(b"?", to).expect("a route");
                 socket.recv(&mut [0; 8]).is_ok()
             };
-            within(&web, ask).join().expect("an answer") && !within(&bad, ask).join().expect("an answer")
+            web.within(ask).join().expect("an answer") && !bad.within(ask).join().expect("an answer")
         });
 
         let streams = [&web, &bad].map(|from| {
             let stop = stop.clone();
-            within(from, move || stream(to, stop))
+            from.within(move || stream(to, stop))
         });
         let mut others: Vec<(String, Namespace)> = Vec::new();
         let mut applied = 0;

@@ -13,8 +13,8 @@ use crate::plane::sysctl;
 
 use super::EXISTS_ALREADY;
 use super::host::{self, HostLink, has_ipv6};
-use super::namespace::{Namespace, NamespaceId};
 use super::{reaper, workload};
+use crate::plane::namespace::{Namespace, NamespaceId};
 
 /// What building needs: a connection to the host's namespace, and the way back to it.
 pub(super) struct Builder {

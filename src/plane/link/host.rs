@@ -14,7 +14,7 @@ use routenet_core::model::InterfaceName;
 
 use crate::plane::netlink::Request;
 
-use super::namespace::Namespace;
+use crate::plane::namespace::Namespace;
 
 /// The prefix of all host sides; `rnt-` devices and everybody else's are not ours.
 const PREFIX: &str = "rnw";

@@ -12,11 +12,11 @@
 
 mod build;
 mod host;
-mod namespace;
 mod reaper;
 mod worker;
 mod workload;
 
+use crate::plane::namespace::Namespace;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -31,8 +31,8 @@ use super::{PlaneError, PlaneStatus};
 /// # Errors
 /// What is wrong with it, in words.
 pub fn check_workload_namespace(path: &str) -> Result<(), String> {
-    let host = namespace::Namespace::open("/proc/thread-self/ns/net")?;
-    namespace::Namespace::of_workload(path, &host).map(|_| ())
+    let host = Namespace::open("/proc/thread-self/ns/net")?;
+    Namespace::of_workload(path, &host).map(|_| ())
 }
 
 /// How the error of [`LinkPlane::create`] reads where the workload has such an interface already.

@@ -7,6 +7,7 @@
 //! | `/endpoints/NODE/NETWORK/CONTAINER/IFNAME`, percent-encoded | [`Endpoint`](super::Endpoint) |
 //! | `/conditions/NODE` | [`NodeCondition`](super::NodeCondition) |
 //! | `/pending/ID` | what a change was before that nobody has confirmed yet; the agent's own |
+//! | `/cut` | the name of the last wish to end connections that policy denies; the agent's own |
 //! | `/uses/KIND/NAME/NODE` | [`ObjectUse`], read by whoever changes objects |
 
 use super::{Cidr, EndpointKey, Fact, InterfaceName, Kind, NetworkName, NodeName, ObjectKey, ObjectUse};
@@ -15,6 +16,8 @@ pub const OBJECTS: &str = "/objects/";
 pub const BLOCKS: &str = "/blocks/";
 pub const ENDPOINTS: &str = "/endpoints/";
 pub const CONDITIONS: &str = "/conditions/";
+/// A key, where the others are prefixes.
+pub const CUT: &str = "/cut";
 pub const USES: &str = "/uses/";
 
 /// A key of the store, understood.

@@ -142,6 +142,13 @@ impl PolicyEngine {
         &self.cluster.settings
     }
 
+    /// The addresses of this host, all that is known of.
+    pub(super) fn own_addresses(&self) -> impl Iterator<Item = IpAddr> {
+        let settings = &self.cluster.settings;
+        let configured = settings.address4.map(IpAddr::V4).into_iter().chain(settings.address6.map(IpAddr::V6));
+        configured.chain(self.addresses_here.values().flatten().copied())
+    }
+
     /// The endpoints of all nodes.
     pub fn endpoints(&self) -> impl Iterator<Item = &Endpoint> {
         self.cluster.endpoints().map(|(_, endpoint)| endpoint)

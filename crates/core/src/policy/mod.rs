@@ -35,7 +35,7 @@ mod testing;
 mod tree;
 
 pub use engine::{PolicyEngine, PolicyProblem};
-pub use explain::{End, Explanation, Flow, FlowError, RuleReference, Side, Verdict};
+pub use explain::{Connection, End, Explanation, Flow, FlowError, RuleReference, Side, Verdict};
 
 use serde::{Deserialize, Serialize};
 

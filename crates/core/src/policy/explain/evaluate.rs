@@ -42,7 +42,7 @@ pub(super) fn explain(cluster: &View, flow: &Flow) -> Result<Explanation, FlowEr
     let is_icmp = matches!(protocol, Protocol::ICMP | Protocol::ICMPV6);
     let icmp = is_icmp.then(|| flow.icmp.unwrap_or(echo));
     let port = flow.port.filter(|_| protocol.has_ports());
-    let side = |address, port| PacketSide { address, port, holders: holders(cluster, address) };
+    let side = |address, port| PacketSide { address, port, holders: cluster.holders(address) };
     let source_port = flow.source_port.filter(|_| protocol.has_ports());
     let packet = Packet { source: side(from, source_port), destination: side(to, port), protocol, icmp };
     let egress = leave(cluster, &source, &destination, &packet);
@@ -103,10 +103,6 @@ fn common_family(flow: &Flow, source: &Located, destination: &Located) -> Result
             destination_name: destination.name.clone(),
             family: flow.family,
         })
-}
-
-fn holders<'a>(cluster: &'a View, address: IpAddr) -> Vec<&'a Subject> {
-    cluster.subjects.iter().map(|(_, subject)| subject).filter(|subject| subject.holds(address)).collect()
 }
 
 impl Located<'_> {

@@ -3,6 +3,7 @@
 //! Called by `routectl explain` by way of the agent, on any node, since policies and endpoints are known to all; and by
 //! the tests that hold the compiled chains to the same meaning. It never looks at chains or sets.
 
+mod connections;
 mod crossing;
 mod evaluate;
 mod judge;
@@ -19,6 +20,8 @@ use crate::model::{Endpoint, EndpointKey, Family, IcmpMatch, NodeName, ObjectKey
 
 use super::PolicyEngine;
 use super::cluster::Cluster;
+use super::subjects::Subject;
+pub use connections::Connection;
 pub use traffic::Traffic;
 use view::View;
 
@@ -184,7 +187,7 @@ fn resolve(cluster: &Cluster, text: &str) -> Result<Side, FlowError> {
         return if known { Ok(Side::Host(node)) } else { Err(FlowError::UnknownNode(node)) };
     }
     if let Ok(address) = text.parse::<IpAddr>() {
-        return Ok(side_of_address(cluster, address));
+        return Ok(side_of_address(&View::enforced(cluster), address));
     }
     let is_meant = |endpoint: &Endpoint| {
         endpoint.display_name() == text || endpoint.name == text || endpoint.key.to_string() == text
@@ -199,10 +202,10 @@ fn resolve(cluster: &Cluster, text: &str) -> Result<Side, FlowError> {
     Err(FlowError::Ambiguous { name: text.to_string(), choices: others })
 }
 
-fn side_of_address(cluster: &Cluster, address: IpAddr) -> Side {
+fn side_of_address(cluster: &View, address: IpAddr) -> Side {
     let family = Family::of(address);
-    if let Some((node, endpoint)) = cluster.endpoints().find(|(_, endpoint)| endpoint.addresses.contains(&address)) {
-        return Side::Workload(node.clone(), endpoint.key.clone());
+    if let Some(endpoint) = cluster.holders(address).into_iter().find_map(Subject::as_endpoint) {
+        return Side::Workload(endpoint.node.clone(), endpoint.key.clone());
     }
     let own = cluster.host_address(&cluster.settings.node, family) == Some(address);
     let node = own.then_some(&cluster.settings.node);

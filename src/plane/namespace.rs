@@ -1,4 +1,5 @@
-//! Network namespaces of workloads: found by path, told apart by identity, entered for a moment.
+//! Network namespaces of workloads: found by path, told apart by identity, entered for a moment. Called by the link plane, and
+//! by the agent for what only shows inside.
 
 use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd, RawFd};
@@ -8,24 +9,24 @@ use nix::sched::{CloneFlags, setns};
 
 /// What makes two paths the same namespace: device and inode of its nsfs file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct NamespaceId {
+pub struct NamespaceId {
     device: u64,
     inode: u64,
 }
 
 /// An open namespace; it lives at least as long as this value.
-pub(super) struct Namespace {
+pub struct Namespace {
     file: File,
     id: NamespaceId,
 }
 
 impl Namespace {
     /// The calling thread's own.
-    pub(super) fn current() -> Result<Namespace, String> {
+    pub fn current() -> Result<Namespace, String> {
         Namespace::open("/proc/thread-self/ns/net")
     }
 
-    pub(super) fn open(path: &str) -> Result<Namespace, String> {
+    pub fn open(path: &str) -> Result<Namespace, String> {
         let file = File::open(path).map_err(|error| format!("network namespace {path}: {error}"))?;
         let kind = nix::sys::statfs::fstatfs(&file).map_err(|error| format!("network namespace {path}: {error}"))?;
         if kind.filesystem_type() != nix::sys::statfs::NSFS_MAGIC {
@@ -40,7 +41,7 @@ impl Namespace {
 
     /// The namespace of a workload. `host` is refused: a "container" with the host's own namespace would have its
     /// addresses and default route put on the host.
-    pub(super) fn of_workload(path: &str, host: &Namespace) -> Result<Namespace, String> {
+    pub fn of_workload(path: &str, host: &Namespace) -> Result<Namespace, String> {
         let namespace = Namespace::open(path)?;
         if namespace.id == host.id {
             return Err(format!("{path} is the host's own network namespace; a workload needs one of its own"));
@@ -48,11 +49,11 @@ impl Namespace {
         Ok(namespace)
     }
 
-    pub(super) fn id(&self) -> NamespaceId {
+    pub fn id(&self) -> NamespaceId {
         self.id
     }
 
-    pub(super) fn descriptor(&self) -> RawFd {
+    pub fn descriptor(&self) -> RawFd {
         self.file.as_raw_fd()
     }
 
@@ -60,7 +61,7 @@ impl Namespace {
     ///
     /// # Panics
     /// When the thread cannot be brought back: it must not go on in a stranger's namespace.
-    pub(super) fn enter<T>(&self, home: &Namespace, task: impl FnOnce() -> T) -> Result<T, String> {
+    pub fn enter<T>(&self, home: &Namespace, task: impl FnOnce() -> T) -> Result<T, String> {
         setns(self.file.as_fd(), CloneFlags::CLONE_NEWNET)
             .map_err(|error| format!("cannot enter the network namespace: {error}"))?;
         let back = Return(home);
@@ -68,6 +69,18 @@ impl Namespace {
         drop(back);
         Ok(value)
     }
+}
+
+/// Runs `task` in the workload's namespace of this path.
+///
+/// # Errors
+/// The path is none, is the calling thread's own, or cannot be entered.
+///
+/// # Panics
+/// As [`Namespace::enter`].
+pub fn inside<T>(path: &str, task: impl FnOnce() -> T) -> Result<T, String> {
+    let home = Namespace::current()?;
+    Namespace::of_workload(path, &home)?.enter(&home, task)
 }
 
 /// Brings the thread back, also when the task panicked.

@@ -1,0 +1,88 @@
+//! Which connections that a host tracks are denied by now: they were let through when they began, and nobody asks again.
+
+use std::collections::{HashMap, HashSet};
+use std::net::IpAddr;
+
+use crate::model::{Family, IcmpMatch, Protocol};
+
+use super::super::PolicyEngine;
+use super::super::subjects::Subject;
+use super::evaluate;
+use super::view::View;
+use super::{Flow, Side, Verdict, side_of_address};
+
+/// A connection as policy saw its first packet: the destination as it is behind translation, the source as it was before.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Connection {
+    pub source: IpAddr,
+    /// Of protocols that have ports, as `port`.
+    pub source_port: Option<u16>,
+    pub destination: IpAddr,
+    pub port: Option<u16>,
+    pub protocol: Protocol,
+    pub icmp: Option<IcmpMatch>,
+}
+
+/// Whose each address of some connections is, looked up once for all of them.
+pub(super) struct Holders<'a>(HashMap<IpAddr, Vec<&'a Subject>>);
+
+impl<'a> Holders<'a> {
+    fn of(engine: &'a PolicyEngine, connections: &[Connection]) -> Holders<'a> {
+        let asked: HashSet<IpAddr> = connections.iter().flat_map(|one| [one.source, one.destination]).collect();
+        let mut holders: HashMap<IpAddr, Vec<&Subject>> = HashMap::new();
+        for (_, subject) in engine.cluster.subjects.iter() {
+            // A network set is asked by its prefixes, the others by their few addresses.
+            match subject.addresses() {
+                [] => {
+                    let held = asked.iter().filter(|address| subject.holds(**address));
+                    held.for_each(|address| holders.entry(*address).or_default().push(subject));
+                }
+                own => {
+                    let held = own.iter().filter(|address| asked.contains(*address));
+                    held.for_each(|address| holders.entry(*address).or_default().push(subject));
+                }
+            }
+        }
+        Holders(holders)
+    }
+
+    pub fn get(&self, address: IpAddr) -> Vec<&'a Subject> {
+        self.0.get(&address).cloned().unwrap_or_default()
+    }
+}
+
+impl PolicyEngine {
+    /// Of each connection in its order, whether policy would deny it if it began now.
+    ///
+    /// What the host itself opened to its own workloads, from whichever of its addresses, never is.
+    pub fn denies(&self, connections: &[Connection]) -> Vec<bool> {
+        let holders = Holders::of(self, connections);
+        let view = View::enforced(&self.cluster).with_holders(&holders);
+        let own: HashSet<IpAddr> = self.own_addresses().collect();
+        let mut known: HashMap<&Connection, bool> = HashMap::new();
+        let denied = |connection: &Connection| {
+            let source = side_of_address(&view, connection.source);
+            let destination = side_of_address(&view, connection.destination);
+            let is_local = matches!(&destination, Side::Workload(node, _) if *node == self.cluster.settings.node);
+            if is_local && own.contains(&connection.source) {
+                return false;
+            }
+            let flow = Flow {
+                source,
+                destination,
+                family: Some(Family::of(connection.source)),
+                protocol: connection.protocol,
+                source_port: connection.source_port,
+                port: connection.port,
+                icmp: connection.icmp,
+            };
+            // What cannot be asked is not denied: nothing of it is a workload's.
+            evaluate::explain(&view, &flow).is_ok_and(|said| said.verdict == Verdict::Deny)
+        };
+        connections.iter().map(|connection| *known.entry(connection).or_insert_with(|| denied(connection))).collect()
+    }
+}
+
+#[cfg(test)]
+#[path = "connections_tests.rs"]
+mod tests;
