@@ -97,7 +97,9 @@ impl Agent {
             Request::IpamCheck => ok(&self.ipam_check()),
             Request::IpamRelease { address, force } => reply(self.ipam_release(address, force).await),
             Request::IpamReleaseNode { node, force } => reply(self.ipam_release_node(&node, force).await),
-            Request::Explain { from, to, protocol, port } => reply(self.explain(from, to, protocol, port).await),
+            Request::Explain { from, to, protocol, port, trace } => {
+                reply(self.explain(from, to, protocol, port, trace).await)
+            }
             Request::BgpNeighbors => ok(&self.neighbor_lines().await),
             Request::BgpRoutes => ok(&self.route_lines().await),
             Request::Drain => {

@@ -17,12 +17,13 @@ impl Agent {
         to: String,
         protocol: String,
         port: Option<u16>,
+        trace: bool,
     ) -> Result<ExplainReply, ApiError> {
         let protocol = read_protocol(&protocol)?;
         let mtu = self.mtu;
         let node = self.config.node.clone();
         let answer = self.engine.query(move |desired| explain(desired, &node, &from, &to, protocol, port, mtu)).await;
-        let (mut reply, compiled) = answer.unwrap_or_else(|| {
+        let (mut reply, compiled, source) = answer.unwrap_or_else(|| {
             Err(ApiError { code: "unavailable".into(), message: "the agent is stopping; ask again".into() })
         })?;
         for (verdict, compiled) in [&mut reply.egress, &mut reply.ingress].into_iter().zip(compiled) {
@@ -32,6 +33,9 @@ impl Agent {
         }
         if let Some(route) = &mut reply.route {
             *route = format!("from {}: {route}", self.config.node);
+        }
+        if trace {
+            reply.trace = Some(self.trace(&source, &reply, protocol).await?);
         }
         for (name, status) in self.planes() {
             if !status.in_sync {
@@ -55,6 +59,9 @@ impl Agent {
 /// Of each end, egress first: where the deciding rule stands on this node.
 type Compiled = [Option<(ChainKey, Vec<String>)>; 2];
 
+/// What the loop knows: the answer so far, and who sends.
+type Known = (ExplainReply, Compiled, Side);
+
 fn read_protocol(text: &str) -> Result<Protocol, ApiError> {
     let number = || text.parse().ok().map(Protocol);
     Protocol::from_name(text).or_else(number).ok_or_else(|| {
@@ -63,7 +70,7 @@ fn read_protocol(text: &str) -> Result<Protocol, ApiError> {
     })
 }
 
-fn invalid(message: String) -> ApiError {
+pub(super) fn invalid(message: String) -> ApiError {
     ApiError { code: "invalid".into(), message }
 }
 
@@ -75,7 +82,7 @@ fn explain(
     protocol: Protocol,
     port: Option<u16>,
     mtu: u32,
-) -> Result<(ExplainReply, Compiled), ApiError> {
+) -> Result<Known, ApiError> {
     let policy = desired.policy();
     let resolve = |word: &str| policy.resolve(word).map_err(|error| invalid(error.to_string()));
     let flow = Flow {
@@ -144,8 +151,9 @@ fn explain(
         route,
         mtu: Some(mtu),
         notes,
+        trace: None,
     };
-    Ok((reply, compiled))
+    Ok((reply, compiled, flow.source))
 }
 
 /// The way from this host, by the routes that it wants: the longest prefix; and the tunnel that it leads through.

@@ -16,7 +16,7 @@
 //! | `cut`, `pending` | what a change asks for besides: ended connections, a confirmation |
 //! | [`networks`] | pools and networks that runtimes make |
 //! | [`local_api`] | the socket on which the CNI plugin and `routectl` ask |
-//! | [`objects`], [`status`], [`ipam`], [`explain`], [`health`] | the answers |
+//! | [`objects`], [`status`], [`ipam`], [`explain`], `trace`, [`health`] | the answers |
 
 pub mod allocator;
 mod answers;
@@ -40,6 +40,7 @@ pub mod publisher;
 pub mod start;
 pub mod status;
 pub mod sync;
+mod trace;
 mod tunnels;
 pub mod underlay;
 

@@ -229,6 +229,20 @@ pub struct ExplainReply {
     pub mtu: Option<u32>,
     /// What makes this answer less than certain: labels of a remote endpoint that are not known, a plane out of sync.
     pub notes: Vec<String>,
+    /// What became of a real packet, where one was asked for.
+    #[serde(default)]
+    pub trace: Option<Trace>,
+}
+
+/// The way of a probe.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Trace {
+    /// Where it, and what answered it, was seen, in order, in words.
+    pub steps: Vec<String>,
+    /// Whether the sender got an answer of the receiver's own.
+    pub answered: bool,
+    /// Where it ended, in words.
+    pub end: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -90,6 +90,9 @@ pub enum Request {
         to: String,
         protocol: String,
         port: Option<u16>,
+        /// Send a real packet, and say where it was seen.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        trace: bool,
     },
     BgpNeighbors,
     BgpRoutes,
@@ -144,6 +147,8 @@ impl Request {
     /// Whether it changes anything.
     pub fn writes(&self) -> bool {
         match self {
+            // A packet sent in a workload's name is more than a look.
+            Request::Explain { trace, .. } => *trace,
             Request::Cni { .. }
             | Request::Apply { .. }
             | Request::Confirm { .. }
@@ -158,7 +163,6 @@ impl Request {
             | Request::IpamShow
             | Request::IpamWhy { .. }
             | Request::IpamCheck
-            | Request::Explain { .. }
             | Request::Diff { .. }
             | Request::BgpNeighbors
             | Request::BgpRoutes => false,

@@ -14,7 +14,10 @@ use crate::api::listing::{ExplainReply, Verdict};
 /// Asks the evaluator that the chains in the kernel are made by, at both ends: what the sender may send, and what the
 /// receiver accepts. A reply to a packet that was allowed always passes, and is not asked about here.
 ///
-/// FROM and TO are addresses, or workloads by NAMESPACE/NAME. An address that no workload has stands for the world
+/// With --trace a real packet is sent as well: a SYN, an empty datagram or an echo request, from within the workload FROM
+/// (or from `host`), which must be on the node that is asked. It is watched on all interfaces of that node.
+///
+/// FROM and TO are addresses, workloads by NAMESPACE/NAME, or `host` and `host:NODE`. An address that no workload has stands for the world
 /// outside: only the other end then decides.
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
@@ -22,19 +25,23 @@ EXAMPLES
   routectl explain shop/web shop/db tcp/5432
   routectl explain 203.0.113.7 10.65.0.3 tcp/443
   routectl explain shop/web 10.65.1.4 icmp
+  routectl explain --trace shop/web shop/db tcp/5432
 
 EXIT STATUS
   0  allowed
   1  denied
   2  it cannot be told: no such workload, a wrong command line, or the agent cannot be asked")]
 pub struct ExplainArgs {
-    /// Who sends: an address, or NAMESPACE/NAME
+    /// Who sends: an address, NAMESPACE/NAME, or `host`
     from: String,
-    /// Who receives: an address, or NAMESPACE/NAME
+    /// Who receives: an address, NAMESPACE/NAME, or `host`
     to: String,
     /// The protocol, with its destination port where it has ports: tcp/80, udp/53, icmp, 47
     #[arg(value_name = "PROTO/PORT", value_parser = str::parse::<Traffic>)]
     traffic: Traffic,
+    /// Send a real packet from FROM, and say where it was seen and where it ended
+    #[arg(long)]
+    trace: bool,
     /// How to print
     #[arg(short, long, value_enum, default_value_t)]
     output: Format,
@@ -47,6 +54,7 @@ impl ExplainArgs {
             to: self.to,
             protocol: self.traffic.protocol.to_string(),
             port: self.traffic.port,
+            trace: self.trace,
         };
         let reply: ExplainReply = client.call(&request).map_err(|error| match error {
             // Exit 1 says denied here: what cannot be told is another thing.
@@ -84,6 +92,12 @@ fn render(reply: &ExplainReply, wide: bool, style: Style) -> String {
     text += &format!("  route     {route}\n");
     if let Some(mtu) = reply.mtu {
         text += &format!("  MTU       {mtu}\n");
+    }
+    if let Some(trace) = &reply.trace {
+        text += "  probe\n";
+        text.extend(trace.steps.iter().map(|step| format!("            {step}\n")));
+        let end = if trace.answered { style.good(&trace.end) } else { style.bad(&trace.end) };
+        text += &format!("            {end}\n");
     }
     for note in &reply.notes {
         text += &format!("  note      {note}\n");

@@ -24,6 +24,7 @@ pub mod link;
 pub mod namespace;
 mod netlink;
 mod nfnetlink;
+pub mod probe;
 pub mod reach;
 pub mod route;
 pub mod rules;

@@ -15,6 +15,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use routenet_core::desired::{ChainKey, ChainRule, Hook, RulesDelta, SetName, SetSpec};
+use routenet_core::model::Family;
 use tokio::sync::oneshot;
 
 use super::iptables::Backend;
@@ -117,6 +118,11 @@ impl RulesPlane {
     /// What each rule of a chain has counted, in the chain's order.
     pub async fn counters(&self, chain: ChainKey) -> Result<Vec<RuleCounters>, PlaneError> {
         self.ask(|reply| Request::Counters { chain, reply }).await
+    }
+
+    /// What each of our rules that drops has counted, in all tables of the family.
+    pub async fn drops(&self, family: Family) -> Result<Vec<(ChainKey, RuleCounters)>, PlaneError> {
+        self.ask(|reply| Request::Drops { family, reply }).await
     }
 
     /// Reads everything of ours back now; answers what was missing or changed of what concerns these addresses, in words.

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::{AsFd, BorrowedFd};
 
-use routenet_core::desired::{ChainKey, ChainRule, Hook, SetName};
+use routenet_core::desired::{ChainKey, ChainRule, Hook, SetName, Table};
 use routenet_core::model::Family;
 
 use super::events::NftEvents;
@@ -149,21 +149,56 @@ impl IptablesPlane {
 
     /// The counters of a chain's rules, in order. A rule in the kernel that is not ours is given as iptables prints it.
     pub fn counters(&self, chain: &ChainKey) -> Result<Vec<RuleCounters>, PlaneError> {
-        let tables = match chain.family {
-            Family::V4 => &self.v4,
-            Family::V6 => &self.v6,
-        };
-        let rules = tables.rules(chain).unwrap_or(&[]);
+        let listed = self.backend.list(chain.family, chain.table, &format!("-v -S {}", chain.name))?;
+        let rules = self.tables(chain.family).rules(chain).unwrap_or(&[]);
         let texts: BTreeMap<RuleId, &str> =
             rule_ids(chain, rules).into_iter().zip(rules.iter().map(|rule| rule.text.as_str())).collect();
-        let listed = self.backend.list(chain.family, chain.table, &format!("-v -S {}", chain.name))?;
         let counted = listed.lines().filter_map(|line| {
-            let text = line.strip_prefix("-A ")?.split_once(' ').map_or("", |(_, text)| text);
-            let mut words = text.split(' ').skip_while(|word| *word != "-c").skip(1);
-            let (packets, bytes) = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
-            let rule = RuleId::find(line).and_then(|id| texts.get(&id).copied()).unwrap_or(text).to_string();
-            Some(RuleCounters { rule, packets, bytes })
+            let (_, mut counted) = read_counters(line)?;
+            if let Some(text) = RuleId::find(line).and_then(|id| texts.get(&id)) {
+                counted.rule = text.to_string();
+            }
+            Some(counted)
         });
         Ok(counted.collect())
     }
+
+    /// What each of our rules that drops has counted, in all tables.
+    pub fn drops(&self, family: Family) -> Result<Vec<(ChainKey, RuleCounters)>, PlaneError> {
+        let mut drops = Vec::new();
+        for table in Table::ALL {
+            let listed = self.backend.list(family, table, "-v -S")?;
+            for line in listed.lines().filter(|line| line.ends_with("-j DROP")) {
+                let Some((chain, mut counted)) = read_counters(line) else { continue };
+                let chain = ChainKey { family, table, name: chain.to_string() };
+                let Some(rules) = self.tables(family).rules(&chain) else { continue };
+                let position =
+                    RuleId::find(line).and_then(|id| rule_ids(&chain, rules).iter().position(|one| *one == id));
+                if let Some(position) = position {
+                    counted.rule = rules[position].text.clone();
+                }
+                drops.push((chain, counted));
+            }
+        }
+        Ok(drops)
+    }
+
+    fn tables(&self, family: Family) -> &FamilyTables {
+        match family {
+            Family::V4 => &self.v4,
+            Family::V6 => &self.v6,
+        }
+    }
+}
+
+/// The chain, and what was counted, of a line of `-v -S` that is a rule. A comment may look like counters: the last that can
+/// be read are.
+fn read_counters(line: &str) -> Option<(&str, RuleCounters)> {
+    let (chain, text) = line.strip_prefix("-A ")?.split_once(' ')?;
+    text.rmatch_indices("-c ").find_map(|(at, _)| {
+        let mut words = text[at + 3..].splitn(3, ' ');
+        let (packets, bytes) = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
+        let rule = format!("{}{}", &text[..at], words.next().unwrap_or_default());
+        Some((chain, RuleCounters { rule, packets, bytes }))
+    })
 }

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use routenet_core::desired::{ChainKey, ChainRule, Hook, Member, RulesDelta, SetName, SetSpec};
-use routenet_core::model::Cidr;
+use routenet_core::model::{Cidr, Family};
 use tokio::sync::oneshot;
 use tracing::{info, warn};
 
@@ -53,6 +53,10 @@ pub enum Request {
     Counters {
         chain: ChainKey,
         reply: Reply<Vec<RuleCounters>>,
+    },
+    Drops {
+        family: Family,
+        reply: Reply<Vec<(ChainKey, RuleCounters)>>,
     },
     Verify {
         addresses: Vec<IpAddr>,
@@ -195,6 +199,7 @@ impl Worker {
             Request::Apply { delta, reply } => _ = reply.send(self.apply(delta)),
             Request::RemoveAll { reply } => _ = reply.send(self.remove_all()),
             Request::Counters { chain, reply } => _ = reply.send(self.iptables.counters(&chain)),
+            Request::Drops { family, reply } => _ = reply.send(self.iptables.drops(family)),
             Request::Verify { addresses, reply } => _ = reply.send(self.verify(&addresses)),
         }
     }
