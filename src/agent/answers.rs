@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use routenet_core::model::config::DataPlane;
+use routenet_core::model::{Object, WorkloadEndpoint};
 use routenet_core::policy::compare::compare;
 use serde::Serialize;
 use tokio::sync::watch;
@@ -84,7 +85,8 @@ impl Agent {
                 ok(&cni::handle(self.workloads.as_ref(), call).await)
             }
             Request::Get { kind, name, namespace } => {
-                reply(objects::get(&*self.store, &kind, name.as_deref(), namespace.as_deref()).await)
+                let runtimes = self.runtimes_endpoints();
+                reply(objects::get(&*self.store, &kind, name.as_deref(), namespace.as_deref(), runtimes).await)
             }
             Request::Apply { documents, confirm, cut } => reply(self.apply(&documents, confirm, cut).await),
             Request::Confirm { id } => reply(pending::confirm(&*self.store, &id).await),
@@ -120,6 +122,7 @@ impl Agent {
         let node = &self.config.node;
         let confirm = confirm.map(|seconds| Confirm::within(node, seconds));
         let cut = cut.then(|| cut::request(node));
+        self.refuse_taken_addresses(documents)?;
         let changed = objects::apply(&*self.store, documents, confirm.as_ref(), cut.as_deref()).await?;
         let mut reply = self.changed(changed, cut.as_deref()).await;
         if let Some(confirm) = confirm
@@ -137,6 +140,31 @@ impl Agent {
 }
 
 impl Agent {
+    /// What runtimes made, of all nodes; read, never written.
+    fn runtimes_endpoints(&self) -> Vec<Object> {
+        let own = self.allocator.endpoints();
+        let known = self.cluster.read();
+        let all = own.iter().chain(known.endpoints.values()).filter(|endpoint| !endpoint.key.is_by_hand());
+        all.map(|endpoint| Object::WorkloadEndpoint(WorkloadEndpoint::of_runtime(endpoint))).collect()
+    }
+
+    /// An address has one holder.
+    fn refuse_taken_addresses(&self, documents: &[Document]) -> Result<(), ApiError> {
+        let made = self.runtimes_endpoints();
+        for address in objects::workload_addresses(documents) {
+            for object in &made {
+                let Object::WorkloadEndpoint(WorkloadEndpoint { endpoint, .. }) = object else { continue };
+                if endpoint.addresses.contains(&address) {
+                    let holder = format!("{} on {}", endpoint.display_name(), endpoint.node);
+                    return Err(objects::invalid(format!(
+                        "WorkloadEndpoint: {address} is held by {holder}, which a runtime made; choose another one"
+                    )));
+                }
+            }
+        }
+        Ok(())
+    }
+
     async fn delete(&self, documents: &[Document], names: &[ObjectName], cut: bool) -> Result<ChangeReply, ApiError> {
         let cut = cut.then(|| cut::request(&self.config.node));
         let changed = objects::delete(&*self.store, documents, names, cut.as_deref()).await?;

@@ -152,6 +152,7 @@ impl LocalWorkloads {
             labels: identity.labels.clone().unwrap_or_default(),
             ports: spoken.ports.clone(),
             addresses: addresses.to_vec(),
+            interface: None,
             attachment: Some(attachment.clone()),
         };
         let reserved = self.allocator.transfer(&request.reservations, &key).await;

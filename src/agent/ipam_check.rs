@@ -75,6 +75,10 @@ fn address_problems(known: &Known, address: IpAddr, endpoints: &[&Endpoint]) -> 
         problems.push(format!("{address} belongs to {} and to {}", described(one), described(other)));
     }
     let endpoint = endpoints[0];
+    if endpoint.key.is_by_hand() {
+        // Reserved, or of a pool that nobody is given from: no block has to say whose it is.
+        return problems;
+    }
     match known.blocks.values().find(|block| block.cidr.contains(address)) {
         None => problems.push(format!("{address} of {} lies in no block", described(endpoint))),
         Some(block) if block.owner != endpoint.node => problems.push(format!(

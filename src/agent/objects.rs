@@ -2,6 +2,7 @@
 //! Called by the local API.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
 use routenet_core::model::keys::{self, OBJECTS, StoreKey, USES};
 use routenet_core::model::validate::check_objects;
@@ -29,26 +30,29 @@ pub(super) struct Snapshot {
     guard: Revision,
 }
 
-/// Objects of one kind or of all, by name and namespace if given.
+/// Objects of one kind or of all, by name and namespace if given. `runtimes`: what is no object, and read as one where its
+/// kind is asked for.
 pub async fn get(
     store: &dyn ClusterStore,
     kind: &str,
     name: Option<&str>,
     namespace: Option<&str>,
+    runtimes: Vec<Object>,
 ) -> Result<GetReply, ApiError> {
     let kind = match kind {
         "all" => None,
         word => Some(kind_from(word)?),
     };
     let snapshot = read(store).await?;
-    let objects: Vec<serde_json::Value> = snapshot
-        .objects
-        .iter()
-        .filter(|(key, _)| kind.is_none_or(|kind| key.kind == kind))
-        .filter(|(key, _)| name.is_none_or(|name| key.name == name))
-        .filter(|(key, _)| namespace.is_none() || key.namespace.is_none() || key.namespace.as_deref() == namespace)
-        .map(|(_, (object, _))| object_to_value(object))
-        .collect();
+    let is_wanted = |key: &ObjectKey| {
+        kind.is_none_or(|kind| key.kind == kind)
+            && name.is_none_or(|name| key.name == name)
+            && (namespace.is_none() || key.namespace.is_none() || key.namespace.as_deref() == namespace)
+    };
+    let written = snapshot.objects.values().map(|(object, _)| object);
+    let read = runtimes.iter().filter(|object| kind == Some(object.kind()));
+    let objects: Vec<serde_json::Value> =
+        written.chain(read).filter(|object| is_wanted(&object.key())).map(object_to_value).collect();
     match (kind, name) {
         (Some(kind), Some(name)) if objects.is_empty() => Err(not_found(kind, namespace, name)),
         _ => Ok(GetReply { objects }),
@@ -151,6 +155,16 @@ pub fn tunnels_of(documents: &[Document]) -> BTreeSet<TunnelKind> {
         _ => None,
     };
     objects.iter().filter_map(kind).collect()
+}
+
+/// The addresses of the WorkloadEndpoints of these documents.
+pub fn workload_addresses(documents: &[Document]) -> Vec<IpAddr> {
+    let objects = read_all(documents).unwrap_or_default();
+    let addresses = objects.into_iter().filter_map(|object| match object.value {
+        Object::WorkloadEndpoint(it) => Some(it.endpoint.addresses),
+        _ => None,
+    });
+    addresses.flatten().collect()
 }
 
 /// Deletes what the documents hold and what is named, or nothing. `cut` as in [`apply`].

@@ -161,7 +161,16 @@ impl Agent {
             };
             endpoint_line(endpoint, state, error)
         });
-        let others = known.endpoints.values().map(|endpoint| endpoint_line(endpoint, "remote", None));
+        let others = known.endpoints.values().map(|endpoint| {
+            let interface = endpoint.host_interface();
+            match endpoint.node == self.config.node {
+                false => endpoint_line(endpoint, "remote", None),
+                true if nix::net::if_::if_nametoindex(interface.as_str()).is_ok() => {
+                    endpoint_line(endpoint, "ready", None)
+                }
+                true => endpoint_line(endpoint, "waiting", Some(format!("there is no interface {interface}"))),
+            }
+        });
         own.chain(others).collect()
     }
 
@@ -252,7 +261,7 @@ fn endpoint_line(endpoint: &Endpoint, state: &str, error: Option<String>) -> End
         labels: endpoint.labels.clone(),
         container_id: endpoint.key.container_id.clone(),
         ifname: endpoint.key.ifname.to_string(),
-        host_interface: endpoint.key.host_interface().to_string(),
+        host_interface: endpoint.host_interface().to_string(),
         ports: endpoint.attachment.iter().flat_map(|it| &it.published).map(ToString::to_string).collect(),
         state: state.to_string(),
         error,

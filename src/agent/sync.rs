@@ -11,8 +11,8 @@ use tokio::time::Instant;
 use routenet_core::desired::FactDelta;
 use routenet_core::model::keys::{self, StoreKey};
 use routenet_core::model::{
-    BgpConfiguration, BgpPeer, Block, Cidr, Fact, Kind, NetworkName, NetworkSetKey, NodeCondition, NodeName, Object,
-    ObjectKey, Policy, PoolName, Reservation, staged_for,
+    BgpConfiguration, BgpPeer, Block, Cidr, EndpointKey, Fact, Kind, NetworkName, NetworkSetKey, NodeCondition,
+    NodeName, Object, ObjectKey, Policy, PoolName, Reservation, staged_for,
 };
 use routenet_core::policy::check::check_policy;
 
@@ -261,7 +261,7 @@ impl Follower {
             };
             match event {
                 Some(WatchEvent::Changes { revision, changes }) => {
-                    let changes = changes.into_iter().filter_map(|(key, value)| self.change(key, value)).collect();
+                    let changes = changes.into_iter().flat_map(|(key, value)| self.change(key, value)).collect();
                     self.revision = revision;
                     self.tell(SyncState::InSync(revision));
                     if self.sender.send(Batch { changes, revision, resynced: false }).await.is_err() {
@@ -307,13 +307,31 @@ impl Follower {
         let taken = gone.into_iter().map(|key| (key, None));
         let given = entries.into_iter().map(|entry| (entry.key, Some(entry.value)));
         let all: Vec<_> = taken.chain(given).collect();
-        let changes = all.into_iter().filter_map(|(key, value)| self.change(key, value)).collect();
+        let changes = all.into_iter().flat_map(|(key, value)| self.change(key, value)).collect();
         self.begun = true;
         changes
     }
 
     /// Takes over one entry; what it means, if it means anything new.
-    fn change(&mut self, key: String, value: Option<Vec<u8>>) -> Option<ClusterChange> {
+    fn change(&mut self, key: String, value: Option<Vec<u8>>) -> impl Iterator<Item = ClusterChange> + use<> {
+        let before = self.workload_endpoint(&key);
+        let meaning = self.take(key.clone(), value);
+        // An endpoint is known by more than its object's name: by its node and network, too.
+        let moved = before.filter(|before| self.workload_endpoint(&key).as_ref() != Some(before));
+        let gone = moved.map(|(node, key)| ClusterChange::Fact(FactDelta::Endpoint { node, key, endpoint: None }));
+        gone.into_iter().chain(meaning)
+    }
+
+    /// Whose endpoint an object says to be where, if it is one that does.
+    fn workload_endpoint(&self, key: &str) -> Option<(NodeName, EndpointKey)> {
+        let value = self.mirror.entries.get(key).filter(|_| key.starts_with(keys::WORKLOAD_ENDPOINTS))?;
+        match keys::decode_fact(key, value) {
+            Ok(Fact::Object(Object::WorkloadEndpoint(it))) => Some((it.endpoint.node, it.endpoint.key)),
+            _ => None,
+        }
+    }
+
+    fn take(&mut self, key: String, value: Option<Vec<u8>>) -> Option<ClusterChange> {
         self.mirror.malformed.remove(&key);
         let sealed = self.mirror.sealed.remove(&key);
         if !is_known(&key) || (sealed.is_none() && self.mirror.entries.get(&key) == value.as_ref()) {
@@ -322,7 +340,7 @@ impl Follower {
         let meaning = match &value {
             _ if key == keys::CUT => return self.take_cut(key, value),
             Some(value) => match read(&key, value) {
-                Ok(fact) => change_of(fact),
+                Ok(fact) => Some(change_of(fact)),
                 Err(error) => return self.take_malformed(key, value, error, sealed.as_ref().map(|(_, policy)| policy)),
             },
             None => removal_of(StoreKey::parse(&key).ok()?),
@@ -332,7 +350,7 @@ impl Follower {
             Some(value) => self.mirror.entries.insert(key, value),
             None => self.mirror.entries.remove(&key),
         };
-        Some(meaning).filter(|meaning| self.concerns(meaning))
+        meaning.filter(|meaning| self.concerns(meaning))
     }
 
     fn take_cut(&mut self, key: String, value: Option<Vec<u8>>) -> Option<ClusterChange> {
@@ -376,9 +394,9 @@ impl Follower {
         }
     }
 
-    /// Endpoints of this node are the journal's.
+    /// Endpoints of this node are the journal's, but for those that people wrote.
     fn concerns(&self, change: &ClusterChange) -> bool {
-        !matches!(change, ClusterChange::Fact(FactDelta::Endpoint { node, .. }) if *node == self.node)
+        !matches!(change, ClusterChange::Fact(FactDelta::Endpoint { node, key, .. }) if *node == self.node && !key.is_by_hand())
     }
 
     fn everything(&self) -> Vec<ClusterChange> {
@@ -455,8 +473,9 @@ fn change_of(fact: Fact) -> ClusterChange {
     }
 }
 
-fn removal_of(key: StoreKey) -> ClusterChange {
-    match key {
+/// `None` where what goes is known by what the entry said.
+fn removal_of(key: StoreKey) -> Option<ClusterChange> {
+    Some(match key {
         StoreKey::Block(cidr) => ClusterChange::Block(cidr, None),
         StoreKey::Condition(node) => ClusterChange::Condition(node, None),
         StoreKey::Endpoint(node, key) => ClusterChange::Fact(FactDelta::Endpoint { node, key, endpoint: None }),
@@ -476,6 +495,7 @@ fn removal_of(key: StoreKey) -> ClusterChange {
                 Kind::GlobalNetworkSet | Kind::NetworkSet => {
                     ClusterChange::Fact(FactDelta::NetworkSet(NetworkSetKey { namespace, name }, None))
                 }
+                Kind::WorkloadEndpoint => return None,
                 Kind::HostEndpoint => ClusterChange::Fact(FactDelta::HostEndpoint(name, None)),
                 Kind::Profile => ClusterChange::Fact(FactDelta::Profile(name, None)),
                 Kind::Namespace => ClusterChange::Fact(FactDelta::Namespace(name, None)),
@@ -488,5 +508,5 @@ fn removal_of(key: StoreKey) -> ClusterChange {
                 Kind::IPReservation => ClusterChange::Reservation(name, None),
             }
         }
-    }
+    })
 }

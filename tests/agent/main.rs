@@ -3,6 +3,7 @@
 mod address;
 mod attach;
 mod bad_input;
+mod by_hand;
 mod cut;
 mod etcd;
 #[path = "../support/etcd_server.rs"]

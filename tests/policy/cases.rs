@@ -147,6 +147,7 @@ impl Workload {
             labels: self.labels.clone(),
             ports: self.ports.iter().map(port).collect(),
             addresses: self.ips.clone(),
+            interface: None,
             attachment: None,
         }
     }

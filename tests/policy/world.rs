@@ -194,6 +194,7 @@ pub fn endpoint(
         profiles: None,
         ports: Vec::new(),
         addresses: addresses(&[&format!("10.65.0.{host_part}"), &format!("fd65::{host_part:x}")]),
+        interface: None,
         attachment: None,
     }
 }

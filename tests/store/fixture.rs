@@ -66,6 +66,7 @@ pub fn endpoint(on: &NodeName, key: &EndpointKey, addresses: &[IpAddr]) -> Endpo
         profiles: None,
         ports: Vec::new(),
         addresses: addresses.to_vec(),
+        interface: None,
         attachment: None,
     }
 }

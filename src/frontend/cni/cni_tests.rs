@@ -30,6 +30,7 @@ impl Workloads for Recorder {
             profiles: None,
             ports: Vec::new(),
             addresses: vec!["10.65.0.1".parse().unwrap(), "fd65::1".parse().unwrap()],
+            interface: None,
             attachment: Some(Attachment {
                 requester: request.requester.clone(),
                 ..Attachment::new(request.netns.clone(), request.mac.unwrap_or([2, 0, 0, 0, 0, 1]), 1500)

@@ -38,6 +38,7 @@ impl Workloads for Fake {
             profiles: None,
             ports: Vec::new(),
             addresses: request.addresses.clone(),
+            interface: None,
             attachment: Some(Attachment::new(request.netns.clone(), [2; 6], 1500)),
         };
         self.attached.lock().unwrap().push(request);

@@ -26,6 +26,7 @@ fn endpoint(id: &str, addresses: &[&str]) -> Endpoint {
         profiles: None,
         ports: Vec::new(),
         addresses: addresses.iter().map(|address| address.parse().unwrap()).collect(),
+        interface: None,
         attachment: None,
     }
 }

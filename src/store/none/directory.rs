@@ -9,7 +9,7 @@ use routenet_core::model::{Kind, Object, ObjectKey};
 use crate::store::StoreError;
 
 /// The kinds that may stand there: the rest of a cluster without a store is in the node's own file.
-pub(super) const KINDS: [Kind; 13] = [
+pub(super) const KINDS: [Kind; 14] = [
     Kind::GlobalNetworkPolicy,
     Kind::NetworkPolicy,
     Kind::Tier,
@@ -18,6 +18,7 @@ pub(super) const KINDS: [Kind; 13] = [
     Kind::Namespace,
     Kind::ServiceAccount,
     Kind::HostEndpoint,
+    Kind::WorkloadEndpoint,
     Kind::Profile,
     Kind::KubernetesNetworkPolicy,
     Kind::StagedGlobalNetworkPolicy,

@@ -70,6 +70,7 @@ async fn a_node_publishes_its_own_and_nothing_else() {
         profiles: None,
         ports: Vec::new(),
         addresses: vec![],
+        interface: None,
         attachment: None,
     });
     let own = StoreKey::of(&endpoint).path();

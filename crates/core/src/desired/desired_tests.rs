@@ -35,6 +35,7 @@ fn endpoint(id: &str, address: &str, plugged: bool) -> FactDelta {
         profiles: None,
         ports: Vec::new(),
         addresses: vec![address.parse().unwrap()],
+        interface: None,
         attachment,
     };
     FactDelta::Endpoint { node, key, endpoint: Some(endpoint) }

@@ -83,6 +83,11 @@ impl FactDelta {
             Object::Namespace(it) => FactDelta::Namespace(it.name, Some(it.labels)),
             Object::ServiceAccount(it) => FactDelta::ServiceAccount(it.namespace, it.name, Some(it.labels)),
             Object::HostEndpoint(it) => FactDelta::HostEndpoint(it.name.clone(), Some(it)),
+            Object::WorkloadEndpoint(it) => FactDelta::Endpoint {
+                node: it.endpoint.node.clone(),
+                key: it.endpoint.key.clone(),
+                endpoint: Some(it.endpoint),
+            },
             Object::Profile(it) => FactDelta::Profile(it.name.clone(), Some(it)),
             Object::Tier(it) => FactDelta::Tier(it.name.clone(), Some(it)),
             other @ (Object::BGPPeer(_) | Object::BGPConfiguration(_) | Object::IPReservation(_)) => {

@@ -30,6 +30,7 @@ fn endpoint_at(node: &str, container: &str, addresses: [&str; 2], published: Vec
         profiles: None,
         ports: Vec::new(),
         addresses: addresses.map(|address| address.parse().unwrap()).to_vec(),
+        interface: None,
         attachment: Some(attachment),
     };
     FactDelta::Endpoint { node, key, endpoint: Some(endpoint) }

@@ -130,7 +130,8 @@ impl NetworkEngine {
     }
 
     fn set_endpoint(&mut self, key: &EndpointKey, endpoint: Option<&Endpoint>, touched: &mut Touched) {
-        let attached = endpoint.filter(|endpoint| endpoint.attachment.is_some());
+        let leads_there = |endpoint: &&Endpoint| endpoint.attachment.is_some() || endpoint.interface.is_some();
+        let attached = endpoint.filter(leads_there);
         let before = match attached {
             Some(endpoint) => self.local.insert(key.clone(), endpoint.clone()),
             None => self.local.remove(key),
@@ -140,9 +141,9 @@ impl NetworkEngine {
         };
         let (old, new) = (addresses(before.as_ref()), addresses(attached));
         for address in old.union(&new) {
-            let route = new
-                .contains(address)
-                .then(|| Route::Local { dev: key.host_interface(), src: self.source(Family::of(*address)) });
+            let route = attached
+                .filter(|_| new.contains(address))
+                .map(|to| Route::Local { dev: to.host_interface(), src: self.source(Family::of(*address)) });
             let dst = Cidr::host(*address);
             self.want(RouteKey { dst, metric: 0 }, Want::Endpoint(key.clone()), route, touched);
             touched.announcements.insert(dst);

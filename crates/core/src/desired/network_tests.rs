@@ -33,6 +33,7 @@ fn endpoint(node: &str, id: &str, address: Option<&str>) -> FactDelta {
         profiles: None,
         ports: Vec::new(),
         addresses: vec![address.parse().unwrap()],
+        interface: None,
         attachment: Some(Attachment::new("/run/netns/x", [2, 0, 0, 0, 0, 1], 1500)),
     });
     FactDelta::Endpoint { node, key: key(id), endpoint }

@@ -61,11 +61,60 @@ pub struct Endpoint {
     pub profiles: Option<Vec<String>>,
     /// At most one of each family.
     pub addresses: Vec<IpAddr>,
+    /// The host's interface that leads to it, where no runtime had it made (a virtual machine's tap, for one).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub interface: Option<InterfaceName>,
     /// Whether the workload is built on its node: the journal's, needed to rebuild or adopt it. `None` for remote ones.
     pub attachment: Option<Attachment>,
 }
 
+/// How the names of workloads' interfaces on the host begin.
+pub const WORKLOAD_INTERFACES: &str = "rnw";
+
+/// How the ids begin of workloads that no runtime makes.
+const BY_HAND: &str = "workloadendpoint/";
+
+/// A WorkloadEndpoint: an endpoint that people write, for a workload that no runtime makes; or one that a runtime made, to
+/// be read.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WorkloadEndpoint {
+    /// The object's.
+    pub name: String,
+    pub endpoint: Endpoint,
+}
+
+impl WorkloadEndpoint {
+    /// What stands for a container's id.
+    pub fn id(namespace: &str, name: &str) -> String {
+        format!("{BY_HAND}{namespace}/{name}")
+    }
+
+    /// Whether an interface may lead to one: the rules match its name, and it is none that an attachment could have.
+    pub fn is_interface(name: &InterfaceName) -> bool {
+        name.as_str().strip_prefix(WORKLOAD_INTERFACES).is_some_and(|rest| rest.len() > 1 && rest.starts_with('-'))
+    }
+
+    /// The endpoint of a runtime, as one reads it.
+    pub fn of_runtime(endpoint: &Endpoint) -> WorkloadEndpoint {
+        let parts = [endpoint.node.as_str(), &endpoint.key.container_id, endpoint.key.ifname.as_str()];
+        let plain = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' };
+        WorkloadEndpoint { name: parts.join("-").chars().map(plain).collect(), endpoint: endpoint.clone() }
+    }
+}
+
+impl EndpointKey {
+    /// Whether it is of a WorkloadEndpoint that people wrote.
+    pub fn is_by_hand(&self) -> bool {
+        self.container_id.starts_with(BY_HAND)
+    }
+}
+
 impl Endpoint {
+    /// The host's interface that leads to it.
+    pub fn host_interface(&self) -> InterfaceName {
+        self.interface.clone().unwrap_or_else(|| self.key.host_interface())
+    }
+
     /// `NAMESPACE/NAME`: how people call it.
     pub fn display_name(&self) -> String {
         format!("{}/{}", self.namespace, self.name)

@@ -16,6 +16,8 @@ pub const OBJECTS: &str = "/objects/";
 pub const BLOCKS: &str = "/blocks/";
 pub const ENDPOINTS: &str = "/endpoints/";
 pub const CONDITIONS: &str = "/conditions/";
+/// The prefix of the objects by which endpoints are known that no runtime makes.
+pub const WORKLOAD_ENDPOINTS: &str = "/objects/workloadendpoint/";
 /// A key, where the others are prefixes.
 pub const CUT: &str = "/cut";
 pub const USES: &str = "/uses/";

@@ -14,7 +14,7 @@ pub const KUBERNETES_VERSION: &str = "networking.k8s.io/v1";
 pub const OWN_VERSION: &str = "routenet/v1";
 
 impl Kind {
-    pub const ALL: [Kind; 19] = [
+    pub const ALL: [Kind; 20] = [
         Kind::IPPool,
         Kind::Node,
         Kind::Network,
@@ -29,6 +29,7 @@ impl Kind {
         Kind::Namespace,
         Kind::ServiceAccount,
         Kind::HostEndpoint,
+        Kind::WorkloadEndpoint,
         Kind::Profile,
         Kind::KubernetesNetworkPolicy,
         Kind::StagedGlobalNetworkPolicy,
@@ -53,6 +54,7 @@ impl Kind {
             Kind::Namespace => "Namespace",
             Kind::ServiceAccount => "ServiceAccount",
             Kind::HostEndpoint => "HostEndpoint",
+            Kind::WorkloadEndpoint => "WorkloadEndpoint",
             Kind::Profile => "Profile",
             Kind::KubernetesNetworkPolicy => "KubernetesNetworkPolicy",
             Kind::StagedGlobalNetworkPolicy => "StagedGlobalNetworkPolicy",
@@ -86,6 +88,7 @@ impl Kind {
             Kind::Namespace => "namespace",
             Kind::ServiceAccount => "serviceaccount",
             Kind::HostEndpoint => "hostendpoint",
+            Kind::WorkloadEndpoint => "workloadendpoint",
             Kind::Profile => "profile",
             Kind::KubernetesNetworkPolicy => "kubernetesnetworkpolicy",
             Kind::StagedGlobalNetworkPolicy => "stagedglobalnetworkpolicy",
@@ -111,6 +114,7 @@ impl Kind {
             Kind::Namespace => &["namespaces", "ns"],
             Kind::ServiceAccount => &["serviceaccounts", "sa"],
             Kind::HostEndpoint => &["hostendpoints", "hep", "heps"],
+            Kind::WorkloadEndpoint => &["workloadendpoints", "wep", "weps"],
             Kind::Profile => &["profiles"],
             Kind::KubernetesNetworkPolicy => &["kubernetesnetworkpolicies", "knp", "knps"],
             Kind::StagedGlobalNetworkPolicy => &["stagedglobalnetworkpolicies", "sgnp", "sgnps"],
@@ -134,6 +138,7 @@ impl Kind {
             Kind::NetworkPolicy
                 | Kind::NetworkSet
                 | Kind::ServiceAccount
+                | Kind::WorkloadEndpoint
                 | Kind::KubernetesNetworkPolicy
                 | Kind::StagedNetworkPolicy
                 | Kind::StagedKubernetesNetworkPolicy
@@ -222,6 +227,7 @@ impl Object {
             Object::Namespace(_) => Kind::Namespace,
             Object::ServiceAccount(_) => Kind::ServiceAccount,
             Object::HostEndpoint(_) => Kind::HostEndpoint,
+            Object::WorkloadEndpoint(_) => Kind::WorkloadEndpoint,
             Object::Profile(_) => Kind::Profile,
             Object::KubernetesNetworkPolicy(_) => Kind::KubernetesNetworkPolicy,
             Object::StagedGlobalNetworkPolicy(_) => Kind::StagedGlobalNetworkPolicy,
@@ -249,6 +255,9 @@ impl Object {
                 ObjectKey::namespaced(Kind::ServiceAccount, &account.namespace, &account.name)
             }
             Object::HostEndpoint(host) => ObjectKey::global(Kind::HostEndpoint, &host.name),
+            Object::WorkloadEndpoint(it) => {
+                ObjectKey::namespaced(Kind::WorkloadEndpoint, &it.endpoint.namespace, &it.name)
+            }
             Object::Profile(profile) => ObjectKey::global(Kind::Profile, &profile.name),
             Object::KubernetesNetworkPolicy(policy) => policy.key(),
             Object::StagedGlobalNetworkPolicy(staged) | Object::StagedNetworkPolicy(staged) => staged.key(),

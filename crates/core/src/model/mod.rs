@@ -19,6 +19,7 @@ pub mod yaml;
 
 pub use endpoint::{
     Attachment, Endpoint, EndpointKey, HostEndpoint, HostInterface, Labels, NamedPort, PublishedPort, Spoken,
+    WORKLOAD_INTERFACES, WorkloadEndpoint,
 };
 pub use kubernetes::{
     KubernetesPeer, KubernetesPolicy, KubernetesPort, KubernetesPorts, KubernetesRule, LabelOperator, LabelRequirement,

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Cidr, Endpoint, HostEndpoint, KubernetesPolicy, Labels, Namespace, NetworkName, NetworkSet, NodeName, Policy,
-    PoolName, Profile, ServiceAccount, StagedKubernetesPolicy, StagedPolicy, Tier,
+    PoolName, Profile, ServiceAccount, StagedKubernetesPolicy, StagedPolicy, Tier, WorkloadEndpoint,
 };
 
 /// A kind that people write, read and delete with `routectl`.
@@ -26,6 +26,7 @@ pub enum Kind {
     Namespace,
     ServiceAccount,
     HostEndpoint,
+    WorkloadEndpoint,
     Profile,
     KubernetesNetworkPolicy,
     StagedGlobalNetworkPolicy,
@@ -58,6 +59,7 @@ pub enum Object {
     Namespace(Namespace),
     ServiceAccount(ServiceAccount),
     HostEndpoint(HostEndpoint),
+    WorkloadEndpoint(WorkloadEndpoint),
     Profile(Profile),
     KubernetesNetworkPolicy(KubernetesPolicy),
     StagedGlobalNetworkPolicy(StagedPolicy),

@@ -1,7 +1,7 @@
 //! Objects as rows of a table, for `get -o table` and `-o wide`.
 
 use super::yaml::{import_word, isolation_word, staged_action_word, tier_action_word};
-use super::{HostInterface, Kind, KubernetesPolicy, Object, Policy, StagedAction};
+use super::{HostInterface, Kind, KubernetesPolicy, Object, Policy, StagedAction, WorkloadEndpoint};
 
 /// The headings of a kind's table.
 pub fn columns(kind: Kind, wide: bool) -> Vec<&'static str> {
@@ -34,6 +34,9 @@ pub fn columns(kind: Kind, wide: bool) -> Vec<&'static str> {
         Kind::Namespace => (&["NAME", "LABELS"], &[]),
         Kind::ServiceAccount => (&["NAMESPACE", "NAME", "LABELS"], &[]),
         Kind::HostEndpoint => (&["NAME", "NODE", "INTERFACE", "EXPECTED IPS"], &["PROFILES", "LABELS"]),
+        Kind::WorkloadEndpoint => {
+            (&["NAMESPACE", "NAME", "NODE", "ADDRESSES", "INTERFACE"], &["NETWORK", "WORKLOAD", "PROFILES", "LABELS"])
+        }
         Kind::Profile => (&["NAME", "INGRESS RULES", "EGRESS RULES"], &["LABELS TO APPLY"]),
     };
     narrow.iter().chain(if wide { more } else { &[] }).copied().collect()
@@ -95,6 +98,17 @@ pub fn row(object: &Object, wide: bool) -> Vec<String> {
             joined(&host.expected_ips),
             joined(&host.profiles),
             labels(&host.labels),
+        ],
+        Object::WorkloadEndpoint(WorkloadEndpoint { name, endpoint }) => vec![
+            endpoint.namespace.clone(),
+            name.clone(),
+            endpoint.node.to_string(),
+            joined(&endpoint.addresses),
+            endpoint.host_interface().to_string(),
+            endpoint.key.network.to_string(),
+            endpoint.name.clone(),
+            joined(endpoint.profiles.as_deref().unwrap_or_default()),
+            labels(&endpoint.labels),
         ],
         Object::Profile(profile) => vec![
             profile.name.clone(),

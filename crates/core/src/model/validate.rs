@@ -5,9 +5,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::net::IpAddr;
 
 use super::yaml::{Located, YamlError};
-use super::{Cidr, DEFAULT_TIER, Kind, Network, Object, ObjectKey, Pool, Tier};
+use super::{Cidr, DEFAULT_TIER, Kind, Network, Object, ObjectKey, Pool, Tier, WORKLOAD_INTERFACES, WorkloadEndpoint};
 
 /// One thing that the objects would not hold together by.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,7 +72,51 @@ pub fn check_objects(existing: &[Object], changed: &[Object], deleted: &[ObjectK
     problems.extend(unknown_pools(&after, deleted));
     problems.extend(peer_twins(&after, &touched));
     problems.extend(unknown_tiers(&after, deleted));
+    problems.extend(workload_addresses(&after, &touched));
     if problems.is_empty() { Ok(()) } else { Err(problems) }
+}
+
+/// Whom an address of a pool is given to, nodes decide by themselves: one that is reserved they leave alone.
+fn workload_addresses(after: &BTreeMap<ObjectKey, &Object>, touched: &impl Fn(&ObjectKey) -> bool) -> Vec<Invalid> {
+    let pools =
+        || after.values().filter_map(|object| if let Object::IPPool(pool) = object { Some(pool) } else { None });
+    let reserved = |address| {
+        let covers = |object: &&Object| match object {
+            Object::IPReservation(it) => it.cidrs.iter().any(|cidr| cidr.contains(address)),
+            _ => false,
+        };
+        after.values().any(covers)
+    };
+    let mut holders: BTreeMap<IpAddr, &ObjectKey> = BTreeMap::new();
+    let mut problems = Vec::new();
+    for (key, object) in after {
+        let Object::WorkloadEndpoint(WorkloadEndpoint { endpoint, .. }) = object else { continue };
+        if let Some(name) = endpoint.interface.as_ref().filter(|name| !WorkloadEndpoint::is_interface(name)) {
+            let what = format!("{name} is an interface that the agent itself could make");
+            let mend =
+                format!("call it {WORKLOAD_INTERFACES}-NAME: ip link set dev {name} name {WORKLOAD_INTERFACES}-NAME");
+            problems.push(invalid(key, "spec.interfaceName", what, mend));
+        }
+        for address in &endpoint.addresses {
+            if let Some(other) = holders.insert(*address, key).filter(|other| touched(other) || touched(key)) {
+                let mend = "give each its own".to_string();
+                problems.push(invalid(key, "spec.ipNetworks", format!("{address} is that of {other}, too"), mend));
+            }
+            let mut wrong = |what: String, mend: String| problems.push(invalid(key, "spec.ipNetworks", what, mend));
+            match pools().find(|pool| pool.cidr.contains(*address)) {
+                None => wrong(
+                    format!("{address} lies in no pool, so no other node takes a route to it"),
+                    "choose one of a pool, or add an IPPool for it, with `disabled: true` so that runtimes leave it alone".into(),
+                ),
+                Some(pool) if !pool.disabled && !reserved(*address) => wrong(
+                    format!("{address} lies in pool {}, whose addresses runtimes are given", pool.name),
+                    format!("reserve it: an IPReservation with reservedCIDRs: [{}]", Cidr::host(*address)),
+                ),
+                Some(_) => {}
+            }
+        }
+    }
+    problems
 }
 
 fn invalid(object: &ObjectKey, field: &str, what: String, mend: String) -> Invalid {

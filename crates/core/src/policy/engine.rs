@@ -429,9 +429,12 @@ impl PolicyEngine {
         let subject_key = SubjectKey::Endpoint(self.cluster.settings.node.clone(), key.clone());
         let subject = self.cluster.subjects.get(&subject_key)?;
         let endpoint = subject.as_endpoint()?;
-        let own = BTreeSet::from([key.host_interface()]);
+        let own = BTreeSet::from([endpoint.host_interface()]);
         let siblings = self.containers.get(&key.container_id).into_iter().flatten();
-        let all: BTreeSet<InterfaceName> = siblings.map(EndpointKey::host_interface).collect();
+        let all: BTreeSet<InterfaceName> = match endpoint.interface {
+            Some(_) => own.clone(),
+            None => siblings.map(EndpointKey::host_interface).collect(),
+        };
         let entries = |family: Family, interfaces: &BTreeSet<InterfaceName>| {
             let addresses = endpoint.addresses.iter().copied().filter(|a| Family::of(*a) == family);
             let pairs =

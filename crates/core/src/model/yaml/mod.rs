@@ -23,6 +23,7 @@ pub(crate) mod pool;
 mod scalar;
 pub(crate) mod suggest;
 pub(crate) mod tree;
+mod workload;
 mod write;
 
 pub(crate) use bgp::{BGP_PORT, import_policy, import_word, read_as_number, read_hold_time, read_router_id};

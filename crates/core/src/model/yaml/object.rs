@@ -2,15 +2,14 @@
 
 use super::fields::{At, Fields, Report, listed};
 use super::suggest::did_you_mean;
-use super::{Located, YamlError, bgp, host, kubernetes, policy, pool, tree};
+use super::{Located, YamlError, bgp, host, kubernetes, policy, pool, tree, workload};
 use crate::model::kind::{CALICO_VERSION, CORE_VERSION, KUBERNETES_VERSION, OWN_VERSION};
 use crate::model::name::is_dns_subdomain;
 use crate::model::{Kind, Labels, Namespace, Object, ObjectKey, ServiceAccount};
 
 /// Kinds that people's files have and that are not built yet.
-const LATER_KINDS: [&str; 7] = [
+const LATER_KINDS: [&str; 6] = [
     "BGPFilter",
-    "WorkloadEndpoint",
     "FelixConfiguration",
     "KubeControllersConfiguration",
     "ClusterInformation",
@@ -170,6 +169,7 @@ fn read_object(kind: Kind, mut fields: Fields<'_>) -> Option<Object> {
             Object::StagedKubernetesNetworkPolicy(kubernetes::read_staged(meta, spec?.fields()?)?)
         }
         Kind::HostEndpoint => Object::HostEndpoint(host::read_host_endpoint(meta, spec?.fields()?)?),
+        Kind::WorkloadEndpoint => Object::WorkloadEndpoint(workload::read_workload_endpoint(meta, spec?.fields()?)?),
         Kind::Profile => Object::Profile(host::read_profile(&meta.name, spec?.fields()?)?),
         Kind::NetworkSet => Object::NetworkSet(policy::read_network_set(meta, spec?.fields()?)?),
         Kind::IPPool => Object::IPPool(pool::read_pool(&meta.name, spec?.fields()?)?),

@@ -73,7 +73,8 @@ fn a_selector_with_a_typo_is_refused_at_its_character() {
 #[test]
 fn an_unknown_kind_is_refused_with_its_neighbour() {
     let kinds = "IPPool, Node, Network, GlobalNetworkPolicy, NetworkPolicy, GlobalNetworkSet, BGPPeer, \
-                 BGPConfiguration, IPReservation, Tier, NetworkSet, Namespace, ServiceAccount, HostEndpoint, Profile, \
+                 BGPConfiguration, IPReservation, Tier, NetworkSet, Namespace, ServiceAccount, HostEndpoint, WorkloadEndpoint, \
+                 Profile, \
                  StagedGlobalNetworkPolicy, StagedNetworkPolicy or StagedKubernetesNetworkPolicy";
     assert_eq!(
         errors("apiVersion: projectcalico.org/v3\nkind: IPPol\nmetadata: {name: a}\nspec: {}\n"),

@@ -4,9 +4,9 @@
 use serde_json::{Map, Value, json};
 
 use super::bgp::{BGP_PORT, import_word};
-use super::kubernetes;
 use super::policy::{staged_action_word, tier_action_word};
 use super::pool::{isolation_word, mode_field, mode_word};
+use super::{kubernetes, workload};
 use crate::model::{
     Action, BgpConfiguration, BgpPeer, DEFAULT_TIER, EntityRule, HostEndpoint, HostInterface, IcmpMatch, ImportPolicy,
     Labels, NamedPort, Network, NetworkSet, Node, Object, Policy, PolicyRule, PolicyStage, Pool, PortMatch, Profile,
@@ -25,6 +25,7 @@ pub fn object_to_value(object: &Object) -> Value {
         Object::Namespace(namespace) => Some(&namespace.labels),
         Object::ServiceAccount(account) => Some(&account.labels),
         Object::HostEndpoint(host) => Some(&host.labels),
+        Object::WorkloadEndpoint(it) => Some(&it.endpoint.labels),
         _ => None,
     };
     put(&mut metadata, "labels", labels.filter(|labels| !labels.is_empty()).map(labels_value));
@@ -41,6 +42,7 @@ pub fn object_to_value(object: &Object) -> Value {
         Object::BGPConfiguration(settings) => configuration_spec(settings),
         Object::Tier(tier) => tier_spec(tier),
         Object::HostEndpoint(host) => host_endpoint_spec(host),
+        Object::WorkloadEndpoint(it) => workload::workload_endpoint_spec(it),
         Object::KubernetesNetworkPolicy(policy) => kubernetes::spec(policy),
         Object::StagedGlobalNetworkPolicy(staged) | Object::StagedNetworkPolicy(staged) => {
             staged_spec(policy_spec(&staged.policy), staged.action)
@@ -161,10 +163,12 @@ fn host_endpoint_spec(host: &HostEndpoint) -> Value {
     put(&mut spec, "interfaceName", interface);
     put_list(&mut spec, "expectedIPs", texts(&host.expected_ips));
     put_list(&mut spec, "profiles", texts(&host.profiles));
-    let port =
-        |port: &NamedPort| json!({"name": port.name, "protocol": protocol_value(port.protocol), "port": port.port});
-    put_list(&mut spec, "ports", host.ports.iter().map(port).collect());
+    put_list(&mut spec, "ports", host.ports.iter().map(named_port_value).collect());
     spec.into()
+}
+
+pub(super) fn named_port_value(port: &NamedPort) -> Value {
+    json!({"name": port.name, "protocol": protocol_value(port.protocol), "port": port.port})
 }
 
 fn profile_spec(profile: &Profile) -> Value {

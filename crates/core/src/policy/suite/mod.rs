@@ -156,6 +156,7 @@ impl Suite {
             ports: workload.ports.clone(),
             profiles: workload.profiles.clone(),
             addresses,
+            interface: None,
             attachment: None,
         };
         FactDelta::Endpoint { node, key: endpoint.key.clone(), endpoint: Some(endpoint) }

@@ -55,6 +55,7 @@ pub fn endpoint(on: &str, network: &str, name: &str, addresses: &[&str], pairs: 
         ports: Vec::new(),
         profiles: None,
         addresses: addresses.iter().map(|text| text.parse().unwrap()).collect(),
+        interface: None,
         attachment: None,
     }
 }
