@@ -189,20 +189,25 @@ fn resolve(cluster: &Cluster, text: &str) -> Result<Side, FlowError> {
     let is_meant = |endpoint: &Endpoint| {
         endpoint.display_name() == text || endpoint.name == text || endpoint.key.to_string() == text
     };
-    let mut found = cluster.endpoints().filter(|(_, endpoint)| is_meant(endpoint));
-    let (node, endpoint) = found.next().ok_or_else(unknown)?;
-    let mut others: Vec<String> = found.map(|(_, endpoint)| endpoint.key.to_string()).collect();
-    if others.is_empty() {
-        return Ok(Side::Workload(node.clone(), endpoint.key.clone()));
+    let found = cluster.subjects.endpoints().filter(|(_, endpoint)| is_meant(endpoint));
+    let mut found: Vec<_> = found.map(|(node, endpoint)| (node, endpoint.key.clone())).collect();
+    found.sort();
+    match found.as_slice() {
+        [] => Err(unknown()),
+        [(node, key)] => Ok(Side::Workload(node.clone(), key.clone())),
+        several => {
+            let choices = several.iter().map(|(_, key)| key.to_string()).collect();
+            Err(FlowError::Ambiguous { name: text.to_string(), choices })
+        }
     }
-    others.insert(0, endpoint.key.to_string());
-    Err(FlowError::Ambiguous { name: text.to_string(), choices: others })
 }
 
 fn side_of_address(cluster: &Cluster, address: IpAddr) -> Side {
     let family = Family::of(address);
-    if let Some((node, endpoint)) = cluster.endpoints().find(|(_, endpoint)| endpoint.addresses.contains(&address)) {
-        return Side::Workload(node.clone(), endpoint.key.clone());
+    let holders = cluster.subjects.holding(address);
+    let first = holders.iter().filter_map(|holder| holder.as_endpoint()).min_by_key(|it| (&it.node, &it.key));
+    if let Some(endpoint) = first {
+        return Side::Workload(endpoint.node.clone(), endpoint.key.clone());
     }
     let own = cluster.host_address(&cluster.settings.node, family) == Some(address);
     let node = own.then_some(&cluster.settings.node);
