@@ -200,7 +200,7 @@ impl Agent {
         let objects::Preview { before, after, changes } = objects::preview(&*self.store, documents).await?;
         let facts = self.engine.query(|desired| {
             let policy = desired.policy();
-            (policy.settings().clone(), policy.endpoints().cloned().collect::<Vec<_>>())
+            (policy.settings().clone(), policy.endpoints())
         });
         let unavailable = |message: String| ApiError { code: "unavailable".into(), message };
         let (settings, endpoints) = facts.await.ok_or_else(|| unavailable("the agent is stopping".to_string()))?;

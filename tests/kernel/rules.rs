@@ -128,7 +128,12 @@ fn what_is_wanted_stands_and_strangers_rules_stay() {
 
         let delta = RulesDelta {
             grow: vec![
-                SetOp::Create { name: "rn4-new".into(), family: Family::V4, kind: SetKind::HashNet },
+                SetOp::Create {
+                    name: "rn4-new".into(),
+                    family: Family::V4,
+                    kind: SetKind::HashNet,
+                    members: Vec::new(),
+                },
                 SetOp::Add { name: "rn4-new".into(), member: Member::Net("127.0.0.2/31".parse().expect("a CIDR")) },
                 SetOp::Add { name: "rn4-new".into(), member: Member::Net("127.0.0.1/32".parse().expect("a CIDR")) },
                 SetOp::Add { name: "rn4-new".into(), member: Member::Net("127.0.0.4/32".parse().expect("a CIDR")) },

@@ -148,7 +148,7 @@ fn the_plane_says_what_a_member_must_be() {
         let name = || "rn4-a".to_string();
         let add = |member| SetOp::Add { name: name(), member };
         let errors = plane.grow(&[
-            SetOp::Create { name: name(), family: Family::V4, kind: SetKind::HashNet },
+            SetOp::Create { name: name(), family: Family::V4, kind: SetKind::HashNet, members: Vec::new() },
             add(net("0.0.0.0/0")),
             add(net("fd00::/8")),
             add(pair("10.0.0.1/32", "rnw1")),

@@ -137,20 +137,24 @@ impl IpsetPlane {
         let mut begun = BTreeSet::new();
         for op in ops {
             match op {
-                SetOp::Create { name, family, kind } => {
+                SetOp::Create { name, family, kind, members } => {
                     let fits = self.want.get(name).is_some_and(|set| set.kind == *kind && set.family == *family);
                     if !fits {
                         let members = BTreeSet::new();
                         self.want.insert(name.clone(), SetSpec { family: *family, kind: *kind, members });
                     }
                     self.ensure(name, &mut begun, &mut rebuild, &mut steps);
+                    for member in members {
+                        match self.accept(name, member) {
+                            Ok(()) => self.push_missing(name, member, &mut steps),
+                            Err(error) => errors.push(error),
+                        }
+                    }
                 }
                 SetOp::Add { name, member } => match self.accept(name, member) {
                     Ok(()) => {
                         self.ensure(name, &mut begun, &mut rebuild, &mut steps);
-                        if !self.have.get(name).is_some_and(|set| set.members.contains(member)) {
-                            push_member(&mut steps, name, member, true);
-                        }
+                        self.push_missing(name, member, &mut steps);
                     }
                     Err(error) => errors.push(error),
                 },
@@ -162,6 +166,12 @@ impl IpsetPlane {
             errors.extend(self.rebuild(&name));
         }
         errors
+    }
+
+    fn push_missing(&self, name: &SetName, member: &Member, steps: &mut Vec<Step>) {
+        if !self.have.get(name).is_some_and(|set| set.members.contains(member)) {
+            push_member(steps, name, member, true);
+        }
     }
 
     /// Deletions and destructions of a change, in its order. A set that a rule still holds stays a leftover: no error.

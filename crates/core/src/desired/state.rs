@@ -52,10 +52,24 @@ pub struct SetSpec {
 /// A step on a set.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SetOp {
-    Create { name: SetName, family: Family, kind: SetKind },
-    Add { name: SetName, member: Member },
-    Delete { name: SetName, member: Member },
-    Destroy { name: SetName },
+    /// With what is in it from the beginning; each member once.
+    Create {
+        name: SetName,
+        family: Family,
+        kind: SetKind,
+        members: Vec<Member>,
+    },
+    Add {
+        name: SetName,
+        member: Member,
+    },
+    Delete {
+        name: SetName,
+        member: Member,
+    },
+    Destroy {
+        name: SetName,
+    },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -13,7 +13,7 @@ use crate::model::{
 
 use super::Direction;
 use super::scope::{ScopedPolicy, precedence, tier_precedence};
-use super::subjects::{Places, SelectorIndex, Subject, SubjectKey, Subjects};
+use super::subjects::{Places, SelectorIndex, Subject, Subjects};
 
 #[derive(Clone, Debug)]
 pub(super) struct Cluster {
@@ -81,7 +81,7 @@ impl Cluster {
     pub fn new(settings: &Settings) -> Cluster {
         Cluster {
             settings: settings.clone(),
-            subjects: Subjects::default(),
+            subjects: Subjects::of_node(&settings.node),
             places: Places::default(),
             policies: BTreeMap::new(),
             unreadable: BTreeMap::new(),
@@ -103,13 +103,6 @@ impl Cluster {
             Family::V6 => settings.address6.map(IpAddr::V6),
         };
         own.or_else(|| self.nodes.get(node)?.address(family))
-    }
-
-    pub fn endpoints(&self) -> impl Iterator<Item = (&NodeName, &Endpoint)> {
-        self.subjects.iter().filter_map(|(key, subject)| match key {
-            SubjectKey::Endpoint(node, _) => Some((node, subject.as_endpoint()?)),
-            SubjectKey::NetworkSet(_) | SubjectKey::HostEndpoint(_) => None,
-        })
     }
 
     /// The host endpoints of a node, by name.

@@ -26,7 +26,7 @@ use super::scope::ScopedPolicy;
 use super::selector::{NAMESPACE_LABEL, SERVICE_ACCOUNT_LABEL, Selector};
 use super::sets::{AddressSet, Rank, SetTable};
 use super::subjects::{
-    Body, SelectorIndex, Subject, SubjectKey, namespace_profile, profile_label, service_account_profile,
+    Body, Party, SelectorIndex, Subject, SubjectKey, namespace_profile, profile_label, service_account_profile,
 };
 use super::tree::{GroupKey, TierKey, Tree};
 
@@ -149,9 +149,12 @@ impl PolicyEngine {
         configured.chain(self.addresses_here.values().flatten().copied())
     }
 
-    /// The endpoints of all nodes.
-    pub fn endpoints(&self) -> impl Iterator<Item = &Endpoint> {
-        self.cluster.endpoints().map(|(_, endpoint)| endpoint)
+    /// The endpoints of all nodes, by node and key.
+    pub fn endpoints(&self) -> Vec<Endpoint> {
+        let mut endpoints: Vec<Endpoint> =
+            self.cluster.subjects.endpoints().map(|(_, endpoint)| endpoint.into_owned()).collect();
+        endpoints.sort_by(|a, b| (&a.node, &a.key).cmp(&(&b.node, &b.key)));
+        endpoints
     }
 
     /// Where a rule of a policy stands in this host's filter table: its chain, and what it was compiled to. Nothing where
@@ -213,15 +216,14 @@ impl PolicyEngine {
                 self.take_subject(SubjectKey::NetworkSet(key.clone()), subject);
             }
             FactDelta::Namespace(name, labels) => {
-                replace(&mut self.cluster.places.namespaces, name, labels.clone());
+                self.cluster.places.set_namespace(name, labels.clone());
                 self.take_profile(&namespace_profile(name), None, dirty);
-                self.retake(self.cluster.subjects.with_label(NAMESPACE_LABEL, name), dirty);
+                self.retake(self.cluster.subjects.with_given(NAMESPACE_LABEL, name), dirty);
             }
             FactDelta::ServiceAccount(namespace, name, labels) => {
-                let key = (namespace.clone(), name.clone());
-                replace(&mut self.cluster.places.service_accounts, &key, labels.clone());
+                self.cluster.places.set_service_account(namespace, name, labels.clone());
                 self.take_profile(&service_account_profile(namespace, name), None, dirty);
-                self.retake(self.cluster.subjects.with_label(SERVICE_ACCOUNT_LABEL, name), dirty);
+                self.retake(self.cluster.subjects.with_given(SERVICE_ACCOUNT_LABEL, name), dirty);
             }
             FactDelta::Staged(key, staged) => {
                 let staged = staged.as_ref().and_then(|staged| match staged.action {
@@ -237,7 +239,7 @@ impl PolicyEngine {
             }
             FactDelta::Profile(name, profile) => {
                 let labels = profile.as_ref().map(|profile| profile.labels_to_apply.clone());
-                replace(&mut self.cluster.places.profiles, name, labels);
+                self.cluster.places.set_profile(name, labels);
                 self.take_profile(name, profile.as_ref(), dirty);
             }
             FactDelta::HostEndpoint(name, host) => {
@@ -267,8 +269,14 @@ impl PolicyEngine {
     }
 
     fn take_endpoint(&mut self, node: &NodeName, key: &EndpointKey, endpoint: Option<&Endpoint>, dirty: &mut Dirty) {
-        let subject = endpoint.cloned().map(|endpoint| self.cluster.places.endpoint(endpoint));
-        self.take_subject(SubjectKey::Endpoint(node.clone(), key.clone()), subject);
+        let subject_key = SubjectKey::Endpoint(node.clone(), key.clone());
+        match endpoint {
+            Some(endpoint) if endpoint.node == *node && endpoint.key == *key => self.keep(subject_key, endpoint),
+            other => {
+                let subject = other.cloned().map(|endpoint| self.cluster.places.endpoint(endpoint));
+                self.take_subject(subject_key, subject);
+            }
+        }
         if *node != self.cluster.settings.node {
             return;
         }
@@ -290,46 +298,73 @@ impl PolicyEngine {
     fn retake(&mut self, keys: Vec<SubjectKey>, dirty: &mut Dirty) {
         for key in keys {
             let Some(subject) = self.cluster.subjects.get(&key) else { continue };
+            let body = subject.into_owned().body;
+            if let SubjectKey::Endpoint(node, endpoint) = &key
+                && *node == self.cluster.settings.node
+            {
+                dirty.locals.insert(endpoint.clone());
+            }
             let places = &self.cluster.places;
-            let subject = match subject.body.clone() {
-                Body::Endpoint(endpoint) => places.endpoint(*endpoint),
+            let subject = match body {
+                Body::Endpoint(endpoint) => {
+                    self.keep(key, &endpoint);
+                    continue;
+                }
                 Body::NetworkSet(set) => places.network_set(set),
                 Body::HostEndpoint(host) => {
                     dirty.hosts = true;
                     places.host_endpoint(*host)
                 }
             };
-            if let SubjectKey::Endpoint(node, endpoint) = &key
-                && *node == self.cluster.settings.node
-            {
-                dirty.locals.insert(endpoint.clone());
-            }
             self.take_subject(key, Some(subject));
         }
     }
 
-    /// Replaces a subject, and its addresses in the sets whose selector matched the old one or matches the new one.
-    fn take_subject(&mut self, key: SubjectKey, new: Option<Subject>) {
-        let old = self.cluster.subjects.replace(key, new.clone());
-        if old == new {
+    /// Keeps an endpoint in the way in which one of its kind is kept.
+    fn keep(&mut self, key: SubjectKey, endpoint: &Endpoint) {
+        let Cluster { subjects, places, .. } = &mut self.cluster;
+        if !subjects.is_small(endpoint) {
+            let subject = places.endpoint(endpoint.clone());
+            self.take_subject(key, Some(subject));
             return;
         }
-        for (subject, is_new) in [(&old, false), (&new, true)] {
-            let Some(subject) = subject else { continue };
-            for name in self.by_selector.candidates(subject) {
-                let (set, selector) = &self.addresses[&name];
-                if !selector.as_ref().is_some_and(|selector| selector.matches(subject)) {
-                    continue;
-                }
-                for member in set.members_of(subject) {
-                    if is_new {
-                        self.sets.add(&name, member);
-                    } else {
-                        self.sets.remove(&name, &member);
-                    }
-                }
-            }
+        let place = places.of_endpoint(endpoint);
+        if subjects.is_known(endpoint, &place) {
+            return;
         }
+        self.forget(&key);
+        let subjects = &mut self.cluster.subjects;
+        subjects.insert_remote(endpoint, &place);
+        if let Some(party) = subjects.remote(&key) {
+            let (sets, known) = (&mut self.sets, &self.addresses);
+            each_membership(&self.by_selector, known, &party, |name, member| sets.add(name, member));
+        }
+    }
+
+    /// Replaces a subject that is kept whole, and its addresses in the sets whose selector matched the old one or matches
+    /// the new one.
+    fn take_subject(&mut self, key: SubjectKey, new: Option<Subject>) {
+        if new.is_some() && self.cluster.subjects.whole(&key) == new.as_ref() {
+            return;
+        }
+        self.forget(&key);
+        let Some(new) = new else { return };
+        let (sets, known) = (&mut self.sets, &self.addresses);
+        each_membership(&self.by_selector, known, &new, |name, member| sets.add(name, member));
+        self.cluster.subjects.insert(key, new);
+    }
+
+    /// Takes a subject away, and its addresses out of the sets whose selector matched it.
+    fn forget(&mut self, key: &SubjectKey) {
+        let subjects = &mut self.cluster.subjects;
+        let (sets, known) = (&mut self.sets, &self.addresses);
+        let mut leave = |name: &SetName, member| sets.remove(name, &member);
+        if let Some(old) = subjects.whole(key) {
+            each_membership(&self.by_selector, known, old, &mut leave);
+        } else if let Some(old) = subjects.remote(key) {
+            each_membership(&self.by_selector, known, &old, &mut leave);
+        }
+        subjects.remove(key);
     }
 
     fn take_policy(&mut self, key: &ObjectKey, policy: Option<&Policy>, dirty: &mut Dirty) {
@@ -346,14 +381,14 @@ impl PolicyEngine {
     /// The Profile of the name is now this one; without one, what namespaces and service accounts bring by themselves.
     fn take_profile(&mut self, name: &str, profile: Option<&Profile>, dirty: &mut Dirty) {
         let places = &self.cluster.places;
-        if profile.is_none() && places.profiles.contains_key(name) {
+        if profile.is_none() && places.has_profile(name) {
             return;
         }
         let built_in = || places.built_in_profile(name);
         let profile = profile.cloned().or_else(built_in);
         let scoped = profile.as_ref().map(ScopedPolicy::of_profile);
         self.take_scoped(&ObjectKey::global(Kind::Profile, name), scoped, dirty);
-        self.retake(self.cluster.subjects.with_label(&profile_label(name), ""), dirty);
+        self.retake(self.cluster.subjects.with_given(&profile_label(name), ""), dirty);
     }
 
     fn take_scoped(&mut self, key: &ObjectKey, scoped: Option<ScopedPolicy>, dirty: &mut Dirty) {
@@ -363,15 +398,16 @@ impl PolicyEngine {
             return;
         }
         dirty.policies.insert(key.clone());
-        let governs = |subject: &Subject| {
-            [old.as_ref(), new].into_iter().flatten().any(|policy| policy.applies_to.matches(subject))
-        };
-        dirty.hosts |= self.cluster.host_endpoints(&self.cluster.settings.node).any(|(subject, _)| governs(subject));
-        for key in self.locals.keys() {
-            let node = self.cluster.settings.node.clone();
-            let Some(subject) = self.cluster.subjects.get(&SubjectKey::Endpoint(node, key.clone())) else { continue };
-            if governs(subject) {
-                dirty.locals.insert(key.clone());
+        for policy in [old.as_ref(), new].into_iter().flatten() {
+            for (key, subject) in self.cluster.subjects.whole_matching(&policy.applies_to) {
+                let here = &self.cluster.settings.node;
+                match key {
+                    SubjectKey::Endpoint(node, key) if node == here => drop(dirty.locals.insert(key.clone())),
+                    SubjectKey::HostEndpoint(_) => {
+                        dirty.hosts |= subject.as_host_endpoint().is_some_and(|host| host.node == *here);
+                    }
+                    SubjectKey::Endpoint(..) | SubjectKey::NetworkSet(_) => {}
+                }
             }
         }
     }
@@ -427,7 +463,7 @@ impl PolicyEngine {
 
     fn placement(&self, key: &EndpointKey) -> Option<Placement> {
         let subject_key = SubjectKey::Endpoint(self.cluster.settings.node.clone(), key.clone());
-        let subject = self.cluster.subjects.get(&subject_key)?;
+        let subject = self.cluster.subjects.whole(&subject_key)?;
         let endpoint = subject.as_endpoint()?;
         let own = BTreeSet::from([endpoint.host_interface()]);
         let siblings = self.containers.get(&key.container_id).into_iter().flatten();
@@ -460,6 +496,21 @@ impl PolicyEngine {
             placement.published.insert(family, published(endpoint, family));
         }
         Some(placement)
+    }
+}
+
+/// What a party has in the sets whose selector matches it.
+fn each_membership(
+    by_selector: &SelectorIndex<SetName>,
+    addresses: &BTreeMap<SetName, (AddressSet, Option<Selector>)>,
+    party: &impl Party,
+    mut see: impl FnMut(&SetName, Member),
+) {
+    for name in by_selector.candidates(party) {
+        let (set, selector) = &addresses[name];
+        if selector.as_ref().is_some_and(|selector| selector.matches(party)) {
+            set.each_member(party, &mut |member| see(name, member));
+        }
     }
 }
 

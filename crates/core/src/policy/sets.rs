@@ -4,13 +4,12 @@
 //! batch of changes did and undid does not show.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
 
 use crate::desired::{Member, SetKind, SetName, SetOp, SetSpec};
 use crate::model::{Cidr, Family, NamedPort, NetworkName, Protocol, stable_hash};
 
 use super::selector::Selector;
-use super::subjects::Subject;
+use super::subjects::Party;
 
 /// A set of addresses that rules match, by what is in it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -55,32 +54,35 @@ impl AddressSet {
         }
     }
 
-    /// The members that a subject whom its selector matches has in it.
-    pub fn members_of(&self, subject: &Subject) -> Vec<Member> {
+    /// The members that a party whom its selector matches has in it.
+    pub fn each_member(&self, party: &impl Party, see: &mut impl FnMut(Member)) {
         let AddressSource::Port { protocol, name, .. } = &self.source else {
-            return subject.nets().into_iter().flat_map(|net| members_of(net, self.family)).collect();
+            party.each_net(&mut |net| members_of(net, self.family).for_each(&mut *see));
+            return;
         };
         let meant = |port: &&NamedPort| port.name == *name && protocol.is_none_or(|protocol| protocol == port.protocol);
-        let addresses = subject.addresses().iter().filter(|address| Family::of(**address) == self.family);
-        let of = |address: &IpAddr| {
-            let ports = subject.ports().iter().filter(meant);
-            ports.map(|port| Member::IpPort(*address, port.protocol, port.port)).collect::<BTreeSet<_>>()
-        };
-        addresses.flat_map(of).collect()
+        for address in party.addresses().iter().filter(|address| Family::of(**address) == self.family) {
+            let ports = party.ports().iter().filter(meant);
+            let members: BTreeSet<Member> =
+                ports.map(|port| Member::IpPort(*address, port.protocol, port.port)).collect();
+            members.into_iter().for_each(&mut *see);
+        }
     }
 }
 
 /// The prefix as members of a set of the family: none if it is of the other one, two halves for a /0, which the kernel
 /// refuses in these sets.
-pub(super) fn members_of(net: Cidr, family: Family) -> Vec<Member> {
-    if net.family() != family {
-        return Vec::new();
-    }
-    if net.length() > 0 {
-        return vec![Member::Net(net)];
-    }
-    let upper = net.nth(net_half(family)).expect("a /0 has an upper half");
-    [net.address(), upper].map(|a| Member::Net(Cidr::new(a, 1).expect("1 is a valid length"))).to_vec()
+pub(super) fn members_of(net: Cidr, family: Family) -> impl Iterator<Item = Member> {
+    let halves = || {
+        let upper = net.nth(net_half(family)).expect("a /0 has an upper half");
+        [net.address(), upper].map(|a| Cidr::new(a, 1).expect("1 is a valid length"))
+    };
+    let (whole, parts) = match net.length() {
+        _ if net.family() != family => (None, None),
+        0 => (None, Some(halves())),
+        _ => (Some(net), None),
+    };
+    whole.into_iter().chain(parts.into_iter().flatten()).map(Member::Net)
 }
 
 fn net_half(family: Family) -> u128 {
@@ -104,13 +106,72 @@ struct Content {
     kind: SetKind,
     rank: Rank,
     holders: usize,
-    members: BTreeMap<Member, u32>,
+    members: Members,
+}
+
+/// Members, and how many have each; prefixes, of which there may be very many, take less room by themselves.
+#[derive(Clone, Debug, Default)]
+struct Members {
+    nets: BTreeMap<Cidr, u32>,
+    others: BTreeMap<Member, u32>,
+}
+
+impl Members {
+    /// `true` if nobody had it.
+    fn add(&mut self, member: &Member) -> bool {
+        let count = match member {
+            Member::Net(net) => self.nets.entry(*net).or_insert(0),
+            other => self.others.entry(other.clone()).or_insert(0),
+        };
+        *count += 1;
+        *count == 1
+    }
+
+    /// `true` if nobody has it any more, but somebody had.
+    fn remove(&mut self, member: &Member) -> bool {
+        let count = match member {
+            Member::Net(net) => self.nets.get_mut(net),
+            other => self.others.get_mut(other),
+        };
+        let Some(count) = count else { return false };
+        *count -= 1;
+        if *count > 0 {
+            return false;
+        }
+        match member {
+            Member::Net(net) => self.nets.remove(net),
+            other => self.others.remove(other),
+        };
+        true
+    }
+
+    fn contains(&self, member: &Member) -> bool {
+        match member {
+            Member::Net(net) => self.nets.contains_key(net),
+            other => self.others.contains_key(other),
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.nets.is_empty() && self.others.is_empty()
+    }
+
+    /// Each once.
+    fn iter(&self) -> impl Iterator<Item = Member> {
+        self.nets.keys().copied().map(Member::Net).chain(self.others.keys().cloned())
+    }
+
+    fn to_vec(&self) -> Vec<Member> {
+        let mut all = Vec::with_capacity(self.nets.len() + self.others.len());
+        all.extend(self.iter());
+        all
+    }
 }
 
 #[derive(Clone, Debug, Default)]
 pub(super) struct SetTable {
     sets: BTreeMap<SetName, Content>,
-    /// What the batch touched, and whether it was there before.
+    /// What the batch touched of the sets that were there before it, and whether it was there.
     touched: BTreeMap<SetName, BTreeMap<Member, bool>>,
     created: BTreeSet<SetName>,
     unheld: BTreeSet<SetName>,
@@ -123,7 +184,8 @@ impl SetTable {
             content.holders += 1;
             return false;
         }
-        self.sets.insert(name.clone(), Content { family, kind, rank, holders: 1, members: BTreeMap::new() });
+        let members = Members::default();
+        self.sets.insert(name.clone(), Content { family, kind, rank, holders: 1, members });
         self.created.insert(name.clone());
         true
     }
@@ -139,26 +201,36 @@ impl SetTable {
 
     pub fn add(&mut self, name: &SetName, member: Member) {
         let content = self.sets.get_mut(name).expect("a set is held before it grows");
-        let count = content.members.entry(member.clone()).or_insert(0);
-        *count += 1;
-        if *count == 1 {
-            self.touched.entry(name.clone()).or_default().entry(member).or_insert(false);
+        if content.members.add(&member) {
+            self.touch(name, member, false);
         }
     }
 
     pub fn remove(&mut self, name: &SetName, member: &Member) {
         let content = self.sets.get_mut(name).expect("a set is held while it has members");
-        let Some(count) = content.members.get_mut(member) else { return };
-        *count -= 1;
-        if *count == 0 {
-            content.members.remove(member);
-            self.touched.entry(name.clone()).or_default().entry(member.clone()).or_insert(true);
+        if content.members.remove(member) {
+            self.touch(name, member.clone(), true);
+        }
+    }
+
+    /// Of a set that the batch made only the outcome counts.
+    fn touch(&mut self, name: &SetName, member: Member, before: bool) {
+        if self.created.contains(name) {
+            return;
+        }
+        match self.touched.get_mut(name) {
+            Some(members) => {
+                members.entry(member).or_insert(before);
+            }
+            None => {
+                self.touched.insert(name.clone(), BTreeMap::from([(member, before)]));
+            }
         }
     }
 
     /// The members of a set, each once.
     pub fn members(&self, name: &SetName) -> Vec<Member> {
-        self.sets.get(name).map(|content| content.members.keys().cloned().collect()).unwrap_or_default()
+        self.sets.get(name).map(|content| content.members.to_vec()).unwrap_or_default()
     }
 
     pub fn is_empty(&self, name: &SetName) -> bool {
@@ -174,7 +246,7 @@ impl SetTable {
         let spec = |content: &Content| SetSpec {
             family: content.family,
             kind: content.kind,
-            members: content.members.keys().cloned().collect(),
+            members: content.members.iter().collect(),
         };
         self.sets.iter().map(|(name, content)| (name.clone(), spec(content))).collect()
     }
@@ -197,14 +269,16 @@ impl SetTable {
         let mut grow = Vec::new();
         for name in std::mem::take(&mut self.created) {
             let content = &self.sets[&name];
-            grow.push(SetOp::Create { family: content.family, kind: content.kind, name });
+            // No rule leads to it before all of this has happened, so that it may be full at once.
+            let members = content.members.to_vec();
+            grow.push(SetOp::Create { family: content.family, kind: content.kind, members, name });
         }
         let (mut added, mut deleted) = (Vec::new(), Vec::new());
         for (name, members) in std::mem::take(&mut self.touched) {
             let content = &self.sets[&name];
             for (member, before) in members {
                 let name = name.clone();
-                match (before, content.members.contains_key(&member)) {
+                match (before, content.members.contains(&member)) {
                     (false, true) => added.push((content.rank, SetOp::Add { name, member })),
                     (true, false) => deleted.push((content.rank, SetOp::Delete { name, member })),
                     _ => {}

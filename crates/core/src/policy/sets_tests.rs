@@ -46,13 +46,18 @@ fn growth_goes_up_the_ranks_and_shrinking_down() {
     let ranks = [Rank::Local, Rank::Node(19), Rank::Node(18), Rank::Group, Rank::Address];
     for (index, rank) in ranks.into_iter().enumerate() {
         table.hold(&format!("rn4-{index}"), Family::V4, SetKind::HashNet, rank);
+        table.add(&format!("rn4-{index}"), member("10.1.0.0/16"));
+    }
+    let (_, grow, _) = table.finish();
+    let is_full = |op: &SetOp| matches!(op, SetOp::Create { members, .. } if *members == [member("10.1.0.0/16")]);
+    assert!(grow.len() == ranks.len() && grow.iter().all(is_full), "a new set is full from the beginning: {grow:?}");
+    for index in 0..ranks.len() {
         table.add(&format!("rn4-{index}"), member("10.0.0.0/8"));
     }
     let (_, grow, _) = table.finish();
     let added: Vec<String> =
         grow.iter().filter_map(|op| if let SetOp::Add { name, .. } = op { Some(name.clone()) } else { None }).collect();
     assert_eq!(added, ["rn4-4", "rn4-3", "rn4-2", "rn4-1", "rn4-0"]);
-    assert!(grow[..5].iter().all(|op| matches!(op, SetOp::Create { .. })));
     for index in 0..ranks.len() {
         table.remove(&format!("rn4-{index}"), &member("10.0.0.0/8"));
     }

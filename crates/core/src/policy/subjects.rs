@@ -1,20 +1,35 @@
-//! Who has which labels and addresses: endpoints of all nodes and network sets; found by label, both ways.
+//! Who has which labels and addresses: endpoints of all nodes, host endpoints and network sets; found by label, both
+//! ways.
 //!
 //! Owned by `cluster`. A selector asks for its subjects, a subject asks for its selectors, and neither looks at all
 //! of the others as long as the selector demands some label.
+//!
+//! | file | owns |
+//! |---|---|
+//! | `place` | the labels that a subject's place in the cluster gives it |
+//! | `remote` | endpoints of other nodes, kept small |
+//! | `intern` | values that many share |
+//! | `index` | numbers and selectors by label |
 
-use std::collections::{BTreeMap, BTreeSet};
+mod index;
+mod intern;
+mod place;
+mod remote;
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::IpAddr;
+use std::sync::Arc;
 
-use crate::model::{
-    Action, Cidr, Endpoint, EndpointKey, HostEndpoint, Labels, NamedPort, NetworkSet, NetworkSetKey, NodeName,
-    PolicyRule, Profile,
-};
+use crate::model::{Cidr, Endpoint, EndpointKey, HostEndpoint, Labels, NamedPort, NetworkSet, NetworkSetKey, NodeName};
 
 use super::selector::{
-    LabelLookup, NAMESPACE_LABEL, NAMESPACE_NAME_LABELS, NAMESPACE_PREFIX, SERVICE_ACCOUNT_LABEL,
-    SERVICE_ACCOUNT_PREFIX, Selector,
+    LabelLookup, NAMESPACE_LABEL, NAMESPACE_PREFIX, SERVICE_ACCOUNT_LABEL, SERVICE_ACCOUNT_PREFIX, Selector,
 };
+use index::LabelIndex;
+pub(super) use index::SelectorIndex;
+pub(super) use place::{Place, Places};
+use remote::{Remote, Remotes};
 
 /// The network of an endpoint, as a label. The grammar has no spaces in names, so no user's selector can say it.
 pub(super) const NETWORK_LABEL: &str = "the network";
@@ -45,10 +60,7 @@ pub(super) enum SubjectKey {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Subject {
     pub body: Body,
-    /// The labels that its place in the cluster gives it, and that nobody may claim for himself.
-    given: Labels,
-    /// The labels that its Profiles add to its own.
-    inherited: Labels,
+    place: Arc<Place>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,84 +70,15 @@ pub(super) enum Body {
     HostEndpoint(Box<HostEndpoint>),
 }
 
-/// The labels of namespaces, of service accounts (by namespace and name) and of profiles, as far as they are known.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Places {
-    pub namespaces: BTreeMap<String, Labels>,
-    pub service_accounts: BTreeMap<(String, String), Labels>,
-    /// What each Profile applies.
-    pub profiles: BTreeMap<String, Labels>,
-}
-
-impl Places {
-    /// What lets everything through for the Profile of a namespace, and nothing for that of a service account.
-    pub fn built_in_profile(&self, name: &str) -> Option<Profile> {
-        let of_namespace = name.strip_prefix("kns.").is_some_and(|namespace| self.namespaces.contains_key(namespace));
-        // A namespace has no dots in its name.
-        let account = name.strip_prefix("ksa.").and_then(|rest| rest.split_once('.'));
-        let account = account.map(|(namespace, name)| (namespace.to_string(), name.to_string()));
-        if !of_namespace && !account.is_some_and(|account| self.service_accounts.contains_key(&account)) {
-            return None;
-        }
-        let rules = if of_namespace { vec![PolicyRule::any(Action::Allow)] } else { Vec::new() };
-        let labels_to_apply = Labels::new();
-        Some(Profile { name: name.to_string(), labels_to_apply, ingress: rules.clone(), egress: rules })
-    }
-
-    /// Labels of its namespace and service account come by their Profiles: not to one that names others only.
-    pub fn endpoint(&self, endpoint: Endpoint) -> Subject {
-        let named = |profile: &String| endpoint.profiles.as_ref().is_none_or(|names| names.contains(profile));
-        let mut given = match named(&namespace_profile(&endpoint.namespace)) {
-            true => self.of_namespace(&endpoint.namespace),
-            false => Labels::from([(NAMESPACE_LABEL.to_string(), endpoint.namespace.clone())]),
-        };
-        given.insert(NETWORK_LABEL.to_string(), endpoint.key.network.to_string());
-        if let Some(account) = &endpoint.service_account {
-            given.insert(SERVICE_ACCOUNT_LABEL.to_string(), account.clone());
-            let labels = self.service_accounts.get(&(endpoint.namespace.clone(), account.clone()));
-            let labels = labels.filter(|_| named(&service_account_profile(&endpoint.namespace, account)));
-            given.extend(
-                labels
-                    .into_iter()
-                    .flatten()
-                    .map(|(name, value)| (format!("{SERVICE_ACCOUNT_PREFIX}{name}"), value.clone())),
-            );
-        }
-        let profiles = endpoint.profiles.clone().unwrap_or_default();
-        self.with_profiles(Body::Endpoint(Box::new(endpoint)), given, &profiles)
-    }
-
-    pub fn host_endpoint(&self, host: HostEndpoint) -> Subject {
-        let profiles = host.profiles.clone();
-        self.with_profiles(Body::HostEndpoint(Box::new(host)), Labels::new(), &profiles)
-    }
-
-    fn with_profiles(&self, body: Body, mut given: Labels, profiles: &[String]) -> Subject {
-        given.extend(profiles.iter().map(|name| (profile_label(name), String::new())));
-        let mut subject = Subject { body, given, inherited: Labels::new() };
-        for (name, value) in profiles.iter().filter_map(|name| self.profiles.get(name)).flatten() {
-            if !is_given(name) && !subject.own_labels().contains_key(name) {
-                subject.inherited.entry(name.clone()).or_insert_with(|| value.clone());
-            }
-        }
-        subject
-    }
-
-    pub fn network_set(&self, set: NetworkSet) -> Subject {
-        let given = set.namespace.as_ref().map(|namespace| self.of_namespace(namespace)).unwrap_or_default();
-        Subject { body: Body::NetworkSet(set), given, inherited: Labels::new() }
-    }
-
-    fn of_namespace(&self, namespace: &str) -> Labels {
-        let labels = self.namespaces.get(namespace).into_iter().flatten();
-        let mut given: Labels =
-            labels.map(|(name, value)| (format!("{NAMESPACE_PREFIX}{name}"), value.clone())).collect();
-        given.insert(NAMESPACE_LABEL.to_string(), namespace.to_string());
-        for name in NAMESPACE_NAME_LABELS {
-            given.insert(format!("{NAMESPACE_PREFIX}{name}"), namespace.to_string());
-        }
-        given
-    }
+/// A subject, whole or as it is kept: what selectors and sets ask of it.
+pub(super) trait Party: LabelLookup {
+    /// All labels, those that its place in the cluster gives it among them.
+    fn each_label(&self, see: &mut dyn FnMut(&str, &str));
+    /// Of an endpoint; a network set has prefixes.
+    fn addresses(&self) -> Cow<'_, [IpAddr]>;
+    /// Its ports that have names.
+    fn ports(&self) -> &[NamedPort];
+    fn each_net(&self, see: &mut dyn FnMut(Cidr));
 }
 
 impl Subject {
@@ -153,17 +96,7 @@ impl Subject {
         }
     }
 
-    /// Its ports that have names.
-    pub fn ports(&self) -> &[NamedPort] {
-        match &self.body {
-            Body::Endpoint(endpoint) => &endpoint.ports,
-            Body::HostEndpoint(host) => &host.ports,
-            Body::NetworkSet(_) => &[],
-        }
-    }
-
-    /// Of an endpoint; a network set has prefixes.
-    pub fn addresses(&self) -> &[IpAddr] {
+    fn own_addresses(&self) -> &[IpAddr] {
         match &self.body {
             Body::Endpoint(endpoint) => &endpoint.addresses,
             Body::HostEndpoint(host) => &host.expected_ips,
@@ -171,17 +104,10 @@ impl Subject {
         }
     }
 
-    pub fn nets(&self) -> Vec<Cidr> {
-        match &self.body {
-            Body::NetworkSet(set) => set.nets.clone(),
-            Body::Endpoint(_) | Body::HostEndpoint(_) => self.addresses().iter().copied().map(Cidr::host).collect(),
-        }
-    }
-
     pub fn holds(&self, address: IpAddr) -> bool {
         match &self.body {
             Body::NetworkSet(set) => set.nets.iter().any(|net| net.contains(address)),
-            Body::Endpoint(_) | Body::HostEndpoint(_) => self.addresses().contains(&address),
+            Body::Endpoint(_) | Body::HostEndpoint(_) => self.own_addresses().contains(&address),
         }
     }
 
@@ -192,11 +118,35 @@ impl Subject {
             Body::HostEndpoint(host) => &host.labels,
         }
     }
+}
 
-    /// All labels, those that its place in the cluster gives it among them.
-    fn each_label(&self, mut see: impl FnMut(&str, &str)) {
-        let own = self.own_labels().iter().filter(|(name, _)| !is_given(name));
-        own.chain(&self.inherited).chain(&self.given).for_each(|(name, value)| see(name, value));
+impl Party for Subject {
+    fn each_label(&self, see: &mut dyn FnMut(&str, &str)) {
+        let own = self.own_labels();
+        own.iter().filter(|(name, _)| !is_given(name)).for_each(|(name, value)| see(name, value));
+        let inherited = self.place.inherited.iter().filter(|(name, _)| !own.contains_key(*name));
+        inherited.chain(&self.place.given).for_each(|(name, value)| see(name, value));
+    }
+
+    fn addresses(&self) -> Cow<'_, [IpAddr]> {
+        Cow::Borrowed(self.own_addresses())
+    }
+
+    fn ports(&self) -> &[NamedPort] {
+        match &self.body {
+            Body::Endpoint(endpoint) => &endpoint.ports,
+            Body::HostEndpoint(host) => &host.ports,
+            Body::NetworkSet(_) => &[],
+        }
+    }
+
+    fn each_net(&self, see: &mut dyn FnMut(Cidr)) {
+        match &self.body {
+            Body::NetworkSet(set) => set.nets.iter().copied().for_each(see),
+            Body::Endpoint(_) | Body::HostEndpoint(_) => {
+                self.own_addresses().iter().copied().map(Cidr::host).for_each(see);
+            }
+        }
     }
 }
 
@@ -211,28 +161,80 @@ fn is_given(label: &str) -> bool {
 impl LabelLookup for Subject {
     fn label(&self, name: &str) -> Option<&str> {
         if is_given(name) {
-            return self.given.get(name).map(String::as_str);
+            return self.place.given.get(name).map(String::as_str);
         }
-        self.own_labels().get(name).or_else(|| self.inherited.get(name)).map(String::as_str)
+        self.own_labels().get(name).or_else(|| self.place.inherited.get(name)).map(String::as_str)
     }
 }
 
-/// All subjects, and who carries which label.
+/// All subjects, and who carries which label. Endpoints of other nodes are kept small, everything else whole.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Subjects {
+    /// Its endpoints are kept whole.
+    here: Option<NodeName>,
+    remotes: Remotes,
     by_key: BTreeMap<SubjectKey, (u32, Subject)>,
     keys: BTreeMap<u32, SubjectKey>,
-    by_label: BTreeMap<String, BTreeMap<String, BTreeSet<u32>>>,
+    by_label: LabelIndex,
     next: u32,
 }
 
 impl Subjects {
-    pub fn get(&self, key: &SubjectKey) -> Option<&Subject> {
+    /// As this node sees them.
+    pub fn of_node(here: &NodeName) -> Subjects {
+        Subjects { here: Some(here.clone()), ..Subjects::default() }
+    }
+
+    pub fn get(&self, key: &SubjectKey) -> Option<Cow<'_, Subject>> {
+        if let Some((_, subject)) = self.by_key.get(key) {
+            return Some(Cow::Borrowed(subject));
+        }
+        self.remote(key).map(|remote| Cow::Owned(remote.subject()))
+    }
+
+    /// One that is kept whole, as those of this node are.
+    pub fn whole(&self, key: &SubjectKey) -> Option<&Subject> {
         self.by_key.get(key).map(|(_, subject)| subject)
     }
 
-    pub fn iter(&self) -> impl Iterator<Item = (&SubjectKey, &Subject)> {
-        self.by_key.iter().map(|(key, (_, subject))| (key, subject))
+    /// One that is kept small.
+    pub fn remote(&self, key: &SubjectKey) -> Option<Remote<'_>> {
+        match key {
+            SubjectKey::Endpoint(node, key) => self.remotes.get(node, key),
+            SubjectKey::NetworkSet(_) | SubjectKey::HostEndpoint(_) => None,
+        }
+    }
+
+    /// The endpoints of all nodes, with their nodes.
+    pub fn endpoints(&self) -> impl Iterator<Item = (NodeName, Cow<'_, Endpoint>)> {
+        let whole = self.by_key.iter().filter_map(|(key, (_, subject))| match key {
+            SubjectKey::Endpoint(node, _) => Some((node.clone(), Cow::Borrowed(subject.as_endpoint()?))),
+            SubjectKey::NetworkSet(_) | SubjectKey::HostEndpoint(_) => None,
+        });
+        let remote = self.remotes.iter().map(|remote| remote.endpoint());
+        whole.chain(remote.map(|endpoint| (endpoint.node.clone(), Cow::Owned(endpoint))))
+    }
+
+    /// Everybody to whom the address belongs.
+    pub fn holding(&self, address: IpAddr) -> Vec<Cow<'_, Subject>> {
+        let whole = self.by_key.values().map(|(_, subject)| subject).filter(|subject| subject.holds(address));
+        let remote = self.remotes.iter().filter(|remote| remote.has_address(address));
+        whole.map(Cow::Borrowed).chain(remote.map(|remote| Cow::Owned(remote.subject()))).collect()
+    }
+
+    /// The same for each of some addresses, by one walk.
+    pub fn holding_any(&self, asked: &HashSet<IpAddr>) -> HashMap<IpAddr, Vec<Cow<'_, Subject>>> {
+        let mut holders: HashMap<IpAddr, Vec<Cow<Subject>>> = HashMap::new();
+        for (_, subject) in self.by_key.values() {
+            let held = asked.iter().filter(|address| subject.holds(**address));
+            held.for_each(|address| holders.entry(*address).or_default().push(Cow::Borrowed(subject)));
+        }
+        for remote in self.remotes.iter() {
+            for address in remote.addresses().iter().filter(|address| asked.contains(*address)) {
+                holders.entry(*address).or_default().push(Cow::Owned(remote.subject()));
+            }
+        }
+        holders
     }
 
     /// The host endpoints, by name.
@@ -241,119 +243,64 @@ impl Subjects {
         self.by_key.range(first..).map(|(_, (_, subject))| subject)
     }
 
-    /// The keys of those that carry the label with that value.
-    pub fn with_label(&self, name: &str, value: &str) -> Vec<SubjectKey> {
-        let ids = self.by_label.get(name).and_then(|values| values.get(value)).into_iter().flatten();
-        ids.filter_map(|id| self.keys.get(id).cloned()).collect()
+    /// The keys of those whose place gives them the label with that value.
+    pub fn with_given(&self, name: &str, value: &str) -> Vec<SubjectKey> {
+        let mut keys: Vec<SubjectKey> =
+            self.by_label.with(name, value).filter_map(|id| self.keys.get(&id).cloned()).collect();
+        keys.append(&mut self.remotes.with_given(name, value));
+        keys
     }
 
-    /// Puts the new subject in the place of the old one, which is returned.
-    pub fn replace(&mut self, key: SubjectKey, new: Option<Subject>) -> Option<Subject> {
-        let old = self.by_key.remove(&key);
-        if let Some((id, subject)) = &old {
-            self.unindex(*id, subject);
-        }
-        if let Some(subject) = new {
-            let id = self.next;
-            self.next = self.next.wrapping_add(1);
-            let by_label = &mut self.by_label;
-            subject.each_label(|name, value| {
-                by_label.entry(name.into()).or_default().entry(value.into()).or_default().insert(id);
-            });
-            self.keys.insert(id, key.clone());
-            self.by_key.insert(key, (id, subject));
-        }
-        old.map(|(_, subject)| subject)
+    /// Whether an endpoint is one of those that are kept small.
+    pub fn is_small(&self, endpoint: &Endpoint) -> bool {
+        endpoint.attachment.is_none() && self.here.as_ref() != Some(&endpoint.node)
     }
 
-    fn unindex(&mut self, id: u32, subject: &Subject) {
-        self.keys.remove(&id);
-        let by_label = &mut self.by_label;
-        subject.each_label(|name, value| {
-            let Some(values) = by_label.get_mut(name) else { return };
-            if let Some(ids) = values.get_mut(value) {
-                ids.remove(&id);
-                if ids.is_empty() {
-                    values.remove(value);
-                }
-            }
-            if values.is_empty() {
-                by_label.remove(name);
-            }
+    /// The small one is now so; whether that is a change. It must not be there under its key in another way.
+    pub fn is_known(&self, endpoint: &Endpoint, place: &Arc<Place>) -> bool {
+        self.remotes.holds(endpoint, place)
+    }
+
+    pub fn insert_remote(&mut self, endpoint: &Endpoint, place: &Arc<Place>) {
+        self.remotes.insert(endpoint, place);
+    }
+
+    /// Takes away what there is under the key, whole or small.
+    pub fn remove(&mut self, key: &SubjectKey) {
+        if let SubjectKey::Endpoint(node, key) = key {
+            self.remotes.remove(node, key);
+        }
+        if let Some((id, subject)) = self.by_key.remove(key) {
+            self.keys.remove(&id);
+            subject.each_label(&mut |name, value| self.by_label.remove(name, value, id));
+        }
+    }
+
+    /// Puts in one that is kept whole; there is none under its key.
+    pub fn insert(&mut self, key: SubjectKey, subject: Subject) {
+        let id = self.next;
+        self.next = self.next.wrapping_add(1);
+        subject.each_label(&mut |name, value| self.by_label.insert(name, value, id));
+        self.keys.insert(id, key.clone());
+        self.by_key.insert(key, (id, subject));
+    }
+
+    /// Whom the selector matches of those that are kept whole.
+    pub fn whole_matching<'a>(&'a self, selector: &'a Selector) -> impl Iterator<Item = (&'a SubjectKey, &'a Subject)> {
+        let ids = selector
+            .anchors()
+            .map(|anchors| anchors.iter().flat_map(|anchor| self.by_label.at(anchor)).collect::<BTreeSet<u32>>());
+        let all = ids.is_none().then(|| self.by_key.iter().map(|(key, (_, subject))| (key, subject)));
+        let found = ids.into_iter().flatten().filter_map(|id| {
+            let (key, (_, subject)) = self.by_key.get_key_value(self.keys.get(&id)?)?;
+            Some((key, subject))
         });
+        all.into_iter().flatten().chain(found).filter(|(_, subject)| selector.matches(*subject))
     }
 
-    /// Whom the selector matches.
-    pub fn matching<'a>(&'a self, selector: &'a Selector) -> Box<dyn Iterator<Item = &'a Subject> + 'a> {
-        let Some(anchors) = selector.anchors() else {
-            return Box::new(self.iter().map(|(_, subject)| subject).filter(|subject| selector.matches(*subject)));
-        };
-        let mut ids = BTreeSet::new();
-        for anchor in anchors {
-            let Some(values) = self.by_label.get(&anchor.label) else { continue };
-            match &anchor.value {
-                Some(value) => ids.extend(values.get(value).into_iter().flatten()),
-                None => ids.extend(values.values().flatten()),
-            }
-        }
-        let subjects = ids.into_iter().filter_map(|id| self.get(self.keys.get(&id)?));
-        Box::new(subjects.filter(|subject| selector.matches(*subject)))
-    }
-}
-
-/// Selectors under keys, found by the labels of what they could match.
-#[derive(Clone, Debug)]
-pub(super) struct SelectorIndex<K> {
-    by_label: BTreeMap<String, BTreeMap<Option<String>, BTreeSet<K>>>,
-    without_label: BTreeSet<K>,
-}
-
-impl<K> Default for SelectorIndex<K> {
-    fn default() -> Self {
-        SelectorIndex { by_label: BTreeMap::new(), without_label: BTreeSet::new() }
-    }
-}
-
-impl<K: Ord + Clone> SelectorIndex<K> {
-    pub fn insert(&mut self, selector: &Selector, key: &K) {
-        match selector.anchors() {
-            None => {
-                self.without_label.insert(key.clone());
-            }
-            Some(anchors) => anchors.into_iter().for_each(|anchor| {
-                self.by_label.entry(anchor.label).or_default().entry(anchor.value).or_default().insert(key.clone());
-            }),
-        }
-    }
-
-    pub fn remove(&mut self, selector: &Selector, key: &K) {
-        let Some(anchors) = selector.anchors() else {
-            self.without_label.remove(key);
-            return;
-        };
-        for anchor in anchors {
-            let Some(values) = self.by_label.get_mut(&anchor.label) else { continue };
-            if let Some(keys) = values.get_mut(&anchor.value) {
-                keys.remove(key);
-                if keys.is_empty() {
-                    values.remove(&anchor.value);
-                }
-            }
-            if values.is_empty() {
-                self.by_label.remove(&anchor.label);
-            }
-        }
-    }
-
-    /// The keys of the selectors that may match the subject; each must still be asked.
-    pub fn candidates(&self, subject: &Subject) -> BTreeSet<K> {
-        let mut found = self.without_label.clone();
-        subject.each_label(|name, value| {
-            let Some(values) = self.by_label.get(name) else { return };
-            found.extend(values.get(&None).into_iter().flatten().cloned());
-            found.extend(values.get(&Some(value.to_string())).into_iter().flatten().cloned());
-        });
-        found
+    /// Whom the selector matches of those that are kept small.
+    pub fn remote_matching<'a>(&'a self, selector: &'a Selector) -> impl Iterator<Item = Remote<'a>> {
+        self.remotes.matching(selector, selector.anchors().as_deref())
     }
 }
 

@@ -18,9 +18,13 @@ use super::{PolicyAt, PolicyEngine};
 impl PolicyEngine {
     /// Compiles the changed policies again, where groups ask them.
     pub(super) fn recompile(&mut self, dirty: &BTreeSet<ObjectKey>) {
-        let used: Vec<_> = self.policies.keys().filter(|(.., key)| dirty.contains(key)).cloned().collect();
-        for at in used {
-            self.compile_policy(&at);
+        for key in dirty {
+            for (family, table, direction) in everywhere() {
+                let at = (family, table, direction, key.clone());
+                if self.policies.contains_key(&at) {
+                    self.compile_policy(&at);
+                }
+            }
         }
     }
 
@@ -48,12 +52,13 @@ impl PolicyEngine {
         let selector = self.selector_of(set);
         if let Some(selector) = &selector {
             self.by_selector.insert(selector, &name);
-            for member in self.cluster.subjects.matching(selector).flat_map(|subject| set.members_of(subject)) {
-                self.sets.add(&name, member);
-            }
+            let (subjects, sets) = (&self.cluster.subjects, &mut self.sets);
+            let mut add = |member| sets.add(&name, member);
+            subjects.whole_matching(selector).for_each(|(_, party)| set.each_member(party, &mut add));
+            subjects.remote_matching(selector).for_each(|party| set.each_member(&party, &mut add));
         } else {
             for net in self.fixed_nets(&set.source) {
-                members_of(net, set.family).into_iter().for_each(|member| self.sets.add(&name, member));
+                members_of(net, set.family).for_each(|member| self.sets.add(&name, member));
             }
         }
         self.addresses.insert(name, (set.clone(), selector));
@@ -250,4 +255,11 @@ impl PolicyEngine {
             AddressSource::Network(_) | AddressSource::Nets(_) => None,
         }
     }
+}
+
+/// Wherever a policy's chain may stand.
+fn everywhere() -> impl Iterator<Item = (Family, Table, Direction)> {
+    Family::BOTH.into_iter().flat_map(|family| {
+        Table::ALL.into_iter().flat_map(move |table| Direction::BOTH.map(|direction| (family, table, direction)))
+    })
 }

@@ -1,5 +1,6 @@
 //! Which connections that a host tracks are denied by now: they were let through when they began, and nobody asks again.
 
+use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 
@@ -24,30 +25,11 @@ pub struct Connection {
 }
 
 /// Whose each address of some connections is, looked up once for all of them.
-pub(super) struct Holders<'a>(HashMap<IpAddr, Vec<&'a Subject>>);
+pub(super) struct Holders<'a>(HashMap<IpAddr, Vec<Cow<'a, Subject>>>);
 
-impl<'a> Holders<'a> {
-    fn of(engine: &'a PolicyEngine, connections: &[Connection]) -> Holders<'a> {
-        let asked: HashSet<IpAddr> = connections.iter().flat_map(|one| [one.source, one.destination]).collect();
-        let mut holders: HashMap<IpAddr, Vec<&Subject>> = HashMap::new();
-        for (_, subject) in engine.cluster.subjects.iter() {
-            // A network set is asked by its prefixes, the others by their few addresses.
-            match subject.addresses() {
-                [] => {
-                    let held = asked.iter().filter(|address| subject.holds(**address));
-                    held.for_each(|address| holders.entry(*address).or_default().push(subject));
-                }
-                own => {
-                    let held = own.iter().filter(|address| asked.contains(*address));
-                    held.for_each(|address| holders.entry(*address).or_default().push(subject));
-                }
-            }
-        }
-        Holders(holders)
-    }
-
-    pub fn get(&self, address: IpAddr) -> Vec<&'a Subject> {
-        self.0.get(&address).cloned().unwrap_or_default()
+impl Holders<'_> {
+    pub fn get(&self, address: IpAddr) -> Vec<Cow<'_, Subject>> {
+        self.0.get(&address).into_iter().flatten().map(|holder| Cow::Borrowed(holder.as_ref())).collect()
     }
 }
 
@@ -56,7 +38,8 @@ impl PolicyEngine {
     ///
     /// What the host itself opened to its own workloads, from whichever of its addresses, never is.
     pub fn denies(&self, connections: &[Connection]) -> Vec<bool> {
-        let holders = Holders::of(self, connections);
+        let asked: HashSet<IpAddr> = connections.iter().flat_map(|one| [one.source, one.destination]).collect();
+        let holders = Holders(self.cluster.subjects.holding_any(&asked));
         let view = View::enforced(&self.cluster).with_holders(&holders);
         let own: HashSet<IpAddr> = self.own_addresses().collect();
         let mut known: HashMap<&Connection, bool> = HashMap::new();

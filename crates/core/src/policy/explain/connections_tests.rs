@@ -51,7 +51,7 @@ proptest! {
         engine.apply(&base());
         engine.apply(&deltas);
         let mut addresses: Vec<IpAddr> =
-            engine.endpoints().flat_map(|endpoint| endpoint.addresses.clone()).filter(IpAddr::is_ipv4).take(6).collect();
+            engine.endpoints().into_iter().flat_map(|endpoint| endpoint.addresses).filter(IpAddr::is_ipv4).take(6).collect();
         addresses.push(address("203.0.113.7"));
         let pairs = addresses.iter().flat_map(|a| addresses.iter().map(move |b| (a, b)));
         let connections: Vec<Connection> = pairs.map(|(a, b)| tcp(&a.to_string(), &b.to_string(), 80)).collect();

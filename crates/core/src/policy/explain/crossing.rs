@@ -33,7 +33,7 @@ pub(super) fn crossings(cluster: &View, source: &Located, destination: &Located,
     for (end, direction) in [(source, Direction::Egress), (destination, Direction::Ingress)] {
         let Some(host) = end.node.and_then(|node| interface_of(cluster, node)) else { continue };
         let name = host.as_host_endpoint().map(|host| host.name.as_str()).unwrap_or_default();
-        let mut crossing = Crossing { cluster, host, name, workload: end.workload, said: Vec::new() };
+        let mut crossing = Crossing { cluster, host, name, workload: end.workload.as_deref(), said: Vec::new() };
         match direction {
             Direction::Egress => crossing.leave(packet),
             Direction::Ingress => crossing.arrive(packet),

@@ -1,5 +1,6 @@
 //! Judges a flow at both ends, and at the host endpoints that it passes.
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 
 use crate::model::{Family, IcmpMatch, NodeName, Protocol};
@@ -19,7 +20,7 @@ pub(super) struct Located<'a> {
     addresses: Vec<IpAddr>,
     pub node: Option<&'a NodeName>,
     /// The workload, unless it is a host or a stranger.
-    pub workload: Option<&'a Subject>,
+    pub workload: Option<Cow<'a, Subject>>,
 }
 
 pub(super) fn explain(cluster: &View, flow: &Flow) -> Result<Explanation, FlowError> {
@@ -68,15 +69,14 @@ fn locate<'a>(cluster: &'a View, side: &'a Side) -> Result<Located<'a>, FlowErro
         Side::Workload(node, key) => {
             let subject_key = SubjectKey::Endpoint(node.clone(), key.clone());
             let found = cluster.subjects.get(&subject_key);
-            let Some((subject, endpoint)) = found.and_then(|subject| Some((subject, subject.as_endpoint()?))) else {
+            let Some((subject, (name, addresses))) = found.and_then(|subject| {
+                let endpoint = subject.as_endpoint()?;
+                let said = (endpoint.display_name(), endpoint.addresses.clone());
+                Some((subject, said))
+            }) else {
                 return Err(FlowError::UnknownEndpoint(key.clone(), node.clone()));
             };
-            Located {
-                name: endpoint.display_name(),
-                addresses: endpoint.addresses.clone(),
-                node: Some(node),
-                workload: Some(subject),
-            }
+            Located { name, addresses, node: Some(node), workload: Some(subject) }
         }
         Side::Host(node) => {
             let addresses: Vec<IpAddr> =
@@ -112,7 +112,7 @@ impl Located<'_> {
 }
 
 fn leave(cluster: &View, source: &Located, destination: &Located, packet: &Packet) -> End {
-    let Some(workload) = source.workload else {
+    let Some(workload) = &source.workload else {
         return ungoverned("no policy governs what it sends");
     };
     if !destination.is_host_of(source) {
@@ -132,7 +132,7 @@ fn leave(cluster: &View, source: &Located, destination: &Located, packet: &Packe
 }
 
 fn arrive(cluster: &View, source: &Located, destination: &Located, packet: &Packet) -> End {
-    match destination.workload {
+    match &destination.workload {
         None => ungoverned("no policy governs what it accepts"),
         Some(_) if source.is_host_of(destination) => ungoverned("a host reaches its own workloads"),
         Some(workload) => judge(cluster, workload, Direction::Ingress, packet),

@@ -1,5 +1,6 @@
 //! What policies and profiles say of a packet, by the facts alone.
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 
 use crate::model::{
@@ -11,7 +12,7 @@ use super::super::Direction;
 use super::super::cluster::{Checkpoint, Profile};
 use super::super::engine::is_closed;
 use super::super::scope::{ScopedPolicy, ScopedRule, ScopedSide};
-use super::super::subjects::Subject;
+use super::super::subjects::{Party, Subject};
 use super::view::View;
 use super::words::rule_text;
 use super::{End, RuleReference, Verdict};
@@ -30,7 +31,7 @@ pub(super) struct PacketSide<'a> {
     pub address: IpAddr,
     pub port: Option<u16>,
     /// Everybody to whom the address belongs.
-    pub holders: Vec<&'a Subject>,
+    pub holders: Vec<Cow<'a, Subject>>,
 }
 
 impl Packet<'_> {
@@ -213,15 +214,18 @@ fn side_matches(entity: &EntityRule, scoped: &ScopedSide, side: &PacketSide, pro
     let in_ports = |ranges: &[PortMatch]| {
         side.port.is_some_and(|port| ranges.iter().any(|range| range.first <= port && port <= range.last))
     };
-    let holders = side.holders.iter().filter(|holder| scoped.wanted.as_ref().is_none_or(|of| of.matches(**holder)));
+    let holders = side.holders.iter().filter(|holder| scoped.wanted.as_ref().is_none_or(|of| of.matches(&***holder)));
     let ports: Vec<&NamedPort> = holders.flat_map(|holder| holder.ports()).collect();
     let is_named = |names: &[String]| {
         ports.iter().any(|port| port.protocol == protocol && Some(port.port) == side.port && names.contains(&port.name))
     };
     (entity.nets.is_empty() || in_nets(&entity.nets))
         && !in_nets(&entity.not_nets)
-        && scoped.wanted.as_ref().is_none_or(|selector| side.holders.iter().any(|holder| selector.matches(*holder)))
-        && !scoped.unwanted.as_ref().is_some_and(|selector| side.holders.iter().any(|holder| selector.matches(*holder)))
+        && scoped.wanted.as_ref().is_none_or(|selector| side.holders.iter().any(|holder| selector.matches(&**holder)))
+        && !scoped
+            .unwanted
+            .as_ref()
+            .is_some_and(|selector| side.holders.iter().any(|holder| selector.matches(&**holder)))
         && (entity.ports.is_empty() && entity.named_ports.is_empty()
             || in_ports(&entity.ports)
             || is_named(&entity.named_ports))

@@ -20,7 +20,6 @@ use crate::model::{Endpoint, EndpointKey, Family, IcmpMatch, NodeName, ObjectKey
 
 use super::PolicyEngine;
 use super::cluster::Cluster;
-use super::subjects::Subject;
 pub use connections::Connection;
 pub use traffic::Traffic;
 use view::View;
@@ -192,19 +191,24 @@ fn resolve(cluster: &Cluster, text: &str) -> Result<Side, FlowError> {
     let is_meant = |endpoint: &Endpoint| {
         endpoint.display_name() == text || endpoint.name == text || endpoint.key.to_string() == text
     };
-    let mut found = cluster.endpoints().filter(|(_, endpoint)| is_meant(endpoint));
-    let (node, endpoint) = found.next().ok_or_else(unknown)?;
-    let mut others: Vec<String> = found.map(|(_, endpoint)| endpoint.key.to_string()).collect();
-    if others.is_empty() {
-        return Ok(Side::Workload(node.clone(), endpoint.key.clone()));
+    let found = cluster.subjects.endpoints().filter(|(_, endpoint)| is_meant(endpoint));
+    let mut found: Vec<_> = found.map(|(node, endpoint)| (node, endpoint.key.clone())).collect();
+    found.sort();
+    match found.as_slice() {
+        [] => Err(unknown()),
+        [(node, key)] => Ok(Side::Workload(node.clone(), key.clone())),
+        several => {
+            let choices = several.iter().map(|(_, key)| key.to_string()).collect();
+            Err(FlowError::Ambiguous { name: text.to_string(), choices })
+        }
     }
-    others.insert(0, endpoint.key.to_string());
-    Err(FlowError::Ambiguous { name: text.to_string(), choices: others })
 }
 
 fn side_of_address(cluster: &View, address: IpAddr) -> Side {
     let family = Family::of(address);
-    if let Some(endpoint) = cluster.holders(address).into_iter().find_map(Subject::as_endpoint) {
+    let holders = cluster.holders(address);
+    let first = holders.iter().filter_map(|holder| holder.as_endpoint()).min_by_key(|it| (&it.node, &it.key));
+    if let Some(endpoint) = first {
         return Side::Workload(endpoint.node.clone(), endpoint.key.clone());
     }
     let own = cluster.host_address(&cluster.settings.node, family) == Some(address);

@@ -1,5 +1,6 @@
 //! The facts as they are, or as they would be if what is staged were enforced.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::ops::Deref;
@@ -36,16 +37,10 @@ impl<'a> View<'a> {
     }
 
     /// Who has the address, or a prefix with it.
-    pub fn holders(&self, address: IpAddr) -> Vec<&'a Subject> {
+    pub fn holders(&self, address: IpAddr) -> Vec<Cow<'a, Subject>> {
         match self.holders {
             Some(holders) => holders.get(address),
-            None => self
-                .cluster
-                .subjects
-                .iter()
-                .map(|(_, subject)| subject)
-                .filter(|subject| subject.holds(address))
-                .collect(),
+            None => self.cluster.subjects.holding(address),
         }
     }
 

@@ -33,9 +33,10 @@ impl Replay {
 
     fn grow(&mut self, op: &SetOp) {
         match op {
-            SetOp::Create { name, family, kind } => {
+            SetOp::Create { name, family, kind, members } => {
                 assert!(name.len() <= 31, "{name} is too long");
-                let spec = SetSpec { family: *family, kind: *kind, members: Default::default() };
+                let spec = SetSpec { family: *family, kind: *kind, members: members.iter().cloned().collect() };
+                assert_eq!(spec.members.len(), members.len(), "{name} has something twice");
                 assert!(self.sets.insert(name.clone(), spec).is_none(), "{name} is created twice");
             }
             SetOp::Add { name, member } => {
