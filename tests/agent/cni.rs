@@ -1,11 +1,13 @@
-//! The versions of CNI that the plugin announces, each against a live agent.
+//! The versions of CNI that the plugin announces, each against a live agent; and STATUS where the agent cannot answer.
 
 use std::process::Command;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::fixture::{Output, attach, cni, cni_on, one_host, plugin};
-use crate::support::hosts::Namespace;
+use crate::fixture::{Agent, CLUSTER, Output, Site, attach, cni, cni_on, one_host, plugin};
+use crate::support::hosts::{Namespace, segment};
+use crate::support::{in_fresh_netns, wait_for};
 
 /// What differs between the versions (CNI specification, sections 2 and 5).
 struct Dialect {
@@ -149,5 +151,55 @@ fn a_version_that_is_not_announced_is_refused_and_nothing_is_attached() {
         assert_eq!(agent.routectl(&["endpoints", "-o", "json"]).json(), json!([]));
         assert!(!host.run("ip", &["-o", "link"]).contains("rnw"));
         assert!(!workload.succeeds("ip", &["link", "show", "eth0"]));
+    });
+}
+
+fn status(agent: &Agent) -> Output {
+    cni_on(agent, "STATUS", "", "", json!({"cniVersion": "1.1.0", "name": "blue"}))
+}
+
+/// 50, not 51: what runs keeps its network without an agent.
+#[test]
+fn status_of_a_killed_agent_says_that_no_add_is_possible_and_what_to_do() {
+    in_fresh_netns(|| {
+        let (site, hosts) = (Site::new(), segment(1));
+        let mut agent = Agent::start(&site, &hosts[0], 1, "");
+        agent.apply(CLUSTER);
+        let (a, b) = (attach(&agent, "a", "blue", json!({})), attach(&agent, "b", "blue", json!({})));
+        let well = status(&agent);
+        assert_eq!((well.exit, well.stdout.as_str()), (0, ""));
+
+        agent.kill();
+        assert!(agent.socket.exists(), "a killed agent leaves its socket's file");
+        let dead = status(&agent);
+        assert_refused(&dead, "1.1.0", 50, "nobody listens on it: start routenetd");
+        assert!(dead.stdout.contains(&agent.socket.display().to_string()), "which socket: {}", dead.stdout);
+        assert!(a.pings(&b.ipv4), "connectivity is not limited");
+
+        agent.launch(&hosts[0]);
+        wait_for("a good STATUS of the new agent", Duration::from_secs(20), || status(&agent).exit == 0);
+        agent.terminate();
+        assert!(!agent.socket.exists());
+        assert_refused(&status(&agent), "1.1.0", 50, "there is no such socket: start routenetd");
+    });
+}
+
+#[test]
+fn status_of_an_agent_that_waits_says_for_what_and_what_to_do() {
+    in_fresh_netns(|| {
+        let (site, hosts) = (Site::new(), segment(1));
+        let config = site.node_config(1, "").replace("192.0.2.1,", "198.51.100.77,");
+        let agent = Agent::start_with(&site, &hosts[0], 1, &config);
+        let waiting = status(&agent);
+        assert_refused(&waiting, "1.1.0", 50, "the agent is starting: it waits for the host's address");
+        assert!(waiting.stdout.contains("has 198.51.100.77"), "for what: {}", waiting.stdout);
+        assert!(waiting.stdout.contains("add it (ip address add), or correct the file"), "{}", waiting.stdout);
+        let add = cni(&agent, "ADD", "c", &Namespace::new(), json!({"name": "blue"}));
+        assert_refused(&add, "1.0.0", 11, "the agent is starting");
+
+        hosts[0].run("ip", &["address", "add", "198.51.100.77/24", "dev", "eth0"]);
+        agent.apply(CLUSTER);
+        let well = status(&agent);
+        assert_eq!((well.exit, well.stdout.as_str()), (0, ""));
     });
 }
