@@ -28,7 +28,7 @@ EXIT STATUS:
 
 /// The agent of routenet: one per host. It routes and isolates the workloads of this host, and speaks BGP with the others.
 #[derive(Parser)]
-#[command(version, after_help = EXAMPLES)]
+#[command(name = "routenetd", version, after_help = EXAMPLES)]
 struct Arguments {
     /// The node's configuration, in YAML
     #[arg(long, value_name = "FILE")]

@@ -5,6 +5,7 @@ mod attach;
 mod bad_input;
 mod by_hand;
 mod cut;
+mod cni;
 mod etcd;
 #[path = "../support/etcd_server.rs"]
 #[allow(dead_code)]

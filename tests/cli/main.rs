@@ -1,5 +1,9 @@
 //! `routectl` as people start it: what it says on which stream, and how it exits. Needs no root and no agent.
 
+#[path = "../support/pages.rs"]
+mod pages;
+mod typed;
+
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::process::{Command, Output};

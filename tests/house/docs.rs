@@ -1,56 +1,9 @@
 //! What the pages tell people to type: commands that the programs know, targets and files that are there.
 
-use std::path::Path;
-
 use clap::CommandFactory;
 use routenet::cli::Cli;
 
-/// A line of a page that is a command, where it stands.
-struct Line {
-    place: String,
-    text: String,
-}
-
-/// The lines that are set apart: indented by four, or between fences.
-fn commands() -> Vec<Line> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let pages = std::fs::read_dir(root.join("docs")).expect("docs").flatten().map(|entry| entry.path());
-    let mut pages: Vec<_> = pages.chain(["README.md", "CONTRIBUTING.md"].map(|name| root.join(name))).collect();
-    pages.retain(|page| page.extension().is_some_and(|extension| extension == "md"));
-    let mut found = Vec::new();
-    for page in pages {
-        let text = std::fs::read_to_string(&page).expect("a page");
-        let mut fenced = false;
-        for (number, line) in text.lines().enumerate() {
-            if line.trim_start().starts_with("```") {
-                fenced = !fenced;
-            } else if fenced || line.starts_with("    ") {
-                let name = page.file_name().expect("a name").to_string_lossy().into_owned();
-                found.push(Line { place: format!("{name}:{}", number + 1), text: line.trim().to_string() });
-            }
-        }
-    }
-    found
-}
-
-/// The words of each command of the line, without `sudo`, what is piped in or out, and the remark behind it.
-fn words(line: &str) -> Vec<Vec<String>> {
-    let line = line.split_once(" #").map_or(line, |(command, _)| command);
-    let parts = line.split("&&").flat_map(|part| part.split('|'));
-    let of = |part: &str| {
-        let command = part.split(['<', '>']).next().unwrap_or_default();
-        command.split_whitespace().skip_while(|word| *word == "sudo").map(String::from).collect::<Vec<_>>()
-    };
-    parts.map(of).filter(|words| !words.is_empty()).collect()
-}
-
-fn of_program(name: &str) -> Vec<(String, Vec<String>)> {
-    let lines = commands().into_iter();
-    let all = lines.flat_map(|line| words(&line.text).into_iter().map(move |words| (line.place.clone(), words)));
-    // `routectl lab: ...` is what a program says.
-    let is_said = |words: &[String]| words.get(1).is_some_and(|word| word.ends_with(':'));
-    all.filter(|(_, words)| words[0] == name && !is_said(words)).collect()
-}
+use crate::pages::{commands, of_program, root, words};
 
 #[test]
 fn every_routectl_command_of_the_pages_is_one() {
@@ -64,8 +17,7 @@ fn every_routectl_command_of_the_pages_is_one() {
 
 #[test]
 fn every_target_and_script_of_the_pages_is_there() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let makefile = std::fs::read_to_string(root.join("Makefile")).expect("Makefile");
+    let makefile = std::fs::read_to_string(root().join("Makefile")).expect("Makefile");
     let targets = of_program("make");
     assert!(targets.len() > 3, "only {} found", targets.len());
     for (place, words) in targets {
@@ -79,7 +31,7 @@ fn every_target_and_script_of_the_pages_is_there() {
                     && !word.contains(['$', '*', '{', '['])
             });
             for file in files {
-                assert!(root.join(file).exists(), "{}: there is no {file}", line.place);
+                assert!(root().join(file).exists(), "{}: there is no {file}", line.place);
             }
         }
     }

@@ -3,6 +3,8 @@
 
 mod docs;
 mod imports;
+#[path = "../support/pages.rs"]
+mod pages;
 mod readme;
 mod shape;
 
