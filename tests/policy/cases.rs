@@ -1,7 +1,7 @@
 //! Verdicts that Calico gave, packet by packet (`cases/`), asked of our evaluator. `CASES=DIR` asks those of another folder
 //! (`make test-cases`).
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 
 use routenet_core::desired::FactDelta;
@@ -13,6 +13,7 @@ use routenet_core::policy::{Flow, PolicyEngine, Side, Verdict};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use crate::probe::Probe;
 use crate::world::{endpoint_fact, engine, network, node, policy_fact, this_node};
 
 /// The network of all workloads.
@@ -29,6 +30,9 @@ pub struct Case {
     pub outside: Vec<IpAddr>,
     pub policy: String,
     pub host: IpAddr,
+    /// Where it has one of IPv6 too. Calico's cases are of IPv4.
+    #[serde(default)]
+    pub host6: Option<Ipv6Addr>,
     pub verdicts: Vec<Asked>,
 }
 
@@ -68,7 +72,7 @@ struct Port {
     port: u16,
 }
 
-#[derive(Clone, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 pub struct Asked {
     pub from: String,
     pub to: String,
@@ -78,6 +82,9 @@ pub struct Asked {
     #[serde(rename = "type")]
     pub kind: Option<u8>,
     pub code: Option<u8>,
+    /// 4 or 6, where both ends have both.
+    #[serde(default)]
+    pub family: Option<u8>,
     pub verdict: String,
 }
 
@@ -157,8 +164,8 @@ impl Case {
     /// The engine with all facts of the case.
     pub fn engine(&self) -> PolicyEngine {
         let IpAddr::V4(host) = self.host else { panic!("{}: the host has an IPv4 address", self.name) };
-        let mut engine = engine(host, None, true);
-        let mut facts = vec![network(NETWORK, Isolation::Open), this_node(host, None)];
+        let mut engine = engine(host, self.host6, true);
+        let mut facts = vec![network(NETWORK, Isolation::Open), this_node(host, self.host6)];
         for place in &self.namespaces {
             facts.push(FactDelta::Namespace(place.name.clone(), Some(place.labels.clone())));
         }
@@ -170,7 +177,7 @@ impl Case {
         let objects = objects.unwrap_or_else(|errors| panic!("{}", render_errors(&errors)));
         facts.extend(objects.into_iter().map(|object| policy_fact(object.value, true)));
         let uplink = InterfaceName::new("eth0").expect("a name");
-        facts.push(FactDelta::HostAddresses(uplink, Some([self.host].into())));
+        facts.push(FactDelta::HostAddresses(uplink, Some(self.addresses("host").into_iter().collect())));
         facts.extend(self.workloads.iter().map(|workload| endpoint_fact(&workload.endpoint())));
         engine.apply(&facts);
         assert!(engine.problems().is_empty(), "{}: {:?}", self.name, engine.problems());
@@ -192,17 +199,56 @@ impl Case {
         found.unwrap_or_else(|| panic!("{}: who is {name}?", self.name))
     }
 
-    fn flow(&self, asked: &Asked) -> Flow {
+    /// All that somebody has, as verdicts call him.
+    fn addresses(&self, name: &str) -> Vec<IpAddr> {
+        match name.strip_prefix("outside:") {
+            Some(text) => vec![text.parse().expect("an address")],
+            None if name == "host" => std::iter::once(self.host).chain(self.host6.map(IpAddr::V6)).collect(),
+            None => self.workload(name).ips.clone(),
+        }
+    }
+
+    /// From which address to which: of the family that is asked for, or the first that both ends have.
+    pub fn ends(&self, asked: &Asked) -> Option<(IpAddr, IpAddr)> {
+        let (from, to) = (self.addresses(&asked.from), self.addresses(&asked.to));
+        let wanted = |address: &&IpAddr| asked.family.is_none_or(|family| address.is_ipv6() == (family == 6));
+        let mut pairs = from.iter().filter(wanted).filter_map(|from| {
+            let to = to.iter().find(|to| to.is_ipv6() == from.is_ipv6())?;
+            Some((*from, *to))
+        });
+        pairs.next()
+    }
+
+    /// The packet of a verdict; ICMP without a type is an echo request.
+    pub fn probe(&self, asked: &Asked) -> Probe {
+        let found = self.ends(asked);
+        let (source, destination) = found.unwrap_or_else(|| panic!("{}: no family of both ends: {asked:?}", self.name));
         let protocol = Protocol::from_name(&asked.proto).expect("a protocol");
+        let echo = match protocol {
+            Protocol::ICMP => Some(8),
+            Protocol::ICMPV6 => Some(128),
+            _ => None,
+        };
+        Probe {
+            source,
+            destination,
+            protocol,
+            port: asked.port,
+            source_port: asked.sport,
+            icmp: echo.map(|echo| (asked.kind.unwrap_or(echo), asked.code.unwrap_or(0))),
+        }
+    }
+
+    fn flow(&self, asked: &Asked) -> Flow {
+        let probe = self.probe(asked);
         Flow {
             source: self.side(&asked.from),
             destination: self.side(&asked.to),
-            family: Some(Family::V4),
-            protocol,
+            family: Some(Family::of(probe.source)),
+            protocol: probe.protocol,
             source_port: asked.sport,
             port: asked.port,
-            icmp: (protocol == Protocol::ICMP)
-                .then(|| IcmpMatch { kind: asked.kind.unwrap_or(8), code: Some(asked.code.unwrap_or(0)) }),
+            icmp: probe.icmp.map(|(kind, code)| IcmpMatch { kind, code: Some(code) }),
         }
     }
 }
@@ -216,8 +262,12 @@ impl Case {
             let said = if explanation.verdict == Verdict::Allow { "allow" } else { "deny" };
             (said != one.verdict).then(|| {
                 format!(
-                    "{}: {} -> {} {} port {:?} from {:?}: {} is right, we say {said}\n{explanation}",
-                    self.name, one.from, one.to, one.proto, one.port, one.sport, one.verdict,
+                    "{}: {} -> {}, {}: {} is right, we say {said}\n{explanation}",
+                    self.name,
+                    one.from,
+                    one.to,
+                    self.probe(one),
+                    one.verdict,
                 )
             })
         };

@@ -7,7 +7,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use routenet::plane::iptables::Backend;
 use routenet::plane::link::LinkPlane;
 use routenet::plane::rules::{RulesConfig, RulesPlane};
-use routenet_core::model::Protocol;
 
 use crate::cases::{Asked, Case, cases};
 use crate::probe::{Probe, send};
@@ -41,20 +40,34 @@ impl Stage {
             let ports = ports.clone();
             move || (Listener::on(&addresses, &ports), SctpListener::new())
         };
-        run("sysctl", &["-q", "-w", "net.ipv4.ip_forward=1"]);
+        run("sysctl", &["-q", "-w", "net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1"]);
         let outside = Place::new();
+        // Nobody has another's address, so nobody asks for it, which would take a second or two.
+        let unasked = || run("sysctl", &["-q", "-w", "net.ipv6.conf.default.accept_dad=0"]);
+        unasked();
+        outside.run(unasked);
         ip(&format!("link add eth0 type veth peer name eth0 netns {}", outside.netns));
         ip("link set eth0 up");
-        ip(&format!("address add {}/24 dev eth0", case.host));
         outside.ip("link set eth0 up");
-        // Next to the host, whatever its address.
-        outside.ip(&format!("address add {}/24 dev eth0", beside(case.host)));
-        outside.ip(&format!("route add default via {}", case.host));
-        for address in &case.outside {
-            outside.ip(&format!("address add {address} dev lo"));
-            ip(&format!("route add {address} via {}", beside(case.host)));
+        let hosts: Vec<IpAddr> = std::iter::once(case.host).chain(case.host6.map(IpAddr::V6)).collect();
+        // A tentative address cannot be listened on.
+        let put = |address: IpAddr, length: &str| {
+            format!("address add {address}{length} {}", if address.is_ipv6() { "nodad" } else { "" })
+        };
+        for host in &hosts {
+            let (length, option) = if host.is_ipv4() { ("/24", "-4") } else { ("/64", "-6") };
+            ip(&format!("{} dev eth0", put(*host, length)));
+            // Next to the host, whatever its address.
+            outside.ip(&format!("{} dev eth0", put(beside(*host), length)));
+            outside.ip(&format!("{option} route add default via {host}"));
         }
-        let mut listeners = vec![listen(vec![case.host])(), outside.run(listen(case.outside.clone()))];
+        for address in &case.outside {
+            outside.ip(&format!("{} dev lo", put(*address, "")));
+            let host = hosts.iter().find(|host| host.is_ipv4() == address.is_ipv4());
+            let host = host.unwrap_or_else(|| panic!("{}: a host of the family of {address}", case.name));
+            ip(&format!("route add {address} via {}", beside(*host)));
+        }
+        let mut listeners = vec![listen(hosts)(), outside.run(listen(case.outside.clone()))];
         let links = LinkPlane::spawn().expect("a link plane");
         let mut places = BTreeMap::new();
         for workload in &case.workloads {
@@ -69,26 +82,11 @@ impl Stage {
     }
 }
 
+/// An address of the same subnet.
 fn beside(host: IpAddr) -> IpAddr {
-    let IpAddr::V4(host) = host else { panic!("an IPv4 address") };
-    let [a, b, c, d] = host.octets();
-    IpAddr::from([a, b, c, d ^ 0xfc])
-}
-
-fn probe(case: &Case, asked: &Asked) -> Probe {
-    let address = |name: &str| match name.strip_prefix("outside:") {
-        Some(text) => text.parse().expect("an address"),
-        None if name == "host" => case.host,
-        None => case.workload(name).ips[0],
-    };
-    let protocol = Protocol::from_name(&asked.proto).expect("a protocol");
-    Probe {
-        source: address(&asked.from),
-        destination: address(&asked.to),
-        protocol,
-        port: asked.port,
-        source_port: asked.sport,
-        icmp: (protocol == Protocol::ICMP).then(|| (asked.kind.unwrap_or(8), asked.code.unwrap_or(0))),
+    match host {
+        IpAddr::V4(host) => IpAddr::from((u32::from(host) ^ 0xfc).to_be_bytes()),
+        IpAddr::V6(host) => IpAddr::from((u128::from(host) ^ 0xfc).to_be_bytes()),
     }
 }
 
@@ -105,8 +103,8 @@ pub fn differences(case: &Case, backend: Backend, prepare: impl FnOnce()) -> (us
     let mut answered = BTreeSet::new();
     let mut running = Vec::new();
     for (sender, asked) in &by_sender {
-        let probes: Vec<Probe> = asked.iter().map(|one| probe(case, one)).collect();
-        let allowed = asked.iter().filter(|one| one.verdict == "allow").map(|one| probe(case, one)).collect();
+        let probes: Vec<Probe> = asked.iter().map(|one| case.probe(one)).collect();
+        let allowed = asked.iter().filter(|one| one.verdict == "allow").map(|one| case.probe(one)).collect();
         match (*sender, stage.places.get(*sender)) {
             ("host", _) => answered.extend(send(&probes, &allowed)),
             ("outside", _) => running.push(stage.outside.start(move || send(&probes, &allowed))),
@@ -116,15 +114,10 @@ pub fn differences(case: &Case, backend: Backend, prepare: impl FnOnce()) -> (us
     for outcome in running {
         answered.extend(outcome.recv().expect("the probes were sent"));
     }
-    let wrong = |asked: &&Asked| answered.contains(&probe(case, asked)) != (asked.verdict == "allow");
+    let wrong = |asked: &&Asked| answered.contains(&case.probe(asked)) != (asked.verdict == "allow");
     let words = |asked: &Asked| {
         let did = if asked.verdict == "allow" { "drops" } else { "passes" };
-        format!(
-            "{} ({backend:?}): the kernel {did} {}, where {} is right",
-            case.name,
-            probe(case, asked),
-            asked.verdict
-        )
+        format!("{} ({backend:?}): the kernel {did} {}, where {} is right", case.name, case.probe(asked), asked.verdict)
     };
     (case.verdicts.len(), case.verdicts.iter().filter(wrong).map(words).collect())
 }

@@ -89,6 +89,36 @@ fn empty_and_absent_selectors_mean_different_things() {
 }
 
 #[test]
+fn a_selector_chooses_pods_and_no_network_set_of_calicos() {
+    let sets = "---
+apiVersion: projectcalico.org/v3
+kind: NetworkSet
+metadata: {name: near, namespace: prod, labels: {app: web}}
+spec: {nets: [198.51.100.0/24]}
+---
+apiVersion: projectcalico.org/v3
+kind: GlobalNetworkSet
+metadata: {name: far, labels: {app: web}}
+spec: {nets: [203.0.113.0/24]}
+";
+    for (from, job) in [
+        ("podSelector: {matchLabels: {app: web}}", "deny"),
+        ("namespaceSelector: {}", "allow"),
+        ("namespaceSelector: {matchExpressions: [{key: team, operator: Exists}]}", "allow"),
+        ("namespaceSelector: {matchExpressions: [{key: other, operator: DoesNotExist}]}", "allow"),
+    ] {
+        let spec = format!("  podSelector: {{matchLabels: {{app: db}}}}\n  ingress: [{{from: [{{{from}}}]}}]\n{sets}");
+        let verdicts = [
+            (WEB, DB, "tcp", 80, "allow"),
+            (JOB, DB, "tcp", 80, job),
+            (NEAR, DB, "tcp", 80, "deny"),
+            (FAR, DB, "tcp", 80, "deny"),
+        ];
+        recipe(from, &spec, &verdicts);
+    }
+}
+
+#[test]
 fn by_namespace_and_by_both() {
     recipe(
         "a namespace by its label",

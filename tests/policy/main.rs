@@ -13,5 +13,6 @@ mod kubernetes;
 mod matrix;
 mod naive;
 mod probe;
+mod random_cluster;
 mod raw;
 mod world;

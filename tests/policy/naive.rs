@@ -1,7 +1,7 @@
 //! A third opinion: policy as the specification has it, in the plainest way, sharing nothing with the engine. It reads the
 //! documents themselves, keeps nothing, and asks everybody every time.
 //!
-//! Not in it: HostEndpoints, and policies in Kubernetes' own shape.
+//! Not in it: HostEndpoints.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -17,11 +17,11 @@ struct Somebody {
     nets: Vec<String>,
     /// Name, protocol, port.
     ports: Vec<(String, String, u16)>,
+    is_workload: bool,
 }
 
 struct Workload {
     name: String,
-    address: IpAddr,
     who: usize,
     profiles: Vec<String>,
 }
@@ -139,10 +139,10 @@ impl Naive {
             });
             let addresses: Vec<String> =
                 list(one, "/ips").iter().filter_map(|ip| ip.as_str()).map(String::from).collect();
-            let address = addresses[0].parse().expect("an address");
-            naive.everybody.push(Somebody { labels: all, nets: addresses, ports: ports.collect() });
+            let somebody = Somebody { labels: all, nets: addresses, ports: ports.collect(), is_workload: true };
+            naive.everybody.push(somebody);
             let who = naive.everybody.len() - 1;
-            naive.workloads.push(Workload { name: format!("{namespace}/{name}"), address, who, profiles });
+            naive.workloads.push(Workload { name: format!("{namespace}/{name}"), who, profiles });
         }
         for set in naive.documents.iter().filter(|it| it["kind"] == "GlobalNetworkSet" || it["kind"] == "NetworkSet") {
             let mut all = labels(set.pointer("/metadata/labels"));
@@ -152,13 +152,18 @@ impl Naive {
                 all.insert("projectcalico.org/namespace".into(), namespace.into());
             }
             let nets = list(set, "/spec/nets").iter().filter_map(|net| net.as_str()).map(String::from).collect();
-            naive.everybody.push(Somebody { labels: all, nets, ports: Vec::new() });
+            naive.everybody.push(Somebody { labels: all, nets, ports: Vec::new(), is_workload: false });
         }
         naive
     }
 
     pub fn allows(&self, packet: &Packet) -> bool {
         let workload = |name: &str| self.workloads.iter().find(|one| one.name == name);
+        // A workload always finds its host by neighbour discovery: RS, NS and NA (felix, and RFC 4861).
+        let discovery = packet.protocol == "icmpv6" && packet.icmp.is_some_and(|it| [133, 135, 136].contains(&it.0));
+        if packet.to == "host" && discovery {
+            return true;
+        }
         // "Host to workload always passes." "Workload to host passes the workload's egress policy, then the setting."
         let leaves = workload(packet.from).is_none_or(|from| self.judge(from, "egress", packet));
         let arrives = packet.from == "host" || workload(packet.to).is_none_or(|to| self.judge(to, "ingress", packet));
@@ -166,21 +171,24 @@ impl Naive {
     }
 
     fn judge(&self, workload: &Workload, direction: &str, packet: &Packet) -> bool {
-        assert!(workload.address == packet.source || workload.address == packet.destination);
         let who = &self.everybody[workload.who];
         let mut governing: Vec<&Value> = self.documents.iter().filter(|it| governs(it, who, direction)).collect();
         // "Tiers by order (absent = last), then by name"; "policies in a tier likewise", ties by NAME/NAMESPACE/KIND.
         let rank = |order: Option<f64>| order.unwrap_or(f64::INFINITY);
+        // "Kubernetes policies have order 1000."
+        let order = |it: &Value| match is_kubernetes(it) {
+            true => Some(1000.0),
+            false => it.pointer("/spec/order").and_then(Value::as_f64),
+        };
         let tie = |it: &Value| {
-            let namespace =
-                if it["kind"] == "NetworkPolicy" { text(it, "/metadata/namespace").unwrap_or("default") } else { "" };
+            let is_global = it["kind"] == "GlobalNetworkPolicy";
+            let namespace = if is_global { "" } else { text(it, "/metadata/namespace").unwrap_or("default") };
             format!("{}/{namespace}/{}", text(it, "/metadata/name").unwrap(), it["kind"].as_str().unwrap())
         };
         governing.sort_by(|a, b| {
             let (first, second) = (self.tier(a), self.tier(b));
             let tiers = rank(first.1).total_cmp(&rank(second.1)).then_with(|| first.0.cmp(&second.0));
-            let orders = rank(a.pointer("/spec/order").and_then(Value::as_f64))
-                .total_cmp(&rank(b.pointer("/spec/order").and_then(Value::as_f64)));
+            let orders = rank(order(a)).total_cmp(&rank(order(b)));
             tiers.then(orders).then_with(|| tie(a).cmp(&tie(b)))
         });
         let mut passed = None;
@@ -244,6 +252,9 @@ impl Naive {
     }
 
     fn decide<'a>(&self, policy: &'a Value, direction: &str, packet: &Packet) -> Option<&'a str> {
+        if is_kubernetes(policy) {
+            return self.lets_through(policy, direction, packet).then_some("Allow");
+        }
         let namespace =
             (policy["kind"] == "NetworkPolicy").then(|| text(policy, "/metadata/namespace").unwrap_or("default"));
         list(policy, &format!("/spec/{direction}"))
@@ -252,6 +263,53 @@ impl Naive {
             .filter_map(|rule| text(rule, "/action"))
             // "Log is never final."
             .find(|action| *action != "Log")
+    }
+
+    /// Kubernetes: a rule lets through what comes from (or goes to) one of its peers by one of its ports; none of either
+    /// are all.
+    fn lets_through(&self, policy: &Value, direction: &str, packet: &Packet) -> bool {
+        let (peers, address) = match direction {
+            "ingress" => ("/from", packet.source),
+            _ => ("/to", packet.destination),
+        };
+        let own = text(policy, "/metadata/namespace").unwrap_or("default");
+        let pods = |address| {
+            let holds = move |one: &&Somebody| one.is_workload && one.nets.iter().any(|net| contains(net, address));
+            self.everybody.iter().filter(holds)
+        };
+        let is_peer = |peer: &&Value| match peer.get("ipBlock") {
+            Some(block) => {
+                let except = list(block, "/except").into_iter().filter_map(Value::as_str);
+                contains(text(block, "/cidr").unwrap(), address)
+                    && !except.into_iter().any(|net| contains(net, address))
+            }
+            None => pods(address).any(|pod| {
+                let of_namespace = match peer.get("namespaceSelector") {
+                    Some(selector) => selected(selector, &pod.labels, "pcns."),
+                    None => pod.labels["projectcalico.org/namespace"] == own,
+                };
+                of_namespace && peer.get("podSelector").is_none_or(|selector| selected(selector, &pod.labels, ""))
+            }),
+        };
+        let is_port = |wanted: &&Value| {
+            let number = |field: &str| wanted.get(field).and_then(Value::as_u64);
+            let inside = match (number("port"), number("endPort"), text(wanted, "/port")) {
+                (Some(first), last, _) => {
+                    packet.port.is_some_and(|port| first <= port.into() && u64::from(port) <= last.unwrap_or(first))
+                }
+                (None, _, Some(name)) => {
+                    pods(packet.destination).flat_map(|pod| &pod.ports).any(|(called, of, number)| {
+                        called == name && *of == packet.protocol && Some(*number) == packet.port
+                    })
+                }
+                (None, _, None) => true,
+            };
+            inside && text(wanted, "/protocol").unwrap_or("TCP").to_lowercase() == packet.protocol
+        };
+        list(policy, &format!("/spec/{direction}")).into_iter().any(|rule| {
+            let (peers, ports) = (list(rule, peers), list(rule, "/ports"));
+            (peers.is_empty() || peers.iter().any(is_peer)) && (ports.is_empty() || ports.iter().any(is_port))
+        })
     }
 
     /// "All fields of a rule are ANDed."
@@ -335,6 +393,27 @@ impl Naive {
     }
 }
 
+fn is_kubernetes(document: &Value) -> bool {
+    document["apiVersion"] == "networking.k8s.io/v1"
+}
+
+/// A label selector of Kubernetes: all that it says must hold.
+fn selected(selector: &Value, labels: &Labels, prefix: &str) -> bool {
+    let given = |key: &str| labels.get(&format!("{prefix}{key}")).map(String::as_str);
+    let pairs = selector.get("matchLabels").and_then(Value::as_object).into_iter().flatten();
+    pairs.into_iter().all(|(key, value)| given(key) == value.as_str())
+        && list(selector, "/matchExpressions").into_iter().all(|one| {
+            let value = given(text(one, "/key").unwrap());
+            let found = list(one, "/values").iter().any(|wanted| value.is_some() && wanted.as_str() == value);
+            match text(one, "/operator").unwrap() {
+                "In" => found,
+                "NotIn" => !found,
+                "Exists" => value.is_some(),
+                _ => value.is_none(),
+            }
+        })
+}
+
 fn governs(document: &Value, who: &Somebody, direction: &str) -> bool {
     let is_global = document["kind"] == "GlobalNetworkPolicy";
     if !is_global && document["kind"] != "NetworkPolicy" {
@@ -343,8 +422,10 @@ fn governs(document: &Value, who: &Somebody, direction: &str) -> bool {
     let has = |field: &str| {
         document.pointer(&format!("/spec/{field}")).is_some_and(|it| !it.as_array().is_some_and(Vec::is_empty))
     };
-    // "Default types: Ingress, unless only egress rules exist."
-    let types = match list(document, "/spec/types").as_slice() {
+    let field = if is_kubernetes(document) { "/spec/policyTypes" } else { "/spec/types" };
+    // "Default types: Ingress, unless only egress rules exist"; of Kubernetes always Ingress.
+    let types = match list(document, field).as_slice() {
+        [] if is_kubernetes(document) && has("egress") => vec!["ingress".to_string(), "egress".to_string()],
         [] if has("egress") && !has("ingress") => vec!["egress".to_string()],
         [] if has("egress") => vec!["ingress".to_string(), "egress".to_string()],
         [] => vec!["ingress".to_string()],
@@ -356,6 +437,8 @@ fn governs(document: &Value, who: &Somebody, direction: &str) -> bool {
     };
     let own = text(document, "/metadata/namespace").unwrap_or("default");
     types.iter().any(|it| it == direction)
+        && (!is_kubernetes(document)
+            || document.pointer("/spec/podSelector").is_none_or(|selector| selected(selector, &who.labels, "")))
         && selects("selector", "")
         && (!is_global || selects("namespaceSelector", "pcns."))
         && selects("serviceAccountSelector", "pcsa.")

@@ -12,6 +12,7 @@ use std::time::Duration;
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
 const ICMP: i32 = 1;
+const ICMPV6: i32 = 58;
 const SCTP: i32 = 132;
 /// Chunks of SCTP (RFC 9260).
 const INIT: u8 = 1;
@@ -20,7 +21,11 @@ const INIT_ACK: u8 = 2;
 static NEXT: AtomicU16 = AtomicU16::new(1);
 
 fn raw(protocol: i32) -> Socket {
-    Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::from(protocol))).expect("a raw socket (run as root)")
+    raw_of(Domain::IPV4, protocol)
+}
+
+fn raw_of(domain: Domain, protocol: i32) -> Socket {
+    Socket::new(domain, Type::RAW, Some(Protocol::from(protocol))).expect("a raw socket (run as root)")
 }
 
 fn to(address: IpAddr) -> SockAddr {
@@ -41,7 +46,7 @@ fn waiting(socket: &mut Socket) -> Vec<(Ipv4Addr, Vec<u8>)> {
     found
 }
 
-/// A request of ICMP (RFC 792) that waits for its answer.
+/// A request of ICMP (RFC 792), or of ICMPv6 (RFC 4443), that waits for its answer.
 pub struct IcmpRequest {
     socket: Socket,
     destination: IpAddr,
@@ -50,30 +55,54 @@ pub struct IcmpRequest {
 }
 
 impl IcmpRequest {
-    /// Echo (8) or timestamp (13).
+    /// Echo (8; in IPv6 128) or timestamp (13).
     pub fn send(source: IpAddr, destination: IpAddr, kind: u8, code: u8) -> IcmpRequest {
-        let socket = raw(ICMP);
+        let socket = match source {
+            IpAddr::V4(_) => raw(ICMP),
+            IpAddr::V6(_) => raw_of(Domain::IPV6, ICMPV6),
+        };
         socket.bind(&to(source)).expect("an address of the place");
         socket.set_nonblocking(true).expect("a socket that does not wait");
         let identifier = NEXT.fetch_add(1, Ordering::Relaxed);
         let mut packet = vec![kind, code, 0, 0];
         packet.extend(identifier.to_be_bytes());
         packet.extend([0; 14]);
-        let sum = checksum(&packet);
-        packet[2..4].copy_from_slice(&sum.to_be_bytes());
+        // Of ICMPv6 the kernel makes it.
+        if source.is_ipv4() {
+            let sum = checksum(&packet);
+            packet[2..4].copy_from_slice(&sum.to_be_bytes());
+        }
         // What the host refuses is not answered.
         let _ = socket.send_to(&packet, &to(destination));
         IcmpRequest { socket, destination, answer: if kind == 8 { 0 } else { kind + 1 }, identifier }
     }
 
     pub fn answered(&mut self) -> bool {
-        waiting(&mut self.socket).iter().any(|(source, packet)| {
-            IpAddr::V4(*source) == self.destination
+        let came: Vec<(IpAddr, Vec<u8>)> = match self.destination {
+            IpAddr::V4(_) => {
+                waiting(&mut self.socket).into_iter().map(|(from, packet)| (from.into(), packet)).collect()
+            }
+            IpAddr::V6(_) => waiting6(&self.socket),
+        };
+        came.iter().any(|(source, packet)| {
+            *source == self.destination
                 && packet.len() >= 6
                 && packet[0] == self.answer
                 && packet[4..6] == self.identifier.to_be_bytes()
         })
     }
+}
+
+/// The packets that wait, each with its sender; a raw socket of IPv6 gives no headers.
+fn waiting6(socket: &Socket) -> Vec<(IpAddr, Vec<u8>)> {
+    let mut found = Vec::new();
+    let mut buffer = [MaybeUninit::uninit(); 2048];
+    while let Ok((length, from)) = socket.recv_from(&mut buffer) {
+        // SAFETY: the kernel has written that many octets.
+        let packet = buffer[..length].iter().map(|octet| unsafe { octet.assume_init() }).collect();
+        found.extend(from.as_socket().map(|from| (from.ip(), packet)));
+    }
+    found
 }
 
 /// The checksum of the Internet (RFC 1071).

@@ -9,7 +9,7 @@ use crate::model::{Action, EntityRule, Kind, ObjectKey, Policy, PolicyRule, Prof
 use super::Direction;
 use super::check::{RuleError, check_rule};
 use super::selector::{NAMESPACE_LABEL, SERVICE_ACCOUNT_LABEL, Selector, SelectorError};
-use super::subjects::profile_label;
+use super::subjects::{NETWORK_LABEL, profile_label};
 
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct ScopedPolicy {
@@ -80,7 +80,9 @@ impl ScopedPolicy {
         if let Some(namespace) = namespace {
             applies_to = applies_to.and(Selector::equal(NAMESPACE_LABEL, namespace));
         }
-        let scoped = |rules: &[PolicyRule]| rules.iter().map(|rule| ScopedRule::new(rule, namespace)).collect();
+        let among_workloads = policy.key.kind == Kind::KubernetesNetworkPolicy;
+        let scoped =
+            |rules: &[PolicyRule]| rules.iter().map(|rule| ScopedRule::new(rule, namespace, among_workloads)).collect();
         ScopedPolicy {
             applies_to,
             ingress: scoped(&policy.ingress),
@@ -121,9 +123,15 @@ impl ScopedPolicy {
 }
 
 impl ScopedRule {
-    fn new(rule: &PolicyRule, namespace: Option<&str>) -> ScopedRule {
+    fn new(rule: &PolicyRule, namespace: Option<&str>, among_workloads: bool) -> ScopedRule {
         let side = |field, side| {
-            ScopedSide::new(side, namespace).map_err(|error| RuleError { field, what: error.to_string() })
+            let mut side =
+                ScopedSide::new(side, namespace).map_err(|error| RuleError { field, what: error.to_string() })?;
+            // Kubernetes has no network sets: its selectors choose pods, as in Calico.
+            if among_workloads {
+                side.wanted = side.wanted.map(|wanted| wanted.and(Selector::has(NETWORK_LABEL)));
+            }
+            Ok(side)
         };
         let sides = check_rule(rule)
             .and_then(|()| Ok((side("source", &rule.source)?, side("destination", &rule.destination)?)));
