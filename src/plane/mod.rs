@@ -11,7 +11,7 @@
 //! | `tunnel` | the devices `rnt-ipip` and `rnt-vxlan`, and what is on them |
 //!
 //! Beside them: `conntrack` forgets the connections of an address, `sysctl` switches forwarding on, `reach` tells which next
-//! hops are behind a router, `interfaces` which addresses the host has.
+//! hops are behind a router, `interfaces` which addresses the host has, `neighbours` what others keep in the kernel.
 //!
 //! A plane is a worker thread of its own behind a handle. The handle takes the whole once (`start`), then deltas; each
 //! call answers when the kernel has it, or with the error that keeps it out. What failed is retried with back-off.
@@ -21,6 +21,7 @@ pub mod interfaces;
 pub mod ipset;
 pub mod iptables;
 pub mod link;
+pub mod neighbours;
 mod netlink;
 mod nfnetlink;
 pub mod reach;

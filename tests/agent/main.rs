@@ -8,11 +8,14 @@ mod etcd;
 #[allow(dead_code)]
 mod etcd_server;
 mod explain;
+mod firewalls;
 mod fixture;
 mod ipam;
 mod load;
+mod neighbours;
 mod never;
 mod policy;
+mod refused;
 mod repair;
 mod restart;
 mod speaker_only;
