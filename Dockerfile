@@ -18,7 +18,7 @@ RUN set -e; \
 
 FROM debian:bookworm-slim
 RUN apt-get update \
-    && apt-get install -y --no-install-recommends ca-certificates conntrack iproute2 ipset iptables iputils-ping \
+    && apt-get install -y --no-install-recommends ca-certificates conntrack iproute2 ipset iptables iputils-ping nftables \
     && rm -rf /var/lib/apt/lists/*
 COPY --from=programs /programs/routenetd /usr/local/sbin/
 COPY --from=programs /programs/routectl /usr/local/bin/

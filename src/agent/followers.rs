@@ -39,6 +39,7 @@ pub fn spawn(
     tokio::spawn(follow_blocks(agent.clone()));
     tokio::spawn(follow_peering(agent.clone(), events));
     tokio::spawn(tell_condition(agent.clone()));
+    tokio::spawn(super::neighbours::watch(agent.clone()));
     tokio::spawn(give_back_blocks(agent.clone()));
     super::tunnels::spawn(agent);
     super::pending::watch(agent.store.clone());

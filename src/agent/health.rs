@@ -71,7 +71,8 @@ impl Agent {
             all.extend(plane_problem(name, &status));
         }
         match self.hands.peering.status().await {
-            Ok(peering) => all.extend(peering_problems(&peering, self.is_drained())),
+            Ok(peering) => all
+                .extend(peering_problems(&peering, self.is_drained()).into_iter().map(|it| self.behind_a_firewall(it))),
             Err(stopped) => all.push(found("bgp", stopped.to_string(), "restart the agent; the routes stay meanwhile")),
         }
         for (block, why) in self.allocator.lost_blocks() {
@@ -91,8 +92,19 @@ impl Agent {
                 "correct and apply it again; what it governs stays closed",
             ));
         }
+        let neighbours = self.neighbours.found();
+        all.extend(neighbours.found.iter().map(|it| found("neighbours", it.what.clone(), &it.mend)));
         all.extend(self.name_problem());
         self.health.date(all)
+    }
+
+    /// A session that is missing may be one that the host's own firewall lets nobody open.
+    fn behind_a_firewall(&self, mut found: Found) -> Found {
+        if self.neighbours.found().input_drops {
+            let hint = "INPUT drops here what no rule takes: is there one for BGP (tcp 179)?";
+            found.mend = Some(found.mend.map_or(hint.to_string(), |mend| format!("{mend}; {hint}")));
+        }
+        found
     }
 
     /// What the node says of itself to the others.

@@ -31,6 +31,7 @@ pub mod health;
 pub mod ipam;
 mod ipam_check;
 pub mod local_api;
+mod neighbours;
 pub mod networks;
 mod notes;
 pub mod objects;
@@ -62,6 +63,7 @@ use attach::LocalWorkloads;
 use cluster::ClusterView;
 use engine::{Engine, Hands};
 use health::Health;
+use neighbours::LastLook;
 use publisher::Publisher;
 use sync::SyncStatus;
 use underlay::UnderlayMtu;
@@ -88,6 +90,8 @@ pub struct Agent {
     sync_status: watch::Receiver<SyncStatus>,
     health: Health,
     progress: cut::Progress,
+    /// Of what others keep in the kernel.
+    neighbours: LastLook,
     drained: AtomicBool,
     /// The store's state as it was told last, and since when it has been that.
     store_state: Mutex<Option<(StoreState, Instant)>>,

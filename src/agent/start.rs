@@ -25,6 +25,7 @@ use super::followers::{self, speaker_settings};
 use super::health::{Health, SILENCE, epoch_seconds};
 use super::local_api::Server;
 use super::local_api::access::AccessRules;
+use super::neighbours::LastLook;
 use super::networks::LocalNetworks;
 use super::notes::JournalNotes;
 use super::peering::{Peering, PeeringConfig};
@@ -251,6 +252,7 @@ async fn start(
         sync_status: sync.status.clone(),
         health: Health::default(),
         progress: Default::default(),
+        neighbours: LastLook::default(),
         drained: false.into(),
         store_state: Default::default(),
     });

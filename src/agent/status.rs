@@ -22,6 +22,7 @@ use crate::plane::PlaneStatus;
 impl Agent {
     /// The cluster as this node sees it.
     pub async fn status(&self) -> ClusterStatus {
+        self.look_at_neighbours().await;
         let peers = self.peers().await;
         let own = self.problems().await;
         let name = self.config.node.to_string();

@@ -47,6 +47,7 @@ pub struct RulesPlane {
     requests: Sender<Request>,
     wake: Arc<UnixStream>,
     status: Arc<Mutex<Statuses>>,
+    backend: Backend,
 }
 
 /// Of ipset and of iptables.
@@ -64,6 +65,7 @@ impl RulesPlane {
         wake.set_nonblocking(true).map_err(failed)?;
         woken.set_nonblocking(true).map_err(failed)?;
         let status = Arc::new(Mutex::new(Statuses::default()));
+        let backend = config.backend;
         let (ready, is_ready) = std::sync::mpsc::channel();
         let shared = Arc::clone(&status);
         std::thread::Builder::new()
@@ -80,7 +82,7 @@ impl RulesPlane {
             })
             .map_err(failed)?;
         match is_ready.recv() {
-            Ok(outcome) => outcome.map(|()| RulesPlane { requests, wake: Arc::new(wake), status }),
+            Ok(outcome) => outcome.map(|()| RulesPlane { requests, wake: Arc::new(wake), status, backend }),
             Err(_) => Err(gone()),
         }
     }
@@ -132,6 +134,11 @@ impl RulesPlane {
     /// The kernel could not be read, or took not all that was put back.
     pub async fn verify(&self, addresses: Vec<IpAddr>) -> Result<Vec<String>, PlaneError> {
         self.ask(|reply| Request::Verify { addresses, reply }).await
+    }
+
+    /// Which iptables the chains are in.
+    pub fn backend(&self) -> Backend {
+        self.backend
     }
 
     /// How sets and chains are doing: (ipset, iptables).

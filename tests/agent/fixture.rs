@@ -78,6 +78,8 @@ pub struct Agent {
     config: PathBuf,
     /// Whether it runs as nobody, without any capability.
     unprivileged: bool,
+    /// A folder in which it finds programs before those of the machine.
+    programs: Option<PathBuf>,
     pub socket: PathBuf,
     pub log: PathBuf,
 }
@@ -90,20 +92,33 @@ impl Agent {
 
     /// The same, with the text of its whole configuration; its socket is `hNUMBER.sock` of the site.
     pub fn start_with(site: &Site, host: &Namespace, number: usize, config: &str) -> Agent {
-        Agent::start_as(site, host, number, config, false)
+        Agent::start_as(site, host, number, config, false, None)
     }
 
     /// The same as nobody, who must be able to write in the site.
     pub fn start_unprivileged(site: &Site, host: &Namespace, number: usize, config: &str) -> Agent {
-        Agent::start_as(site, host, number, config, true)
+        Agent::start_as(site, host, number, config, true, None)
     }
 
-    fn start_as(site: &Site, host: &Namespace, number: usize, config: &str, unprivileged: bool) -> Agent {
+    /// As [`Agent::start`], with programs of the test's own in place of the machine's.
+    pub fn start_among(site: &Site, host: &Namespace, number: usize, more: &str, programs: &Path) -> Agent {
+        Agent::start_as(site, host, number, &site.node_config(number, more), false, Some(programs.to_path_buf()))
+    }
+
+    fn start_as(
+        site: &Site,
+        host: &Namespace,
+        number: usize,
+        config: &str,
+        unprivileged: bool,
+        programs: Option<PathBuf>,
+    ) -> Agent {
         let config = site.write(&format!("h{number}.yaml"), config);
         let mut agent = Agent {
             process: None,
             config,
             unprivileged,
+            programs,
             socket: site.path(&format!("h{number}.sock")),
             log: site.path(&format!("h{number}.log")),
         };
@@ -123,6 +138,10 @@ impl Agent {
         } else {
             host.command(routenetd)
         };
+        if let Some(programs) = &self.programs {
+            let rest = std::env::var("PATH").unwrap_or_default();
+            command.env("PATH", format!("{}:{rest}", programs.display()));
+        }
         let child = command
             .arg("--config")
             .arg(&self.config)
@@ -207,6 +226,19 @@ impl Agent {
             !starting
         });
         assert_eq!(output.exit, 0, "{}{}\n{}", output.stdout, output.stderr, self.last_words());
+    }
+
+    /// What is wrong anywhere, as `routectl status` says it.
+    pub fn problems(&self) -> Vec<Value> {
+        let status = self.routectl(&["status", "-o", "json"]).json();
+        status["problems"].as_array().cloned().unwrap_or_default()
+    }
+
+    /// A plane's line of `routectl status`.
+    pub fn plane(&self, name: &str) -> Value {
+        let status = self.routectl(&["status", "-o", "json"]).json();
+        let planes = status["node"]["planes"].as_array().cloned().unwrap_or_default();
+        planes.into_iter().find(|plane| plane["name"] == name).unwrap_or_default()
     }
 
     /// The end of its log.

@@ -4,18 +4,21 @@ mod address;
 mod attach;
 mod bad_input;
 mod by_hand;
-mod cut;
 mod cni;
+mod cut;
 mod etcd;
 #[path = "../support/etcd_server.rs"]
 #[allow(dead_code)]
 mod etcd_server;
 mod explain;
+mod firewalls;
 mod fixture;
 mod ipam;
 mod load;
+mod neighbours;
 mod never;
 mod policy;
+mod refused;
 mod repair;
 mod restart;
 mod speaker_only;

@@ -1,4 +1,4 @@
-//! What others remove or change behind the agent's back comes back within a second; what is theirs is left alone.
+//! What others remove or change behind the agent's back comes back, is counted and named; what is theirs is left alone.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -87,30 +87,139 @@ fn routes_links_and_rules_come_back_and_what_is_others_stays() {
     });
 }
 
-/// The kernel tells nobody of changes to sets, nor legacy iptables of changes to rules: the full read finds them.
+/// A change that somebody else makes, and what is to become of it.
+struct Attack {
+    what: &'static str,
+    /// A line for a shell, `IPT` for `iptables` of the back end.
+    line: &'static str,
+    plane: &'static str,
+    /// What the status says was repaired.
+    named: &'static str,
+    /// Whether it changes no count: legacy and ipset then find it at the full read.
+    hidden: bool,
+}
+
+const fn chain(what: &'static str, line: &'static str, named: &'static str) -> Attack {
+    Attack { what, line, plane: "iptables", named, hidden: false }
+}
+
+const fn set(what: &'static str, line: &'static str, named: &'static str) -> Attack {
+    Attack { what, line, plane: "ipset", named, hidden: false }
+}
+
+const ATTACKS: [Attack; 12] = [
+    chain("a rule deleted", "IPT -D rn-FORWARD 1", "chain IPv4 filter rn-FORWARD"),
+    chain("a rule of IPv6 deleted", "IP6T -D rn-FORWARD 2", "chain IPv6 filter rn-FORWARD"),
+    chain("a rule added to a chain of ours", "IPT -I rn-FORWARD -j ACCEPT", "chain IPv4 filter rn-FORWARD"),
+    chain("a chain flushed", "IPT -F rn-from-wl", "chain IPv4 filter rn-from-wl"),
+    chain("our hook removed", "IPT -D FORWARD 1", "jump from IPv4 filter FORWARD"),
+    chain("a table flushed", "IPT -F", "jump from IPv4 filter FORWARD"),
+    chain("a foreign ACCEPT before our hook", "IPT -I FORWARD -j ACCEPT", "jump from IPv4 filter FORWARD"),
+    Attack {
+        hidden: true,
+        ..chain("a rule replaced", "IPT -R rn-FORWARD 2 -j ACCEPT", "chain IPv4 filter rn-FORWARD")
+    },
+    set("an entry deleted", "ipset del rn4-local MEMBER", "set rn4-local: without MEMBER"),
+    set("an entry added", "ipset add rn4-local 10.99.0.1,rnw0", "set rn4-local: with 10.99.0.1,rnw0"),
+    set("a set flushed", "ipset flush rn4-local", "set rn4-local: without"),
+    Attack {
+        hidden: true,
+        ..set(
+            "an entry replaced",
+            "ipset del rn4-local MEMBER; ipset add rn4-local 10.99.0.1,rnw0",
+            "set rn4-local: with",
+        )
+    },
+];
+
+/// Whether what others do is put back, counted and named; how long that took is printed.
 #[test]
-fn sets_and_legacy_rules_come_back_at_the_full_read() {
+fn every_foreign_change_is_put_back_counted_and_named_on_both_back_ends() {
+    // The promise is 30 s.
     const FULL_READ: Duration = Duration::from_secs(45);
+    for backend in ["nft", "legacy"] {
+        in_fresh_netns(move || {
+            let site = Site::new();
+            let hosts = segment(1);
+            let host = &hosts[0];
+            let agent = Agent::start(&site, host, 1, &format!("iptables: {{backend: {backend}}}"));
+            agent.apply(CLUSTER);
+            let a = attach(&agent, "a", "blue", json!({}));
+            let b = attach(&agent, "b", "blue", json!({}));
+            let green = attach(&agent, "green", "green", json!({}));
+            let tools = [format!("iptables-{backend}"), format!("ip6tables-{backend}")];
+            let rules = || {
+                tools.iter().map(|tool| without_counters(&host.run(&format!("{tool}-save"), &[]))).collect::<String>()
+            };
+            let sets = || {
+                let saved = host.run("ipset", &["save"]);
+                saved.lines().filter(|line| line.starts_with("add ")).map(str::to_string).collect::<BTreeSet<_>>()
+            };
+            let (rules_before, sets_before) = (rules(), sets());
+            let local = sets_before.iter().find(|line| line.starts_with("add rn4-local ")).expect("an own address");
+            let member = local.split(' ').nth(2).expect("address,interface").to_string();
+            // A set that rules use cannot be taken away.
+            assert!(!host.succeeds("ipset", &["destroy", "rn4-local"]), "the kernel refuses that");
+            for Attack { what, line, plane, named, hidden } in ATTACKS {
+                let repairs = || agent.plane(plane)["repairs"].as_u64().expect("a number");
+                let before = repairs();
+                let line =
+                    line.replace("IPT", &format!("{} -w", tools[0])).replace("IP6T", &format!("{} -w", tools[1]));
+                host.run("sh", &["-ec", &line.replace("MEMBER", &member)]);
+                let start = Instant::now();
+                // What is in a foreign rule's place is theirs: it stays, behind ours.
+                let foreign = || rules().replace("-A FORWARD -j ACCEPT\n", "");
+                let limit = if hidden && (plane == "ipset" || backend == "legacy") { FULL_READ } else { LIMIT };
+                wait_for(what, limit, || foreign() == rules_before && sets() == sets_before);
+                println!("{backend}: {what}: back after {} ms", start.elapsed().as_millis());
+                wait_for("the repair to be counted", LIMIT, || repairs() > before);
+                let said = agent.plane(plane)["last_repair"]["what"].as_str().unwrap_or_default().to_string();
+                assert!(said.contains(&named.replace("MEMBER", &member)), "{what}: {said}");
+                if plane == "iptables" && backend == "nft" && !hidden {
+                    assert!(said.contains("changed by ip"), "{what}: {said}");
+                }
+            }
+            assert!(rules().contains("-A FORWARD -j ACCEPT\n"), "what is theirs stays theirs");
+            assert!(a.pings(&b.ipv4) && b.pings(a.ipv6.as_ref().expect("both families")), "what may pass passes");
+            assert!(!green.pings(&a.ipv4), "what may not does not, also before a foreign ACCEPT");
+        });
+    }
+}
+
+/// `nft flush ruleset`, as `/etc/nftables.conf` begins: the tables themselves are gone.
+#[test]
+fn a_flushed_ruleset_comes_back() {
     in_fresh_netns(|| {
         let site = Site::new();
         let hosts = segment(1);
         let host = &hosts[0];
-        let agent = Agent::start(&site, host, 1, "iptables: {backend: legacy}");
+        let agent = Agent::start(&site, host, 1, "iptables: {backend: nft}");
         agent.apply(CLUSTER);
         let a = attach(&agent, "a", "blue", json!({}));
         let b = attach(&agent, "b", "blue", json!({}));
-        let rules = || host.run("iptables-legacy", &["-S"]);
-        let sets = || {
-            let saved = host.run("ipset", &["save"]);
-            saved.lines().filter(|line| line.starts_with("add ")).map(str::to_string).collect::<BTreeSet<_>>()
+        let green = attach(&agent, "green", "green", json!({}));
+        let ours = || {
+            let saved = host.run("iptables-nft-save", &[]) + &host.run("ip6tables-nft-save", &[]);
+            saved.lines().filter(|line| line.contains("rn-")).map(str::to_string).collect::<BTreeSet<_>>()
         };
-        let (rules_before, sets_before) = (rules(), sets());
-        let entry = sets_before.iter().find(|line| line.starts_with("add rn4-local ")).expect("an own address").clone();
-        let words: Vec<&str> = entry.split_whitespace().collect();
-        host.run("ipset", &["del", words[1], words[2]]);
-        host.run("iptables-legacy", &["-I", "rn-FORWARD", "-j", "ACCEPT"]);
-        assert!(rules() != rules_before && sets() != sets_before, "both are broken");
-        wait_for("both to be as before", FULL_READ, || rules() == rules_before && sets() == sets_before);
+        let ours = || {
+            ours()
+                .into_iter()
+                .map(|line| line.split(" [").next().unwrap_or_default().to_string())
+                .collect::<BTreeSet<_>>()
+        };
+        let before = ours();
+        host.run("nft", &["flush", "ruleset"]);
+        comes_back("a flushed ruleset", || ours() == before);
         a.reaches(&b.ipv4);
+        assert!(!green.pings(&a.ipv4));
+        let said = agent.plane("iptables")["last_repair"]["what"].as_str().unwrap_or_default().to_string();
+        assert!(said.contains("changed by nft"), "{said}");
     });
+}
+
+/// Chains and rules, without comments of the tool's own and without what they have counted.
+fn without_counters(saved: &str) -> String {
+    let lines = saved.lines().filter(|line| !line.starts_with('#'));
+    lines.map(|line| format!("{}\n", line.split(" [").next().unwrap_or_default())).collect()
 }

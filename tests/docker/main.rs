@@ -12,6 +12,7 @@ mod errors;
 #[allow(dead_code)]
 mod fixture;
 mod life;
+mod neighbour;
 mod networks;
 mod options;
 mod ports;

@@ -106,12 +106,13 @@ impl IpsetPlane {
             let words = match self.have.get(name) {
                 None => "missing".to_string(),
                 Some(have) => {
-                    let missing = want.members.iter().filter(|m| !have.members.contains(m)).count();
-                    let extra = have.members.iter().chain(&have.odd).filter(|m| !want.members.contains(m)).count();
-                    if missing + extra == 0 && !needs_rebuild(want, have, self.counters) {
+                    let missing = want.members.difference(&have.members).map(|member| ("without", member));
+                    let extra = have.members.iter().chain(&have.odd).filter(|member| !want.members.contains(member));
+                    let all: Vec<_> = missing.chain(extra.map(|member| ("with", member))).collect();
+                    if all.is_empty() && !needs_rebuild(want, have, self.counters) {
                         return None;
                     }
-                    format!("{missing} members missing, {extra} too many")
+                    named(&all)
                 }
             };
             Some(format!("set {name}: {words}"))
@@ -482,6 +483,18 @@ fn check_member(set: &SetSpec, member: &Member) -> Result<(), String> {
         return Err(format!("ipset takes no prefix of length 0: write its halves {halves}"));
     }
     Ok(())
+}
+
+/// The first members by name, the number of the others.
+fn named(members: &[(&str, &Member)]) -> String {
+    const NAMED: usize = 3;
+    if members.is_empty() {
+        return "of other options".into();
+    }
+    let first = members.iter().take(NAMED).map(|(how, member)| format!("{how} {member}"));
+    let more = members.len().saturating_sub(NAMED);
+    let more = (more > 0).then(|| format!("{more} more"));
+    first.chain(more).collect::<Vec<_>>().join(", ")
 }
 
 fn show(member: &Member) -> String {

@@ -1,5 +1,6 @@
 //! Notices of nf_tables: whether somebody else committed something. Called by the worker, between its own commits.
 
+use std::collections::BTreeSet;
 use std::os::fd::{AsFd, BorrowedFd};
 
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_NETFILTER};
@@ -24,6 +25,8 @@ const LONGEST_DATAGRAM: usize = 64 * 1024;
 pub struct NftEvents {
     socket: Socket,
     ours: u64,
+    /// Names of processes that committed and were not us, since [`NftEvents::take_authors`].
+    authors: BTreeSet<String>,
     incoming: Vec<u8>,
 }
 
@@ -40,7 +43,7 @@ impl NftEvents {
             Ok::<_, std::io::Error>(socket)
         })()
         .map_err(|error| PlaneError { object: "nf_tables notices".into(), what: error.to_string() })?;
-        Ok(NftEvents { socket, ours: 0, incoming: Vec::with_capacity(LONGEST_DATAGRAM) })
+        Ok(NftEvents { socket, ours: 0, authors: BTreeSet::new(), incoming: Vec::with_capacity(LONGEST_DATAGRAM) })
     }
 
     /// Notes that we committed so many times since the last look.
@@ -59,7 +62,10 @@ impl NftEvents {
                     for message in messages(&self.incoming).filter(|message| message.kind == NEW_GENERATION) {
                         match message.attrs().find(|(kind, _)| *kind == NFTA_GEN_PROC_NAME) {
                             Some((_, name)) if is_restore(name) => like_ours += 1,
-                            _ => foreign = true,
+                            author => {
+                                foreign = true;
+                                self.authors.extend(author.map(|(_, name)| process_name(name)));
+                            }
                         }
                     }
                 }
@@ -74,9 +80,17 @@ impl NftEvents {
                 }
             }
         }
-        foreign |= like_ours > self.ours;
+        if like_ours > self.ours {
+            foreign = true;
+            self.authors.insert("another iptables-restore".into());
+        }
         self.ours = 0;
         foreign
+    }
+
+    /// Who committed, by the names of their processes, as far as the notices said it.
+    pub fn take_authors(&mut self) -> BTreeSet<String> {
+        std::mem::take(&mut self.authors)
     }
 }
 
@@ -84,6 +98,12 @@ impl AsFd for NftEvents {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
     }
+}
+
+/// A name may be anything; what is no letter of it is replaced.
+fn process_name(name: &[u8]) -> String {
+    let name = name.split(|byte| *byte == 0).next().unwrap_or(&[]);
+    String::from_utf8_lossy(name).chars().map(|c| if c.is_control() { '?' } else { c }).collect()
 }
 
 /// The kernel keeps 15 bytes of a process's name.

@@ -1,4 +1,4 @@
-//! Chains and hooks of both families behind one face, with the notices of nf_tables.
+//! Chains and hooks of both families behind one face, with the notices of nf_tables and the counts of legacy.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -6,6 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use routenet_core::desired::{ChainKey, ChainRule, Hook, SetName, Table};
 use routenet_core::model::Family;
 
+use super::entries::EntryCounter;
 use super::events::NftEvents;
 use super::tables::FamilyTables;
 use super::{Backend, RuleId, rule_ids};
@@ -25,21 +26,28 @@ pub struct IptablesPlane {
     backend: Backend,
     v4: FamilyTables,
     v6: FamilyTables,
+    /// Of nf_tables only.
     events: Option<NftEvents>,
+    /// Of legacy only.
+    counter: Option<EntryCounter>,
+    /// Entries that are not ours, as they were when legacy's tables were read last.
+    others: BTreeMap<(Family, Table), i64>,
 }
 
 impl IptablesPlane {
     /// For this thread's network namespace; changes nothing.
     pub fn open(backend: Backend) -> Result<IptablesPlane, PlaneError> {
-        let events = match backend {
-            Backend::Nft => Some(NftEvents::subscribe()?),
-            Backend::Legacy => None,
+        let (events, counter) = match backend {
+            Backend::Nft => (Some(NftEvents::subscribe()?), None),
+            Backend::Legacy => (None, Some(EntryCounter::open()?)),
         };
         Ok(IptablesPlane {
             backend,
             v4: FamilyTables::new(backend, Family::V4),
             v6: FamilyTables::new(backend, Family::V6),
             events,
+            counter,
+            others: BTreeMap::new(),
         })
     }
 
@@ -89,8 +97,44 @@ impl IptablesPlane {
 
     /// Reads the kernel into the mirror.
     pub fn read(&mut self) -> Result<(), PlaneError> {
+        // Before: what changes while it is read shows at the next count.
+        let counted = self.count()?;
+        self.read_tables(counted)
+    }
+
+    /// Reads again if somebody else added or removed entries since the last time; answers whether. Only legacy is
+    /// counted, since nf_tables gives notice.
+    pub fn read_miscounted(&mut self) -> Result<bool, PlaneError> {
+        let counted = self.count()?;
+        let others = self.others_of(&counted);
+        let changed = others != self.others;
+        if changed {
+            self.read_tables(counted)?;
+        }
+        Ok(changed)
+    }
+
+    fn read_tables(&mut self, counted: BTreeMap<(Family, Table), i64>) -> Result<(), PlaneError> {
         self.v4.read()?;
-        self.v6.read()
+        self.v6.read()?;
+        self.others = self.others_of(&counted);
+        Ok(())
+    }
+
+    /// The entries of the tables that hold hooks of ours.
+    fn count(&self) -> Result<BTreeMap<(Family, Table), i64>, PlaneError> {
+        let Some(counter) = &self.counter else { return Ok(BTreeMap::new()) };
+        let tables = self.families().into_iter().zip(Family::BOTH);
+        let tables = tables.flat_map(|(tables, family)| tables.hooked().into_iter().map(move |table| (family, table)));
+        tables.map(|(family, table)| Ok(((family, table), i64::from(counter.entries(family, table)?)))).collect()
+    }
+
+    fn others_of(&self, counted: &BTreeMap<(Family, Table), i64>) -> BTreeMap<(Family, Table), i64> {
+        let ours = |family, table| match family {
+            Family::V4 => self.v4.entries(table),
+            Family::V6 => self.v6.entries(table),
+        };
+        counted.iter().map(|(&(family, table), entries)| ((family, table), entries - ours(family, table))).collect()
     }
 
     /// Notes where the mirror differs from what is wanted; answers it in words.
@@ -102,6 +146,11 @@ impl IptablesPlane {
     /// Whether somebody else committed to nf_tables since the last look. Legacy never tells.
     pub fn foreign_change(&mut self) -> bool {
         self.events.as_mut().is_some_and(NftEvents::foreign)
+    }
+
+    /// Who committed to nf_tables since the last time, besides us.
+    pub fn take_authors(&mut self) -> BTreeSet<String> {
+        self.events.as_mut().map(NftEvents::take_authors).unwrap_or_default()
     }
 
     /// What becomes readable when nf_tables has a notice.

@@ -7,9 +7,8 @@ use routenet_core::desired::{ChainKey, ChainRule, Hook, SetName, Table};
 use routenet_core::model::Family;
 
 use super::plan::{hook_text, hooks_stand, jump_target, mentioned_sets, unsendable};
-use super::read::is_ours;
 use super::restore::{CommitError, Restore};
-use super::{Backend, HookRule, KernelTables, Origin, RuleId, TableCommit, rule_ids};
+use super::{Backend, HookRule, KernelTables, Origin, RuleId, TableCommit, is_ours, rule_ids};
 use crate::plane::PlaneError;
 
 /// A built-in chain of a table.
@@ -56,6 +55,8 @@ pub struct FamilyTables {
     dirty: BTreeSet<ChainKey>,
     dirty_hooks: BTreeSet<Builtin>,
     refused: BTreeMap<ChainKey, Refused>,
+    /// The rule of a chain that was refused last, for where iptables does not say which it is.
+    suspects: BTreeMap<ChainKey, usize>,
     /// What else does not go: hooks, removals, tables as a whole. Keyed by what it is about.
     stuck: BTreeMap<String, PlaneError>,
     /// Whether the kernel may have chains of ours that nobody wants.
@@ -77,6 +78,7 @@ impl FamilyTables {
             dirty: BTreeSet::new(),
             dirty_hooks: BTreeSet::new(),
             refused: BTreeMap::new(),
+            suspects: BTreeMap::new(),
             stuck: BTreeMap::new(),
             stray: false,
             commits: 0,
@@ -90,6 +92,7 @@ impl FamilyTables {
         self.dirty.clear();
         self.dirty_hooks.clear();
         self.refused.clear();
+        self.suspects.clear();
         self.stuck.clear();
     }
 
@@ -100,6 +103,7 @@ impl FamilyTables {
     /// Wants a chain with these rules, or no longer wants it.
     pub fn want_chain(&mut self, chain: &ChainKey, rules: Option<Vec<ChainRule>>) -> Result<(), PlaneError> {
         self.refused.remove(chain);
+        self.suspects.remove(chain);
         self.stuck.remove(&chain.to_string());
         let Some(rules) = rules else {
             self.want.remove(chain);
@@ -267,8 +271,7 @@ impl FamilyTables {
                 return Some(self.stick(&object.clone(), PlaneError { object, what: why.to_string() }));
             }
         };
-        let kept = chain.table == Table::Nat
-            || self.hooks.values().flatten().any(|hook| hook.table == chain.table && hook.chain == chain.name);
+        let kept = self.is_kept(chain);
         let stand_in = match self.refused.get(chain).map(|refused| refused.stand_in) {
             Some(StandIn::Closed(before)) if index < before => StandIn::Closed(index),
             None if !kept => StandIn::Closed(index),
@@ -282,7 +285,7 @@ impl FamilyTables {
         let rule = self.want.get(chain).and_then(|wanted| wanted.rules.get(index));
         let policy = rule.and_then(|rule| rule.origin.as_ref()).map_or(String::new(), |origin| {
             let direction = if origin.ingress { "ingress" } else { "egress" };
-            format!(" ({}, {direction} rule {})", origin.policy, origin.index)
+            format!(" ({}, {direction} rule {})", origin.policy, origin.index + 1)
         });
         let effect = match stand_in {
             StandIn::Closed(_) => "it drops everything from there on until that is mended",
@@ -294,7 +297,14 @@ impl FamilyTables {
             what: format!("iptables ({}) refuses{text}: {why}; {effect}", self.backend.name()),
         };
         self.refused.insert(chain.clone(), Refused { stand_in, error: error.clone() });
+        self.suspects.insert(chain.clone(), index);
         Some(error)
+    }
+
+    /// Whether a chain of which a rule is refused stays as it is.
+    fn is_kept(&self, chain: &ChainKey) -> bool {
+        chain.table == Table::Nat
+            || self.hooks.values().flatten().any(|hook| hook.table == chain.table && hook.chain == chain.name)
     }
 
     /// What a chain should have now: its rules, or its stand-in.
@@ -410,11 +420,12 @@ impl FamilyTables {
                 }
                 let commit = planned.commit.clone();
                 let Err(error) = self.commit(&[commit], &[planned]) else { break };
-                let origin = error.origin.clone().unwrap_or_else(|| match (chains.first(), hooks.first()) {
-                    (Some(chain), _) => Origin::Chain(chain.clone()),
-                    (None, Some(builtin)) => Origin::Hooks(builtin.0, builtin.1.clone()),
-                    (None, None) => unreachable!("a unit has a chain or a hook"),
-                });
+                let origin = match (error.origin.clone(), chains.first(), hooks.first()) {
+                    (Some(origin), ..) => origin,
+                    (None, Some(chain), _) => self.find_refused(chain),
+                    (None, None, Some(builtin)) => Origin::Hooks(builtin.0, builtin.1.clone()),
+                    (None, None, None) => unreachable!("a unit has a chain or a hook"),
+                };
                 errors.extend(self.set_aside(&origin, &error.message));
                 if matches!(origin, Origin::Hooks(..)) {
                     break;
@@ -422,6 +433,36 @@ impl FamilyTables {
             }
         }
         errors
+    }
+
+    /// Which rule of a refused chain it is, where iptables does not say: the chain is closed behind more or less of its
+    /// rules until it is known. Where that was found out before, the chain is closed there and nothing of it changes.
+    fn find_refused(&mut self, chain: &ChainKey) -> Origin {
+        let count = self.want.get(chain).map_or(0, |wanted| wanted.rules.len());
+        if count == 0 || self.is_kept(chain) || self.refused.contains_key(chain) {
+            return Origin::Chain(chain.clone());
+        }
+        // The rules before `low` are taken; all of those before `high` are not.
+        let (mut low, mut high) = (0, count);
+        let mut guesses: Vec<usize> = self.suspects.get(chain).map_or(Vec::new(), |index| vec![index + 1, *index]);
+        while high - low > 1 {
+            let middle = std::iter::from_fn(|| guesses.pop()).find(|guess| low < *guess && *guess < high);
+            let middle = middle.unwrap_or(low.midpoint(high));
+            if self.takes_before(chain, middle) { low = middle } else { high = middle }
+        }
+        Origin::Rule(chain.clone(), low)
+    }
+
+    /// Whether iptables takes the rules of a chain before this one, closed behind them.
+    fn takes_before(&mut self, chain: &ChainKey, index: usize) -> bool {
+        let error = PlaneError { object: format!("chain {chain}"), what: String::new() };
+        self.refused.insert(chain.clone(), Refused { stand_in: StandIn::Closed(index), error });
+        let planned = self.plan_table(chain.table, vec![chain.clone()], Vec::new());
+        let commit = planned.commit.clone();
+        let taken = commit.lines.is_empty() || self.commit(&[commit], &[planned]).is_ok();
+        self.refused.remove(chain);
+        self.dirty.insert(chain.clone());
+        taken
     }
 
     /// The dirty chains of a table, each behind those that it jumps to.
@@ -512,6 +553,20 @@ impl FamilyTables {
             }
         }
         sets
+    }
+
+    /// The tables that hooks are wanted in.
+    pub fn hooked(&self) -> BTreeSet<Table> {
+        self.hooks.keys().map(|(table, _)| *table).collect()
+    }
+
+    /// How many entries of a table are ours by the mirror, as legacy counts: a chain is two beside its rules.
+    pub fn entries(&self, table: Table) -> i64 {
+        let chains = self.have.chains.iter().filter(|(chain, _)| chain.table == table);
+        let hooks = self.have.hooks.iter().filter(|((hooked, _), _)| *hooked == table);
+        let in_chains: usize = chains.map(|(_, rules)| rules.len() + 2).sum();
+        let in_hooks: usize = hooks.map(|(_, rules)| rules.iter().flatten().count()).sum();
+        i64::try_from(in_chains + in_hooks).unwrap_or(i64::MAX)
     }
 
     /// Whether the mirror holds nothing of ours.

@@ -133,6 +133,11 @@ pub(super) fn dump(family: Family, protocol: u8) -> RouteNetlinkMessage {
     RouteNetlinkMessage::GetRoute(message)
 }
 
+/// Whether this is a route of a protocol.
+pub(super) fn is_of(message: &RouteNetlinkMessage, protocol: u8) -> bool {
+    matches!(message, RouteNetlinkMessage::NewRoute(route) if u8::from(route.header.protocol) == protocol)
+}
+
 /// A route of the main table; `None` for what lies elsewhere or is a cache entry.
 pub(super) fn read(
     message: &RouteMessage,

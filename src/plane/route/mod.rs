@@ -13,11 +13,14 @@ mod sync;
 mod worker;
 
 use std::collections::BTreeMap;
+use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use routenet_core::desired::{Route, RouteKey};
+use routenet_core::model::Family;
 use tokio::sync::{mpsc, oneshot};
 
+use super::netlink::Connection;
 use super::{PlaneError, PlaneStatus};
 
 type Reply = oneshot::Sender<Result<(), PlaneError>>;
@@ -35,6 +38,21 @@ enum Command {
 pub struct RoutePlane {
     commands: mpsc::UnboundedSender<Command>,
     status: Arc<Mutex<PlaneStatus>>,
+}
+
+/// How many routes of somebody else's protocol the main table has, of both families.
+///
+/// # Errors
+/// What the kernel says.
+pub(super) fn count(protocol: u8) -> io::Result<usize> {
+    let mut connection = Connection::open()?;
+    let mut count = 0;
+    for family in Family::BOTH {
+        let routes = connection.dump(message::dump(family, protocol))?;
+        // Kernels that do not filter answer all.
+        count += routes.iter().filter(|route| message::is_of(route, protocol)).count();
+    }
+    Ok(count)
 }
 
 impl RoutePlane {

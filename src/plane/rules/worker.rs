@@ -23,8 +23,9 @@ use crate::plane::{PlaneError, PlaneStatus};
 /// Somebody who changes nf_tables seldom commits once: read back when they pause, or at the latest after a while.
 const DEBOUNCE: Duration = Duration::from_millis(50);
 const LONGEST_DEBOUNCE: Duration = Duration::from_millis(500);
-/// Between counts of the members of sets.
-const COUNT_INTERVAL: Duration = Duration::from_secs(1);
+/// Between counts of what tells nobody of changes, members of sets and entries of legacy's tables: what is found is to be
+/// mended a second after it was changed.
+const COUNT_INTERVAL: Duration = Duration::from_millis(750);
 const FIRST_RETRY: Duration = Duration::from_secs(1);
 const LONGEST_RETRY: Duration = Duration::from_secs(30);
 /// nf_tables lets go of a deleted rule's sets a little after the commit.
@@ -347,8 +348,9 @@ impl Worker {
                 vec![error]
             }
             Ok(()) => {
-                let Some(words) = self.iptables.compare() else { return Vec::new() };
-                self.chain_repairs.note("iptables", words);
+                if self.note_chains().is_none() {
+                    return Vec::new();
+                }
                 self.iptables.sync()
             }
         }
@@ -363,29 +365,31 @@ impl Worker {
         self.reconcile()
     }
 
-    /// After a full read: counts as repairs what will be put back; answers, in words, what that is of the chains.
+    /// Counts as repairs what will be put back; answers, in words, what that is of the chains.
     fn note_differences(&mut self) -> Option<String> {
-        let of_chains = self.iptables.compare();
-        if let Some(words) = &of_chains {
-            self.chain_repairs.note("iptables", words.clone());
-        }
         if let Some(words) = self.ipset.difference() {
             self.set_repairs.note("ipset", words);
         }
-        of_chains
+        self.note_chains()
+    }
+
+    fn note_chains(&mut self) -> Option<String> {
+        let authors = self.iptables.take_authors();
+        let words = self.iptables.compare()?;
+        let by = if authors.is_empty() { String::new() } else { format!(", changed by {}", join(authors)) };
+        self.chain_repairs.note("iptables", format!("{words}{by}"));
+        Some(words)
     }
 
     fn repair_miscounted(&mut self) -> Vec<PlaneError> {
-        match self.ipset.read_miscounted() {
-            Err(error) => vec![error],
-            Ok(false) => Vec::new(),
-            Ok(true) => {
-                if let Some(words) = self.ipset.difference() {
-                    self.set_repairs.note("ipset", words);
-                }
-                self.reconcile()
-            }
+        let found = [self.ipset.read_miscounted(), self.iptables.read_miscounted()];
+        let changed = found.iter().any(|found| *found == Ok(true));
+        let mut errors: Vec<PlaneError> = found.into_iter().filter_map(Result::err).collect();
+        if changed {
+            self.note_differences();
+            errors.extend(self.reconcile());
         }
+        errors
     }
 
     fn retry(&mut self) -> Vec<PlaneError> {
@@ -432,6 +436,10 @@ fn publish(status: &mut PlaneStatus, in_sync: bool, wanted: u64, repairs: &Repai
         last_repair: repairs.last.clone(),
         failure: one_of(failures).err().map(|error| (since, error.to_string())),
     };
+}
+
+fn join(names: BTreeSet<String>) -> String {
+    names.into_iter().collect::<Vec<_>>().join(", ")
 }
 
 fn held(name: &SetName) -> PlaneError {

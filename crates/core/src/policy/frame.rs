@@ -60,6 +60,12 @@ impl Marks {
     }
 }
 
+/// The bits of the mask that our rules set and look at. `mask` as for [`Marks::new`].
+pub fn mark_bits(mask: u32) -> u32 {
+    let marks = Marks::new(mask);
+    marks.accept | marks.pass | marks.local
+}
+
 /// Sets the accept mark; reached by goto, so that it returns to whoever asked.
 pub(super) const ALLOW: &str = "rn-allow";
 /// Sets the pass mark, likewise.

@@ -36,6 +36,7 @@ mod tree;
 
 pub use engine::{PolicyEngine, PolicyProblem};
 pub use explain::{Connection, End, Explanation, Flow, FlowError, RuleReference, Side, Verdict};
+pub use frame::mark_bits;
 
 use serde::{Deserialize, Serialize};
 
