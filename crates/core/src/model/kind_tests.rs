@@ -23,7 +23,7 @@ fn an_unknown_word_is_told_its_neighbour_or_all_kinds() {
         error.to_string(),
         "unknown kind \"deployment\"; expected ippool, node, network, globalnetworkpolicy, networkpolicy, \
          globalnetworkset, bgppeer, bgpconfiguration, ipreservation, tier, networkset, namespace, \
-         serviceaccount, hostendpoint, profile, kubernetesnetworkpolicy, stagedglobalnetworkpolicy, stagednetworkpolicy or \
+         serviceaccount, hostendpoint, workloadendpoint, profile, kubernetesnetworkpolicy, stagedglobalnetworkpolicy, stagednetworkpolicy or \
          stagedkubernetesnetworkpolicy"
     );
 }
