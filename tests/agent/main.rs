@@ -3,6 +3,7 @@
 mod address;
 mod attach;
 mod bad_input;
+mod check;
 mod cni;
 mod etcd;
 #[path = "../support/etcd_server.rs"]
