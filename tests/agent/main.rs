@@ -5,6 +5,7 @@ mod attach;
 mod bad_input;
 mod check;
 mod cni;
+mod crowd;
 mod etcd;
 #[path = "../support/etcd_server.rs"]
 #[allow(dead_code)]
