@@ -375,7 +375,7 @@ impl Allocator {
 
     /// How an address of an own block stands.
     pub fn state_of(&self, address: IpAddr) -> Option<AddressState> {
-        self.lock().space.state(address)
+        self.lock().space.state_at(address, self.clock.now(), self.config.cooldown)
     }
 
     /// What is held under keys of this container id, which belong to no container.
@@ -405,7 +405,7 @@ impl Allocator {
 
     /// The own blocks and how full they are.
     pub fn fill(&self) -> Vec<BlockFill> {
-        self.lock().space.fill()
+        self.lock().space.fill(self.clock.now(), self.config.cooldown)
     }
 
     /// Whether an allocation in the network could succeed, given every block that is claimed in the cluster.

@@ -259,9 +259,9 @@ impl Workloads for LocalWorkloads {
         self.revise_locked(key, revision).await
     }
 
-    async fn check(&self, key: &EndpointKey) -> Result<Endpoint, AttachError> {
+    async fn check(&self, key: &EndpointKey, netns: &str) -> Result<Endpoint, AttachError> {
         let Some(endpoint) = self.allocator.endpoint(key) else { return Err(unknown(key)) };
-        let mut found = self.links.check(link(&endpoint)?).await;
+        let mut found = self.links.check(Link { netns: netns.to_string(), ..link(&endpoint)? }).await;
         let interface = key.host_interface();
         match reach::astray(&endpoint.addresses, interface.as_str()) {
             Ok(astray) => found.extend(

@@ -108,8 +108,8 @@ pub trait Workloads: Send + Sync {
     async fn revise(&self, key: &EndpointKey, revision: Revision) -> Result<(), AttachError>;
     /// Takes the interface away and releases its addresses; nothing to take away is success.
     async fn detach(&self, key: &EndpointKey) -> Result<(), AttachError>;
-    /// Whether everything of the endpoint is still as it was made.
-    async fn check(&self, key: &EndpointKey) -> Result<Endpoint, AttachError>;
+    /// Whether everything of the endpoint is still as it was made, in the namespace that is its workload's now.
+    async fn check(&self, key: &EndpointKey, netns: &str) -> Result<Endpoint, AttachError>;
     /// Everything attached here that is this requester's to collect.
     async fn attached(&self, requester: &str) -> Vec<EndpointKey>;
     /// Whether the network is known here and has an address left for a workload.

@@ -6,6 +6,9 @@ mod bad_input;
 mod by_hand;
 mod cni;
 mod cut;
+mod check;
+mod cni;
+mod crowd;
 mod etcd;
 #[path = "../support/etcd_server.rs"]
 #[allow(dead_code)]

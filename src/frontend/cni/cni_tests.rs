@@ -61,7 +61,7 @@ impl Workloads for Recorder {
         }
     }
 
-    async fn check(&self, key: &EndpointKey) -> Result<Endpoint, AttachError> {
+    async fn check(&self, key: &EndpointKey, _: &str) -> Result<Endpoint, AttachError> {
         Err(AttachError::new(Failed::Broken, format!("{key}: default route missing"), "attach it again"))
     }
 }

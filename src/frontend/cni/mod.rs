@@ -54,8 +54,8 @@ async fn run(workloads: &dyn Workloads, call: &Call<'_>, config: Config) -> Resu
             let Some(previous) = &config.previous else {
                 return Err(CniError::new(7, "CHECK needs `prevResult`", "hand on the result of ADD"));
             };
-            let endpoint = workloads.check(&config.key(call)?).await?;
-            result::compare(previous, &endpoint)?;
+            let endpoint = workloads.check(&config.key(call)?, call.netns).await?;
+            result::compare(previous, &endpoint, call.netns)?;
             Ok(None)
         }
         "GC" => collect(workloads, &config).await.map(|()| None),

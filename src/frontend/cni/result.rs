@@ -1,5 +1,6 @@
 //! Results and errors in the version asked for.
 
+use std::fmt;
 use std::net::IpAddr;
 
 use routenet_core::desired::{GATEWAY4, GATEWAY6, HOST_MAC};
@@ -78,18 +79,81 @@ pub fn added(config: &Config, endpoint: &Endpoint, netns: &str) -> Value {
     result
 }
 
-/// CHECK: every address of the endpoint must stand in what the chain said that it made.
-pub fn compare(previous: &Value, endpoint: &Endpoint) -> Result<(), CniError> {
-    let listed: Vec<&str> =
-        previous["ips"].as_array().into_iter().flatten().filter_map(|ip| ip["address"].as_str()).collect();
-    for address in &endpoint.addresses {
-        let address = Cidr::host(*address).to_string();
-        if !listed.contains(&address.as_str()) {
-            let msg = format!("the endpoint has {address}, but `prevResult` lists {}", listed.join(", "));
-            return Err(CniError::new(103, msg, "detach the workload and attach it again"));
+/// CHECK: both ends of the link and every address of the endpoint must stand in what the chain said that it made, the
+/// addresses on the workload's end. What else stands there is other plugins'.
+///
+/// # Errors
+/// Code 103 with all that differs.
+pub fn compare(previous: &Value, endpoint: &Endpoint, netns: &str) -> Result<(), CniError> {
+    let key = &endpoint.key;
+    let mut said = Vec::new();
+    let interfaces = Listed::read(previous);
+    let find = |name: &str, sandbox: &str| interfaces.iter().position(|it| it.name == name && it.sandbox == sandbox);
+    let host = key.host_interface();
+    // The result has the path of the ADD, which the runtime may have another of by now.
+    let added_in = endpoint.attachment.as_ref().map_or(netns, |attachment| attachment.netns.as_str());
+    let inside = find(key.ifname.as_str(), netns).or_else(|| find(key.ifname.as_str(), added_in));
+    for (at, name, sandbox) in [(find(host.as_str(), ""), &host, ""), (inside, &key.ifname, netns)] {
+        if at.is_none() {
+            let ours = Listed { name: name.as_str(), sandbox };
+            said.push(format!("there is {ours}, but `prevResult` lists {}", or_nothing(&interfaces)));
         }
     }
-    Ok(())
+    let ips: Vec<&Value> = previous["ips"].as_array().into_iter().flatten().collect();
+    for address in &endpoint.addresses {
+        let address = Cidr::host(*address).to_string();
+        let Some(ip) = ips.iter().find(|ip| ip["address"] == *address) else {
+            let listed: Vec<&str> = ips.iter().filter_map(|ip| ip["address"].as_str()).collect();
+            said.push(format!("the endpoint has {address}, but `prevResult` lists {}", or_nothing(&listed)));
+            continue;
+        };
+        let at = ip["interface"].as_u64().and_then(|index| usize::try_from(index).ok());
+        if let (Some(at), Some(inside)) = (at, inside)
+            && at != inside
+        {
+            let there = interfaces.get(at).map_or("no interface".to_string(), ToString::to_string);
+            said.push(format!("{address} is on {}, but `prevResult` has it on {there}", interfaces[inside]));
+        }
+    }
+    if said.is_empty() {
+        return Ok(());
+    }
+    Err(CniError::new(103, format!("{key}: {}", said.join("; ")), "detach the workload and attach it again"))
+}
+
+/// An interface of a result.
+struct Listed<'a> {
+    name: &'a str,
+    /// Empty: on the host.
+    sandbox: &'a str,
+}
+
+impl Listed<'_> {
+    fn read(result: &Value) -> Vec<Listed<'_>> {
+        let interfaces = result["interfaces"].as_array().into_iter().flatten();
+        let read = |it| Listed { name: text(it, "name"), sandbox: text(it, "sandbox") };
+        interfaces.map(read).collect()
+    }
+}
+
+fn text<'a>(object: &'a Value, field: &str) -> &'a str {
+    object[field].as_str().unwrap_or_default()
+}
+
+impl fmt::Display for Listed<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.sandbox {
+            "" => write!(f, "interface {} on the host", self.name),
+            sandbox => write!(f, "interface {} in {sandbox}", self.name),
+        }
+    }
+}
+
+fn or_nothing(listed: &[impl ToString]) -> String {
+    if listed.is_empty() {
+        return "none".to_string();
+    }
+    listed.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
 fn list<'a>(result: &'a mut Value, field: &str) -> &'a mut Vec<Value> {

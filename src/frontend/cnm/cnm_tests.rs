@@ -54,7 +54,7 @@ impl Workloads for Fake {
         Ok(())
     }
 
-    async fn check(&self, key: &EndpointKey) -> Result<Endpoint, AttachError> {
+    async fn check(&self, key: &EndpointKey, _: &str) -> Result<Endpoint, AttachError> {
         Err(AttachError::new(Failed::Unknown, key.to_string(), "attach it"))
     }
 

@@ -258,14 +258,27 @@ impl Space {
         self.blocks.values().filter(idle).map(|own| own.block.clone()).collect()
     }
 
-    pub fn fill(&self) -> Vec<BlockFill> {
+    /// How an address stands for who asks now: one that has rested is free.
+    pub fn state_at(&self, address: IpAddr, now: Time, cooldown: Duration) -> Option<AddressState> {
+        self.state(address).map(|state| match state {
+            AddressState::Resting { acknowledged: Some(since), .. } if rested(since, now, cooldown) => {
+                AddressState::Fresh
+            }
+            state => state,
+        })
+    }
+
+    /// How full the blocks are; what has rested is free.
+    pub fn fill(&self, now: Time, cooldown: Duration) -> Vec<BlockFill> {
+        let rests =
+            |(_, acknowledged): &&(Time, Option<Time>)| !acknowledged.is_some_and(|since| rested(since, now, cooldown));
         self.blocks
             .values()
             .map(|own| BlockFill {
                 cidr: own.block.cidr,
                 pool: own.block.pool.clone(),
                 held: own.held.len(),
-                resting: own.resting.len(),
+                resting: own.resting.values().filter(rests).count(),
                 size: own.block.cidr.size(),
             })
             .collect()

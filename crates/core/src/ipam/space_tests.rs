@@ -147,7 +147,23 @@ fn a_vast_block_is_no_burden() {
     let mut space = space(&["fd00::/64"]);
     space.hold(ip("fd00::"));
     assert_eq!(space.pick(&pool(), Family::V6, at(0), COOLDOWN), Pick::Address(ip("fd00::1")));
-    assert_eq!(space.fill()[0].size, 1 << 64);
+    assert_eq!(space.fill(at(0), COOLDOWN)[0].size, 1 << 64);
+}
+
+#[test]
+fn what_has_rested_is_told_as_free() {
+    let mut space = space(&["10.0.0.0/31"]);
+    space.hold(ip("10.0.0.0"));
+    let told = |space: &Space, now| {
+        let fill = &space.fill(at(now), COOLDOWN)[0];
+        (fill.held, fill.resting, space.state_at(ip("10.0.0.0"), at(now), COOLDOWN) == Some(AddressState::Fresh))
+    };
+    assert_eq!(told(&space, 0), (1, 0, false));
+    space.rest(ip("10.0.0.0"), at(10));
+    assert_eq!(told(&space, 1_000_000), (0, 1, false), "the store has not forgotten it");
+    space.acknowledge(ip("10.0.0.0"), at(20));
+    assert_eq!(told(&space, 49), (0, 1, false));
+    assert_eq!(told(&space, 50), (0, 0, true));
 }
 
 #[derive(Clone, Debug)]
