@@ -4,11 +4,10 @@ mod address;
 mod attach;
 mod bad_input;
 mod by_hand;
-mod cni;
-mod cut;
 mod check;
 mod cni;
 mod crowd;
+mod cut;
 mod etcd;
 #[path = "../support/etcd_server.rs"]
 #[allow(dead_code)]
