@@ -1,6 +1,6 @@
 # What this project can be told to do. Each target is a script of scripts/, which can be run by hand as well.
 .DEFAULT_GOAL := help
-.PHONY: bench-attach bench-policy help deps build release image demo demo-down test test-unit test-house test-kernel test-lab test-labs test-cnitool test-cases test-differential fmt clippy doc clean install
+.PHONY: bench-attach bench-policy help deps build release image demo demo-down test test-unit test-house test-kernel test-lab test-labs test-cnitool test-cases test-differential fuzz fmt clippy doc clean install
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -46,6 +46,9 @@ test-cases: ## verdicts that others gave, by evaluator and kernel: CASES=DIR (ro
 
 test-differential: ## policy judged three ways on random clusters: COUNT=N SEED=N (root)
 	@COUNT=$(or $(COUNT),2000) SEED=$(SEED) scripts/test-cases --random
+
+fuzz: ## feed fuzz targets: TARGET=bgp_decode (each without it) SECONDS=60
+	@scripts/fuzz "$(TARGET)" $(or $(SECONDS),60)
 
 test-labs: ## the labs of config/labs, with cables and power taken away (root)
 	@scripts/test labs

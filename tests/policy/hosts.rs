@@ -69,6 +69,47 @@ fn a_host_endpoint_without_policies_closes_the_host_but_for_its_failsafe_ports()
 }
 
 #[test]
+fn a_port_that_kubernetes_policy_names_may_be_a_host_endpoints() {
+    let policy = "
+apiVersion: projectcalico.org/v3
+kind: HostEndpoint
+metadata: {name: uplink}
+spec: {node: n1, interfaceName: eth0, expectedIPs: [10.0.0.1], ports: [{name: http, protocol: TCP, port: 81}]}
+---
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: p, namespace: red}
+spec: {podSelector: {}, policyTypes: [Egress], egress: [{ports: [{port: http}]}]}
+";
+    let verdicts = [(WEB, HOST, "tcp", 81, "allow"), (WEB, HOST, "tcp", 80, "deny"), (WEB, OUTSIDE, "tcp", 81, "deny")];
+    holds(&case("a named port", policy, &verdicts));
+}
+
+#[test]
+fn a_host_endpoint_closes_the_host_to_nobody_by_keeping_him_from_finding_it() {
+    const FAR: &str = "outside:2001:db8:7::7";
+    let parts = json!({
+        "namespaces": [{ "name": "red", "labels": {} }],
+        "workloads": [{ "name": "web", "namespace": "red", "labels": {}, "ips": ["fd88::1"] }],
+        "outside": ["2001:db8:7::7"],
+        "host6": "2001:db8::1",
+    });
+    holds(&Case::written(
+        "closed, of IPv6",
+        parts,
+        ETH0,
+        &[
+            (FAR, HOST, "tcp", 80, "deny"),
+            (FAR, HOST, "tcp", 9, "allow"),
+            (HOST, FAR, "tcp", 80, "deny"),
+            (HOST, FAR, "tcp", 9, "allow"),
+            (FAR, WEB, "tcp", 80, "allow"),
+            (WEB, FAR, "tcp", 80, "allow"),
+        ],
+    ));
+}
+
+#[test]
 fn one_for_every_interface_is_asked_where_no_other_is_and_never_on_loopback() {
     let every = "
 apiVersion: projectcalico.org/v3

@@ -12,6 +12,7 @@ mod hosts;
 mod kubernetes;
 mod matrix;
 mod naive;
+mod naive_selector;
 mod probe;
 mod random_cluster;
 mod raw;

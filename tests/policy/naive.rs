@@ -1,15 +1,14 @@
 //! A third opinion: policy as the specification has it, in the plainest way, sharing nothing with the engine. It reads the
 //! documents themselves, keeps nothing, and asks everybody every time.
 //!
-//! Not in it: HostEndpoints.
+//! Not in it: policies before translation and for untracked packets (`preDNAT`, `doNotTrack`).
 
-use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use serde::Deserialize;
 use serde_json::Value;
 
-type Labels = BTreeMap<String, String>;
+use crate::naive_selector::{Labels, holds};
 
 /// Somebody whom rules can name: a workload, or a network set.
 struct Somebody {
@@ -29,10 +28,15 @@ struct Workload {
 pub struct Naive {
     everybody: Vec<Somebody>,
     workloads: Vec<Workload>,
+    /// The HostEndpoint, if there is one: it has profiles as a workload has.
+    host: Option<Workload>,
     documents: Vec<Value>,
     namespaces: Vec<String>,
     accounts: Vec<String>,
 }
+
+/// The TCP port that no policy of a host endpoint closes, in the worlds of these tests.
+const FAILSAFE: u16 = 9;
 
 /// One packet, and who stands at its ends.
 pub struct Packet<'a> {
@@ -59,6 +63,18 @@ fn labels(value: Option<&Value>) -> Labels {
     pairs.map(|(key, value)| (key.clone(), value.as_str().unwrap_or_default().to_string())).collect()
 }
 
+fn ports(value: &Value, path: &str) -> Vec<(String, String, u16)> {
+    let read = |port: &Value| {
+        let protocol = text(port, "/protocol").unwrap_or("TCP").to_lowercase();
+        (text(port, "/name").unwrap().to_string(), protocol, port["port"].as_u64().unwrap() as u16)
+    };
+    list(value, path).into_iter().map(read).collect()
+}
+
+fn texts(value: &Value, path: &str) -> Vec<String> {
+    list(value, path).into_iter().filter_map(Value::as_str).map(String::from).collect()
+}
+
 impl Naive {
     /// `case`: a case's JSON.
     pub fn new(case: &Value) -> Naive {
@@ -72,6 +88,7 @@ impl Naive {
         let mut naive = Naive {
             everybody: Vec::new(),
             workloads: Vec::new(),
+            host: None,
             documents,
             namespaces: list(case, "/namespaces")
                 .iter()
@@ -108,16 +125,7 @@ impl Naive {
                     .collect(),
             };
             let mut all = labels(one.get("labels"));
-            // "An endpoint's own label wins over a profile's labelsToApply", the first profile's over a later one's.
-            for profile in &profiles {
-                let found = naive
-                    .documents
-                    .iter()
-                    .find(|it| it["kind"] == "Profile" && text(it, "/metadata/name") == Some(profile));
-                for (key, value) in labels(found.and_then(|it| it.pointer("/spec/labelsToApply"))) {
-                    all.entry(key).or_insert(value);
-                }
-            }
+            naive.inherit(&mut all, &profiles);
             if profiles.contains(&format!("kns.{namespace}")) {
                 all.extend(of_namespace(namespace));
             }
@@ -133,13 +141,8 @@ impl Naive {
                     }
                 }
             }
-            let ports = list(one, "/ports").into_iter().map(|port| {
-                let protocol = text(port, "/protocol").unwrap_or("TCP").to_lowercase();
-                (text(port, "/name").unwrap().to_string(), protocol, port["port"].as_u64().unwrap() as u16)
-            });
-            let addresses: Vec<String> =
-                list(one, "/ips").iter().filter_map(|ip| ip.as_str()).map(String::from).collect();
-            let somebody = Somebody { labels: all, nets: addresses, ports: ports.collect(), is_workload: true };
+            let somebody =
+                Somebody { labels: all, nets: texts(one, "/ips"), ports: ports(one, "/ports"), is_workload: true };
             naive.everybody.push(somebody);
             let who = naive.everybody.len() - 1;
             naive.workloads.push(Workload { name: format!("{namespace}/{name}"), who, profiles });
@@ -151,10 +154,29 @@ impl Naive {
                 all.extend(of_namespace(namespace));
                 all.insert("projectcalico.org/namespace".into(), namespace.into());
             }
-            let nets = list(set, "/spec/nets").iter().filter_map(|net| net.as_str()).map(String::from).collect();
+            let nets = texts(set, "/spec/nets");
             naive.everybody.push(Somebody { labels: all, nets, ports: Vec::new(), is_workload: false });
         }
+        if let Some(host) = naive.documents.iter().find(|it| it["kind"] == "HostEndpoint") {
+            let (name, profiles) = (text(host, "/metadata/name").unwrap().to_string(), texts(host, "/spec/profiles"));
+            let mut all = labels(host.pointer("/metadata/labels"));
+            naive.inherit(&mut all, &profiles);
+            let (nets, ports) = (texts(host, "/spec/expectedIPs"), ports(host, "/spec/ports"));
+            naive.host = Some(Workload { name, who: naive.everybody.len(), profiles });
+            naive.everybody.push(Somebody { labels: all, nets, ports, is_workload: false });
+        }
         naive
+    }
+
+    /// "An endpoint's own label wins over a profile's labelsToApply", the first profile's over a later one's.
+    fn inherit(&self, all: &mut Labels, profiles: &[String]) {
+        for profile in profiles {
+            let named = |it: &&Value| it["kind"] == "Profile" && text(it, "/metadata/name") == Some(profile);
+            let found = self.documents.iter().find(named);
+            for (key, value) in labels(found.and_then(|it| it.pointer("/spec/labelsToApply"))) {
+                all.entry(key).or_insert(value);
+            }
+        }
     }
 
     pub fn allows(&self, packet: &Packet) -> bool {
@@ -167,12 +189,37 @@ impl Naive {
         // "Host to workload always passes." "Workload to host passes the workload's egress policy, then the setting."
         let leaves = workload(packet.from).is_none_or(|from| self.judge(from, "egress", packet));
         let arrives = packet.from == "host" || workload(packet.to).is_none_or(|to| self.judge(to, "ingress", packet));
-        leaves && arrives
+        leaves && arrives && self.crosses(packet)
+    }
+
+    /// The host endpoint of the host's interface to those outside.
+    fn crosses(&self, packet: &Packet) -> bool {
+        let (inside, direction) = match (packet.from.starts_with("outside:"), packet.to.starts_with("outside:")) {
+            (true, false) => (packet.to, "ingress"),
+            (false, true) => (packet.from, "egress"),
+            _ => return true,
+        };
+        let Some(host) = &self.host else { return true };
+        let who = &self.everybody[host.who];
+        let is_failsafe = packet.protocol == "tcp" && packet.port == Some(FAILSAFE);
+        match inside {
+            // "Default deny once present", its failsafe ports apart.
+            "host" => is_failsafe || self.judge(host, direction, packet),
+            // "An ordinary policy leaves forwarded traffic alone; with applyOnForward it meets its default deny too."
+            _ => self.policies(who, direction, packet, |it| it["spec"]["applyOnForward"] == true).unwrap_or(true),
+        }
     }
 
     fn judge(&self, workload: &Workload, direction: &str, packet: &Packet) -> bool {
         let who = &self.everybody[workload.who];
-        let mut governing: Vec<&Value> = self.documents.iter().filter(|it| governs(it, who, direction)).collect();
+        let decided = self.policies(who, direction, packet, |_| true);
+        decided.unwrap_or_else(|| self.ask_profiles(&workload.profiles, direction, packet))
+    }
+
+    /// Tier after tier, of those that are asked; `None`: nobody has decided.
+    fn policies(&self, who: &Somebody, direction: &str, packet: &Packet, asked: fn(&Value) -> bool) -> Option<bool> {
+        let mut governing: Vec<&Value> =
+            self.documents.iter().filter(|it| governs(it, who, direction) && asked(it)).collect();
         // "Tiers by order (absent = last), then by name"; "policies in a tier likewise", ties by NAME/NAMESPACE/KIND.
         let rank = |order: Option<f64>| order.unwrap_or(f64::INFINITY);
         // "Kubernetes policies have order 1000."
@@ -199,18 +246,22 @@ impl Naive {
             }
             match self.decide(policy, direction, packet) {
                 Some("Pass") => passed = Some(tier.0),
-                Some(action) => return action == "Allow",
+                Some(action) => return Some(action == "Allow"),
                 None => {
                     // "End of tier: ... none decided, the tier's default action."
                     let is_last = governing.get(index + 1).is_none_or(|next| self.tier(next).0 != tier.0);
                     if is_last && tier.2 == "Deny" {
-                        return false;
+                        return Some(false);
                     }
                 }
             }
         }
-        // "No policy applies: profiles, in order; none accepts: drop." "Pass in a profile to the next profile."
-        for profile in &workload.profiles {
+        None
+    }
+
+    /// "No policy applies: profiles, in order; none accepts: drop." "Pass in a profile to the next profile."
+    fn ask_profiles(&self, profiles: &[String], direction: &str, packet: &Packet) -> bool {
+        for profile in profiles {
             let applied =
                 self.documents.iter().find(|it| it["kind"] == "Profile" && text(it, "/metadata/name") == Some(profile));
             let decision = match applied {
@@ -273,8 +324,8 @@ impl Naive {
             _ => ("/to", packet.destination),
         };
         let own = text(policy, "/metadata/namespace").unwrap_or("default");
-        let pods = |address| {
-            let holds = move |one: &&Somebody| one.is_workload && one.nets.iter().any(|net| contains(net, address));
+        let holders = |address| {
+            let holds = move |one: &&Somebody| one.nets.iter().any(|net| contains(net, address));
             self.everybody.iter().filter(holds)
         };
         let is_peer = |peer: &&Value| match peer.get("ipBlock") {
@@ -283,7 +334,7 @@ impl Naive {
                 contains(text(block, "/cidr").unwrap(), address)
                     && !except.into_iter().any(|net| contains(net, address))
             }
-            None => pods(address).any(|pod| {
+            None => holders(address).filter(|one| one.is_workload).any(|pod| {
                 let of_namespace = match peer.get("namespaceSelector") {
                     Some(selector) => selected(selector, &pod.labels, "pcns."),
                     None => pod.labels["projectcalico.org/namespace"] == own,
@@ -297,8 +348,9 @@ impl Naive {
                 (Some(first), last, _) => {
                     packet.port.is_some_and(|port| first <= port.into() && u64::from(port) <= last.unwrap_or(first))
                 }
+                // "A named port is a set over the endpoints": those of hosts are among them.
                 (None, _, Some(name)) => {
-                    pods(packet.destination).flat_map(|pod| &pod.ports).any(|(called, of, number)| {
+                    holders(packet.destination).flat_map(|one| &one.ports).any(|(called, of, number)| {
                         called == name && *of == packet.protocol && Some(*number) == packet.port
                     })
                 }
@@ -471,116 +523,5 @@ fn contains(net: &str, address: IpAddr) -> bool {
             shift == 128 || u128::from(base) >> shift == u128::from(address) >> shift
         }
         _ => false,
-    }
-}
-
-/// Whether a selector holds for these labels; `prefix`: what stands before the names that it says.
-fn holds(selector: &str, labels: &Labels, prefix: &str) -> bool {
-    let mut reader = Reader { rest: selector, labels, prefix };
-    let value = reader.or();
-    assert!(reader.rest.trim().is_empty(), "{selector}: what is `{}`?", reader.rest);
-    value
-}
-
-/// "Precedence, loosest first: ||, &&, !"; read and judged in one go.
-struct Reader<'a> {
-    rest: &'a str,
-    labels: &'a Labels,
-    prefix: &'a str,
-}
-
-impl Reader<'_> {
-    fn take(&mut self, word: &str) -> bool {
-        let trimmed = self.rest.trim_start();
-        match trimmed.strip_prefix(word) {
-            Some(rest) => {
-                self.rest = rest;
-                true
-            }
-            None => false,
-        }
-    }
-
-    fn or(&mut self) -> bool {
-        let mut value = self.and();
-        while self.take("||") {
-            value |= self.and();
-        }
-        value
-    }
-
-    fn and(&mut self) -> bool {
-        let mut value = self.not();
-        while self.take("&&") {
-            value &= self.not();
-        }
-        value
-    }
-
-    fn not(&mut self) -> bool {
-        if self.take("!") {
-            return !self.not();
-        }
-        if self.take("(") {
-            let value = self.or();
-            assert!(self.take(")"), "`)` before `{}`", self.rest);
-            return value;
-        }
-        self.term()
-    }
-
-    fn label(&mut self) -> String {
-        let trimmed = self.rest.trim_start();
-        let end = trimmed.find(|c: char| !c.is_ascii_alphanumeric() && !"_./-".contains(c)).unwrap_or(trimmed.len());
-        self.rest = &trimmed[end..];
-        trimmed[..end].to_string()
-    }
-
-    fn quoted(&mut self) -> String {
-        let trimmed = self.rest.trim_start();
-        let quote = trimmed.chars().next().expect("a text");
-        let end = trimmed[1..].find(quote).expect("the end of the text") + 1;
-        self.rest = &trimmed[end + 1..];
-        trimmed[1..end].to_string()
-    }
-
-    fn term(&mut self) -> bool {
-        let name = self.label();
-        let namespace = "projectcalico.org/namespace";
-        if (name == "all" || name == "global" || name == "has") && self.take("(") {
-            let value = match name.as_str() {
-                "has" => {
-                    let label = self.label();
-                    self.labels.contains_key(&format!("{}{label}", self.prefix))
-                }
-                // Of namespaces: all() is who has one, global() who has none.
-                "all" => self.prefix != "pcns." || self.labels.contains_key(namespace),
-                _ => !self.labels.contains_key(namespace),
-            };
-            assert!(self.take(")"), "`)` before `{}`", self.rest);
-            return value;
-        }
-        let value = self.labels.get(&format!("{}{name}", self.prefix)).cloned();
-        let operators = ["==", "!=", "contains", "starts with", "ends with", "not in", "in"];
-        let operator = operators.into_iter().find(|operator| self.take(operator)).expect("an operator");
-        if operator == "in" || operator == "not in" {
-            assert!(self.take("{"), "`{{` before `{}`", self.rest);
-            let mut found = false;
-            while !self.take("}") {
-                let wanted = self.quoted();
-                found |= value.as_ref() == Some(&wanted);
-                self.take(",");
-            }
-            return found == (operator == "in");
-        }
-        let wanted = self.quoted();
-        match operator {
-            "==" => value == Some(wanted),
-            // "!= and not in match where the label is absent", the others do not.
-            "!=" => value != Some(wanted),
-            "contains" => value.is_some_and(|value| value.contains(&wanted)),
-            "starts with" => value.is_some_and(|value| value.starts_with(&wanted)),
-            _ => value.is_some_and(|value| value.ends_with(&wanted)),
-        }
     }
 }

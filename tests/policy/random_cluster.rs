@@ -246,6 +246,9 @@ impl Maker {
         if kind == "GlobalNetworkPolicy" && self.dice.rarely(5) {
             spec.insert("namespaceSelector".into(), json!(self.of_namespaces()));
         }
+        if kind == "GlobalNetworkPolicy" && self.dice.rarely(3) {
+            spec.insert("applyOnForward".into(), json!(true));
+        }
         calico(kind, metadata, spec.into())
     }
 
@@ -355,6 +358,9 @@ impl Maker {
             ),
             calico("Profile", json!({ "name": "own" }), profile),
         ];
+        if self.dice.rarely(4) {
+            documents.push(self.host_endpoint());
+        }
         for index in 0..1 + self.dice.below(5) {
             let is_kubernetes = self.dice.rarely(4);
             documents.push(if is_kubernetes { self.kubernetes_policy(index) } else { self.policy(index) });
@@ -362,13 +368,34 @@ impl Maker {
         documents
     }
 
-    fn workload(&mut self, index: usize) -> Value {
+    fn labels(&mut self) -> Map<String, Value> {
         let mut labels = Map::new();
         for label in ["app", "role", "on"] {
             if self.dice.below(3) > 0 {
                 labels.insert(label.into(), json!(self.dice.one(&VALUES)));
             }
         }
+        labels
+    }
+
+    /// Of the interface to those outside: by name, by address, or as all that there are.
+    fn host_endpoint(&mut self) -> Value {
+        let mut spec = json!({ "node": "n1", "ports": [{ "name": "http", "protocol": "TCP", "port": 81 }] });
+        let by_address = self.dice.rarely(3);
+        if !by_address {
+            spec["interfaceName"] = json!(self.dice.one(&["eth0", "*"]));
+        }
+        if by_address || self.dice.rarely(2) {
+            spec["expectedIPs"] = json!([HOST]);
+        }
+        if self.dice.rarely(2) {
+            spec["profiles"] = json!(["own"]);
+        }
+        calico("HostEndpoint", json!({ "name": "uplink", "labels": self.labels() }), spec)
+    }
+
+    fn workload(&mut self, index: usize) -> Value {
+        let labels = self.labels();
         let namespace = self.dice.one(&SPACES);
         let ports = [
             json!({ "name": "http", "protocol": "TCP", "port": 80 + self.dice.below(2) }),
@@ -393,16 +420,16 @@ impl Maker {
     /// What is asked between two: each in one of the families that both have.
     fn questions(&mut self, case: &Case, from: &str, to: &str) -> Vec<Value> {
         let mut asked = Vec::new();
-        for index in 0..7 {
+        for index in 0..8 {
             let family = self.family();
             let mut one = json!({ "from": from, "to": to, "family": family.number, "verdict": "" });
-            match [("tcp", 80), ("tcp", 81), ("tcp", 53), ("udp", 53), ("udp", 80)].get(index) {
+            match [("tcp", 80), ("tcp", 81), ("tcp", 53), ("udp", 53), ("udp", 80), ("tcp", 9)].get(index) {
                 Some((protocol, port)) => {
                     one["proto"] = json!(protocol);
                     one["port"] = json!(port);
                 }
                 None => {
-                    let (kind, code) = family.requests[index - 5];
+                    let (kind, code) = family.requests[index - 6];
                     one["proto"] = json!(family.icmp);
                     one["type"] = json!(kind);
                     one["code"] = json!(code);
@@ -454,7 +481,7 @@ pub fn random(seed: u64) -> Case {
     let mut verdicts = Vec::new();
     for from in &names {
         for to in names.iter().filter(|to| *to != from) {
-            if [from, to].iter().all(|name| name.starts_with("outside:") || *name == "host") {
+            if [from, to].iter().all(|name| name.starts_with("outside:")) {
                 continue;
             }
             verdicts.extend(maker.questions(&bare, from, to));

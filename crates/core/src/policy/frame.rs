@@ -278,6 +278,10 @@ fn forward(marks: Marks, hosts: &BTreeSet<Gate>) -> Vec<String> {
 /// Router solicitation, neighbour solicitation and neighbour advertisement (RFC 4861).
 pub(super) const NEIGHBOUR_DISCOVERY: [u8; 3] = [133, 135, 136];
 
+/// These and router advertisement: without them nobody on a link finds a host, nor the host anybody, and the failsafe ports
+/// would be of no use. Host endpoints let them pass as they let ARP.
+pub(super) const LINK_DISCOVERY: [u8; 4] = [133, 134, 135, 136];
+
 fn workload_to_host(family: Family, marks: Marks, open: bool) -> Vec<String> {
     let mut rules = vec!["-m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT".to_string()];
     if family == Family::V6 {

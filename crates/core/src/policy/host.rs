@@ -12,7 +12,7 @@ use crate::model::{Family, HostEndpoint, HostInterface, InterfaceName, ObjectKey
 
 use super::Direction;
 use super::cluster::{Checkpoint, Cluster, Profile};
-use super::frame::{ALLOW, Marks, chain_in, plain};
+use super::frame::{ALLOW, LINK_DISCOVERY, Marks, chain_in, plain};
 use super::subjects::Subject;
 use super::tree::{Asking, TierKey};
 
@@ -261,8 +261,10 @@ fn failsafe(gate: Gate, ports: &Failsafe, family: Family) -> Vec<ChainRule> {
     };
     let asked = own.iter().filter(of_family).map(|port| rule(port, "--dport"));
     let answers = others.iter().filter(of_family).map(|port| rule(port, "--sport"));
+    let discovery = LINK_DISCOVERY.map(|kind| plain(format!("-p icmpv6 -m icmp6 --icmpv6-type {kind} -j ACCEPT")));
+    let discovery = discovery.into_iter().filter(|_| family == Family::V6);
     match gate.checkpoint() {
-        Checkpoint::Untracked => asked.chain(answers).collect(),
-        _ => asked.collect(),
+        Checkpoint::Untracked => discovery.chain(asked).chain(answers).collect(),
+        _ => discovery.chain(asked).collect(),
     }
 }

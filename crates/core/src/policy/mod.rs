@@ -30,8 +30,8 @@ pub mod selector;
 mod sets;
 mod subjects;
 pub mod suite;
-#[cfg(test)]
-mod testing;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 mod tree;
 
 pub use engine::{PolicyEngine, PolicyProblem};

@@ -12,6 +12,10 @@ pub fn read_host_endpoint(meta: Meta, mut spec: Fields<'_>) -> Option<HostEndpoi
     let node = spec.required("node", "the name of a node").and_then(|at| at.parse("the name of a node", NodeName::new));
     let interface = spec.take("interfaceName").map(|at| match at.text()? {
         "*" => Some(HostInterface::Every),
+        text if !is_plain(text) => {
+            let expected = "expected letters, digits, `-`, `_` and `.`, or * for all";
+            at.fail(format!("\"{text}\" is not a name that rules can have for an interface: {expected}"), None)
+        }
         _ => at.parse("an interface's name, or *", InterfaceName::new).map(HostInterface::Named),
     });
     let expected = spec.take("expectedIPs");
@@ -34,6 +38,12 @@ pub fn read_host_endpoint(meta: Meta, mut spec: Fields<'_>) -> Option<HostEndpoi
         profiles: profiles.unwrap_or_default(),
         ports: ports.unwrap_or_default(),
     })
+}
+
+/// As Calico has it: in a rule `eth+` would be all that begin with `eth`.
+fn is_plain(interface: &str) -> bool {
+    !interface.starts_with('-')
+        && interface.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
 }
 
 pub fn read_named_port(at: &At<'_>) -> Option<NamedPort> {

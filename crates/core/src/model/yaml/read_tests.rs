@@ -477,6 +477,7 @@ fn what_is_for_host_endpoints_must_make_sense() {
     for (spec, wanted) in [
         ("{node: n1}", "neither `interfaceName` nor `expectedIPs` says which interface it is"),
         ("{node: n1, interfaceName: far-too-long-a-name}", "spec.interfaceName"),
+        ("{node: n1, interfaceName: eth+}", "spec.interfaceName: \"eth+\" is not a name that rules can have"),
         ("{interfaceName: eth0}", "spec.node: missing"),
         ("{node: n1, interfaceName: eth0, expectedIPs: [10.0.0.0/8]}", "spec.expectedIPs[0]"),
         (

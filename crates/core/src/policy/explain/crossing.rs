@@ -8,6 +8,7 @@ use crate::model::{Family, HostInterface, NodeName, Protocol};
 
 use super::super::Direction;
 use super::super::cluster::Checkpoint;
+use super::super::frame::LINK_DISCOVERY;
 use super::super::subjects::Subject;
 use super::evaluate::Located;
 use super::judge::{Asked, Packet, ask, ask_profiles, judge, ungoverned};
@@ -165,7 +166,12 @@ impl Crossing<'_> {
         let ports = &self.cluster.settings.failsafe;
         let own = if direction == Direction::Ingress { &ports.inbound } else { &ports.outbound };
         if is_failsafe(own, direction, packet) {
-            return self.say("", direction, answer, ungoverned("a failsafe port of its node"));
+            return self.say(
+                "",
+                direction,
+                answer,
+                ungoverned("a failsafe port of its node, or discovery on its link"),
+            );
         }
         let mut end = End::new();
         end.verdict = match ask(self.cluster, self.host, Checkpoint::Host, direction, packet, &mut end) {
@@ -221,7 +227,11 @@ impl Crossing<'_> {
     }
 }
 
+/// What policies of host endpoints cannot close: the failsafe ports, and discovery on the link.
 fn is_failsafe(ports: &[FailsafePort], direction: Direction, packet: &Packet) -> bool {
+    if packet.protocol == Protocol::ICMPV6 && packet.icmp.is_some_and(|icmp| LINK_DISCOVERY.contains(&icmp.kind)) {
+        return true;
+    }
     let other_end = match direction {
         Direction::Ingress => packet.source.address,
         Direction::Egress => packet.destination.address,

@@ -35,6 +35,10 @@ fn is_label(c: char) -> bool {
     c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '/' | '-')
 }
 
+fn visible(c: char) -> String {
+    if c.is_control() { c.escape_default().to_string() } else { c.to_string() }
+}
+
 impl<'a> Cursor<'a> {
     fn rest(&self) -> &'a str {
         &self.text[self.at..]
@@ -68,7 +72,8 @@ impl<'a> Cursor<'a> {
         let rest = self.rest();
         let found = match (self.word(), rest.chars().next()) {
             (_, None) => "the end".to_string(),
-            ("", Some(_)) => format!("`{}`", rest.chars().take(8).collect::<String>().trim_end()),
+            // What does not show could do harm to the terminal that shows it.
+            ("", Some(_)) => format!("`{}`", rest.trim_end().chars().take(8).map(visible).collect::<String>()),
             (word, _) => format!("`{}`", word.chars().take(40).collect::<String>()),
         };
         SelectorError { position: self.text[..self.at].chars().count(), expected: expected.into(), found, mend }

@@ -124,6 +124,11 @@ fn errors_say_where_what_and_the_mend() {
 }
 
 #[test]
+fn an_error_shows_no_character_that_a_terminal_would_act_on() {
+    assert!(refused("a == 'x' \u{1b}[2J\0").contains(r"found `\u{1b}[2J\u{0}`"), "{}", refused("a == 'x' \u{1b}[2J\0"));
+}
+
+#[test]
 fn hostile_input_is_refused_within_bounds() {
     assert!(refused(&"(".repeat(10_000)).contains("nested parentheses"));
     assert!(refused(&"x".repeat(MAX_LENGTH + 1)).contains("at most"));

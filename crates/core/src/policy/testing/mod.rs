@@ -1,10 +1,12 @@
-//! For the tests of this room: small clusters, a replay of deltas that checks their order, and a naive simulator of
-//! the kernel that executes compiled chains on a packet.
+//! For the tests of this room, and for fuzz targets: small clusters, a replay of deltas that checks their order, a naive
+//! simulator of the kernel that executes compiled chains on a packet, and its comparison with the evaluator.
 
+mod journey;
 mod replay;
 mod sample;
 mod simulate;
 
-pub(super) use replay::Replay;
-pub(super) use sample::*;
-pub(super) use simulate::{Fate, Packet, Simulator};
+pub use journey::*;
+pub use replay::Replay;
+pub use sample::*;
+pub use simulate::{Fate, Packet, Simulator};
