@@ -39,8 +39,7 @@ fn network() -> NetworkName {
 
 /// The endpoint of a number, which says its labels and its address.
 pub fn endpoint(on: &NodeName, number: usize) -> Endpoint {
-    let mut labels: Labels =
-        SPREAD.iter().map(|n| (format!("one-in-{n}"), format!("value-{}", number % n))).collect();
+    let mut labels: Labels = SPREAD.iter().map(|n| (format!("one-in-{n}"), format!("value-{}", number % n))).collect();
     labels.insert(marker(number), "true".to_string());
     let name = format!("wep-{number}");
     Endpoint {

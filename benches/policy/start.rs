@@ -34,7 +34,11 @@ pub fn start() {
     let memory = runs.iter().map(|(_, megabytes)| *megabytes).fold(0.0, f64::max);
     let naive = naive();
     println!("| way | seconds | peak memory, MB |\n|---|---|---|");
-    println!("| the engine (median of {RUNS}, {:.2} to {:.2}) | {seconds:.2} | {memory:.0} |", runs[0].0, runs[RUNS - 1].0);
+    println!(
+        "| the engine (median of {RUNS}, {:.2} to {:.2}) | {seconds:.2} | {memory:.0} |",
+        runs[0].0,
+        runs[RUNS - 1].0
+    );
     println!(
         "| every selector asked of every endpoint (tried with {FRACTION}, times {}) | {naive:.0} | - |",
         LARGE.endpoints / FRACTION

@@ -155,7 +155,7 @@ impl IptablesPlane {
         };
         let rules = tables.rules(chain).unwrap_or(&[]);
         let texts: BTreeMap<RuleId, &str> =
-            rule_ids(chain, rules).into_iter().zip(rules.iter().map(|rule| rule.text.as_str())).collect();
+            rule_ids(chain, rules).into_iter().zip(rules.iter().map(|rule| &*rule.text)).collect();
         let listed = self.backend.list(chain.family, chain.table, &format!("-v -S {}", chain.name))?;
         let counted = listed.lines().filter_map(|line| {
             let text = line.strip_prefix("-A ")?.split_once(' ').map_or("", |(_, text)| text);

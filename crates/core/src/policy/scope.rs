@@ -3,6 +3,10 @@
 //! Called by `cluster` once for each change of a policy; the compiler and the evaluator work on the outcome.
 
 use std::cmp::Ordering;
+use std::hash::BuildHasher;
+use std::sync::Arc;
+
+use hashbrown::{DefaultHashBuilder, HashTable};
 
 use crate::model::{Action, EntityRule, Kind, ObjectKey, Policy, PolicyRule, Profile, Tier, staged_for};
 
@@ -13,11 +17,53 @@ use super::subjects::profile_label;
 
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct ScopedPolicy {
+    /// Without its rules.
     pub policy: Policy,
     /// The endpoints that it governs.
     pub applies_to: Selector,
-    ingress: Vec<ScopedRule>,
-    egress: Vec<ScopedRule>,
+    ingress: Box<[Arc<Rule>]>,
+    egress: Box<[Arc<Rule>]>,
+}
+
+/// A rule as written, and as read in its namespace.
+#[derive(Debug, PartialEq)]
+struct Rule {
+    namespace: Option<String>,
+    written: PolicyRule,
+    scoped: ScopedRule,
+}
+
+/// The rules of all policies: equal ones are read and kept once.
+#[derive(Clone, Debug, Default)]
+pub(super) struct SharedRules {
+    known: HashTable<Arc<Rule>>,
+    hasher: DefaultHashBuilder,
+    /// At how many it is looked for those that nobody has any more.
+    sweep_at: usize,
+}
+
+impl SharedRules {
+    fn read(&mut self, rules: &[PolicyRule], namespace: Option<&str>) -> Box<[Arc<Rule>]> {
+        rules.iter().map(|rule| self.read_one(rule, namespace)).collect()
+    }
+
+    fn read_one(&mut self, written: &PolicyRule, namespace: Option<&str>) -> Arc<Rule> {
+        let hash = self.hasher.hash_one((namespace, written));
+        let is_it = |known: &Arc<Rule>| known.written == *written && known.namespace.as_deref() == namespace;
+        if let Some(known) = self.known.find(hash, is_it) {
+            return known.clone();
+        }
+        if self.known.len() >= self.sweep_at {
+            self.known.retain(|rule| Arc::strong_count(rule) > 1);
+            self.sweep_at = 64.max(2 * self.known.len());
+        }
+        let scoped = ScopedRule::new(written, namespace);
+        let rule = Arc::new(Rule { namespace: namespace.map(String::from), written: written.clone(), scoped });
+        let hasher = &self.hasher;
+        let hash_of = |rule: &Arc<Rule>| hasher.hash_one((rule.namespace.as_deref(), &rule.written));
+        self.known.insert_unique(hash, rule.clone(), hash_of);
+        rule
+    }
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -40,7 +86,7 @@ pub(super) struct ScopedSide {
 }
 
 impl ScopedPolicy {
-    pub fn new(policy: &Policy) -> Result<ScopedPolicy, SelectorError> {
+    pub fn new(policy: &Policy, rules: &mut SharedRules) -> Result<ScopedPolicy, SelectorError> {
         let mut applies_to = Selector::parse(&policy.selector)?;
         if let Some(text) = &policy.namespace_selector {
             applies_to = applies_to.and(Selector::parse(text)?.of_namespace());
@@ -48,7 +94,7 @@ impl ScopedPolicy {
         if let Some(text) = &policy.service_account_selector {
             applies_to = applies_to.and(Selector::parse(text)?.of_service_account());
         }
-        Ok(ScopedPolicy::of(policy, applies_to))
+        Ok(ScopedPolicy::of(policy, applies_to, rules))
     }
 
     /// In place of a policy whose selector cannot be read: nobody can tell whom it was to protect, so it governs all
@@ -62,30 +108,29 @@ impl ScopedPolicy {
             applies_egress: policy.applies_egress,
             ..sealed
         };
-        ScopedPolicy::of(&policy, Selector::all())
+        ScopedPolicy::of(&policy, Selector::all(), &mut SharedRules::default())
     }
 
     /// The rules of a Profile, which those ask who name it.
-    pub fn of_profile(profile: &Profile) -> ScopedPolicy {
+    pub fn of_profile(profile: &Profile, rules: &mut SharedRules) -> ScopedPolicy {
         let policy = Policy {
             ingress: profile.ingress.clone(),
             egress: profile.egress.clone(),
             ..Policy::sealed(ObjectKey::global(Kind::Profile, &profile.name))
         };
-        ScopedPolicy::of(&policy, Selector::has(&profile_label(&profile.name)))
+        ScopedPolicy::of(&policy, Selector::has(&profile_label(&profile.name)), rules)
     }
 
-    fn of(policy: &Policy, mut applies_to: Selector) -> ScopedPolicy {
+    fn of(policy: &Policy, mut applies_to: Selector, rules: &mut SharedRules) -> ScopedPolicy {
         let namespace = policy.key.namespace.as_deref();
         if let Some(namespace) = namespace {
             applies_to = applies_to.and(Selector::equal(NAMESPACE_LABEL, namespace));
         }
-        let scoped = |rules: &[PolicyRule]| rules.iter().map(|rule| ScopedRule::new(rule, namespace)).collect();
         ScopedPolicy {
             applies_to,
-            ingress: scoped(&policy.ingress),
-            egress: scoped(&policy.egress),
-            policy: policy.clone(),
+            ingress: rules.read(&policy.ingress, namespace),
+            egress: rules.read(&policy.egress, namespace),
+            policy: without_rules(policy),
         }
     }
 
@@ -98,10 +143,11 @@ impl ScopedPolicy {
 
     /// The rules of a direction, in their order.
     pub fn rules(&self, direction: Direction) -> impl Iterator<Item = (&PolicyRule, &ScopedRule)> {
-        match direction {
-            Direction::Ingress => self.policy.ingress.iter().zip(&self.ingress),
-            Direction::Egress => self.policy.egress.iter().zip(&self.egress),
-        }
+        let rules = match direction {
+            Direction::Ingress => &self.ingress,
+            Direction::Egress => &self.egress,
+        };
+        rules.iter().map(|rule| (&rule.written, &rule.scoped))
     }
 
     /// Whether a rule of the direction may hand the packet to what comes after its tier.
@@ -117,6 +163,23 @@ impl ScopedPolicy {
                 ScopedRule::Sound { .. } => None,
             })
         })
+    }
+}
+
+fn without_rules(policy: &Policy) -> Policy {
+    Policy {
+        key: policy.key.clone(),
+        tier: policy.tier.clone(),
+        order: policy.order,
+        selector: policy.selector.clone(),
+        namespace_selector: policy.namespace_selector.clone(),
+        service_account_selector: policy.service_account_selector.clone(),
+        stage: policy.stage,
+        apply_on_forward: policy.apply_on_forward,
+        applies_ingress: policy.applies_ingress,
+        applies_egress: policy.applies_egress,
+        ingress: Vec::new(),
+        egress: Vec::new(),
     }
 }
 
@@ -182,11 +245,28 @@ fn service_accounts(side: &EntityRule) -> Result<Option<Selector>, SelectorError
     })
 }
 
-/// Which of two policies of a tier is asked first: the lower order (none is last); among equals the text
-/// NAME/NAMESPACE/KIND decides.
-pub(super) fn precedence(a: &Policy, b: &Policy) -> Ordering {
-    let order = |policy: &Policy| policy.order.unwrap_or(f64::INFINITY) + 0.0;
-    order(a).total_cmp(&order(b)).then_with(|| tie_text(&a.key).cmp(&tie_text(&b.key)))
+/// Of two policies of a tier the one with the lesser value is asked first: the lower order (none is last); among equals
+/// the text NAME/NAMESPACE/KIND decides.
+pub(super) fn precedence(policy: &Policy) -> (TotalOrder, String) {
+    (TotalOrder(policy.order.unwrap_or(f64::INFINITY) + 0.0), tie_text(&policy.key))
+}
+
+/// A number with a place among all others.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct TotalOrder(f64);
+
+impl Eq for TotalOrder {}
+
+impl PartialOrd for TotalOrder {
+    fn partial_cmp(&self, other: &TotalOrder) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for TotalOrder {
+    fn cmp(&self, other: &TotalOrder) -> Ordering {
+        self.0.total_cmp(&other.0)
+    }
 }
 
 /// Which of two tiers is asked first: the lower order (none is last), then the name.
