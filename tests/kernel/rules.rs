@@ -38,7 +38,7 @@ fn filter(name: &str) -> ChainKey {
 }
 
 fn rules(texts: &[&str]) -> Vec<ChainRule> {
-    texts.iter().map(|text| ChainRule { text: text.to_string(), origin: None }).collect()
+    texts.iter().map(|text| ChainRule { text: (*text).into(), origin: None }).collect()
 }
 
 fn hook(builtin: &'static str, chain: &str) -> Hook {
@@ -128,7 +128,12 @@ fn what_is_wanted_stands_and_strangers_rules_stay() {
 
         let delta = RulesDelta {
             grow: vec![
-                SetOp::Create { name: "rn4-new".into(), family: Family::V4, kind: SetKind::HashNet, members: Vec::new() },
+                SetOp::Create {
+                    name: "rn4-new".into(),
+                    family: Family::V4,
+                    kind: SetKind::HashNet,
+                    members: Vec::new(),
+                },
                 SetOp::Add { name: "rn4-new".into(), member: Member::Net("127.0.0.2/31".parse().expect("a CIDR")) },
                 SetOp::Add { name: "rn4-new".into(), member: Member::Net("127.0.0.1/32".parse().expect("a CIDR")) },
                 SetOp::Add { name: "rn4-new".into(), member: Member::Net("127.0.0.4/32".parse().expect("a CIDR")) },
@@ -324,7 +329,7 @@ fn members_are_counted_between_full_reads() {
 /// A rule from a policy, as the compiler marks it.
 fn from_policy(text: &str) -> ChainRule {
     let policy = ObjectKey::namespaced(Kind::NetworkPolicy, "default", "web");
-    ChainRule { text: text.into(), origin: Some(RuleOrigin { policy, ingress: true, index: 4 }) }
+    ChainRule { text: text.into(), origin: Some(RuleOrigin { policy: policy.into(), ingress: true, index: 4 }) }
 }
 
 #[test]
