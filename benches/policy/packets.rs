@@ -1,7 +1,7 @@
 //! What a packet costs between two workloads of a host with a thousand of them, beside plain forwarding and a wire.
 //!
-//! The sender is pinned to one CPU and never sleeps; veth hands a packet on in the sender's own context, so that the
-//! time of a packet is what it costs that CPU, from `sendmmsg` into the other's socket.
+//! One thread, pinned to a CPU, sends and then reads at the other end; veth hands a packet on in the sender's own
+//! context, so that the time of a packet is all that it costs, from `sendmmsg` to `recvmmsg`, and none is lost unseen.
 
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::os::fd::AsRawFd;
@@ -138,10 +138,10 @@ impl Pair {
             let begin = Instant::now();
             for _ in 0..PACKETS / AT_ONCE {
                 send_many(&socket);
+                read_many(&sink);
             }
             begin.elapsed()
         });
-        drop(sink);
         took.as_secs_f64() * 1e6 / (PACKETS / AT_ONCE * AT_ONCE) as f64
     }
 
@@ -155,11 +155,11 @@ impl Pair {
             let sockets: Vec<UdpSocket> = bound.collect();
             let begin = Instant::now();
             for socket in &sockets {
-                socket.send_to(&[0; 18], to).expect("a packet");
+                socket.send_to(&[0; 18], to).expect("a route");
+                sink.recv_from(&mut [0; 64]).expect("a packet");
             }
             begin.elapsed()
         });
-        drop(sink);
         took.as_secs_f64() * 1e6 / FLOWS as f64
     }
 }
@@ -211,15 +211,33 @@ fn forward(way: Way, ends: [(Endpoint, String); 2]) -> (LinkPlane, Option<RulesP
 
 /// [`AT_ONCE`] datagrams in one call.
 fn send_many(socket: &UdpSocket) {
-    let payload = [0u8; 18];
-    let mut part = libc::iovec { iov_base: payload.as_ptr().cast_mut().cast(), iov_len: payload.len() };
-    // SAFETY: all zeroes is a message to the connected peer without address, parts and flags.
+    let sent = many(|messages| {
+        // SAFETY: the messages and what they point to live until the call returns.
+        unsafe { libc::sendmmsg(socket.as_raw_fd(), messages.as_mut_ptr(), AT_ONCE as u32, 0) }
+    });
+    assert_eq!(sent, AT_ONCE as i32, "sendmmsg: {}", std::io::Error::last_os_error());
+}
+
+/// As many again, all of which are there: what was sent arrives before the sender goes on.
+fn read_many(socket: &UdpSocket) {
+    let came = many(|messages| {
+        let no_limit = std::ptr::null_mut();
+        // SAFETY: the messages and what they point to live until the call returns; nobody reads what all of them write.
+        unsafe {
+            libc::recvmmsg(socket.as_raw_fd(), messages.as_mut_ptr(), AT_ONCE as u32, libc::MSG_DONTWAIT, no_limit)
+        }
+    });
+    assert_eq!(came, AT_ONCE as i32, "packets were lost");
+}
+
+fn many(call: impl FnOnce(&mut [libc::mmsghdr; AT_ONCE]) -> i32) -> i32 {
+    let mut payload = [0u8; 18];
+    let mut part = libc::iovec { iov_base: payload.as_mut_ptr().cast(), iov_len: payload.len() };
+    // SAFETY: all zeroes is a message from or to the connected peer without address, parts and flags.
     let mut messages: [libc::mmsghdr; AT_ONCE] = unsafe { std::mem::zeroed() };
     for message in &mut messages {
         message.msg_hdr.msg_iov = &raw mut part;
         message.msg_hdr.msg_iovlen = 1;
     }
-    // SAFETY: the messages and what they point to live until the call returns, and the kernel only reads the payload.
-    let sent = unsafe { libc::sendmmsg(socket.as_raw_fd(), messages.as_mut_ptr(), AT_ONCE as u32, 0) };
-    assert_eq!(sent, AT_ONCE as i32, "sendmmsg: {}", std::io::Error::last_os_error());
+    call(&mut messages)
 }

@@ -38,7 +38,7 @@ fn filter(name: &str) -> ChainKey {
 }
 
 fn rules(texts: &[&str]) -> Vec<ChainRule> {
-    texts.iter().map(|text| ChainRule { text: text.to_string(), origin: None }).collect()
+    texts.iter().map(|text| ChainRule { text: (*text).into(), origin: None }).collect()
 }
 
 fn hook(builtin: &'static str, chain: &str) -> Hook {
@@ -329,7 +329,7 @@ fn members_are_counted_between_full_reads() {
 /// A rule from a policy, as the compiler marks it.
 fn from_policy(text: &str) -> ChainRule {
     let policy = ObjectKey::namespaced(Kind::NetworkPolicy, "default", "web");
-    ChainRule { text: text.into(), origin: Some(RuleOrigin { policy, ingress: true, index: 4 }) }
+    ChainRule { text: text.into(), origin: Some(RuleOrigin { policy: policy.into(), ingress: true, index: 4 }) }
 }
 
 #[test]

@@ -7,7 +7,7 @@ use super::*;
 
 fn ids(count: usize) -> Vec<RuleId> {
     let chain = ChainKey { family: Family::V4, table: Table::Filter, name: "rn-a".into() };
-    let rules: Vec<ChainRule> = (0..count).map(|n| ChainRule { text: format!("{n}"), origin: None }).collect();
+    let rules: Vec<ChainRule> = (0..count).map(|n| ChainRule { text: format!("{n}").into(), origin: None }).collect();
     rule_ids(&chain, &rules)
 }
 

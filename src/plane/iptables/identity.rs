@@ -62,7 +62,7 @@ pub fn rule_ids(chain: &ChainKey, rules: &[ChainRule]) -> Vec<RuleId> {
                 family.as_str(),
                 chain.table.name(),
                 chain.name.as_str(),
-                rule.text.as_str(),
+                &*rule.text,
                 ordinal.to_string().as_str(),
             ])
         })

@@ -201,7 +201,7 @@ impl IptablesPlane {
         let listed = self.backend.list(chain.family, chain.table, &format!("-v -S {}", chain.name))?;
         let rules = self.tables(chain.family).rules(chain).unwrap_or(&[]);
         let texts: BTreeMap<RuleId, &str> =
-            rule_ids(chain, rules).into_iter().zip(rules.iter().map(|rule| rule.text.as_str())).collect();
+            rule_ids(chain, rules).into_iter().zip(rules.iter().map(|rule| &*rule.text)).collect();
         let counted = listed.lines().filter_map(|line| {
             let (_, mut counted) = read_counters(line)?;
             if let Some(text) = RuleId::find(line).and_then(|id| texts.get(&id)) {
@@ -224,7 +224,7 @@ impl IptablesPlane {
                 let position =
                     RuleId::find(line).and_then(|id| rule_ids(&chain, rules).iter().position(|one| *one == id));
                 if let Some(position) = position {
-                    counted.rule = rules[position].text.clone();
+                    counted.rule = rules[position].text.to_string();
                 }
                 drops.push((chain, counted));
             }

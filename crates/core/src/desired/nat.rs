@@ -193,7 +193,7 @@ fn translation(port: &PublishedPort, address: IpAddr) -> String {
 
 fn chain(family: Family, name: &str, rules: Vec<String>) -> (ChainKey, Vec<ChainRule>) {
     let key = ChainKey { family, table: Table::Nat, name: name.to_string() };
-    (key, rules.into_iter().map(|text| ChainRule { text, origin: None }).collect())
+    (key, rules.into_iter().map(|text| ChainRule { text: text.into(), origin: None }).collect())
 }
 
 #[cfg(test)]

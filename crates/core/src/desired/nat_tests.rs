@@ -47,7 +47,7 @@ fn port(protocol: Protocol, host_address: Option<&str>) -> PublishedPort {
 
 fn rules(engine: &NatEngine, family: Family, name: &str) -> Vec<String> {
     let key = ChainKey { family, table: Table::Nat, name: name.into() };
-    engine.chains()[&key].iter().map(|rule| rule.text.clone()).collect()
+    engine.chains()[&key].iter().map(|rule| rule.text.to_string()).collect()
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
 
 use crate::model::{Cidr, Endpoint, EndpointKey, Family, InterfaceName, NodeName, ObjectKey, Protocol, TunnelKind};
 
@@ -110,14 +111,15 @@ impl fmt::Display for ChainKey {
 /// One rule of a chain: what stands after `-A CHAIN` in an iptables-restore file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ChainRule {
-    pub text: String,
+    /// Shared by all copies of the rule.
+    pub text: Arc<str>,
     /// Which rule of which policy it came from, for errors and `explain`; `None` for the frame.
     pub origin: Option<RuleOrigin>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RuleOrigin {
-    pub policy: ObjectKey,
+    pub policy: Arc<ObjectKey>,
     pub ingress: bool,
     /// Counted from 0 in its direction.
     pub index: usize,

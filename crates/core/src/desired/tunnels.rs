@@ -182,7 +182,8 @@ impl TunnelEngine {
                 (Table::Raw, OUT, refused.collect::<Vec<String>>()),
             ] {
                 let key = ChainKey { family, table, name: name.to_string() };
-                chains.insert(key, rules.into_iter().map(|text| ChainRule { text, origin: None }).collect());
+                chains
+                    .insert(key, rules.into_iter().map(|text| ChainRule { text: text.into(), origin: None }).collect());
             }
         }
         chains

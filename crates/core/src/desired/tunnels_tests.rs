@@ -44,7 +44,7 @@ const AUTO: EncapsulationMode = EncapsulationMode::Auto;
 
 fn rules(engine: &TunnelEngine, name: &str) -> Vec<String> {
     let (_, rules) = engine.chains().iter().find(|(key, _)| key.name == name && key.family == Family::V4).unwrap();
-    rules.iter().map(|rule| rule.text.clone()).collect()
+    rules.iter().map(|rule| rule.text.to_string()).collect()
 }
 
 #[test]

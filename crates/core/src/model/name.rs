@@ -23,9 +23,8 @@ pub fn stable_hash<'a>(parts: impl IntoIterator<Item = &'a str>, digits: usize) 
         hash.update((part.len() as u64).to_be_bytes());
         hash.update(part.as_bytes());
     }
-    let mut text: String = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
-    text.truncate(digits);
-    text
+    let nibbles = hash.finalize().into_iter().flat_map(|byte| [byte >> 4, byte & 0xf]);
+    nibbles.take(digits).filter_map(|nibble| char::from_digit(u32::from(nibble), 16)).collect()
 }
 
 /// Whether a text can name an object of the cluster (RFC 1123 subdomain, as in Kubernetes).

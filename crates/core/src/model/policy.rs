@@ -79,7 +79,7 @@ pub enum Action {
 }
 
 /// One rule: every given field must match.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct PolicyRule {
     pub action: Action,
     /// 4 or 6; absent means both.
@@ -109,7 +109,7 @@ impl PolicyRule {
 }
 
 /// One side of a rule.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct EntityRule {
     pub nets: Vec<Cidr>,
     pub not_nets: Vec<Cidr>,
@@ -128,7 +128,7 @@ pub struct EntityRule {
 }
 
 /// Workloads by their service account: of one of these names (if any are given), and with such labels (if a selector is).
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct ServiceAccountMatch {
     pub names: Vec<String>,
     pub selector: Option<String>,

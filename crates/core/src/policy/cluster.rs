@@ -12,7 +12,7 @@ use crate::model::{
 };
 
 use super::Direction;
-use super::scope::{ScopedPolicy, precedence, tier_precedence};
+use super::scope::{ScopedPolicy, SharedRules, precedence, tier_precedence};
 use super::subjects::{Places, SelectorIndex, Subject, Subjects};
 
 #[derive(Clone, Debug)]
@@ -22,6 +22,7 @@ pub(super) struct Cluster {
     pub places: Places,
     /// Policies, and the rules of Profiles.
     pub policies: BTreeMap<ObjectKey, ScopedPolicy>,
+    pub rules: SharedRules,
     /// Policies whose selector cannot be read, and why: they govern all that they could, and let nothing through.
     pub unreadable: BTreeMap<ObjectKey, String>,
     pub governing: SelectorIndex<ObjectKey>,
@@ -84,6 +85,7 @@ impl Cluster {
             subjects: Subjects::of_node(&settings.node),
             places: Places::default(),
             policies: BTreeMap::new(),
+            rules: SharedRules::default(),
             unreadable: BTreeMap::new(),
             governing: SelectorIndex::default(),
             staged: BTreeMap::new(),
@@ -146,7 +148,7 @@ impl Cluster {
             by_tier.into_iter().map(|(name, policies)| (self.tier(name), policies)).collect();
         tiers.sort_by(|(a, _), (b, _)| tier_precedence(a, b));
         for (_, policies) in &mut tiers {
-            policies.sort_by(|a, b| precedence(&a.policy, &b.policy));
+            policies.sort_by_cached_key(|policy| precedence(&policy.policy));
         }
         tiers
     }

@@ -24,7 +24,7 @@ use super::frame::{self, Marks};
 use super::host::HostChains;
 use super::scope::ScopedPolicy;
 use super::selector::{NAMESPACE_LABEL, SERVICE_ACCOUNT_LABEL, Selector};
-use super::sets::{AddressSet, Rank, SetTable};
+use super::sets::{AddressSet, Rank, SetNames, SetTable};
 use super::subjects::{
     Body, Party, SelectorIndex, Subject, SubjectKey, namespace_profile, profile_label, service_account_profile,
 };
@@ -48,6 +48,7 @@ pub struct PolicyEngine {
     changed: BTreeMap<ChainKey, Option<Vec<ChainRule>>>,
     /// The address sets that some chain needs, each with the selector that says who is in it, if one does.
     addresses: BTreeMap<SetName, (AddressSet, Option<Selector>)>,
+    set_names: SetNames,
     by_selector: SelectorIndex<SetName>,
     /// The policies that some group or host endpoint asks: how many do, and which sets their chain needs.
     policies: BTreeMap<PolicyAt, InUse>,
@@ -66,7 +67,7 @@ type PolicyAt = (Family, Table, Direction, ObjectKey);
 #[derive(Clone, Debug, Default)]
 struct InUse {
     holders: usize,
-    sets: BTreeSet<AddressSet>,
+    sets: Vec<SetName>,
 }
 
 /// Where a local endpoint stands: its group in each direction, the entries there, in the set of local addresses and in
@@ -97,6 +98,7 @@ impl PolicyEngine {
             chains: BTreeMap::new(),
             changed: BTreeMap::new(),
             addresses: BTreeMap::new(),
+            set_names: SetNames::default(),
             by_selector: SelectorIndex::default(),
             policies: BTreeMap::new(),
             addresses_here: BTreeMap::new(),
@@ -169,7 +171,7 @@ impl PolicyEngine {
         let key = frame::filter_chain(family, frame::policy_chain(direction, policy));
         let rules = self.chains.get(&key)?;
         let is_it = |rule: &&ChainRule| rule.origin.as_ref().is_some_and(|origin| origin.index == index);
-        let texts: Vec<String> = rules.iter().filter(is_it).map(|rule| rule.text.clone()).collect();
+        let texts: Vec<String> = rules.iter().filter(is_it).map(|rule| rule.text.to_string()).collect();
         Some((key, texts))
     }
 
@@ -230,7 +232,9 @@ impl PolicyEngine {
                     StagedAction::Set => {
                         let policy = Policy { key: staged.key(), ..staged.policy.clone() };
                         // The door refuses one that cannot be read; nothing that is enforced depends on it.
-                        ScopedPolicy::new(&policy).ok().map(|policy| Staged::Set(Box::new(policy)))
+                        ScopedPolicy::new(&policy, &mut self.cluster.rules)
+                            .ok()
+                            .map(|policy| Staged::Set(Box::new(policy)))
                     }
                     StagedAction::Delete => Some(Staged::Delete),
                     StagedAction::Learn | StagedAction::Ignore => None,
@@ -370,7 +374,7 @@ impl PolicyEngine {
     fn take_policy(&mut self, key: &ObjectKey, policy: Option<&Policy>, dirty: &mut Dirty) {
         self.cluster.unreadable.remove(key);
         let scoped = policy.map(|policy| {
-            ScopedPolicy::new(policy).unwrap_or_else(|error| {
+            ScopedPolicy::new(policy, &mut self.cluster.rules).unwrap_or_else(|error| {
                 self.cluster.unreadable.insert(key.clone(), error.to_string());
                 ScopedPolicy::sealed(policy)
             })
@@ -386,7 +390,7 @@ impl PolicyEngine {
         }
         let built_in = || places.built_in_profile(name);
         let profile = profile.cloned().or_else(built_in);
-        let scoped = profile.as_ref().map(ScopedPolicy::of_profile);
+        let scoped = profile.as_ref().map(|profile| ScopedPolicy::of_profile(profile, &mut self.cluster.rules));
         self.take_scoped(&ObjectKey::global(Kind::Profile, name), scoped, dirty);
         self.retake(self.cluster.subjects.with_given(&profile_label(name), ""), dirty);
     }

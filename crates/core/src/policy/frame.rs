@@ -5,6 +5,7 @@
 //! host has something to say of them ([`super::host`]).
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use crate::desired::{ChainKey, ChainRule, Hook, Settings, Table};
 use crate::model::{Family, ObjectKey, stable_hash};
@@ -133,7 +134,7 @@ pub(super) fn filter_chain(family: Family, name: impl Into<String>) -> ChainKey 
     chain_in(family, Table::Filter, name)
 }
 
-pub(super) fn plain(text: impl Into<String>) -> ChainRule {
+pub(super) fn plain(text: impl Into<Arc<str>>) -> ChainRule {
     ChainRule { text: text.into(), origin: None }
 }
 

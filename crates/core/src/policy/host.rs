@@ -174,7 +174,7 @@ pub(super) fn compile(
             let rules = chain(gate, &tiers, listed, marks, &|key| may_pass(key, direction));
             let chain_name = gate.chain_of(name.as_ref());
             for family in Family::BOTH {
-                let rules = rules.iter().map(plain).collect();
+                let rules = rules.iter().map(String::as_str).map(plain).collect();
                 compiled.chains.insert(chain_in(family, gate.table(), &chain_name), rules);
             }
             match name {
@@ -191,7 +191,7 @@ pub(super) fn compile(
         }
         compiled.gates.insert(gate);
         for family in Family::BOTH {
-            let rules = lookup.iter().map(plain).collect();
+            let rules = lookup.iter().map(String::as_str).map(plain).collect();
             compiled.chains.insert(chain_in(family, gate.table(), gate.chain()), rules);
             let failsafe = failsafe(gate, &cluster.settings.failsafe, family);
             compiled.chains.insert(chain_in(family, gate.table(), gate.failsafe_chain()), failsafe);

@@ -4,9 +4,10 @@
 //! which a packet meets one at most. What lets through or hands on goes (not jumps) to a chain that sets the mark, so
 //! that one line matches once.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
-use crate::desired::{ChainRule, RuleOrigin};
+use crate::desired::{ChainRule, RuleOrigin, SetName};
 use crate::model::config::LogRules;
 use crate::model::{Action, Cidr, EntityRule, Family, IcmpMatch, ObjectKey, PolicyRule, PortMatch, Protocol};
 
@@ -14,23 +15,30 @@ use super::Direction;
 use super::frame::{ALLOW, PASS};
 use super::scope::{ScopedPolicy, ScopedRule, ScopedSide};
 use super::selector::Selector;
-use super::sets::{AddressSet, AddressSource};
+use super::sets::{AddressSet, AddressSource, SetNames};
 
 /// What stands in a policy's chain, and what it matches on.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct CompiledPolicy {
     pub rules: Vec<ChainRule>,
-    pub sets: BTreeSet<AddressSet>,
+    pub sets: BTreeMap<SetName, AddressSet>,
 }
 
-pub(super) fn compile(policy: &ScopedPolicy, direction: Direction, family: Family, log: &LogRules) -> CompiledPolicy {
+pub(super) fn compile(
+    policy: &ScopedPolicy,
+    direction: Direction,
+    family: Family,
+    log: &LogRules,
+    names: &SetNames,
+) -> CompiledPolicy {
     let mut compiled = CompiledPolicy::default();
+    let key = Arc::new(policy.policy.key.clone());
     for (index, (rule, scoped)) in policy.rules(direction).enumerate() {
-        let origin = RuleOrigin { policy: policy.policy.key.clone(), ingress: direction == Direction::Ingress, index };
+        let origin = RuleOrigin { policy: key.clone(), ingress: direction == Direction::Ingress, index };
         let texts = match scoped {
             ScopedRule::Unsound(_) => vec!["-j DROP".to_string()],
             ScopedRule::Sound { source, destination } => {
-                let mut matcher = Matcher { family, sets: BTreeSet::new() };
+                let mut matcher = Matcher { family, names, sets: BTreeMap::new() };
                 let target = target(rule.action, &policy.policy.key, log);
                 let texts = matcher.rule(rule, source, destination, &target).unwrap_or_default();
                 if !texts.is_empty() {
@@ -39,7 +47,8 @@ pub(super) fn compile(policy: &ScopedPolicy, direction: Direction, family: Famil
                 texts
             }
         };
-        compiled.rules.extend(texts.into_iter().map(|text| ChainRule { text, origin: Some(origin.clone()) }));
+        let rule = |text: String| ChainRule { text: text.into(), origin: Some(origin.clone()) };
+        compiled.rules.extend(texts.into_iter().map(rule));
     }
     compiled
 }
@@ -74,12 +83,13 @@ fn target(action: Action, key: &ObjectKey, log: &LogRules) -> String {
 /// No packet of the family can match.
 struct Never;
 
-struct Matcher {
+struct Matcher<'a> {
     family: Family,
-    sets: BTreeSet<AddressSet>,
+    names: &'a SetNames,
+    sets: BTreeMap<SetName, AddressSet>,
 }
 
-impl Matcher {
+impl Matcher<'_> {
     fn rule(
         &mut self,
         rule: &PolicyRule,
@@ -206,8 +216,8 @@ impl Matcher {
 
     fn set(&mut self, source: AddressSource) -> String {
         let set = AddressSet { family: self.family, source };
-        let name = set.name();
-        self.sets.insert(set);
+        let name = self.names.of(&set);
+        self.sets.insert(name.clone(), set);
         name
     }
 }

@@ -2,15 +2,20 @@ use super::*;
 use crate::model::Policy;
 use crate::policy::testing::*;
 
+fn compile_in(policy: &Policy, family: Family, log: &LogRules) -> CompiledPolicy {
+    let scoped = ScopedPolicy::new(policy, &mut Default::default()).unwrap();
+    compile(&scoped, Direction::Ingress, family, log, &SetNames::default())
+}
+
 fn texts(change: impl FnOnce(&mut PolicyRule), family: Family) -> Vec<String> {
     let mut rule = rule(Action::Allow);
     change(&mut rule);
     let policy: Policy = ingress_policy("p", "", vec![rule]);
-    let compiled = compile(&ScopedPolicy::new(&policy).unwrap(), Direction::Ingress, family, &Default::default());
+    let compiled = compile_in(&policy, family, &Default::default());
     assert!(compiled.rules.iter().all(|rule| rule.origin.as_ref().is_some_and(|o| o.ingress && o.index == 0)));
     let named = |set: &AddressSet| compiled.rules.iter().any(|rule| rule.text.contains(&set.name()));
-    assert!(compiled.sets.iter().all(named), "a set that no rule names");
-    compiled.rules.into_iter().map(|rule| rule.text).collect()
+    assert!(compiled.sets.values().all(named), "a set that no rule names");
+    compiled.rules.into_iter().map(|rule| rule.text.to_string()).collect()
 }
 
 #[test]
@@ -110,11 +115,11 @@ fn a_line_in_the_log_names_its_policy_and_is_limited() {
     let logs = |log: &LogRules| {
         let mut policy = ingress_policy("a-policy-with-a-very-long-name", "all()", vec![PolicyRule::any(Action::Log)]);
         policy.key = ObjectKey::namespaced(crate::model::Kind::NetworkPolicy, "shop", policy.key.name);
-        let compiled = compile(&ScopedPolicy::new(&policy).unwrap(), Direction::Ingress, Family::V4, log);
+        let compiled = compile_in(&policy, Family::V4, log);
         compiled.rules[0].text.clone()
     };
     let text = logs(&LogRules::default());
-    assert_eq!(text, "-m limit --limit 10/second -j LOG --log-prefix \"routenet shop/a-policy-with: \"");
+    assert_eq!(&*text, "-m limit --limit 10/second -j LOG --log-prefix \"routenet shop/a-policy-with: \"");
     let text = logs(&LogRules { prefix: "fw".to_string(), per_second: 0 });
-    assert_eq!(text, "-j LOG --log-prefix \"fw shop/a-policy-with-a-ver: \"");
+    assert_eq!(&*text, "-j LOG --log-prefix \"fw shop/a-policy-with-a-ver: \"");
 }

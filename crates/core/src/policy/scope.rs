@@ -3,6 +3,10 @@
 //! Called by `cluster` once for each change of a policy; the compiler and the evaluator work on the outcome.
 
 use std::cmp::Ordering;
+use std::hash::BuildHasher;
+use std::sync::Arc;
+
+use hashbrown::{DefaultHashBuilder, HashTable};
 
 use crate::model::{Action, EntityRule, Kind, ObjectKey, Policy, PolicyRule, Profile, Tier, staged_for};
 
@@ -13,11 +17,72 @@ use super::subjects::{NETWORK_LABEL, profile_label};
 
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct ScopedPolicy {
+    /// Without its rules.
     pub policy: Policy,
     /// The endpoints that it governs.
     pub applies_to: Selector,
-    ingress: Vec<ScopedRule>,
-    egress: Vec<ScopedRule>,
+    ingress: Box<[Arc<Rule>]>,
+    egress: Box<[Arc<Rule>]>,
+}
+
+/// A rule as written, and as read in its namespace.
+#[derive(Debug, PartialEq)]
+struct Rule {
+    namespace: Option<String>,
+    among_workloads: bool,
+    written: PolicyRule,
+    scoped: ScopedRule,
+}
+
+/// Among whom the selectors of a rule choose.
+#[derive(Clone, Copy, PartialEq, Hash)]
+struct Within<'a> {
+    namespace: Option<&'a str>,
+    among_workloads: bool,
+}
+
+impl Rule {
+    fn within(&self) -> Within<'_> {
+        Within { namespace: self.namespace.as_deref(), among_workloads: self.among_workloads }
+    }
+}
+
+/// The rules of all policies: equal ones are read and kept once.
+#[derive(Clone, Debug, Default)]
+pub(super) struct SharedRules {
+    known: HashTable<Arc<Rule>>,
+    hasher: DefaultHashBuilder,
+    /// At how many it is looked for those that nobody has any more.
+    sweep_at: usize,
+}
+
+impl SharedRules {
+    fn read(&mut self, rules: &[PolicyRule], within: Within) -> Box<[Arc<Rule>]> {
+        rules.iter().map(|rule| self.read_one(rule, within)).collect()
+    }
+
+    fn read_one(&mut self, written: &PolicyRule, within: Within) -> Arc<Rule> {
+        let hash = self.hasher.hash_one((within, written));
+        let is_it = |known: &Arc<Rule>| known.written == *written && known.within() == within;
+        if let Some(known) = self.known.find(hash, is_it) {
+            return known.clone();
+        }
+        if self.known.len() >= self.sweep_at {
+            self.known.retain(|rule| Arc::strong_count(rule) > 1);
+            self.sweep_at = 64.max(2 * self.known.len());
+        }
+        let scoped = ScopedRule::new(written, within);
+        let rule = Arc::new(Rule {
+            namespace: within.namespace.map(String::from),
+            among_workloads: within.among_workloads,
+            written: written.clone(),
+            scoped,
+        });
+        let hasher = &self.hasher;
+        let hash_of = |rule: &Arc<Rule>| hasher.hash_one((rule.within(), &rule.written));
+        self.known.insert_unique(hash, rule.clone(), hash_of);
+        rule
+    }
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -40,7 +105,7 @@ pub(super) struct ScopedSide {
 }
 
 impl ScopedPolicy {
-    pub fn new(policy: &Policy) -> Result<ScopedPolicy, SelectorError> {
+    pub fn new(policy: &Policy, rules: &mut SharedRules) -> Result<ScopedPolicy, SelectorError> {
         let mut applies_to = Selector::parse(&policy.selector)?;
         if let Some(text) = &policy.namespace_selector {
             applies_to = applies_to.and(Selector::parse(text)?.of_namespace());
@@ -48,7 +113,7 @@ impl ScopedPolicy {
         if let Some(text) = &policy.service_account_selector {
             applies_to = applies_to.and(Selector::parse(text)?.of_service_account());
         }
-        Ok(ScopedPolicy::of(policy, applies_to))
+        Ok(ScopedPolicy::of(policy, applies_to, rules))
     }
 
     /// In place of a policy whose selector cannot be read: nobody can tell whom it was to protect, so it governs all
@@ -62,32 +127,32 @@ impl ScopedPolicy {
             applies_egress: policy.applies_egress,
             ..sealed
         };
-        ScopedPolicy::of(&policy, Selector::all())
+        ScopedPolicy::of(&policy, Selector::all(), &mut SharedRules::default())
     }
 
     /// The rules of a Profile, which those ask who name it.
-    pub fn of_profile(profile: &Profile) -> ScopedPolicy {
+    pub fn of_profile(profile: &Profile, rules: &mut SharedRules) -> ScopedPolicy {
         let policy = Policy {
             ingress: profile.ingress.clone(),
             egress: profile.egress.clone(),
             ..Policy::sealed(ObjectKey::global(Kind::Profile, &profile.name))
         };
-        ScopedPolicy::of(&policy, Selector::has(&profile_label(&profile.name)))
+        ScopedPolicy::of(&policy, Selector::has(&profile_label(&profile.name)), rules)
     }
 
-    fn of(policy: &Policy, mut applies_to: Selector) -> ScopedPolicy {
+    fn of(policy: &Policy, mut applies_to: Selector, rules: &mut SharedRules) -> ScopedPolicy {
         let namespace = policy.key.namespace.as_deref();
         if let Some(namespace) = namespace {
             applies_to = applies_to.and(Selector::equal(NAMESPACE_LABEL, namespace));
         }
+        // Kubernetes has no network sets: its selectors choose pods, as in Calico.
         let among_workloads = policy.key.kind == Kind::KubernetesNetworkPolicy;
-        let scoped =
-            |rules: &[PolicyRule]| rules.iter().map(|rule| ScopedRule::new(rule, namespace, among_workloads)).collect();
+        let within = Within { namespace, among_workloads };
         ScopedPolicy {
             applies_to,
-            ingress: scoped(&policy.ingress),
-            egress: scoped(&policy.egress),
-            policy: policy.clone(),
+            ingress: rules.read(&policy.ingress, within),
+            egress: rules.read(&policy.egress, within),
+            policy: without_rules(policy),
         }
     }
 
@@ -100,10 +165,11 @@ impl ScopedPolicy {
 
     /// The rules of a direction, in their order.
     pub fn rules(&self, direction: Direction) -> impl Iterator<Item = (&PolicyRule, &ScopedRule)> {
-        match direction {
-            Direction::Ingress => self.policy.ingress.iter().zip(&self.ingress),
-            Direction::Egress => self.policy.egress.iter().zip(&self.egress),
-        }
+        let rules = match direction {
+            Direction::Ingress => &self.ingress,
+            Direction::Egress => &self.egress,
+        };
+        rules.iter().map(|rule| (&rule.written, &rule.scoped))
     }
 
     /// Whether a rule of the direction may hand the packet to what comes after its tier.
@@ -122,13 +188,29 @@ impl ScopedPolicy {
     }
 }
 
+fn without_rules(policy: &Policy) -> Policy {
+    Policy {
+        key: policy.key.clone(),
+        tier: policy.tier.clone(),
+        order: policy.order,
+        selector: policy.selector.clone(),
+        namespace_selector: policy.namespace_selector.clone(),
+        service_account_selector: policy.service_account_selector.clone(),
+        stage: policy.stage,
+        apply_on_forward: policy.apply_on_forward,
+        applies_ingress: policy.applies_ingress,
+        applies_egress: policy.applies_egress,
+        ingress: Vec::new(),
+        egress: Vec::new(),
+    }
+}
+
 impl ScopedRule {
-    fn new(rule: &PolicyRule, namespace: Option<&str>, among_workloads: bool) -> ScopedRule {
+    fn new(rule: &PolicyRule, within: Within) -> ScopedRule {
         let side = |field, side| {
-            let mut side =
-                ScopedSide::new(side, namespace).map_err(|error| RuleError { field, what: error.to_string() })?;
-            // Kubernetes has no network sets: its selectors choose pods, as in Calico.
-            if among_workloads {
+            let mut side = ScopedSide::new(side, within.namespace)
+                .map_err(|error| RuleError { field, what: error.to_string() })?;
+            if within.among_workloads {
                 side.wanted = side.wanted.map(|wanted| wanted.and(Selector::has(NETWORK_LABEL)));
             }
             Ok(side)
@@ -190,11 +272,28 @@ fn service_accounts(side: &EntityRule) -> Result<Option<Selector>, SelectorError
     })
 }
 
-/// Which of two policies of a tier is asked first: the lower order (none is last); among equals the text
-/// NAME/NAMESPACE/KIND decides.
-pub(super) fn precedence(a: &Policy, b: &Policy) -> Ordering {
-    let order = |policy: &Policy| policy.order.unwrap_or(f64::INFINITY) + 0.0;
-    order(a).total_cmp(&order(b)).then_with(|| tie_text(&a.key).cmp(&tie_text(&b.key)))
+/// Of two policies of a tier the one with the lesser value is asked first: the lower order (none is last); among equals
+/// the text NAME/NAMESPACE/KIND decides.
+pub(super) fn precedence(policy: &Policy) -> (TotalOrder, String) {
+    (TotalOrder(policy.order.unwrap_or(f64::INFINITY) + 0.0), tie_text(&policy.key))
+}
+
+/// A number with a place among all others.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct TotalOrder(f64);
+
+impl Eq for TotalOrder {}
+
+impl PartialOrd for TotalOrder {
+    fn partial_cmp(&self, other: &TotalOrder) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for TotalOrder {
+    fn cmp(&self, other: &TotalOrder) -> Ordering {
+        self.0.total_cmp(&other.0)
+    }
 }
 
 /// Which of two tiers is asked first: the lower order (none is last), then the name.

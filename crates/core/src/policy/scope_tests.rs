@@ -6,8 +6,8 @@ fn sides(namespace: Option<&str>, change: impl FnOnce(&mut EntityRule)) -> (Stri
     let mut policy = ingress_policy("p", "", vec![rule(Action::Allow)]);
     policy.key.namespace = namespace.map(String::from);
     change(&mut policy.ingress[0].source);
-    let scoped = ScopedPolicy::new(&policy).unwrap();
-    match &scoped.ingress[0] {
+    let scoped = ScopedPolicy::new(&policy, &mut SharedRules::default()).unwrap();
+    match &scoped.ingress[0].scoped {
         ScopedRule::Sound { source, .. } => {
             let text = |selector: &Option<Selector>| selector.as_ref().map(Selector::to_string).unwrap_or_default();
             (text(&source.wanted), text(&source.unwanted))
@@ -48,10 +48,10 @@ fn in_a_global_policy_a_lone_not_selector_matches_strangers_too() {
 #[test]
 fn a_network_policy_governs_its_own_namespace() {
     let mut policy = ingress_policy("p", "has(x)", Vec::new());
-    assert_eq!(ScopedPolicy::new(&policy).unwrap().applies_to.to_string(), "has(x)");
+    assert_eq!(ScopedPolicy::new(&policy, &mut SharedRules::default()).unwrap().applies_to.to_string(), "has(x)");
     policy.key.namespace = Some("red".into());
     let expected = "has(x) && projectcalico.org/namespace == 'red'";
-    assert_eq!(ScopedPolicy::new(&policy).unwrap().applies_to.to_string(), expected);
+    assert_eq!(ScopedPolicy::new(&policy, &mut SharedRules::default()).unwrap().applies_to.to_string(), expected);
 }
 
 #[test]
@@ -74,7 +74,7 @@ fn order_decides_then_name_namespace_and_kind() {
     ];
     let mut shuffled = sorted.to_vec();
     shuffled.reverse();
-    shuffled.sort_by(precedence);
+    shuffled.sort_by_key(precedence);
     assert_eq!(shuffled, sorted);
-    assert_eq!(precedence(&policy("a", None, Some(-0.0)), &policy("a", None, Some(0.0))), Ordering::Equal);
+    assert_eq!(precedence(&policy("a", None, Some(-0.0))), precedence(&policy("a", None, Some(0.0))));
 }

@@ -3,7 +3,7 @@
 //! Owned by the engine. A member stays as long as anybody has it; a set stays as long as a chain needs it. What a
 //! batch of changes did and undid does not show.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use crate::desired::{Member, SetKind, SetName, SetOp, SetSpec};
 use crate::model::{Cidr, Family, NamedPort, NetworkName, Protocol, stable_hash};
@@ -12,13 +12,13 @@ use super::selector::Selector;
 use super::subjects::Party;
 
 /// A set of addresses that rules match, by what is in it.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct AddressSet {
     pub family: Family,
     pub source: AddressSource,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) enum AddressSource {
     /// Whom the selector matches.
     Selector(Selector),
@@ -67,6 +67,24 @@ impl AddressSet {
                 ports.map(|port| Member::IpPort(*address, port.protocol, port.port)).collect();
             members.into_iter().for_each(&mut *see);
         }
+    }
+}
+
+/// The names of the sets that are in use: a name is a digest, and the same few sets are asked for again and again.
+#[derive(Clone, Debug, Default)]
+pub(super) struct SetNames(HashMap<AddressSet, SetName>);
+
+impl SetNames {
+    pub fn of(&self, set: &AddressSet) -> SetName {
+        self.0.get(set).cloned().unwrap_or_else(|| set.name())
+    }
+
+    pub fn insert(&mut self, set: AddressSet, name: SetName) {
+        self.0.insert(set, name);
+    }
+
+    pub fn remove(&mut self, set: &AddressSet) {
+        self.0.remove(set);
     }
 }
 

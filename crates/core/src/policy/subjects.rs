@@ -256,11 +256,12 @@ impl Subjects {
         endpoint.attachment.is_none() && self.here.as_ref() != Some(&endpoint.node)
     }
 
-    /// The small one is now so; whether that is a change. It must not be there under its key in another way.
+    /// Whether a small one is there, exactly so.
     pub fn is_known(&self, endpoint: &Endpoint, place: &Arc<Place>) -> bool {
         self.remotes.holds(endpoint, place)
     }
 
+    /// Puts in one that is kept small; there is none under its key.
     pub fn insert_remote(&mut self, endpoint: &Endpoint, place: &Arc<Place>) {
         self.remotes.insert(endpoint, place);
     }

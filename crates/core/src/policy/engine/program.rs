@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::desired::{ChainKey, ChainRule, Member, RulesDelta, Table};
+use crate::desired::{ChainKey, ChainRule, Member, RulesDelta, SetName, Table};
 use crate::model::{Cidr, Family, NetworkName, ObjectKey};
 
 use super::super::Direction;
@@ -32,24 +32,22 @@ impl PolicyEngine {
         let (family, table, direction, key) = at;
         // A policy that is gone keeps its chain until its last group is gone too, later in the same batch.
         let Some(policy) = self.cluster.policies.get(key) else { return };
-        let compiled = compile(policy, *direction, *family, &self.cluster.settings.log_rules);
+        let compiled = compile(policy, *direction, *family, &self.cluster.settings.log_rules, &self.set_names);
         self.put_chain(frame::chain_in(*family, *table, frame::policy_chain(*direction, key)), compiled.rules);
-        for set in &compiled.sets {
-            self.hold_addresses(set);
+        let names = compiled.sets.keys().cloned().collect();
+        for (name, set) in compiled.sets {
+            self.hold_addresses(name, set);
         }
         let in_use = self.policies.get_mut(at).expect("compiled only while a group asks it");
-        let before = std::mem::replace(&mut in_use.sets, compiled.sets);
-        for set in before {
-            self.sets.release(&set.name());
-        }
+        let before = std::mem::replace(&mut in_use.sets, names);
+        before.iter().for_each(|name| self.sets.release(name));
     }
 
-    fn hold_addresses(&mut self, set: &AddressSet) {
-        let name = set.name();
+    fn hold_addresses(&mut self, name: SetName, set: AddressSet) {
         if !self.sets.hold(&name, set.family, set.kind(), Rank::Address) {
             return;
         }
-        let selector = self.selector_of(set);
+        let selector = self.selector_of(&set);
         if let Some(selector) = &selector {
             self.by_selector.insert(selector, &name);
             let (subjects, sets) = (&self.cluster.subjects, &mut self.sets);
@@ -61,7 +59,8 @@ impl PolicyEngine {
                 members_of(net, set.family).for_each(|member| self.sets.add(&name, member));
             }
         }
-        self.addresses.insert(name, (set.clone(), selector));
+        self.set_names.insert(set.clone(), name.clone());
+        self.addresses.insert(name, (set, selector));
     }
 
     /// What is in a set that no selector fills.
@@ -110,7 +109,7 @@ impl PolicyEngine {
             self.hold_policy((family, Table::Filter, group.direction, key.clone()));
         }
         if let Some(set) = group.network_set(family) {
-            self.hold_addresses(&set);
+            self.hold_addresses(self.set_names.of(&set), set);
         }
         self.write_group(family, group);
     }
@@ -139,7 +138,7 @@ impl PolicyEngine {
             return;
         }
         let in_use = self.policies.remove(&at).expect("found a line ago");
-        in_use.sets.iter().for_each(|set| self.sets.release(&set.name()));
+        in_use.sets.iter().for_each(|name| self.sets.release(name));
         let (family, table, direction, key) = &at;
         self.remove_chain(&frame::chain_in(*family, *table, frame::policy_chain(*direction, key)));
     }
@@ -231,7 +230,9 @@ impl PolicyEngine {
     pub(super) fn finish(&mut self) -> RulesDelta {
         let (gone, grow, shrink) = self.sets.finish();
         for name in gone {
-            if let Some((_, Some(selector))) = self.addresses.remove(&name) {
+            let Some((set, selector)) = self.addresses.remove(&name) else { continue };
+            self.set_names.remove(&set);
+            if let Some(selector) = selector {
                 self.by_selector.remove(&selector, &name);
             }
         }
