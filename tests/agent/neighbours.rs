@@ -24,6 +24,8 @@ struct One {
     also: Workload,
     green: Workload,
     backend: &'static str,
+    /// All that is ours in the kernel, as it is to stay.
+    whole: Vec<String>,
 }
 
 fn one(backend: &'static str, before: impl FnOnce(&Namespace)) -> One {
@@ -35,7 +37,7 @@ fn one(backend: &'static str, before: impl FnOnce(&Namespace)) -> One {
     let blue = attach(&agent, "blue", "blue", json!({}));
     let also = attach(&agent, "also", "blue", json!({}));
     let green = attach(&agent, "green", "green", json!({}));
-    One { site, host, agent, blue, also, green, backend }
+    One { site, host, agent, blue, also, green, backend, whole: Vec::new() }.whole()
 }
 
 /// The same test on both back ends, each in a namespace of its own.
@@ -46,6 +48,13 @@ fn on_both(test: fn(&'static str)) {
 }
 
 impl One {
+    /// Takes what stands now for all that is to stand.
+    fn whole(mut self) -> One {
+        self.whole = self.ours();
+        assert!(self.whole.iter().any(|rule| rule.starts_with("-A FORWARD ")), "{:?}", self.whole);
+        self
+    }
+
     /// `iptables` of the back end.
     fn iptables(&self, words: &str) -> String {
         self.host
@@ -84,19 +93,19 @@ impl One {
     /// Does something to the host's rules while packets flow, until all of ours stands again; how many of those that must
     /// pass were lost, and of those that must not came through.
     fn meanwhile(&self, what: &str, act: impl FnOnce()) -> (u64, u64) {
-        let ours = self.ours();
+        wait_for("ours to stand", SOON, || self.ours() == self.whole);
         let before = self.repairs();
         let ping = |workload: &Workload| workload.namespace.command("ping");
         let allowed = ContinuousPing::start(ping(&self.blue), &self.also.ipv4);
         let denied = ContinuousPing::start(ping(&self.green), &self.blue.ipv4);
         act();
         let since = Instant::now();
-        while self.ours() != ours {
+        while self.ours() != self.whole {
             assert!(
                 since.elapsed() < SOON,
                 "ours are not back after {what}:\n{}\ninstead of\n{}\n{}\n{}",
                 self.ours().join("\n"),
-                ours.join("\n"),
+                self.whole.join("\n"),
                 self.agent.plane("iptables"),
                 self.agent.last_words()
             );
@@ -233,7 +242,7 @@ fn a_firewalld_of_nftables_is_told_with_its_mend_and_the_mend_mends() {
         let far = attach(&second, "far", "blue", json!({}));
         blue.reaches(&far.ipv4);
         let host = hosts.into_iter().next().expect("two hosts");
-        let one = One { site, host, agent: first, blue, also, green, backend: "nft" };
+        let one = One { site, host, agent: first, blue, also, green, backend: "nft", whole: Vec::new() }.whole();
         let firewalld = Firewall::firewalld(&one.site, &one.host, "nftables", "nft");
         wait_for("status to tell of it", SOON, || one.told().len() == 1);
         let (what, mend) = one.told().remove(0);
@@ -372,7 +381,7 @@ fn marks_of_others_survive_our_chains_and_ours_stay_inside_the_mask() {
         let blue = attach(&agent, "blue", "blue", json!({}));
         let also = attach(&agent, "also", "blue", json!({}));
         let green = attach(&agent, "green", "green", json!({}));
-        let one = One { site, host, agent, blue, also, green, backend };
+        let one = One { site, host, agent, blue, also, green, backend, whole: Vec::new() }.whole();
         // Every packet comes with all foreign bits set, and is looked at behind all chains.
         one.iptables("-t mangle -A PREROUTING -j MARK --set-xmark 0xff0fffff/0xff0fffff");
         one.iptables("-t mangle -A POSTROUTING -o rnw+ -m mark --mark 0xff0fffff/0xff0fffff");
