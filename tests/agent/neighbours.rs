@@ -1,16 +1,23 @@
 //! A firewall's neighbours: what else is on a host, what it does to what is ours, and what `routectl status` says of it.
 
+use std::net::{SocketAddr, UdpSocket};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::json;
 
 use crate::firewalls::Firewall;
 use crate::fixture::{Agent, CLUSTER, Site, Workload, attach, established};
+use crate::never::within;
 use crate::support::hosts::{Namespace, segment};
 use crate::support::ping::ContinuousPing;
 use crate::support::{in_fresh_netns, wait_for};
 
 const BACKENDS: [&str; 2] = ["nft", "legacy"];
+/// Where packets of those who may speak to `blue` are counted, and of those who may not.
+const ALLOWED: u16 = 7001;
+const DENIED: u16 = 7002;
 const SOON: Duration = Duration::from_secs(10);
 /// The promise is 30 s.
 const FULL_READ: Duration = Duration::from_secs(45);
@@ -45,6 +52,27 @@ fn on_both(test: fn(&'static str)) {
     for backend in BACKENDS {
         in_fresh_netns(move || test(backend));
     }
+}
+
+/// Counts the packets that arrive at a port.
+fn receive(port: u16, count: &AtomicU64, stop: &AtomicBool) {
+    let socket = UdpSocket::bind(("0.0.0.0", port)).expect("its own port");
+    socket.set_read_timeout(Some(Duration::from_millis(50))).expect("a timeout");
+    while !stop.load(Ordering::Relaxed) {
+        count.fetch_add(u64::from(socket.recv(&mut [0; 8]).is_ok()), Ordering::Relaxed);
+    }
+}
+
+/// Sends packets from a new port each, so that each is judged by policy; answers how many.
+fn begin(to: SocketAddr, stop: &AtomicBool) -> u64 {
+    let mut count = 0;
+    while !stop.load(Ordering::Relaxed) {
+        // A firewall that rejects says so at once.
+        let _ = UdpSocket::bind(("0.0.0.0", 0)).expect("a port").send_to(b"?", to);
+        count += 1;
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    count
 }
 
 impl One {
@@ -91,13 +119,21 @@ impl One {
     }
 
     /// Does something to the host's rules while packets flow, until all of ours stands again; how many of those that must
-    /// pass were lost, and of those that must not came through.
+    /// pass were lost, and how many connections that must not be were begun.
     fn meanwhile(&self, what: &str, act: impl FnOnce()) -> (u64, u64) {
         wait_for("ours to stand", SOON, || self.ours() == self.whole);
         let before = self.repairs();
         let ping = |workload: &Workload| workload.namespace.command("ping");
         let allowed = ContinuousPing::start(ping(&self.blue), &self.also.ipv4);
-        let denied = ContinuousPing::start(ping(&self.green), &self.blue.ipv4);
+        let stop = Arc::new(AtomicBool::new(false));
+        let begun = [(&self.also, ALLOWED), (&self.green, DENIED)].map(|(from, port)| {
+            let to: SocketAddr = format!("{}:{port}", self.blue.ipv4).parse().expect("an address");
+            let (sending, receiving, count) = (stop.clone(), stop.clone(), Arc::new(AtomicU64::new(0)));
+            let counted = count.clone();
+            let receiving = within(&self.blue, move || receive(port, &counted, &receiving));
+            (count, receiving, within(from, move || begin(to, &sending)))
+        });
+        wait_for("what may pass where it arrives", SOON, || begun[0].0.load(Ordering::Relaxed) > 0);
         act();
         let since = Instant::now();
         while self.ours() != self.whole {
@@ -112,11 +148,16 @@ impl One {
             std::thread::sleep(Duration::from_millis(10));
         }
         let took = since.elapsed();
-        let ((sent, received), (_, open)) = (allowed.stop(), denied.stop());
+        let (sent, received) = allowed.stop();
+        stop.store(true, Ordering::Relaxed);
+        let [_, (open, tried)] = begun.map(|(count, receiving, sending)| {
+            receiving.join().expect("a receiver");
+            (count.load(Ordering::Relaxed), sending.join().expect("a sender"))
+        });
         let repairs = self.repairs() - before;
         let on = self.backend;
         println!(
-            "{on}: {what}: {repairs} repairs, whole after {} ms; lost {} of {sent}, open {open}",
+            "{on}: {what}: {repairs} repairs, whole after {} ms; lost {} of {sent}, open to {open} of {tried}",
             took.as_millis(),
             sent - received
         );

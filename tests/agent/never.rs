@@ -26,7 +26,7 @@ const EVERY: Duration = Duration::from_millis(3);
 const PATIENCE: Duration = Duration::from_secs(3);
 
 /// Runs in a workload's namespace until it is told to stop.
-fn within<T: Send + 'static>(workload: &Workload, job: impl FnOnce() -> T + Send + 'static) -> JoinHandle<T> {
+pub fn within<T: Send + 'static>(workload: &Workload, job: impl FnOnce() -> T + Send + 'static) -> JoinHandle<T> {
     let file = std::fs::File::open(workload.namespace.path()).expect("its namespace");
     std::thread::spawn(move || {
         setns(file.as_fd(), CloneFlags::CLONE_NEWNET).expect("root");
