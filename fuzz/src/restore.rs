@@ -32,6 +32,7 @@ fn endpoint(index: usize, said: Said) -> FactDelta {
         addresses: [format!("10.88.0.{index}"), format!("fd88::{index}")]
             .map(|text| text.parse().expect("an address"))
             .to_vec(),
+        interface: None,
         attachment: None,
     };
     FactDelta::Endpoint { node: endpoint.node.clone(), key: endpoint.key.clone(), endpoint: Some(endpoint) }

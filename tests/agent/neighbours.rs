@@ -1,5 +1,8 @@
 //! A firewall's neighbours: what else is on a host, what it does to what is ours, and what `routectl status` says of it.
 
+use std::net::{SocketAddr, UdpSocket};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::json;
@@ -11,6 +14,9 @@ use crate::support::ping::ContinuousPing;
 use crate::support::{in_fresh_netns, wait_for};
 
 const BACKENDS: [&str; 2] = ["nft", "legacy"];
+/// Where packets of those who may speak to `blue` are counted, and of those who may not.
+const ALLOWED: u16 = 7001;
+const DENIED: u16 = 7002;
 const SOON: Duration = Duration::from_secs(10);
 /// The promise is 30 s.
 const FULL_READ: Duration = Duration::from_secs(45);
@@ -24,6 +30,8 @@ struct One {
     also: Workload,
     green: Workload,
     backend: &'static str,
+    /// All that is ours in the kernel, as it is to stay.
+    whole: Vec<String>,
 }
 
 fn one(backend: &'static str, before: impl FnOnce(&Namespace)) -> One {
@@ -35,7 +43,7 @@ fn one(backend: &'static str, before: impl FnOnce(&Namespace)) -> One {
     let blue = attach(&agent, "blue", "blue", json!({}));
     let also = attach(&agent, "also", "blue", json!({}));
     let green = attach(&agent, "green", "green", json!({}));
-    One { site, host, agent, blue, also, green, backend }
+    One { site, host, agent, blue, also, green, backend, whole: Vec::new() }.whole()
 }
 
 /// The same test on both back ends, each in a namespace of its own.
@@ -45,7 +53,35 @@ fn on_both(test: fn(&'static str)) {
     }
 }
 
+/// Counts the packets that arrive at a port.
+fn receive(port: u16, count: &AtomicU64, stop: &AtomicBool) {
+    let socket = UdpSocket::bind(("0.0.0.0", port)).expect("its own port");
+    socket.set_read_timeout(Some(Duration::from_millis(50))).expect("a timeout");
+    while !stop.load(Ordering::Relaxed) {
+        count.fetch_add(u64::from(socket.recv(&mut [0; 8]).is_ok()), Ordering::Relaxed);
+    }
+}
+
+/// Sends packets from a new port each, so that each is judged by policy; answers how many.
+fn begin(to: SocketAddr, stop: &AtomicBool) -> u64 {
+    let mut count = 0;
+    while !stop.load(Ordering::Relaxed) {
+        // A firewall that rejects says so at once.
+        let _ = UdpSocket::bind(("0.0.0.0", 0)).expect("a port").send_to(b"?", to);
+        count += 1;
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    count
+}
+
 impl One {
+    /// Takes what stands now for all that is to stand.
+    fn whole(mut self) -> One {
+        self.whole = self.ours();
+        assert!(self.whole.iter().any(|rule| rule.starts_with("-A FORWARD ")), "{:?}", self.whole);
+        self
+    }
+
     /// `iptables` of the back end.
     fn iptables(&self, words: &str) -> String {
         self.host
@@ -82,32 +118,45 @@ impl One {
     }
 
     /// Does something to the host's rules while packets flow, until all of ours stands again; how many of those that must
-    /// pass were lost, and of those that must not came through.
+    /// pass were lost, and how many connections that must not be were begun.
     fn meanwhile(&self, what: &str, act: impl FnOnce()) -> (u64, u64) {
-        let ours = self.ours();
+        wait_for("ours to stand", SOON, || self.ours() == self.whole);
         let before = self.repairs();
         let ping = |workload: &Workload| workload.namespace.command("ping");
         let allowed = ContinuousPing::start(ping(&self.blue), &self.also.ipv4);
-        let denied = ContinuousPing::start(ping(&self.green), &self.blue.ipv4);
+        let stop = Arc::new(AtomicBool::new(false));
+        let begun = [(&self.also, ALLOWED), (&self.green, DENIED)].map(|(from, port)| {
+            let to: SocketAddr = format!("{}:{port}", self.blue.ipv4).parse().expect("an address");
+            let (sending, receiving, count) = (stop.clone(), stop.clone(), Arc::new(AtomicU64::new(0)));
+            let counted = count.clone();
+            let receiving = self.blue.within(move || receive(port, &counted, &receiving));
+            (count, receiving, from.within(move || begin(to, &sending)))
+        });
+        wait_for("what may pass where it arrives", SOON, || begun[0].0.load(Ordering::Relaxed) > 0);
         act();
         let since = Instant::now();
-        while self.ours() != ours {
+        while self.ours() != self.whole {
             assert!(
                 since.elapsed() < SOON,
                 "ours are not back after {what}:\n{}\ninstead of\n{}\n{}\n{}",
                 self.ours().join("\n"),
-                ours.join("\n"),
+                self.whole.join("\n"),
                 self.agent.plane("iptables"),
                 self.agent.last_words()
             );
             std::thread::sleep(Duration::from_millis(10));
         }
         let took = since.elapsed();
-        let ((sent, received), (_, open)) = (allowed.stop(), denied.stop());
+        let (sent, received) = allowed.stop();
+        stop.store(true, Ordering::Relaxed);
+        let [_, (open, tried)] = begun.map(|(count, receiving, sending)| {
+            receiving.join().expect("a receiver");
+            (count.load(Ordering::Relaxed), sending.join().expect("a sender"))
+        });
         let repairs = self.repairs() - before;
         let on = self.backend;
         println!(
-            "{on}: {what}: {repairs} repairs, whole after {} ms; lost {} of {sent}, open {open}",
+            "{on}: {what}: {repairs} repairs, whole after {} ms; lost {} of {sent}, open to {open} of {tried}",
             took.as_millis(),
             sent - received
         );
@@ -233,7 +282,7 @@ fn a_firewalld_of_nftables_is_told_with_its_mend_and_the_mend_mends() {
         let far = attach(&second, "far", "blue", json!({}));
         blue.reaches(&far.ipv4);
         let host = hosts.into_iter().next().expect("two hosts");
-        let one = One { site, host, agent: first, blue, also, green, backend: "nft" };
+        let one = One { site, host, agent: first, blue, also, green, backend: "nft", whole: Vec::new() }.whole();
         let firewalld = Firewall::firewalld(&one.site, &one.host, "nftables", "nft");
         wait_for("status to tell of it", SOON, || one.told().len() == 1);
         let (what, mend) = one.told().remove(0);
@@ -372,7 +421,7 @@ fn marks_of_others_survive_our_chains_and_ours_stay_inside_the_mask() {
         let blue = attach(&agent, "blue", "blue", json!({}));
         let also = attach(&agent, "also", "blue", json!({}));
         let green = attach(&agent, "green", "green", json!({}));
-        let one = One { site, host, agent, blue, also, green, backend };
+        let one = One { site, host, agent, blue, also, green, backend, whole: Vec::new() }.whole();
         // Every packet comes with all foreign bits set, and is looked at behind all chains.
         one.iptables("-t mangle -A PREROUTING -j MARK --set-xmark 0xff0fffff/0xff0fffff");
         one.iptables("-t mangle -A POSTROUTING -o rnw+ -m mark --mark 0xff0fffff/0xff0fffff");

@@ -35,13 +35,15 @@ fn a_dockerd_that_drops_in_forward_does_not_cut_workloads_of_cni() {
         assert!(!green.pings(&blue.ipv4));
 
         let repairs = || agent.plane("iptables")["repairs"].as_u64().expect("a number");
+        let is_first = || forward().lines().nth(1).is_some_and(|rule| rule.contains("-j rn-FORWARD"));
         let before = repairs();
+        // It puts the rules of a network of its own before all others.
+        dockerd.docker(&["network", "create", "theirs"]);
+        wait_for("our hook to be first again", SOON, || is_first() && repairs() > before);
         dockerd.stop();
         dockerd.launch();
-        wait_for("our hook to be first again", SOON, || {
-            forward().lines().nth(1).is_some_and(|rule| rule.contains("-j rn-FORWARD")) && repairs() > before
-        });
-        assert!(forward().contains("-A FORWARD -j DOCKER-USER"), "{}", forward());
+        wait_for("our hook to be first after a restart", SOON, is_first);
+        assert!(forward().contains("-A FORWARD -j DOCKER-USER") && forward().contains("-j DOCKER\n"), "{}", forward());
         assert!(blue.pings(&also.ipv4));
         assert!(!green.pings(&blue.ipv4));
         let problems = agent.problems();

@@ -380,6 +380,27 @@ fn a_refused_rule_goes_in_by_itself_when_the_kernel_takes_it() {
     });
 }
 
+/// Such a set would be asked, and answer what somebody else put there.
+#[test]
+fn a_set_of_our_name_and_another_type_closes_what_asks_it_until_it_is_gone() {
+    on_both(|backend| {
+        run("ipset", &["create", "rn4-ok", "hash:ip"]);
+        run("ipset", &["add", "rn4-ok", "127.0.0.2"]);
+        let theirs = ["INPUT", "-m", "set", "--match-set", "rn4-ok", "src", "-d", "127.0.0.9", "-j", "DROP"];
+        iptables(backend, &[&["-A"], &theirs[..]].concat());
+        let plane = spawn(backend);
+        assert!(start(&plane, whole()).is_err());
+        assert!(!ping("127.0.0.1") && !ping("127.0.0.2"), "closed");
+        let (sets, chains) = plane.status();
+        assert!(sets.failure.is_some_and(|(_, words)| words.contains("rn4-ok")));
+        let words = chains.failure.expect("a refused rule").1;
+        assert!(words.contains("rn-icmp, rule 0") && words.contains("another type"), "{words}");
+        iptables(backend, &[&["-D"], &theirs[..]].concat());
+        wait_for("our own set", LONG, || plane.status().0.in_sync && plane.status().1.in_sync);
+        assert!(ping("127.0.0.1") && !ping("127.0.0.2"));
+    });
+}
+
 #[test]
 fn a_chain_that_all_traffic_passes_stays_as_it_was_when_refused() {
     on_both(|backend| {

@@ -52,6 +52,16 @@ impl IpsetPlane {
         &self.failed
     }
 
+    /// Sets whose name is taken by one of another type or family, which a rule holds: what is asked there is not what we
+    /// want to know.
+    pub fn occupied(&self) -> BTreeSet<SetName> {
+        let differs =
+            |have: &KernelSet, want: &SetSpec| have.kind != Some(want.kind) || have.family != Some(want.family);
+        let occupied =
+            self.want.iter().filter(|(name, want)| self.have.get(*name).is_some_and(|have| differs(have, want)));
+        occupied.map(|(name, _)| name.clone()).collect()
+    }
+
     /// Sets of ours that the kernel still has and nobody wants: a rule may hold them a moment longer.
     pub fn leftovers(&self) -> impl Iterator<Item = &SetName> {
         self.have.keys().filter(|name| !self.want.contains_key(*name))

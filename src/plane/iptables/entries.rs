@@ -41,7 +41,7 @@ impl EntryCounter {
     }
 
     /// Of a table: two for each chain beside its rules, and what its built-in chains need.
-    pub fn entries(&self, family: Family, table: Table) -> Result<u32, PlaneError> {
+    pub fn entries(&self, family: Family, table: Table) -> io::Result<u32> {
         let (socket, level) = match family {
             Family::V4 => (&self.v4, libc::SOL_IP),
             Family::V6 => (&self.v6, libc::SOL_IPV6),
@@ -59,11 +59,7 @@ impl EntryCounter {
                 std::ptr::from_mut(&mut length),
             )
         };
-        if got != 0 {
-            let what = format!("its entries cannot be counted: {}", io::Error::last_os_error());
-            return Err(PlaneError { object: format!("{family} {}", table.name()), what });
-        }
-        Ok(info.entries)
+        if got == 0 { Ok(info.entries) } else { Err(io::Error::last_os_error()) }
     }
 }
 

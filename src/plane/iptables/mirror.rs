@@ -77,10 +77,10 @@ impl IptablesPlane {
         chains.into_iter().filter_map(|(chain, rules)| self.of(chain.family).want_chain(&chain, rules).err()).collect()
     }
 
-    /// Commits what differs from the mirror.
-    pub fn sync(&mut self) -> Vec<PlaneError> {
-        let mut errors = self.v4.sync();
-        errors.extend(self.v6.sync());
+    /// Commits what differs from the mirror. Rules that ask a set that is `occupied` by another's are refused.
+    pub fn sync(&mut self, occupied: &BTreeSet<SetName>) -> Vec<PlaneError> {
+        let mut errors = self.v4.sync(occupied);
+        errors.extend(self.v6.sync(occupied));
         let commits = self.v4.take_commits() + self.v6.take_commits();
         if let Some(events) = &mut self.events {
             events.expect(commits);
@@ -98,14 +98,14 @@ impl IptablesPlane {
     /// Reads the kernel into the mirror.
     pub fn read(&mut self) -> Result<(), PlaneError> {
         // Before: what changes while it is read shows at the next count.
-        let counted = self.count()?;
+        let counted = self.count();
         self.read_tables(counted)
     }
 
     /// Reads again if somebody else added or removed entries since the last time; answers whether. Only legacy is
     /// counted, since nf_tables gives notice.
     pub fn read_miscounted(&mut self) -> Result<bool, PlaneError> {
-        let counted = self.count()?;
+        let counted = self.count();
         let others = self.others_of(&counted);
         let changed = others != self.others;
         if changed {
@@ -121,12 +121,14 @@ impl IptablesPlane {
         Ok(())
     }
 
-    /// The entries of the tables that hold hooks of ours.
-    fn count(&self) -> Result<BTreeMap<(Family, Table), i64>, PlaneError> {
-        let Some(counter) = &self.counter else { return Ok(BTreeMap::new()) };
+    /// The entries of the tables that hold hooks of ours. A table that cannot be counted takes no commits either, and
+    /// those say so.
+    fn count(&self) -> BTreeMap<(Family, Table), i64> {
+        let Some(counter) = &self.counter else { return BTreeMap::new() };
         let tables = self.families().into_iter().zip(Family::BOTH);
         let tables = tables.flat_map(|(tables, family)| tables.hooked().into_iter().map(move |table| (family, table)));
-        tables.map(|(family, table)| Ok(((family, table), i64::from(counter.entries(family, table)?)))).collect()
+        let counted = |(family, table)| Some(((family, table), i64::from(counter.entries(family, table).ok()?)));
+        tables.filter_map(counted).collect()
     }
 
     fn others_of(&self, counted: &BTreeMap<(Family, Table), i64>) -> BTreeMap<(Family, Table), i64> {
@@ -139,7 +141,12 @@ impl IptablesPlane {
 
     /// Notes where the mirror differs from what is wanted; answers it in words.
     pub fn compare(&mut self) -> Option<String> {
-        let words: Vec<String> = [self.v4.compare(), self.v6.compare()].into_iter().flatten().collect();
+        const NAMED: usize = 8;
+        let mut words = self.v4.compare();
+        words.extend(self.v6.compare());
+        let more = words.len().saturating_sub(NAMED);
+        words.truncate(NAMED);
+        words.extend((more > 0).then(|| format!("{more} more")));
         (!words.is_empty()).then(|| words.join(", "))
     }
 
@@ -186,7 +193,7 @@ impl IptablesPlane {
                 return Vec::new();
             }
             tables.compare();
-            tables.sync()
+            tables.sync(&BTreeSet::new())
         };
         Family::BOTH.into_iter().flat_map(clear).collect()
     }

@@ -158,9 +158,18 @@ impl FamilyTables {
         Ok(())
     }
 
-    /// Notes where the mirror differs from what is wanted, for the next [`FamilyTables::sync`]; answers it in words.
-    pub fn compare(&mut self) -> Option<String> {
+    /// Notes where the mirror differs from what is wanted, for the next [`FamilyTables::sync`]; answers it in words,
+    /// hooks first.
+    pub fn compare(&mut self) -> Vec<String> {
         let mut words = Vec::new();
+        let builtins: BTreeSet<Builtin> = self.hooks.keys().chain(self.have.hooks.keys()).cloned().collect();
+        for builtin in builtins {
+            let about = self.jump_from(&builtin);
+            if !self.hook_stands(&builtin) && !self.stuck.contains_key(&about) {
+                words.push(about);
+                self.dirty_hooks.insert(builtin);
+            }
+        }
         for chain in self.want.keys() {
             let ids = self.effective(chain).1;
             let stands =
@@ -171,18 +180,10 @@ impl FamilyTables {
                 words.push(format!("chain {chain}"));
             }
         }
-        let builtins: BTreeSet<Builtin> = self.hooks.keys().chain(self.have.hooks.keys()).cloned().collect();
-        for builtin in builtins {
-            let about = self.jump_from(&builtin);
-            if !self.hook_stands(&builtin) && !self.stuck.contains_key(&about) {
-                words.push(about);
-                self.dirty_hooks.insert(builtin);
-            }
-        }
         let stray = self.have.chains.keys().filter(|chain| !self.want.contains_key(chain));
         let known = |chain: &&ChainKey| self.stuck.contains_key(&chain.to_string());
         words.extend(stray.filter(|chain| !known(chain)).map(|chain| format!("stray chain {chain}")));
-        (!words.is_empty()).then(|| words.join(", "))
+        words
     }
 
     fn jump_from(&self, builtin: &Builtin) -> String {
@@ -197,8 +198,8 @@ impl FamilyTables {
 
     /// Commits what differs, then removes chains that nobody wants. What iptables refuses is named and replaced by its
     /// stand-in, and the rest goes through.
-    pub fn sync(&mut self) -> Vec<PlaneError> {
-        let mut errors = self.vet();
+    pub fn sync(&mut self, occupied: &BTreeSet<SetName>) -> Vec<PlaneError> {
+        let mut errors = self.vet(occupied);
         let mut read_again = false;
         // Each round that fails sets at least one chain, hook or table aside.
         for _ in 0..self.dirty.len() * 3 + self.dirty_hooks.len() + 8 {
@@ -239,7 +240,7 @@ impl FamilyTables {
     }
 
     /// Sets aside, before anything is sent, rules that could do harm or surely fail.
-    fn vet(&mut self) -> Vec<PlaneError> {
+    fn vet(&mut self, occupied: &BTreeSet<SetName>) -> Vec<PlaneError> {
         let mut bad = Vec::new();
         for chain in &self.dirty {
             let Some(wanted) = self.want.get(chain) else { continue };
@@ -247,10 +248,16 @@ impl FamilyTables {
                 let missing = jump_target(&rule.text).filter(|name| {
                     is_ours(name) && !self.want.contains_key(&ChainKey { name: name.to_string(), ..chain.clone() })
                 });
-                let why = match (unsendable(&rule.text), missing) {
-                    (Some(why), _) => why.to_string(),
-                    (None, Some(name)) => format!("it jumps to {name}, and no such chain is wanted"),
-                    (None, None) => continue,
+                let taken = mentioned_sets(&rule.text).find(|name| occupied.contains(*name));
+                let why = match (unsendable(&rule.text), missing, taken) {
+                    (Some(why), ..) => why.to_string(),
+                    (None, Some(name), _) => format!("it jumps to {name}, and no such chain is wanted"),
+                    (None, None, Some(name)) => {
+                        format!(
+                            "it asks set {name}, and a rule of somebody else's holds one of that name and another type"
+                        )
+                    }
+                    (None, None, None) => continue,
                 };
                 bad.push((chain.clone(), index, why));
                 break;

@@ -231,7 +231,7 @@ impl Worker {
         let mut errors = self.ipset.grow(&delta.grow);
         if !delta.chains.is_empty() {
             errors.extend(self.iptables.change(delta.chains));
-            errors.extend(self.iptables.sync());
+            errors.extend(self.sync_chains());
         }
         errors.extend(self.ipset.shrink(&delta.shrink));
         self.finish(errors)
@@ -259,7 +259,7 @@ impl Worker {
         let mut errors = self.iptables.want(BTreeMap::new(), BTreeSet::new());
         errors.extend(self.read_all());
         self.iptables.compare();
-        errors.extend(self.iptables.sync());
+        errors.extend(self.sync_chains());
         errors.extend(self.iptables.clear_other_backend());
         let deadline = Instant::now() + REMOVAL_PATIENCE;
         loop {
@@ -291,10 +291,15 @@ impl Worker {
         let mut names: Vec<SetName> = self.ipset.all_names().into_iter().filter(|name| !met.contains(name)).collect();
         names.extend(met.into_iter().rev());
         let mut errors = self.ipset.grow_all(&names);
-        errors.extend(self.iptables.sync());
+        errors.extend(self.sync_chains());
         names.reverse();
         errors.extend(self.ipset.shrink_all(&names));
         errors
+    }
+
+    fn sync_chains(&mut self) -> Vec<PlaneError> {
+        let occupied = self.ipset.occupied();
+        self.iptables.sync(&occupied)
     }
 
     /// Plans a read back when somebody else committed to nf_tables.
@@ -351,7 +356,7 @@ impl Worker {
                 if self.note_chains().is_none() {
                     return Vec::new();
                 }
-                self.iptables.sync()
+                self.sync_chains()
             }
         }
     }
