@@ -75,14 +75,14 @@ fn what_is_kept_small_comes_back_as_it_was() {
         {
             assert_eq!(small.label(label), whole.label(label), "{label}");
         }
-        let labels = |party: &dyn Fn(&mut dyn FnMut(&str, &str))| {
+        let labels = |party: &dyn Party| {
             let mut seen = BTreeSet::new();
-            party(&mut |name, value| {
+            party.each_label(&mut |name, value| {
                 seen.insert((name.to_string(), value.to_string()));
             });
             seen
         };
-        assert_eq!(labels(&|see| small.each_label(see)), labels(&|see| whole.each_label(see)));
+        assert_eq!(labels(&small), labels(&whole));
         assert_eq!((small.addresses(), small.ports()), (whole.addresses(), whole.ports()));
     }
     assert_eq!(subjects.endpoints().count(), 3);
