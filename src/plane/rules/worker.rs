@@ -383,7 +383,7 @@ impl Worker {
 
     fn repair_miscounted(&mut self) -> Vec<PlaneError> {
         let found = [self.ipset.read_miscounted(), self.iptables.read_miscounted()];
-        let changed = found.iter().any(|found| *found == Ok(true));
+        let changed = found.contains(&Ok(true));
         let mut errors: Vec<PlaneError> = found.into_iter().filter_map(Result::err).collect();
         if changed {
             self.note_differences();
