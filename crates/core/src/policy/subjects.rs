@@ -21,9 +21,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use crate::model::{
-    Cidr, Endpoint, EndpointKey, HostEndpoint, Labels, NamedPort, NetworkSet, NetworkSetKey, NodeName,
-};
+use crate::model::{Cidr, Endpoint, EndpointKey, HostEndpoint, Labels, NamedPort, NetworkSet, NetworkSetKey, NodeName};
 
 use super::selector::{
     LabelLookup, NAMESPACE_LABEL, NAMESPACE_PREFIX, SERVICE_ACCOUNT_LABEL, SERVICE_ACCOUNT_PREFIX, Selector,
@@ -275,9 +273,9 @@ impl Subjects {
 
     /// Whom the selector matches of those that are kept whole.
     pub fn whole_matching<'a>(&'a self, selector: &'a Selector) -> impl Iterator<Item = (&'a SubjectKey, &'a Subject)> {
-        let ids = selector.anchors().map(|anchors| {
-            anchors.iter().flat_map(|anchor| self.by_label.at(anchor)).collect::<BTreeSet<u32>>()
-        });
+        let ids = selector
+            .anchors()
+            .map(|anchors| anchors.iter().flat_map(|anchor| self.by_label.at(anchor)).collect::<BTreeSet<u32>>());
         let all = ids.is_none().then(|| self.by_key.iter().map(|(key, (_, subject))| (key, subject)));
         let found = ids.into_iter().flatten().filter_map(|id| {
             let (key, (_, subject)) = self.by_key.get_key_value(self.keys.get(&id)?)?;

@@ -48,6 +48,14 @@ fn a_subject_is_found_by_its_labels_until_it_is_gone() {
     }
 }
 
+fn labels_of(party: &impl Party) -> BTreeSet<(String, String)> {
+    let mut seen = BTreeSet::new();
+    party.each_label(&mut |name, value| {
+        seen.insert((name.to_string(), value.to_string()));
+    });
+    seen
+}
+
 #[test]
 fn what_is_kept_small_comes_back_as_it_was() {
     let mut subjects = Subjects::of_node(&node("n1"));
@@ -71,17 +79,11 @@ fn what_is_kept_small_comes_back_as_it_was() {
         let key = SubjectKey::Endpoint(it.node.clone(), it.key.clone());
         let (small, whole) = (subjects.remote(&key).unwrap(), places.endpoint(it.clone()));
         assert_eq!(small.subject(), whole);
-        for label in ["role", NAMESPACE_LABEL, NETWORK_LABEL, SERVICE_ACCOUNT_LABEL, "pcns.projectcalico.org/name", "x"] {
+        for label in ["role", NAMESPACE_LABEL, NETWORK_LABEL, SERVICE_ACCOUNT_LABEL, "pcns.projectcalico.org/name", "x"]
+        {
             assert_eq!(small.label(label), whole.label(label), "{label}");
         }
-        let labels = |party: &dyn Fn(&mut dyn FnMut(&str, &str))| {
-            let mut seen = BTreeSet::new();
-            party(&mut |name, value| {
-                seen.insert((name.to_string(), value.to_string()));
-            });
-            seen
-        };
-        assert_eq!(labels(&|see| small.each_label(see)), labels(&|see| whole.each_label(see)));
+        assert_eq!(labels_of(&small), labels_of(&whole));
         assert_eq!((small.addresses(), small.ports()), (whole.addresses(), whole.ports()));
     }
     assert_eq!(subjects.endpoints().count(), 3);

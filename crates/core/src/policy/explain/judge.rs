@@ -222,7 +222,10 @@ fn side_matches(entity: &EntityRule, scoped: &ScopedSide, side: &PacketSide, pro
     (entity.nets.is_empty() || in_nets(&entity.nets))
         && !in_nets(&entity.not_nets)
         && scoped.wanted.as_ref().is_none_or(|selector| side.holders.iter().any(|holder| selector.matches(&**holder)))
-        && !scoped.unwanted.as_ref().is_some_and(|selector| side.holders.iter().any(|holder| selector.matches(&**holder)))
+        && !scoped
+            .unwanted
+            .as_ref()
+            .is_some_and(|selector| side.holders.iter().any(|holder| selector.matches(&**holder)))
         && (entity.ports.is_empty() && entity.named_ports.is_empty()
             || in_ports(&entity.ports)
             || is_named(&entity.named_ports))

@@ -15,12 +15,7 @@ pub(super) struct Interner<T> {
 
 impl<T> Default for Interner<T> {
     fn default() -> Self {
-        Interner {
-            entries: Vec::new(),
-            free: Vec::new(),
-            ids: HashTable::new(),
-            hasher: DefaultHashBuilder::default(),
-        }
+        Interner { entries: Vec::new(), free: Vec::new(), ids: HashTable::new(), hasher: DefaultHashBuilder::default() }
     }
 }
 

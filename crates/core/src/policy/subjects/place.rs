@@ -11,9 +11,7 @@ use crate::model::{Action, Endpoint, HostEndpoint, Labels, NetworkName, NetworkS
 use super::super::selector::{
     NAMESPACE_LABEL, NAMESPACE_NAME_LABELS, NAMESPACE_PREFIX, SERVICE_ACCOUNT_LABEL, SERVICE_ACCOUNT_PREFIX,
 };
-use super::{
-    Body, NETWORK_LABEL, Subject, is_given, namespace_profile, profile_label, service_account_profile,
-};
+use super::{Body, NETWORK_LABEL, Subject, is_given, namespace_profile, profile_label, service_account_profile};
 
 /// The same for all who stand there.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -12,9 +12,7 @@ use std::sync::Arc;
 use hashbrown::{DefaultHashBuilder, Equivalent, HashTable};
 use roaring::RoaringBitmap;
 
-use crate::model::{
-    Cidr, Endpoint, EndpointKey, InterfaceName, Labels, NamedPort, NetworkName, NodeName,
-};
+use crate::model::{Cidr, Endpoint, EndpointKey, InterfaceName, Labels, NamedPort, NetworkName, NodeName};
 
 use super::super::selector::{Anchor, LabelLookup, Selector};
 use super::index::LabelIndex;
