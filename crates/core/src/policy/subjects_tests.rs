@@ -48,6 +48,14 @@ fn a_subject_is_found_by_its_labels_until_it_is_gone() {
     }
 }
 
+fn labels_of(party: &impl Party) -> BTreeSet<(String, String)> {
+    let mut seen = BTreeSet::new();
+    party.each_label(&mut |name, value| {
+        seen.insert((name.to_string(), value.to_string()));
+    });
+    seen
+}
+
 #[test]
 fn what_is_kept_small_comes_back_as_it_was() {
     let mut subjects = Subjects::of_node(&node("n1"));
@@ -75,14 +83,7 @@ fn what_is_kept_small_comes_back_as_it_was() {
         {
             assert_eq!(small.label(label), whole.label(label), "{label}");
         }
-        let labels = |party: &dyn Party| {
-            let mut seen = BTreeSet::new();
-            party.each_label(&mut |name, value| {
-                seen.insert((name.to_string(), value.to_string()));
-            });
-            seen
-        };
-        assert_eq!(labels(&small), labels(&whole));
+        assert_eq!(labels_of(&small), labels_of(&whole));
         assert_eq!((small.addresses(), small.ports()), (whole.addresses(), whole.ports()));
     }
     assert_eq!(subjects.endpoints().count(), 3);
