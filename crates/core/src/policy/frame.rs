@@ -61,7 +61,7 @@ impl Marks {
     }
 }
 
-/// The bits of the mask that our rules set and look at. `mask` as for [`Marks::new`].
+/// The bits of the mask that our rules set and look at. `mask` has three bits at least.
 pub fn mark_bits(mask: u32) -> u32 {
     let marks = Marks::new(mask);
     marks.accept | marks.pass | marks.local

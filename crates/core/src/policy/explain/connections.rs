@@ -1,15 +1,13 @@
 //! Which connections that a host tracks are denied by now: they were let through when they began, and nobody asks again.
 
-use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 
 use crate::model::{Family, IcmpMatch, Protocol};
 
 use super::super::PolicyEngine;
-use super::super::subjects::Subject;
 use super::evaluate;
-use super::view::View;
+use super::view::{Holders, View};
 use super::{Flow, Side, Verdict, side_of_address};
 
 /// A connection as policy saw its first packet: the destination as it is behind translation, the source as it was before.
@@ -24,22 +22,13 @@ pub struct Connection {
     pub icmp: Option<IcmpMatch>,
 }
 
-/// Whose each address of some connections is, looked up once for all of them.
-pub(super) struct Holders<'a>(HashMap<IpAddr, Vec<Cow<'a, Subject>>>);
-
-impl Holders<'_> {
-    pub fn get(&self, address: IpAddr) -> Vec<Cow<'_, Subject>> {
-        self.0.get(&address).into_iter().flatten().map(|holder| Cow::Borrowed(holder.as_ref())).collect()
-    }
-}
-
 impl PolicyEngine {
     /// Of each connection in its order, whether policy would deny it if it began now.
     ///
     /// What the host itself opened to its own workloads, from whichever of its addresses, never is.
     pub fn denies(&self, connections: &[Connection]) -> Vec<bool> {
         let asked: HashSet<IpAddr> = connections.iter().flat_map(|one| [one.source, one.destination]).collect();
-        let holders = Holders(self.cluster.subjects.holding_any(&asked));
+        let holders = Holders::new(self.cluster.subjects.holding_any(&asked));
         let view = View::enforced(&self.cluster).with_holders(&holders);
         let own: HashSet<IpAddr> = self.own_addresses().collect();
         let mut known: HashMap<&Connection, bool> = HashMap::new();

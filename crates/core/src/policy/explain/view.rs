@@ -1,7 +1,7 @@
 //! The facts as they are, or as they would be if what is staged were enforced.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::ops::Deref;
 
@@ -9,10 +9,22 @@ use crate::model::ObjectKey;
 
 use super::super::cluster::{Cluster, Staged};
 use super::super::subjects::Subject;
-use super::connections::Holders;
 
 /// No policies but those that are enforced.
 static ENFORCED: BTreeMap<ObjectKey, Staged> = BTreeMap::new();
+
+/// Whose each of some addresses is, looked up once for all of them.
+pub(super) struct Holders<'a>(HashMap<IpAddr, Vec<Cow<'a, Subject>>>);
+
+impl<'a> Holders<'a> {
+    pub fn new(by_address: HashMap<IpAddr, Vec<Cow<'a, Subject>>>) -> Holders<'a> {
+        Holders(by_address)
+    }
+
+    pub fn get(&self, address: IpAddr) -> Vec<Cow<'_, Subject>> {
+        self.0.get(&address).into_iter().flatten().map(|holder| Cow::Borrowed(holder.as_ref())).collect()
+    }
+}
 
 #[derive(Clone, Copy)]
 pub(super) struct View<'a> {
