@@ -36,3 +36,22 @@ fn every_target_and_script_of_the_pages_is_there() {
         }
     }
 }
+
+#[test]
+fn what_the_image_installs_is_in_the_tests_root_of_images() {
+    let text = |name: &str| std::fs::read_to_string(root().join(name)).expect("a file");
+    let (dockerfile, script) = (text("Dockerfile"), text("scripts/test-images"));
+    let line = dockerfile.lines().rev().find(|line| line.contains("apt-get install")).expect("packages");
+    let packages: Vec<&str> = line
+        .split_whitespace()
+        .skip_while(|word| *word != "install")
+        .skip(1)
+        .filter(|w| !w.starts_with(['-', '\\']))
+        .collect();
+    let made = script.lines().find_map(|line| line.strip_prefix("WANTED=(")).expect("a list");
+    let made: Vec<&str> = made.trim_end_matches(')').split_whitespace().collect();
+    assert!(packages.len() > 4, "{line}");
+    for package in packages {
+        assert!(made.contains(&package), "scripts/test-images: WANTED lacks {package}, which the Dockerfile installs");
+    }
+}
