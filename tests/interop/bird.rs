@@ -19,6 +19,11 @@ pub struct Bird {
 impl Bird {
     /// Announces these prefixes to us, over IPv4 (0) or IPv6 (1), as a speaker of this AS.
     pub fn new(namespace: Namespace, transport: usize, as_number: u32, announced: &[&str]) -> Bird {
+        Bird::with(namespace, transport, as_number, announced, "")
+    }
+
+    /// The same, with more statements in its `protocol bgp`.
+    pub fn with(namespace: Namespace, transport: usize, as_number: u32, announced: &[&str], more: &str) -> Bird {
         let folder = tempfile::tempdir().expect("a folder");
         let routes = |six: bool| -> String {
             let of_family = announced.iter().filter(|prefix| prefix.contains(':') == six);
@@ -30,7 +35,7 @@ impl Bird {
              protocol kernel kernel6 {{ ipv6 {{ export where source = RTS_BGP; }}; }}\n\
              protocol static static4 {{\n  ipv4;\n{routes4}}}\nprotocol static static6 {{\n  ipv6;\n{routes6}}}\n\
              protocol bgp routenet {{\n  local {local} as {as_number};\n  neighbor {remote} as {OUR_AS};\n\
-             \x20 hold time 30; connect delay time 1; connect retry time 1; error wait time 1, 2;\n  graceful restart on;\n\
+             \x20 hold time 30; connect delay time 1; connect retry time 1; error wait time 1, 2;\n  graceful restart on;\n  {more}\n\
              \x20 ipv4 {{ import all; export where source = RTS_STATIC; next hop self; }};\n\
              \x20 ipv6 {{ import all; export where source = RTS_STATIC; next hop self; }};\n}}\n",
             router_id = THEIRS[0],
@@ -65,6 +70,14 @@ impl Bird {
         let output =
             Command::new("birdc").arg("-s").arg(self.socket()).arg(question).output().expect("birdc (make deps)");
         output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+
+    /// Takes another text for a part of its configuration.
+    pub fn reconfigure(&self, from: &str, to: &str) {
+        let text = std::fs::read_to_string(self.file("bird.conf")).expect("its configuration");
+        assert!(text.contains(from), "{text}");
+        std::fs::write(self.file("bird.conf"), text.replace(from, to)).expect("a file");
+        self.ask("configure");
     }
 
     /// What birdc answers.

@@ -10,6 +10,7 @@ mod agent;
 mod bird;
 mod frr;
 mod garbage;
+mod protection;
 mod restart;
 mod rig;
 mod routes;

@@ -111,6 +111,7 @@ pub fn peer(name: &str, as_number: u32, own: &str) -> PeerConfig {
         import: ImportPolicy::All,
         hold_time: None,
         local_address: Some(ip(own)),
+        transport: Default::default(),
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use routenet_core::bgp::speaker::ConnId;
+use routenet_core::model::BgpTransport;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpSocket, TcpStream};
@@ -13,6 +14,7 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use super::listener::Arrival;
+use super::protection;
 
 /// What a reader hands over at a time, at most; the next waits until that was taken in.
 const CHUNK: usize = 64 * 1024;
@@ -74,10 +76,11 @@ impl Connection {
         conn: ConnId,
         remote: SocketAddr,
         local: Option<IpAddr>,
+        transport: BgpTransport,
         io: mpsc::UnboundedSender<Io>,
     ) -> Connection {
         let task = tokio::spawn(async move {
-            let outcome = match timeout(CONNECT, connect(remote, local)).await {
+            let outcome = match timeout(CONNECT, connect(remote, local, &transport)).await {
                 Ok(Ok(stream)) => Io::Connected { conn, stream },
                 Ok(Err(error)) => Io::Broken { conn, why: error },
                 Err(_) => Io::Broken { conn, why: format!("connect to {remote}: no answer within {CONNECT:?}") },
@@ -151,10 +154,18 @@ impl Drop for Connection {
     }
 }
 
-async fn connect(remote: SocketAddr, local: Option<IpAddr>) -> Result<TcpStream, String> {
+async fn connect(remote: SocketAddr, local: Option<IpAddr>, transport: &BgpTransport) -> Result<TcpStream, String> {
     let from = local.map(|local| format!(" from {local}")).unwrap_or_default();
     let failed = |error: std::io::Error| format!("connect to {remote}{from}: {error}");
     let socket = if remote.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }.map_err(failed)?;
+    if let Some(path) = &transport.password_file {
+        let key = protection::read_password(path).map_err(|why| format!("connect to {remote}{from}: {why}"))?;
+        protection::sign(&socket, remote.is_ipv6(), remote.ip(), &key).map_err(failed)?;
+    }
+    if let Some(hops) = transport.ttl_security {
+        let near = protection::send_far(&socket, remote.is_ipv6());
+        near.and_then(|()| protection::come_near(&socket, remote.is_ipv6(), hops)).map_err(failed)?;
+    }
     if let Some(local) = local {
         socket.bind(SocketAddr::new(local, 0)).map_err(failed)?;
     }

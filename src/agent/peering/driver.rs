@@ -5,14 +5,17 @@ use std::hash::{BuildHasher, RandomState};
 use std::net::{IpAddr, SocketAddr};
 
 use routenet_core::bgp::speaker::{BestPaths, ConnId, Event, Input, Speaker, Startup, State};
+use routenet_core::model::BgpTransport;
 use routenet_core::time::Time;
-use tokio::sync::mpsc;
+use tokio::net::TcpStream;
+use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, timeout};
 use tracing::{debug, info, warn};
 
 use super::connection::{Connection, FAREWELL, Io};
 use super::listener::Arrival;
+use super::protection::{self, Keys};
 use super::{Command, ListenerStatus, PeeringConfig, PeeringEvent, PeeringStatus, listener};
 
 /// What a connection is given to write at a time, in bytes.
@@ -31,6 +34,8 @@ struct Driver {
     listeners: BTreeMap<SocketAddr, Listening>,
     io: mpsc::UnboundedSender<Io>,
     events: mpsc::Sender<PeeringEvent>,
+    /// For the listening sockets: the passwords that could be read.
+    keys: watch::Sender<Keys>,
     /// Changes of state that the agent has not taken yet: the last of each neighbour.
     states: BTreeMap<IpAddr, PeeringEvent>,
     stopping: Option<tokio::sync::oneshot::Sender<()>>,
@@ -58,9 +63,11 @@ pub async fn run(
         listeners: BTreeMap::new(),
         io,
         events,
+        keys: watch::Sender::default(),
         states: BTreeMap::new(),
         stopping: None,
     };
+    driver.read_keys();
     driver.listen(config.listen);
     while driver.stopping.is_none() {
         let more = driver.pump();
@@ -115,7 +122,10 @@ impl Driver {
     fn obey(&mut self, order: Command) {
         let now = self.now();
         match order {
-            Command::Configure(config) => self.speaker.handle(Input::Configure(config), now),
+            Command::Configure(config) => {
+                self.speaker.handle(Input::Configure(config), now);
+                self.read_keys();
+            }
             Command::Listen(addresses) => self.listen(addresses),
             Command::Originate(changes) => self.speaker.handle(Input::Originate(changes), now),
             Command::Pools(pools) => self.speaker.handle(Input::Pools(pools), now),
@@ -156,9 +166,46 @@ impl Driver {
             let ipv4_apart = addresses.iter().any(|other| other.is_ipv4() && other.port() == wanted.port());
             let both = wanted.is_ipv6() && wanted.ip().is_unspecified() && !ipv4_apart;
             self.listeners.entry(*wanted).or_insert_with(|| Listening {
-                task: listener::listen(*wanted, both, self.io.clone()),
+                task: listener::listen(*wanted, both, self.keys.subscribe(), self.io.clone()),
                 status: ListenerStatus { wanted: *wanted, bound: None, error: None },
             });
+        }
+    }
+
+    /// Of a neighbour whose password cannot be read nothing is taken.
+    fn read_keys(&self) {
+        let mut keys = Keys::new();
+        for (neighbor, peer) in &self.speaker.config().peers {
+            let Some(path) = &peer.transport.password_file else { continue };
+            match protection::read_password(path) {
+                Ok(key) => _ = keys.insert(*neighbor, key),
+                Err(error) => warn!(peer = peer.name, error, "no session without its password"),
+            }
+        }
+        self.keys.send_if_modified(|known| {
+            let differs = *known != keys;
+            *known = keys;
+            differs
+        });
+    }
+
+    fn transport(&self, neighbor: IpAddr) -> BgpTransport {
+        let peer = self.speaker.config().peers.get(&neighbor.to_canonical());
+        peer.map(|peer| peer.transport.clone()).unwrap_or_default()
+    }
+
+    /// What a connection that came in must keep to from now on.
+    fn protect(&self, stream: &TcpStream, neighbor: IpAddr) -> Result<(), String> {
+        let transport = self.transport(neighbor);
+        let is_v6 = stream.local_addr().is_ok_and(|own| own.is_ipv6());
+        if transport.password_file.is_some() {
+            let keys = self.keys.borrow();
+            let key = keys.get(&neighbor).ok_or("its password cannot be read")?;
+            protection::sign(stream, is_v6, neighbor, key).map_err(|error| error.to_string())?;
+        }
+        match transport.ttl_security {
+            Some(hops) => protection::come_near(stream, is_v6, hops).map_err(|error| error.to_string()),
+            None => Ok(()),
         }
     }
 
@@ -166,11 +213,13 @@ impl Driver {
         let now = self.now();
         match io {
             Io::Arrived(Arrival { stream, remote, local, seen }) => {
-                match self.speaker.accept(remote, local, now) {
-                    Some(conn) => {
+                let protected = self.protect(&stream, remote);
+                match protected.map(|()| self.speaker.accept(remote, local, now)) {
+                    Ok(Some(conn)) => {
                         self.connections.insert(conn, Connection::open(conn, stream, self.io.clone()));
                     }
-                    None => debug!(%remote, "BGP connection closed: nobody is expected from there now"),
+                    Err(why) => warn!(%remote, why, "BGP connection closed"),
+                    Ok(None) => debug!(%remote, "BGP connection closed: nobody is expected from there now"),
                 }
                 drop(seen);
             }
@@ -242,7 +291,9 @@ impl Driver {
         while let Some(event) = self.speaker.poll_event() {
             match event {
                 Event::Connect { conn, remote, local } => {
-                    self.connections.insert(conn, Connection::connect(conn, remote, local, self.io.clone()));
+                    let transport = self.transport(remote.ip());
+                    let connection = Connection::connect(conn, remote, local, transport, self.io.clone());
+                    self.connections.insert(conn, connection);
                 }
                 Event::Close { conn, last_words } => {
                     let farewell = self.connections.remove(&conn).and_then(|connection| connection.close(last_words));

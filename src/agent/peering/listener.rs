@@ -1,15 +1,17 @@
 //! Listening sockets: bound, bound again after a failure, and no more arrivals at a time than the driver can look at.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::task::JoinHandle;
 
 use super::connection::Io;
+use super::protection::{self, Keys};
 
 /// Arrivals that nobody has looked at yet, for each socket.
 const ARRIVALS: usize = 16;
@@ -26,7 +28,12 @@ pub struct Arrival {
 }
 
 /// Listens until the task is aborted. `both`: an IPv6 wildcard takes IPv4 too.
-pub fn listen(wanted: SocketAddr, both: bool, io: mpsc::UnboundedSender<Io>) -> JoinHandle<()> {
+pub fn listen(
+    wanted: SocketAddr,
+    both: bool,
+    mut keys: watch::Receiver<Keys>,
+    io: mpsc::UnboundedSender<Io>,
+) -> JoinHandle<()> {
     tokio::spawn(async move {
         loop {
             let bound = bind(wanted, both).and_then(|listener| Ok((listener.local_addr()?, listener)));
@@ -38,11 +45,36 @@ pub fn listen(wanted: SocketAddr, both: bool, io: mpsc::UnboundedSender<Io>) -> 
                 return;
             }
             match listener {
-                Some(listener) => accept(&listener, &io).await,
+                Some(listener) => {
+                    let mut signed = BTreeSet::new();
+                    loop {
+                        sign(&listener, &keys.borrow_and_update(), &mut signed);
+                        tokio::select! {
+                            () = accept(&listener, &io) => break,
+                            changed = keys.changed() => if changed.is_err() { return },
+                        }
+                    }
+                }
                 None => tokio::time::sleep(RETRY).await,
             }
         }
     })
+}
+
+/// Connections from these neighbours must be signed, from others not. `signed`: whose keys the socket has.
+fn sign(listener: &TcpListener, keys: &Keys, signed: &mut BTreeSet<IpAddr>) {
+    let Ok(own) = listener.local_addr() else { return };
+    let none = Vec::new();
+    let gone: Vec<IpAddr> = signed.iter().filter(|neighbor| !keys.contains_key(neighbor)).copied().collect();
+    let wanted = gone.iter().map(|neighbor| (neighbor, &none)).chain(keys);
+    for (neighbor, key) in wanted {
+        match protection::sign(listener, own.is_ipv6(), *neighbor, key) {
+            Ok(()) if key.is_empty() => _ = signed.remove(neighbor),
+            Ok(()) => _ = signed.insert(*neighbor),
+            // Those that come from there are signed when they are taken, or refused.
+            Err(error) => tracing::warn!(%neighbor, %error, "connections of this neighbour cannot be signed"),
+        }
+    }
 }
 
 fn words(wanted: SocketAddr, error: &std::io::Error) -> String {
@@ -72,6 +104,8 @@ fn bind_one(address: SocketAddr, only_v6: bool) -> std::io::Result<TcpListener> 
         socket.set_only_v6(only_v6)?;
     }
     socket.set_nonblocking(true)?;
+    // Neighbours that look at the TTL look at the answer to their SYN, too.
+    protection::send_far(&socket, address.is_ipv6())?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     TcpListener::from_std(socket.into())

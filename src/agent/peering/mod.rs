@@ -16,6 +16,7 @@ mod connection;
 mod driver;
 mod listener;
 mod listing;
+mod protection;
 mod speaker_only;
 
 use std::net::{IpAddr, SocketAddr};

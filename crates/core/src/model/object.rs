@@ -201,8 +201,21 @@ pub struct BgpPeer {
     pub passive: bool,
     /// What is accepted from it: nothing unless given (RFC 8212). `pools` accepts what lies in the pools.
     pub import: ImportPolicy,
-    /// Text file with the TCP MD5 password is a later issue's; here for the keepalive timing only.
+    /// Seconds.
     pub hold_time: Option<u16>,
+    #[serde(default)]
+    pub transport: BgpTransport,
+}
+
+/// What protects the TCP connection with a neighbour.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BgpTransport {
+    /// Over how many hops its packets may come, from 1; those of others are dropped (GTSM, RFC 5082).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ttl_security: Option<u8>,
+    /// A file of the node whose first line is the password (TCP MD5, RFC 2385).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub password_file: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

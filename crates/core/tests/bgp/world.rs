@@ -43,6 +43,7 @@ pub fn neighbor(index: usize, as_number: u32, import: ImportPolicy) -> PeerConfi
         import,
         hold_time: None,
         local_address: Some(address(index)),
+        transport: Default::default(),
     }
 }
 

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use crate::bgp::session::Settings;
-use crate::model::ImportPolicy;
+use crate::model::{BgpTransport, ImportPolicy};
 
 /// The speaker's whole configuration; a change of it resets only the sessions that it touches.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,6 +67,8 @@ pub struct PeerConfig {
     pub hold_time: Option<u16>,
     /// Our end of connections that we open; `None`: the kernel chooses.
     pub local_address: Option<IpAddr>,
+    /// The driver's business; a change begins the session anew.
+    pub transport: BgpTransport,
 }
 
 impl SpeakerConfig {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::config::{PeerConfig, PeerSource, SpeakerConfig};
 use crate::model::config::NodeConfig;
-use crate::model::{BgpConfiguration, BgpPeer, Family, ImportPolicy, Node};
+use crate::model::{BgpConfiguration, BgpPeer, BgpTransport, Family, ImportPolicy, Node};
 
 /// The AS where nobody names one.
 pub const DEFAULT_AS: u32 = 64512;
@@ -80,6 +80,7 @@ fn explicit(peer: &BgpPeer, source: PeerSource, local_address: Option<IpAddr>) -
         import: peer.import,
         hold_time: peer.hold_time,
         local_address,
+        transport: peer.transport.clone(),
     }
 }
 
@@ -94,6 +95,7 @@ fn mesh(node: &Node, local: IpAddr) -> PeerConfig {
         import: ImportPolicy::Pools,
         hold_time: None,
         local_address: Some(local),
+        transport: BgpTransport::default(),
     }
 }
 

@@ -266,7 +266,13 @@ impl Speaker {
                 continue;
             };
             let policy_changed = peer.config.import != peer_config.import;
+            let protected_anew = peer.config.transport != peer_config.transport;
             peer.config = peer_config;
+            if protected_anew {
+                let change = Notification::cease(cease::OTHER_CONFIGURATION_CHANGE);
+                self.session(address, now, |session, env| session.reset(env, change));
+            }
+            let Some(peer) = self.peers.get_mut(&address) else { continue };
             if *peer.session.settings() != settings {
                 self.session(address, now, |session, env| session.configure(env, settings));
             }

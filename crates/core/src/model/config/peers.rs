@@ -44,6 +44,7 @@ fn read_peer(at: &At<'_>) -> Option<BgpPeer> {
     let passive = fields.take("passive").map(|at| at.boolean());
     let import = fields.take("import").map(|at| yaml::import_policy(&at));
     let hold_time = fields.take("holdTime").map(|at| read_hold_time(&at));
+    let transport = yaml::read_transport(&mut fields);
     fields.finish();
     let address = address?;
     let port = port.unwrap_or(Some(yaml::BGP_PORT))?;
@@ -61,5 +62,6 @@ fn read_peer(at: &At<'_>) -> Option<BgpPeer> {
         passive: passive.unwrap_or(Some(false))?,
         import: import.unwrap_or(Some(ImportPolicy::None))?,
         hold_time: optional(hold_time)?,
+        transport: transport?,
     })
 }

@@ -195,6 +195,19 @@ pub const REFERENCE: &[FieldDoc] = &[
     ),
     field("bgp.peers[].holdTime", "seconds", "`bgp.holdTime`", "The hold time to propose to this neighbour."),
     field(
+        "bgp.peers[].ttlSecurity",
+        "hops",
+        "none",
+        "Over how many hops its packets may come, 1 for a neighbour on the same link: those that came further are dropped \
+         (GTSM, RFC 5082). The neighbour has to send with TTL 255.",
+    ),
+    field(
+        "bgp.peers[].passwordFile",
+        "path",
+        "none",
+        "A file whose first line is the password of TCP MD5 (RFC 2385). Without one that can be read there is no session.",
+    ),
+    field(
         "bgp.originate",
         "list of CIDRs",
         "none",

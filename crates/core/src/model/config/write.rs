@@ -200,6 +200,8 @@ fn peer(peer: &BgpPeer) -> Map {
     map.put("passive", peer.passive);
     map.put("import", import_word(peer.import));
     map.maybe("holdTime", peer.hold_time);
+    map.maybe("ttlSecurity", peer.transport.ttl_security);
+    map.maybe("passwordFile", peer.transport.password_file.clone());
     map
 }
 

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use super::fields::{At, Fields, optional};
 use super::object::Meta;
 use super::pool::read_selector;
-use crate::model::{BgpConfiguration, BgpPeer, ImportPolicy, Node, NodeName};
+use crate::model::{BgpConfiguration, BgpPeer, BgpTransport, ImportPolicy, Node, NodeName};
 
 /// The AS of a node where nobody names one (RFC 6996, as in Calico).
 pub const AS_NUMBER: u32 = 64512;
@@ -135,10 +135,12 @@ fn read_peer_address(at: &At<'_>) -> Option<(IpAddr, u16)> {
 }
 
 pub fn read_peer(name: &str, mut spec: Fields<'_>) -> Option<BgpPeer> {
-    for field in
-        ["peerSelector", "password", "filters", "localASNumber", "localWorkloadSelector", "reachableBy", "ttlSecurity"]
-    {
+    for field in ["peerSelector", "filters", "localASNumber", "localWorkloadSelector", "reachableBy"] {
         spec.not_built(field, &[]);
+    }
+    if let Some(at) = spec.take("password") {
+        let mend = "write it into a file on the nodes, and `passwordFile: /PATH` here";
+        at.fail::<()>("there is no Secret to take a password from", Some(mend.to_string()));
     }
     spec.not_built("sourceAddress", &["UseNodeIP"]);
     spec.not_built("keepOriginalNextHop", &["false"]);
@@ -160,6 +162,7 @@ pub fn read_peer(name: &str, mut spec: Fields<'_>) -> Option<BgpPeer> {
     let passive = spec.take("passive").map(|at| at.boolean());
     let import = spec.take("import").map(|at| import_policy(&at));
     let hold_time = spec.take("holdTime").map(|at| read_hold_time(&at));
+    let transport = read_transport(&mut spec);
     spec.finish();
     let (address, port) = address?;
     Some(BgpPeer {
@@ -172,7 +175,19 @@ pub fn read_peer(name: &str, mut spec: Fields<'_>) -> Option<BgpPeer> {
         passive: passive.unwrap_or(Some(false))?,
         import: import.unwrap_or(Some(ImportPolicy::None))?,
         hold_time: optional(hold_time)?,
+        transport: transport?,
     })
+}
+
+/// `ttlSecurity` and `passwordFile`.
+pub fn read_transport(fields: &mut Fields<'_>) -> Option<BgpTransport> {
+    // 254 hops leave a TTL of 2; more would let everything through.
+    let ttl_security = fields.take("ttlSecurity").map(|at| at.integer(1, 254).map(|hops| hops as u8));
+    let password_file = fields.take("passwordFile").map(|at| match at.text()? {
+        path if path.starts_with('/') => Some(path.to_string()),
+        path => at.fail(format!("\"{path}\" is no absolute path"), Some("write it from / on".to_string())),
+    });
+    Some(BgpTransport { ttl_security: optional(ttl_security)?, password_file: optional(password_file)? })
 }
 
 pub fn read_configuration(name: &str, mut spec: Fields<'_>) -> Option<BgpConfiguration> {

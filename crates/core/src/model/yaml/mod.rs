@@ -26,7 +26,9 @@ pub(crate) mod tree;
 mod workload;
 mod write;
 
-pub(crate) use bgp::{BGP_PORT, import_policy, import_word, read_as_number, read_hold_time, read_router_id};
+pub(crate) use bgp::{
+    BGP_PORT, import_policy, import_word, read_as_number, read_hold_time, read_router_id, read_transport,
+};
 pub use error::{YamlError, render_errors};
 pub(crate) use host::{read_failsafe_port, read_named_port};
 pub use object::read_documents;

@@ -344,7 +344,13 @@ fn peers_and_nodes_refuse_what_cannot_be() {
             "unknown import policy \"every\"; expected none, pools or all",
         ),
         ("peerIP: 192.0.2.3, asNumber: 1, node: n, nodeSelector: all()", "node and nodeSelector exclude each other"),
-        ("peerIP: 192.0.2.3, asNumber: 1, password: {secretKeyRef: {name: a}}", "spec.password: not built yet"),
+        (
+            "peerIP: 192.0.2.3, asNumber: 1, password: {secretKeyRef: {name: a}}",
+            "spec.password: there is no Secret to take a password from (write it into a file on the nodes, and \
+             `passwordFile: /PATH` here)",
+        ),
+        ("peerIP: 192.0.2.3, asNumber: 1, passwordFile: secret", "spec.passwordFile: \"secret\" is no absolute path"),
+        ("peerIP: 192.0.2.3, asNumber: 1, ttlSecurity: 255", "spec.ttlSecurity"),
     ] {
         let errors = peer(spec);
         assert_eq!(errors.len(), 1, "{spec}: {errors:?}");

@@ -134,6 +134,8 @@ fn peer_spec(peer: &BgpPeer) -> Value {
     put(&mut spec, "passive", peer.passive.then_some(true));
     put(&mut spec, "import", (peer.import != ImportPolicy::None).then(|| import_word(peer.import)));
     put(&mut spec, "holdTime", peer.hold_time);
+    put(&mut spec, "ttlSecurity", peer.transport.ttl_security);
+    put(&mut spec, "passwordFile", peer.transport.password_file.clone());
     spec.into()
 }
 

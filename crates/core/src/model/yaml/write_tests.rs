@@ -6,9 +6,10 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::model::{
-    Action, BgpConfiguration, BgpPeer, Cidr, EntityRule, IcmpMatch, ImportPolicy, Isolation, Kind, Labels, Namespace,
-    Network, NetworkName, NetworkSet, Node, NodeName, Object, ObjectKey, Policy, PolicyRule, PolicyStage, Pool,
-    PoolName, PortMatch, Protocol, Reservation, ServiceAccount, ServiceAccountMatch, Tier, TierAction,
+    Action, BgpConfiguration, BgpPeer, BgpTransport, Cidr, EntityRule, IcmpMatch, ImportPolicy, Isolation, Kind,
+    Labels, Namespace, Network, NetworkName, NetworkSet, Node, NodeName, Object, ObjectKey, Policy, PolicyRule,
+    PolicyStage, Pool, PoolName, PortMatch, Protocol, Reservation, ServiceAccount, ServiceAccountMatch, Tier,
+    TierAction,
 };
 use crate::model::{Encapsulation, EncapsulationMode, TunnelKind};
 
@@ -206,9 +207,22 @@ fn peer() -> impl Strategy<Value = Object> {
         selector().prop_map(|selector| (None, Some(selector))),
     ];
     let hold_time = of(prop_oneof![Just(0u16), 3u16..]);
-    (name(), nodes, address(), 1u16.., 1..u32::MAX, any::<bool>(), import, hold_time).prop_map(
-        |(name, (node, node_selector), address, port, as_number, passive, import, hold_time)| {
-            Object::BGPPeer(BgpPeer { name, node, node_selector, address, port, as_number, passive, import, hold_time })
+    let transport = (of(1u8..255), of("/[ -~]{1,9}"))
+        .prop_map(|(ttl_security, password_file)| BgpTransport { ttl_security, password_file });
+    (name(), nodes, address(), 1u16.., 1..u32::MAX, any::<bool>(), import, hold_time, transport).prop_map(
+        |(name, (node, node_selector), address, port, as_number, passive, import, hold_time, transport)| {
+            Object::BGPPeer(BgpPeer {
+                name,
+                node,
+                node_selector,
+                address,
+                port,
+                as_number,
+                passive,
+                import,
+                hold_time,
+                transport,
+            })
         },
     )
 }

@@ -1,0 +1,98 @@
+//! TCP MD5 (RFC 2385) and GTSM (RFC 5082) with BIRD: what fits is a session, whoever connects; what does not is none, and
+//! the kernel's own counters say why.
+
+use routenet_core::bgp::speaker::SpeakerConfig;
+use routenet_core::model::BgpTransport;
+
+use crate::bird::Bird;
+use crate::rig::{LIMIT, Neighbor, THEIR_AS, THEIRS, Us, between, cidr, speaker};
+use crate::support::wait_for;
+
+const FOREIGN: [&str; 1] = ["198.51.100.0/24"];
+
+fn protected(family: usize, passive: bool, transport: &BgpTransport) -> SpeakerConfig {
+    let mut config = speaker(family, THEIR_AS);
+    for peer in config.peers.values_mut() {
+        peer.transport = transport.clone();
+        peer.passive = passive;
+    }
+    config
+}
+
+/// A counter of this namespace's TCP, by its name in /proc/thread-self/net/netstat.
+fn counted(name: &str) -> u64 {
+    let text = std::fs::read_to_string("/proc/thread-self/net/netstat").expect("the kernel's counters");
+    let lines: Vec<Vec<&str>> = text.lines().map(|line| line.split_whitespace().collect()).collect();
+    let found = lines.chunks(2).find_map(|pair| {
+        let at = pair[0].iter().position(|word| *word == name)?;
+        pair[1].get(at)?.parse().ok()
+    });
+    found.unwrap_or_else(|| panic!("there is no counter {name}"))
+}
+
+#[test]
+fn bird_a_password_that_fits_is_a_session_and_another_one_is_none() {
+    for family in [0, 1] {
+        for passive in [false, true] {
+            between(move |namespace| {
+                let folder = tempfile::tempdir().expect("a folder");
+                let path = folder.path().join("password");
+                std::fs::write(&path, "open sesame\n").expect("a file");
+                let password_file = Some(path.display().to_string());
+                let transport = BgpTransport { password_file, ttl_security: None };
+                let bird = Bird::with(namespace, family, THEIR_AS, &FOREIGN, "password \"open barley\";");
+                let us = Us::start(protected(family, passive, &transport), false);
+                wait_for("signatures that do not fit", LIMIT, || counted("TCPMD5Failure") > 0);
+                assert!(!us.established(THEIRS[family]) && !bird.established());
+
+                bird.reconfigure("open barley", "open sesame");
+                wait_for("the session", LIMIT, || us.established(THEIRS[family]) && bird.established());
+                wait_for("its route", LIMIT, || us.learned().contains_key(&cidr(FOREIGN[0])));
+
+                // A neighbour without any is none either, and a change of ours begins the session anew.
+                let sessions = us.peer(THEIRS[family]).sessions;
+                us.peering.configure(protected(family, passive, &BgpTransport::default()));
+                wait_for("the end of the session", LIMIT, || !bird.established());
+                us.peering.configure(protected(family, passive, &transport));
+                wait_for("another session", LIMIT, || {
+                    us.peer(THEIRS[family]).sessions > sessions && bird.established()
+                });
+
+                // Without a password that can be read there is no session.
+                let missing = Some("/nonexistent/password".to_string());
+                let transport = BgpTransport { password_file: missing, ttl_security: None };
+                us.peering.configure(protected(family, passive, &transport));
+                wait_for("the end of the session", LIMIT, || !us.established(THEIRS[family]));
+                if !passive {
+                    let said = || us.peer(THEIRS[family]).last_error.map(|(_, why)| why).unwrap_or_default();
+                    wait_for("the reason", LIMIT, || {
+                        said().contains("passwordFile /nonexistent/password: No such file")
+                    });
+                }
+                us.stop();
+            });
+        }
+    }
+}
+
+#[test]
+fn bird_packets_from_far_away_are_dropped_where_ttl_security_is_asked_for() {
+    // BIRD sends to a neighbour on its link with a TTL of 1, unless it is told otherwise.
+    for near in [false, true] {
+        for (family, passive) in [(0, false), (0, true), (1, false), (1, true)] {
+            between(move |namespace| {
+                let transport = BgpTransport { ttl_security: Some(1), password_file: None };
+                let bird =
+                    Bird::with(namespace, family, THEIR_AS, &FOREIGN, if near { "ttl security on;" } else { "" });
+                let us = Us::start(protected(family, passive, &transport), false);
+                if near {
+                    wait_for("the session", LIMIT, || us.established(THEIRS[family]) && bird.established());
+                } else {
+                    wait_for("packets that come from too far away", LIMIT, || counted("TCPMinTTLDrop") > 0);
+                    // What it hears from us is good, and it may think so for a while.
+                    assert!(!us.established(THEIRS[family]));
+                }
+            });
+        }
+    }
+}
