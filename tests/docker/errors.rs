@@ -7,7 +7,7 @@ use crate::dockerd::IMAGE;
 use crate::networks::{create, hosts};
 
 /// What the driver answers to a POST: the whole of it.
-fn post(socket: &std::path::Path, path: &str, body: &str) -> String {
+pub fn post(socket: &std::path::Path, path: &str, body: &str) -> String {
     let mut stream = UnixStream::connect(socket).expect("the driver");
     // As Docker 20.10 writes it, with an empty Host.
     let request =

@@ -17,6 +17,7 @@ mod networks;
 mod options;
 mod ports;
 mod proxy;
+mod repeated;
 mod restarts;
 #[path = "../support/mod.rs"]
 mod support;

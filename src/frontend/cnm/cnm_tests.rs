@@ -28,6 +28,9 @@ impl Workloads for Fake {
         if *self.refuses.lock().unwrap() {
             return Err(AttachError::new(Failed::PoolFull, "no address is left", "add a pool"));
         }
+        if self.attached("cnm").await.contains(&request.key) {
+            return Err(AttachError::new(Failed::InterfaceExists, "attached already", "detach it first"));
+        }
         let endpoint = Endpoint {
             key: request.key.clone(),
             node: NodeName::new("h1").unwrap(),
@@ -59,7 +62,9 @@ impl Workloads for Fake {
     }
 
     async fn attached(&self, _: &str) -> Vec<EndpointKey> {
-        Vec::new()
+        let detached = self.detached.lock().unwrap().clone();
+        let attached = self.attached.lock().unwrap().iter().map(|request| request.key.clone()).collect::<Vec<_>>();
+        attached.into_iter().filter(|key| !detached.contains(key)).collect()
     }
 
     async fn ready(&self, _: &NetworkName) -> Result<(), AttachError> {
@@ -336,6 +341,31 @@ async fn a_join_that_fails_is_followed_by_no_leave() {
     call(&driver, "/NetworkDriver.DeleteEndpoint", json!({ "NetworkID": "n1", "EndpointID": "e1" })).await.unwrap();
     call(&driver, "/IpamDriver.ReleaseAddress", json!({ "PoolID": "p", "Address": "10.9.0.5" })).await.unwrap();
     assert_eq!(*fake.left.lock().unwrap(), ["reservation in p-16"]);
+}
+
+#[tokio::test]
+async fn a_call_that_comes_again_after_its_answer_was_lost_is_answered_as_the_first_and_forgets_nothing() {
+    let fake = Arc::new(Fake::default());
+    let driver = driver_of(&fake).await;
+    network(&driver).await;
+    let create = json!({ "NetworkID": "n1", "EndpointID": "e1", "Interface": { "Address": "10.9.0.5/32" } });
+    let join = json!({ "NetworkID": "n1", "EndpointID": "e1", "SandboxKey": "/var/run/docker/netns/abc" });
+    let created = call(&driver, "/NetworkDriver.CreateEndpoint", create.clone()).await.unwrap();
+    let joined = call(&driver, "/NetworkDriver.Join", join.clone()).await.unwrap();
+    for _ in 0..2 {
+        assert_eq!(call(&driver, "/NetworkDriver.CreateEndpoint", create.clone()).await.as_ref(), Ok(&created));
+        assert_eq!(call(&driver, "/NetworkDriver.Join", join.clone()).await.as_ref(), Ok(&joined));
+    }
+    assert_eq!(fake.attached.lock().unwrap().len(), 1);
+
+    let other = json!({ "NetworkID": "n1", "EndpointID": "e1", "Interface": { "Address": "10.9.0.6/32" } });
+    let error = call(&driver, "/NetworkDriver.CreateEndpoint", other).await.unwrap_err();
+    assert!(error.contains("endpoint e1 is in a container already"), "{error}");
+    *fake.refuses.lock().unwrap() = true;
+    let error = call(&driver, "/NetworkDriver.Join", join).await.unwrap_err();
+    assert_eq!(error, "no address is left (add a pool)", "another refusal is passed on");
+    call(&driver, "/NetworkDriver.Leave", json!({ "NetworkID": "n1", "EndpointID": "e1" })).await.unwrap();
+    assert_eq!(fake.detached.lock().unwrap().len(), 1, "Leave finds it after all that");
 }
 
 #[tokio::test]

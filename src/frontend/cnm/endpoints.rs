@@ -11,7 +11,7 @@ use super::messages::{
 };
 use super::state::{Change, EndpointNote, Joined, NetworkNote, Rest};
 use super::{Driver, Refusal, now};
-use crate::frontend::{AttachRequest, Identity, Plug};
+use crate::frontend::{AttachRequest, Failed, Identity, Plug};
 
 /// `RouteType` of [`StaticRoute`].
 const BY_NEXT_HOP: u8 = 0;
@@ -45,6 +45,19 @@ impl Driver {
         }
         let chosen = request.interface.mac_address.is_empty();
         let mac = if chosen { mac_of(&request.endpoint_id) } else { read_mac(&request.interface.mac_address)? };
+        let reply = CreateEndpointReply { interface: CreatedInterface { mac_address: chosen.then(|| mac_text(mac)) } };
+        if let Some(known) = self.state().endpoints.get(&request.endpoint_id) {
+            if (&known.network_id, &known.addresses, known.mac) == (&request.network_id, &addresses, mac) {
+                // The answer was lost: what has become known of it since stays.
+                return Ok(reply);
+            }
+            if known.joined.is_some() {
+                return Err(Refusal::bad(format!(
+                    "endpoint {} is in a container already, with other addresses: disconnect the container first",
+                    request.endpoint_id
+                )));
+            }
+        }
         // Of two addresses that had other holders, what is stricter holds.
         let rests = {
             let state = self.state();
@@ -65,8 +78,7 @@ impl Driver {
             rests,
         };
         self.save(vec![Change::Endpoint(request.endpoint_id, Some(note))]).await?;
-        let mac_address = chosen.then(|| mac_text(mac));
-        Ok(CreateEndpointReply { interface: CreatedInterface { mac_address } })
+        Ok(reply)
     }
 
     pub(super) fn endpoint_info(&self, request: &OfEndpoint) -> Result<InfoReply, Refusal> {
@@ -83,7 +95,9 @@ impl Driver {
     pub(super) async fn join(&self, request: OfEndpoint) -> Result<JoinReply, Refusal> {
         let mut note = self.endpoint(&request.endpoint_id)?;
         let network = self.network(&note.network_id)?;
-        let joined = match note.joined.clone() {
+        let earlier = note.joined.clone();
+        let repeated = earlier.is_some();
+        let joined = match earlier {
             Some(joined) => joined,
             None => self.place(&network, &request)?,
         };
@@ -91,9 +105,11 @@ impl Driver {
             let state = self.state();
             note.addresses.iter().filter_map(|address| Some(state.addresses.get(address)?.key.clone())).collect()
         };
-        // Before there is anything to find again.
-        note.joined = Some(joined.clone());
-        self.save(vec![Change::Endpoint(request.endpoint_id.clone(), Some(note.clone()))]).await?;
+        if !repeated {
+            // Before there is anything to find again.
+            note.joined = Some(joined.clone());
+            self.save(vec![Change::Endpoint(request.endpoint_id.clone(), Some(note.clone()))]).await?;
+        }
         let attach = AttachRequest {
             key: joined.key.clone(),
             identity: Identity {
@@ -111,9 +127,18 @@ impl Driver {
             requester: Some(REQUESTER.to_string()),
         };
         if let Err(error) = self.0.hosts.workloads.attach(attach).await {
-            note.joined = None;
-            self.save(vec![Change::Endpoint(request.endpoint_id, Some(note))]).await?;
-            return Err(error.into());
+            if !repeated {
+                note.joined = None;
+                self.save(vec![Change::Endpoint(request.endpoint_id, Some(note))]).await?;
+                return Err(error.into());
+            }
+            // The first Join may have done its work, and only its answer was lost. The note stays: by it Leave finds what
+            // stands.
+            let stands = error.kind == Failed::InterfaceExists
+                && self.0.hosts.workloads.attached(REQUESTER).await.contains(&joined.key);
+            if !stands {
+                return Err(error.into());
+            }
         }
         self.save(note.addresses.iter().map(|address| Change::Address(*address, None)).collect()).await?;
         self.identify(request.endpoint_id);
