@@ -61,7 +61,14 @@ const BARE: [&str; 3] = ["Plugin.Activate", "GetCapabilities", "GetDefaultAddres
 /// An address or pool that Docker never used is released after a minute, at the next look.
 const COLLECTED: Duration = Duration::from_secs(120);
 
-/// A host whose agent dies in the middle of calls.
+/// How the agent ends in the middle of a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    Killed,
+    Terminated,
+}
+
+/// A host whose agent ends in the middle of calls.
 struct Mortal {
     docker: Dockerd,
     proxy: Proxy,
@@ -99,12 +106,20 @@ impl Mortal {
 
     /// Runs `first`, in which `method` is called and the agent dies at the moment.
     fn killed_in(&self, method: &str, moment: Moment, first: impl FnOnce(&Dockerd)) {
-        println!("{method}: {moment:?}");
+        self.ended_in(End::Killed, method, moment, first);
+    }
+
+    /// The same with an end of either kind, after which the agent is started again.
+    fn ended_in(&self, end: End, method: &str, moment: Moment, first: impl FnOnce(&Dockerd)) {
+        println!("{method}: {moment:?}, {end:?}");
         let (dying, host) = (self.agent.clone(), self.namespace.clone());
         self.proxy.calls();
         self.proxy.interrupt(method, moment, move || {
             let mut agent = dying.lock().expect("the agent");
-            agent.kill();
+            match end {
+                End::Killed => agent.kill(),
+                End::Terminated => assert!(agent.terminate().success(), "it ends as it should"),
+            }
             agent.launch(&host);
         });
         first(&self.docker);
@@ -164,6 +179,36 @@ fn an_agent_that_is_killed_within_a_call_of_a_container_leaves_nothing_behind() 
                     other.reaches(&docker.container("victim").address("blue"));
                     docker.docker(&["rm", "-f", "victim"]);
                 }
+            }
+        }
+        docker.docker(&["rm", "-f", "other"]);
+        wait_for("every endpoint to be gone", COLLECTED, || endpoints(&host.agent.lock().expect("it"), 1).is_empty());
+        wait_for("no link", Duration::from_secs(10), || !host.namespace.run("ip", &["-o", "link"]).contains("rn"));
+        host.holds_nothing();
+        docker.docker(&["network", "rm", "blue"]);
+    });
+}
+
+#[test]
+fn an_agent_that_is_restarted_within_a_call_of_a_container_leaves_nothing_behind() {
+    in_fresh_netns(|| {
+        let host = Mortal::start();
+        let docker = &host.docker;
+        docker.docker(&[NETWORK.as_slice(), &["blue"]].concat());
+        let other = docker.run("other", "blue", &[]);
+        let run =
+            ["run", "-d", "--name", "victim", "--network", "blue", "--ip", "10.9.0.50", IMAGE, "/bin/sleep", "600"];
+        for method in ["CreateEndpoint", "Join"] {
+            for moment in [Moment::During(Duration::from_micros(600)), host.during()] {
+                host.ended_in(End::Terminated, method, moment, |docker| {
+                    docker.try_docker(&run);
+                    docker.try_docker(&["rm", "-f", "victim"]);
+                });
+                docker.docker(&run);
+                let victim = docker.container("victim").address("blue");
+                assert_eq!(victim, "10.9.0.50");
+                other.reaches(&victim);
+                docker.docker(&["rm", "-f", "victim"]);
             }
         }
         docker.docker(&["rm", "-f", "other"]);

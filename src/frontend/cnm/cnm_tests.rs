@@ -122,7 +122,8 @@ impl Networks for Fake {
         let key = reservation(pool.as_str(), "reserved");
         self.reserved.lock().unwrap().insert(key.clone());
         let address = address.unwrap_or_else(|| "10.9.0.5".parse().unwrap());
-        Ok(Reserved { key, address, rested: true })
+        let rested = self.left.lock().unwrap().is_empty();
+        Ok(Reserved { key, address, rested })
     }
 
     async fn unreserve(&self, key: &EndpointKey) -> Result<(), AttachError> {
@@ -366,6 +367,31 @@ async fn a_call_that_comes_again_after_its_answer_was_lost_is_answered_as_the_fi
     assert_eq!(error, "no address is left (add a pool)", "another refusal is passed on");
     call(&driver, "/NetworkDriver.Leave", json!({ "NetworkID": "n1", "EndpointID": "e1" })).await.unwrap();
     assert_eq!(fake.detached.lock().unwrap().len(), 1, "Leave finds it after all that");
+}
+
+#[tokio::test]
+async fn an_address_that_no_container_had_closes_nobody_and_one_that_a_container_had_does() {
+    let fake = Arc::new(Fake::default());
+    let driver = driver_of(&fake).await;
+    network(&driver).await;
+    let address: IpAddr = "10.9.0.5".parse().unwrap();
+    let request = json!({ "PoolID": "routenet/p-16", "Address": "10.9.0.5" });
+    let ask = async || {
+        call(&driver, "/IpamDriver.RequestAddress", request.clone()).await.unwrap();
+        driver.state().addresses[&address].rests.as_ref().map(|rest| rest.until)
+    };
+    assert_eq!(ask().await, None, "nobody had it");
+    call(&driver, "/IpamDriver.ReleaseAddress", request.clone()).await.unwrap();
+    assert_eq!(ask().await, Some(0), "given back unused, it is as it was");
+
+    // Killed within Join: what was reserved is an endpoint's, and the note of the address is there yet.
+    driver.0.state.lock().unwrap().last.clear();
+    fake.reserved.lock().unwrap().clear();
+    call(&driver, "/IpamDriver.ReleaseAddress", request.clone()).await.unwrap();
+    let closed = ask().await.expect("who comes next waits");
+    assert!(closed > now(), "{closed}");
+    call(&driver, "/IpamDriver.ReleaseAddress", request.clone()).await.unwrap();
+    assert_eq!(ask().await, Some(closed), "and asking twice does not shorten it");
 }
 
 #[tokio::test]

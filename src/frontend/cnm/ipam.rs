@@ -164,10 +164,17 @@ impl Driver {
     /// An endpoint's addresses went with it; once more is no error.
     pub(super) async fn release_address(&self, request: ReleaseAddress) -> Result<Nothing, Refusal> {
         let address = bare_address(&request.address)?;
-        let reserved = self.state().addresses.get(&address).map(|note| note.key.clone());
-        if let Some(key) = reserved {
-            self.0.hosts.networks.unreserve(&key).await?;
-            self.save(vec![Change::Address(address, None)]).await?;
+        let noted = self.state().addresses.get(&address).cloned();
+        if let Some(note) = noted {
+            let unused = self.0.hosts.networks.reservations().contains(&note.key);
+            self.0.hosts.networks.unreserve(&note.key).await?;
+            let mut changes = vec![Change::Address(address, None)];
+            if unused {
+                // No container had it, so nobody has heard of it since: only who was before it counts.
+                let rest = Rest { at: now(), ..note.rests.unwrap_or_default() };
+                changes.push(Change::Last(address, Some(rest)));
+            }
+            self.save(changes).await?;
         }
         Ok(Nothing {})
     }
