@@ -320,7 +320,12 @@ pub fn cni(agent: &Agent, command: &str, id: &str, workload: &Namespace, config:
     cni_on(agent, command, id, &workload.path(), config)
 }
 
-pub fn cni_on(agent: &Agent, command: &str, id: &str, netns: &str, mut config: Value) -> Output {
+pub fn cni_on(agent: &Agent, command: &str, id: &str, netns: &str, config: Value) -> Output {
+    cni_with(agent, "", command, id, netns, config)
+}
+
+/// The same with `CNI_ARGS`.
+pub fn cni_with(agent: &Agent, args: &str, command: &str, id: &str, netns: &str, mut config: Value) -> Output {
     let defaults = json!({"cniVersion": "1.0.0", "type": "routenet", "socket": agent.socket});
     for (key, value) in defaults.as_object().expect("an object") {
         if config.get(key).is_none() {
@@ -333,6 +338,7 @@ pub fn cni_on(agent: &Agent, command: &str, id: &str, netns: &str, mut config: V
         .env("CNI_NETNS", netns)
         .env("CNI_IFNAME", "eth0")
         .env("CNI_PATH", "/opt/cni/bin")
+        .env("CNI_ARGS", args)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

@@ -9,7 +9,7 @@ use routenet_core::model::{EndpointKey, InterfaceName, NetworkName};
 use serde_json::json;
 
 use crate::etcd_server::{self, EtcdServer};
-use crate::fixture::{Agent, CLUSTER, Site, attach, cni, established};
+use crate::fixture::{Agent, CLUSTER, Output, Site, attach, cni, cni_with, established};
 use crate::support::hosts::{Namespace, segment};
 use crate::support::{in_fresh_netns, run, wait_for};
 
@@ -30,6 +30,7 @@ on_both_stores!(
     a_dead_node_is_given_away_and_a_living_one_is_not,
     a_silent_node_is_given_away_once_nobody_announces_its_workloads,
     a_reserved_address_is_given_only_to_who_names_it,
+    a_static_address_is_given_by_either_way_of_asking_and_to_one_only,
     what_a_crash_left_held_is_named_and_released,
 );
 
@@ -291,6 +292,74 @@ fn a_reserved_address_is_given_only_to_who_names_it(kind: Kind) {
         assert!(named.exit == 0 && named.stdout.contains(&kept), "{}", named.stdout);
         let listed = one.routectl(&["get", "reservations"]).stdout;
         assert!(listed.contains("printers") && listed.contains(&kept), "{listed}");
+    });
+}
+
+/// `runtimeConfig.ips` and `CNI_ARGS IP=`, as podman sends it; who asks by neither takes what comes.
+fn a_static_address_is_given_by_either_way_of_asking_and_to_one_only(kind: Kind) {
+    cluster(kind, 2, |cluster| {
+        let [one, two] = [1, 2].map(|number| cluster.start(number, "workloads: {addressCooldown: 1}"));
+        one.apply(CLUSTER);
+        let add = |agent: &Agent, id: &str, workload: &Namespace, args: &str, ips: &[&str]| {
+            let mut config = json!({"name": "blue"});
+            if !ips.is_empty() {
+                config["runtimeConfig"] = json!({"ips": ips});
+            }
+            cni_with(agent, args, "ADD", id, &workload.path(), config)
+        };
+        let addresses = |added: &Output| {
+            assert_eq!(added.exit, 0, "{}", added.stdout);
+            let ips = added.json()["ips"].as_array().cloned().unwrap_or_default();
+            ips.iter().filter_map(|ip| ip["address"].as_str().map(str::to_string)).collect::<Vec<_>>()
+        };
+        let refusal = |refused: &Output| (refused.exit != 0, refused.json()["code"].as_u64());
+        let podman = "IgnoreUnknown=1;K8S_POD_NAME=argued;IP=10.65.200.7,fd65::77";
+        let [argued, configured] = [Namespace::new(), Namespace::new()];
+        let given = addresses(&add(&one, "argued", &argued, podman, &[]));
+        assert_eq!(given, ["10.65.200.7/32", "fd65::77/128"]);
+        let given = addresses(&add(&two, "configured", &configured, "", &["10.65.201.7/16", "fd65:0:0:0:1::77/64"]));
+        assert_eq!(given, ["10.65.201.7/32", "fd65::1:0:0:77/128"]);
+        let other = attach(&two, "other", "blue", json!({}));
+        for address in ["10.65.200.7", "fd65::77", "10.65.201.7", "fd65::1:0:0:77"] {
+            other.reaches(address);
+        }
+        wait_for("h2 to hear of argued", Duration::from_secs(20), || why(&two, "10.65.200.7").1.contains("argued"));
+
+        // What another has, on this node or the other, what lies in another node's block, and what no pool has.
+        for (agent, address, reason) in [
+            (&one, "10.65.200.7", "argued"),
+            (&two, "10.65.200.8", "h1"),
+            (&one, "10.65.201.8", "h2"),
+            (&one, "10.99.0.1", "none of the pools"),
+        ] {
+            for (args, ips) in [(format!("IgnoreUnknown=1;IP={address}"), &[][..]), (String::new(), &[address])] {
+                let refused = add(agent, "again", &Namespace::new(), &args, ips);
+                assert_eq!(refusal(&refused), (true, Some(104)), "{args} {ips:?}: {}", refused.stdout);
+                assert!(refused.stdout.contains(reason), "{args} {ips:?}: {}", refused.stdout);
+            }
+        }
+        let bad = add(&one, "bad", &Namespace::new(), "IP=10.65.200", &[]);
+        assert_eq!(refusal(&bad), (true, Some(4)), "{}", bad.stdout);
+
+        // It is the next one's once its holder is gone and it has rested, and nothing else is held.
+        let deleted = cni(&one, "DEL", "argued", &argued, json!({"name": "blue"}));
+        assert_eq!(deleted.exit, 0, "{}", deleted.stdout);
+        let next = Namespace::new();
+        let take = || add(&one, "next", &next, "IP=10.65.200.7", &["fd65::77"]);
+        let mut taken = take();
+        wait_for("the addresses to be free again", Duration::from_secs(30), || {
+            let early = refusal(&taken) == (true, Some(11));
+            if early {
+                taken = take();
+            }
+            !early
+        });
+        assert_eq!(addresses(&taken), ["10.65.200.7/32", "fd65::77/128"]);
+        other.reaches("10.65.200.7");
+        for agent in [&one, &two] {
+            let check = agent.routectl(&["ipam", "check"]);
+            assert!(check.exit == 0 && check.stdout.starts_with("all fits together"), "{check:?}");
+        }
     });
 }
 
