@@ -127,14 +127,27 @@ pub fn end(connections: &[Tracked]) -> Result<(), PlaneError> {
 }
 
 fn unreadable(error: &std::io::Error) -> PlaneError {
-    PlaneError { object: "the table of connections".to_string(), what: format!("cannot be read: {error}") }
+    PlaneError { object: "the table of connections".to_string(), what: format!("cannot be read: {}", words(error)) }
+}
+
+/// What went wrong, with what mends it where that is known.
+fn words(error: &std::io::Error) -> String {
+    match error.raw_os_error() {
+        // No answer is registered for what was asked: the kernel tried to load the module itself, and has none.
+        Some(libc::EINVAL | libc::EOPNOTSUPP | libc::EPROTONOSUPPORT) => {
+            "the kernel does not list its connections (mend: modprobe nf_conntrack_netlink)".to_string()
+        }
+        Some(libc::EPERM) => "not permitted: run as root, or with CAP_NET_ADMIN and CAP_NET_RAW".to_string(),
+        _ => error.to_string(),
+    }
 }
 
 /// The kernel could filter by an address, but then walks the table four times for each: by source and by destination,
 /// both ways; and for IPv6, Linux (5.8 to at least 6.18) sends just those connections that do not match.
 fn flush_family(family: u8, wanted: &BTreeSet<Vec<u8>>) -> Result<usize, String> {
-    let mut client = Client::open(family).map_err(|error| format!("netlink socket: {error}"))?;
-    let found = client.walk(|message| read(message, wanted)).map_err(|error| format!("cannot be read: {error}"))?;
+    let mut client = Client::open(family).map_err(|error| format!("netlink socket: {}", words(&error)))?;
+    let found =
+        client.walk(|message| read(message, wanted)).map_err(|error| format!("cannot be read: {}", words(&error)))?;
     // One that changes while the table is walked may come twice.
     let found: Vec<Entry> = found.into_iter().collect::<BTreeSet<Entry>>().into_iter().collect();
     for portion in found.chunks(DELETIONS_A_SEND) {
@@ -343,3 +356,7 @@ impl Tuple {
         Some((own, SocketAddr::new(self.destination, self.port?)))
     }
 }
+
+#[cfg(test)]
+#[path = "conntrack_tests.rs"]
+mod tests;
