@@ -172,3 +172,56 @@ fn an_agent_without_rights_says_which_it_needs() {
         assert!(said.contains("run as root, or with CAP_NET_ADMIN and CAP_NET_RAW"), "{said}");
     });
 }
+
+#[test]
+fn an_agent_without_iptables_says_what_to_install() {
+    in_fresh_netns(|| {
+        let site = Site::new();
+        let hosts = segment(1);
+        let path = text(&site.write("node.yaml", &site.node_config(1, "")));
+        let among = format!("PATH={}", text(&site.path("no-programs")));
+        let args = [&among, env!("CARGO_BIN_EXE_routenetd"), "--config", &path];
+        let output = hosts[0].command("env").args(args).output().expect("env");
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(
+            said.contains("-restore: is not on this machine") && said.contains("install the package `iptables`"),
+            "{said}"
+        );
+    });
+}
+
+#[test]
+fn an_agent_that_cannot_make_its_files_names_them_and_their_settings() {
+    in_fresh_netns(|| {
+        let site = Site::new();
+        let hosts = segment(1);
+        let file = text(&site.write("file", ""));
+        let docker = format!("docker: {{socket: {file}/plugins/routenet.sock, api: {file}}}");
+        let config = |from: &str, to: &str| site.node_config(1, "").replace(from, to);
+        let (store, state) = (text(&site.path("cluster.db")), format!("state: {}", text(&site.path("h1"))));
+        let socket = format!("socket: {}", text(&site.path("h1.sock")));
+        let cases = [
+            (config(&state, &format!("state: {file}/h1")), ["the state directory", "`paths.state`"]),
+            (config(&socket, &format!("socket: {file}/h1.sock")), ["/file/h1.sock", "`paths.socket`"]),
+            (site.node_config(1, &docker), ["/file/plugins/routenet.sock", "`docker.socket`"]),
+        ];
+        for (config, words) in cases {
+            let path = text(&site.write("node.yaml", &config));
+            let args = ["20", env!("CARGO_BIN_EXE_routenetd"), "--config", &path];
+            let output = hosts[0].command("timeout").args(args).output().expect("timeout");
+            assert_eq!(output.status.code(), Some(1), "{config}: {output:?}");
+            let said = String::from_utf8_lossy(&output.stderr);
+            assert!(words.iter().all(|word| said.contains(word)), "{words:?}: {said}");
+        }
+
+        // A store that cannot be written is another's to mend: the agent waits for it, and says so.
+        let config = config(&store, &format!("{file}/cluster.db"));
+        let agent = Agent::start_with(&site, &hosts[0], 1, &config);
+        wait_for("a status that names the store and its mend", Duration::from_secs(20), || {
+            let status = agent.routectl(&["status"]);
+            let said = status.stdout + &status.stderr;
+            status.exit != 0 && said.contains("/file/cluster.db") && said.contains("`store.path`")
+        });
+    });
+}

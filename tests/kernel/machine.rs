@@ -38,6 +38,27 @@ fn a_family_that_is_not_asked_for_is_left_alone() {
 }
 
 #[test]
+fn a_setting_that_cannot_be_written_is_named_and_one_that_is_right_needs_no_writing() {
+    in_fresh_netns(|| {
+        run("sysctl", &["-q", "-w", "net.ipv4.ip_forward=0"]);
+        // In mounts of this thread's own, as in a container.
+        nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNS).expect("root");
+        run("mount", &["--make-rprivate", "/"]);
+        run("mount", &["--bind", "/proc/sys", "/proc/sys"]);
+        run("mount", &["-o", "remount,bind,ro", "/proc/sys"]);
+        let error = enable_forwarding(&[Family::V4]).expect_err("it is read-only").to_string();
+        assert!(error.contains("sysctl net/ipv4/ip_forward: cannot be set to 1"), "{error}");
+        assert!(error.contains("set it before the agent starts, or give it a writable /proc/sys"), "{error}");
+
+        run("umount", &["/proc/sys"]);
+        assert!(enable_forwarding(&[Family::V4]).is_ok());
+        run("mount", &["--bind", "/proc/sys", "/proc/sys"]);
+        run("mount", &["-o", "remount,bind,ro", "/proc/sys"]);
+        assert_eq!(enable_forwarding(&[Family::V4]), Ok(Vec::new()), "who runs the container has set it");
+    });
+}
+
+#[test]
 fn the_underlay_is_found_by_interface() {
     in_fresh_netns(|| {
         ip("link add under0 mtu 1400 type veth peer name under1");

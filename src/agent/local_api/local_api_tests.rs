@@ -37,5 +37,9 @@ async fn it_answers_line_by_line_and_survives_garbage() {
     assert!(!path.exists(), "the socket's file is gone with the server");
 
     std::os::unix::net::UnixListener::bind(&path).unwrap();
-    Server::bind(&path, rules).await.expect("a socket that nobody serves is replaced");
+    Server::bind(&path, rules.clone()).await.expect("a socket that nobody serves is replaced");
+
+    std::fs::write(directory.path().join("file"), "").unwrap();
+    let error = Server::bind(&directory.path().join("file/agent.sock"), rules).await.err().unwrap();
+    assert!(error.to_string().contains("`paths.socket` names a directory that this user may write"), "{error}");
 }

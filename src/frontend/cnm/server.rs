@@ -75,3 +75,7 @@ async fn answer(State(driver): State<Driver>, uri: Uri, body: Bytes) -> Response
     };
     (status, [(header::CONTENT_TYPE, CONTENT_TYPE)], body.to_string()).into_response()
 }
+
+#[cfg(test)]
+#[path = "server_tests.rs"]
+mod tests;
