@@ -112,6 +112,7 @@ pub fn peer(name: &str, as_number: u32, own: &str) -> PeerConfig {
         hold_time: None,
         local_address: Some(ip(own)),
         transport: Default::default(),
+        options: Default::default(),
     }
 }
 

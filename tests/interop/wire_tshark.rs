@@ -141,6 +141,7 @@ fn all_attributes() -> Attributes {
         large_communities: [(65001, 1, 2)].into(),
         originator_id: Some([10, 0, 0, 1].into()),
         cluster_list: vec![[10, 0, 0, 2].into(), [10, 0, 0, 3].into()],
+        otc: Some(65001),
         unknown: vec![(0xe0, 77, vec![1, 2, 3])],
     }
 }

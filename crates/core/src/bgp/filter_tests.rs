@@ -4,6 +4,7 @@ use super::super::rib::path::{Source, own_attributes};
 use super::*;
 
 const PEER: [u8; 4] = [192, 0, 2, 2];
+const CLUSTER: [u8; 4] = [192, 0, 2, 100];
 
 fn path() -> Path {
     Path { attributes: own_attributes(), next_hop: NextHop { address: IpAddr::from(PEER), link_local: None } }
@@ -12,7 +13,7 @@ fn path() -> Path {
 fn from(peer: Option<[u8; 4]>, external: bool, communities: &[u32]) -> Candidate {
     let mut path = path();
     path.attributes.communities = communities.iter().copied().collect();
-    let source = Source { peer: peer.map(IpAddr::from), external, router_id: PEER.into(), session: 1 };
+    let source = Source { peer: peer.map(IpAddr::from), external, client: false, router_id: PEER.into(), session: 1 };
     Candidate { source: Arc::new(source), path: Arc::new(path), refused: None }
 }
 
@@ -24,21 +25,31 @@ fn export(external: bool) -> Export {
         own_only: false,
         nothing: false,
         local_as: 64512,
+        options: PeerOptions::default(),
+        cluster_id: CLUSTER.into(),
         self4: Some(IpAddr::from([192, 0, 2, 1])),
         self6: None,
+    }
+}
+
+fn import(options: &PeerOptions) -> Import<'_> {
+    Import {
+        policy: ImportPolicy::All,
+        pools: &[],
+        local_as: [64512; 2],
+        peer_as: 65001,
+        options,
+        router_id: [192, 0, 2, 1].into(),
+        cluster_id: CLUSTER.into(),
+        own_addresses: &[],
     }
 }
 
 #[test]
 fn pools_let_in_what_lies_inside_them_and_nothing_wider() {
     let pools: Vec<Cidr> = vec!["10.65.0.0/16".parse().unwrap(), "fd65::/64".parse().unwrap()];
-    let import = |policy| Import {
-        policy,
-        pools: &pools,
-        local_as: 64512,
-        router_id: [192, 0, 2, 1].into(),
-        own_addresses: &[],
-    };
+    let options = PeerOptions::default();
+    let import = |policy| Import { policy, pools: &pools, ..import(&options) };
     let judge = |policy, prefix: &str| import(policy).judge(&prefix.parse().unwrap(), &path());
     for inside in ["10.65.1.7/32", "10.65.0.0/16", "fd65::1/128"] {
         assert_eq!(judge(ImportPolicy::Pools, inside), None, "{inside}");
@@ -53,13 +64,8 @@ fn pools_let_in_what_lies_inside_them_and_nothing_wider() {
 #[test]
 fn what_came_from_here_is_refused_whatever_the_policy() {
     let own = [IpAddr::from(PEER)];
-    let mut import = Import {
-        policy: ImportPolicy::All,
-        pools: &[],
-        local_as: 64512,
-        router_id: [192, 0, 2, 1].into(),
-        own_addresses: &own,
-    };
+    let options = PeerOptions::default();
+    let mut import = Import { own_addresses: &own, ..import(&options) };
     let prefix: Cidr = "10.65.1.7/32".parse().unwrap();
     assert_eq!(import.judge(&prefix, &path()), Some(Refusal::OwnNextHop));
     import.own_addresses = &[];
@@ -69,6 +75,21 @@ fn what_came_from_here_is_refused_whatever_the_policy() {
     let mut reflected = path();
     reflected.attributes.originator_id = Some(import.router_id);
     assert_eq!(import.judge(&prefix, &reflected), Some(Refusal::Originator));
+    let mut reflected = path();
+    reflected.attributes.cluster_list = vec![[192, 0, 2, 8].into(), CLUSTER.into()];
+    assert_eq!(import.judge(&prefix, &reflected), Some(Refusal::ClusterLoop));
+}
+
+#[test]
+fn our_as_may_be_in_the_path_as_often_as_is_allowed() {
+    let mut looped = path();
+    looped.attributes.as_path = vec![AsSegment::Sequence(vec![65001, 64512, 64999])];
+    let prefix: Cidr = "10.65.1.7/32".parse().unwrap();
+    for (allowed, refused) in [(0, true), (1, true), (2, false)] {
+        let options = PeerOptions { allowed_local_as: allowed, ..PeerOptions::default() };
+        let import = Import { local_as: [64512, 64999], ..import(&options) };
+        assert_eq!(import.judge(&prefix, &looped), refused.then_some(Refusal::AsLoop), "{allowed} allowed");
+    }
 }
 
 #[test]
@@ -106,6 +127,7 @@ fn across_the_border_our_as_leads_and_what_is_internal_stays_inside() {
     learned.attributes.local_pref = Some(300);
     learned.attributes.med = Some(5);
     learned.attributes.cluster_list = vec![[192, 0, 2, 9].into()];
+    let learned = Candidate { path: Arc::new(learned), ..from(Some([192, 0, 2, 3]), true, &[]) };
     let told = export(true).rewrite(&learned, Family::V4).unwrap();
     assert_eq!(told.attributes.as_path, [AsSegment::Sequence(vec![64512, 65001])]);
     assert_eq!((told.attributes.local_pref, told.attributes.med), (None, None));
@@ -124,4 +146,108 @@ fn a_full_sequence_and_a_set_get_a_new_segment_before_them() {
         prepend(&mut as_path, 64512);
         assert_eq!(as_path, [AsSegment::Sequence(vec![64512]), first]);
     }
+}
+
+/// From an internal neighbour other than [`PEER`], a client or not.
+fn internal(client: bool) -> Candidate {
+    let candidate = from(Some([192, 0, 2, 3]), false, &[]);
+    let source = Source { client, router_id: [192, 0, 2, 3].into(), ..Source::clone(&candidate.source) };
+    let mut path = path();
+    path.next_hop.address = [192, 0, 2, 3].into();
+    path.attributes.local_pref = Some(200);
+    Candidate { source: Arc::new(source), path: Arc::new(path), refused: None }
+}
+
+fn to(external: bool, options: PeerOptions) -> Export {
+    Export { options, ..export(external) }
+}
+
+#[test]
+fn a_reflector_passes_clients_routes_to_all_and_others_to_clients_and_signs_them() {
+    let client = || PeerOptions { reflector_client: true, ..PeerOptions::default() };
+    assert!(to(false, client()).tells(&internal(false)) && to(false, client()).tells(&internal(true)));
+    assert!(export(false).tells(&internal(true)), "a client's goes to all");
+    assert!(!export(false).tells(&internal(false)), "and of two that are none nothing passes");
+
+    let told = to(false, client()).rewrite(&internal(false), Family::V4).unwrap();
+    assert_eq!(told.next_hop.address, IpAddr::from([192, 0, 2, 3]), "RFC 4456 10: the next hop stays");
+    assert_eq!(told.attributes.local_pref, Some(200));
+    assert_eq!(told.attributes.originator_id, Some([192, 0, 2, 3].into()));
+    assert_eq!(told.attributes.cluster_list, [std::net::Ipv4Addr::from(CLUSTER)]);
+    let mut again = internal(true);
+    let path = Arc::make_mut(&mut again.path);
+    path.attributes.originator_id = Some([10, 0, 0, 9].into());
+    path.attributes.cluster_list = vec![[10, 0, 0, 8].into()];
+    let told = to(false, client()).rewrite(&again, Family::V4).unwrap();
+    assert_eq!(told.attributes.originator_id, Some([10, 0, 0, 9].into()), "who was first stays first");
+    assert_eq!(told.attributes.cluster_list, [CLUSTER.into(), std::net::Ipv4Addr::from([10, 0, 0, 8])]);
+    let own = PeerOptions { next_hop: NextHopMode::Own, ..client() };
+    let told = to(false, own).rewrite(&internal(true), Family::V4).unwrap();
+    assert_eq!(told.next_hop.address, IpAddr::from([192, 0, 2, 1]));
+    let told = to(false, client()).rewrite(&from(None, false, &[]), Family::V4).unwrap();
+    assert_eq!(
+        (told.attributes.originator_id, told.attributes.cluster_list.len()),
+        (None, 0),
+        "our own is not reflected"
+    );
+}
+
+#[test]
+fn a_next_hop_is_kept_where_that_was_asked_for_but_nobody_is_told_itself() {
+    let keep = || PeerOptions { next_hop: NextHopMode::Keep, ..PeerOptions::default() };
+    let told = to(true, keep()).rewrite(&internal(false), Family::V4).unwrap();
+    assert_eq!(told.next_hop.address, IpAddr::from([192, 0, 2, 3]));
+    let itself = from(Some([192, 0, 2, 3]), true, &[]);
+    assert_eq!(itself.path.next_hop.address, IpAddr::from(PEER));
+    assert_eq!(to(true, keep()).rewrite(&itself, Family::V4), None);
+    assert!(export(true).rewrite(&itself, Family::V4).is_some());
+    assert!(to(true, keep()).rewrite(&from(None, false, &[]), Family::V4).is_some(), "our own has us");
+}
+
+/// RFC 9234 section 5, the five rules, by our role.
+#[test]
+fn otc_lets_routes_go_down_and_nowhere_else() {
+    let prefix: Cidr = "10.65.1.7/32".parse().unwrap();
+    let with_otc = |otc| {
+        let mut path = path();
+        path.attributes.otc = otc;
+        path
+    };
+    for (role, from_peer_as, from_other, marked, told, marks) in [
+        (BgpRole::Provider, true, true, false, true, true),
+        (BgpRole::Rs, true, true, false, true, true),
+        (BgpRole::Peer, false, true, true, false, true),
+        (BgpRole::Customer, false, false, true, false, false),
+        (BgpRole::RsClient, false, false, true, false, false),
+    ] {
+        let options = PeerOptions { role: Some(role), ..PeerOptions::default() };
+        let leaks = |otc| import(&options).judge(&prefix, &with_otc(Some(otc))) == Some(Refusal::RouteLeak);
+        assert_eq!((leaks(65001), leaks(65002)), (from_peer_as, from_other), "{role}: taken in");
+        assert_eq!(import(&options).judge(&prefix, &with_otc(None)), None);
+        let inside = Import { peer_as: 64512, ..import(&options) };
+        assert_eq!(inside.judge(&prefix, &with_otc(Some(1))), None, "not over iBGP");
+
+        let mut attributes = own_attributes();
+        mark_only_to_customer(&mut attributes, Some(role), 65001);
+        assert_eq!(attributes.otc, marked.then_some(65001), "{role}: marked on the way in");
+
+        let mut passed = from(Some([192, 0, 2, 3]), true, &[]);
+        assert!(to(true, options.clone()).tells(&passed));
+        let rewritten = to(true, options.clone()).rewrite(&passed, Family::V4).unwrap();
+        assert_eq!(rewritten.attributes.otc, marks.then_some(64512), "{role}: marked on the way out");
+        Arc::make_mut(&mut passed.path).attributes.otc = Some(65009);
+        assert_eq!(to(true, options.clone()).tells(&passed), told, "{role}: told with OTC");
+        assert!(to(false, options).tells(&passed), "not over iBGP");
+    }
+}
+
+#[test]
+fn a_neighbour_that_is_about_to_go_is_the_last_choice() {
+    let mut attributes = own_attributes();
+    attributes.local_pref = Some(300);
+    strip_internal(&mut attributes);
+    assert_eq!(attributes.local_pref, None);
+    attributes.communities.insert(GRACEFUL_SHUTDOWN);
+    strip_internal(&mut attributes);
+    assert_eq!(attributes.local_pref, Some(0));
 }

@@ -99,6 +99,8 @@ pub struct BgpConfig {
     pub as_number: Option<u32>,
     /// Absent: the IPv4 address of the node.
     pub router_id: Option<Ipv4Addr>,
+    /// What a route reflector signs with (RFC 4456).
+    pub cluster_id: Option<Ipv4Addr>,
     /// Where to listen; default `[::]:179` and `0.0.0.0:179` by one dual-stack socket.
     pub listen: Vec<SocketAddr>,
     /// Whether this node takes part in the node-to-node mesh.

@@ -11,6 +11,7 @@ pub mod kubernetes;
 pub mod name;
 pub mod net;
 pub mod object;
+pub mod peering;
 pub mod policy;
 pub mod staged;
 pub mod table;

@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use serde::{Deserialize, Serialize};
 
+use super::peering::PeerOptions;
 use super::{
     Cidr, Endpoint, HostEndpoint, KubernetesPolicy, Labels, Namespace, NetworkName, NetworkSet, NodeName, Policy,
     PoolName, Profile, ServiceAccount, StagedKubernetesPolicy, StagedPolicy, Tier, WorkloadEndpoint,
@@ -205,6 +206,8 @@ pub struct BgpPeer {
     pub hold_time: Option<u16>,
     #[serde(default)]
     pub transport: BgpTransport,
+    #[serde(default)]
+    pub options: PeerOptions,
 }
 
 /// What protects the TCP connection with a neighbour.

@@ -90,7 +90,10 @@ fn leaving_quietly_keeps_them_and_draining_takes_them() {
     world.settle();
     assert_eq!(world.kernel(0), NOTHING);
     let (_, why) = world.status(0, 1).last_error.expect("an error");
-    assert_eq!(why, "received Cease: Administrative Shutdown (6/2): \"the node is being drained\"");
+    assert_eq!(
+        why,
+        "received Cease: Hard Reset (6/9): Cease: Administrative Shutdown (6/2): \"the node is being drained\""
+    );
     world.seconds(100);
     assert_eq!(world.status(1, 0).state, State::Idle, "and it stays down");
     world.handle(1, Input::Undrain);
@@ -213,7 +216,7 @@ fn offered(world: &mut World) -> GracefulRestart {
 
 fn our_restart(restarted: bool, kept: bool) -> GracefulRestart {
     let families = vec![(AfiSafi::IPV4_UNICAST, kept), (AfiSafi::IPV6_UNICAST, kept)];
-    GracefulRestart { restarted, notification: false, restart_time: 120, families }
+    GracefulRestart { restarted, notification: true, restart_time: 120, families }
 }
 
 #[test]

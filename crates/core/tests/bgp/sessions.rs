@@ -268,7 +268,7 @@ fn a_change_of_configuration_resets_only_whom_it_touches() {
     world.settle();
     assert_eq!(world.speaker(0).status(world.now).len(), 1);
     let (_, why) = world.status(1, 0).last_error.expect("an error");
-    assert_eq!(why, "received Cease: Peer De-configured (6/3)");
+    assert_eq!(why, "received Cease: Hard Reset (6/9): Cease: Peer De-configured (6/3)");
     assert_eq!(world.status(0, 2).sessions, 1);
 }
 

@@ -44,6 +44,7 @@ pub fn neighbor(index: usize, as_number: u32, import: ImportPolicy) -> PeerConfi
         hold_time: None,
         local_address: Some(address(index)),
         transport: Default::default(),
+        options: Default::default(),
     }
 }
 

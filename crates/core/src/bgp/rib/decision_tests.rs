@@ -18,6 +18,7 @@ fn route(last: u8, ases: &[u32]) -> Candidate {
         source: Arc::new(Source {
             peer: Some(address),
             external: !ases.is_empty(),
+            client: false,
             router_id: [192, 0, 2, last].into(),
             session: 1,
         }),

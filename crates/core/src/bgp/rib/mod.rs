@@ -15,7 +15,7 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 use crate::bgp::filter::Refusal;
-use crate::model::Cidr;
+use crate::model::{Cidr, Family};
 
 pub use path::{Candidate, Interner, Path, Source};
 
@@ -70,7 +70,7 @@ pub struct Rib {
     table: BTreeMap<Cidr, Destination>,
     log: BTreeMap<Position, Cidr>,
     head: Position,
-    counts: BTreeMap<IpAddr, Counts>,
+    counts: BTreeMap<(IpAddr, Family), Counts>,
 }
 
 impl Default for Rib {
@@ -93,7 +93,7 @@ impl Rib {
         }
         let before = Best::of(destination);
         let old = known.map(|index| destination.candidates.swap_remove(index));
-        count(&mut self.counts, old.as_ref(), Some(&candidate));
+        count(&mut self.counts, prefix.family(), old.as_ref(), Some(&candidate));
         destination.candidates.push(candidate);
         self.settle(prefix, before);
     }
@@ -122,7 +122,7 @@ impl Rib {
         }
         let before = Best::of(destination);
         let old = destination.candidates.swap_remove(index);
-        count(&mut self.counts, Some(&old), None);
+        count(&mut self.counts, prefix.family(), Some(&old), None);
         self.settle(prefix, before);
     }
 
@@ -149,7 +149,12 @@ impl Rib {
     }
 
     pub fn counts(&self, peer: IpAddr) -> Counts {
-        self.counts.get(&peer).copied().unwrap_or_default()
+        let [a, b] = Family::BOTH.map(|family| self.counts_of(peer, family));
+        Counts { received: a.received + b.received, accepted: a.accepted + b.accepted }
+    }
+
+    pub fn counts_of(&self, peer: IpAddr, family: Family) -> Counts {
+        self.counts.get(&(peer, family)).copied().unwrap_or_default()
     }
 
     pub fn get(&self, prefix: &Cidr) -> Option<&Destination> {
@@ -215,11 +220,16 @@ impl Rib {
     }
 }
 
-fn count(counts: &mut BTreeMap<IpAddr, Counts>, old: Option<&Candidate>, new: Option<&Candidate>) {
+fn count(
+    counts: &mut BTreeMap<(IpAddr, Family), Counts>,
+    family: Family,
+    old: Option<&Candidate>,
+    new: Option<&Candidate>,
+) {
     for (candidate, step) in [(old, -1i64), (new, 1)] {
         let Some(candidate) = candidate else { continue };
         let Some(peer) = candidate.source.peer else { continue };
-        let counts = counts.entry(peer).or_default();
+        let counts = counts.entry((peer, family)).or_default();
         counts.received = counts.received.saturating_add_signed(step);
         if candidate.refused.is_none() {
             counts.accepted = counts.accepted.saturating_add_signed(step);
@@ -237,17 +247,18 @@ enum Best {
 }
 
 /// Who it came from, and its interned path (which lives as long as this value, so its address is its name).
-struct Identity(Option<IpAddr>, Arc<Path>);
+struct Identity(Arc<Source>, Arc<Path>);
 
 impl PartialEq for Identity {
     fn eq(&self, other: &Self) -> bool {
-        self.0 == other.0 && Arc::ptr_eq(&self.1, &other.1)
+        let same_source = self.0.peer == other.0.peer && self.0.standing() == other.0.standing();
+        same_source && Arc::ptr_eq(&self.1, &other.1)
     }
 }
 
 impl Best {
     fn of(destination: &Destination) -> Best {
-        let identity = |candidate: &Candidate| Identity(candidate.source.peer, candidate.path.clone());
+        let identity = |candidate: &Candidate| Identity(candidate.source.clone(), candidate.path.clone());
         match &destination.candidates[..destination.equal] {
             [] => Best::None,
             [one] => Best::One(identity(one)),

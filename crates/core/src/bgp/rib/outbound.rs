@@ -191,8 +191,9 @@ type ByAddress<K, V> = HashMap<K, V, BuildHasherDefault<DefaultHasher>>;
 struct Batch<'a> {
     export: &'a Export,
     interner: &'a mut Interner,
-    /// By the address of the path as we hold it, and the family; the value keeps that path alive.
-    rewritten: ByAddress<(usize, Family), Rewritten>,
+    /// By the address of the path as we hold it, whose it is where that matters (0: anybody's), and the family; the value
+    /// keeps that path alive.
+    rewritten: ByAddress<(usize, u32, Family), Rewritten>,
     /// The place in `staged`, by the address of the path as told (0: withdrawn), and the family.
     groups: ByAddress<(usize, Family), usize>,
 }
@@ -202,11 +203,13 @@ impl Batch<'_> {
         if !self.export.tells(candidate) {
             return None;
         }
-        let key = (Arc::as_ptr(&candidate.path) as usize, family);
+        // What is reflected says who was first to say it.
+        let originator = if self.export.reflects(candidate) { u32::from(candidate.source.router_id) } else { 0 };
+        let key = (Arc::as_ptr(&candidate.path) as usize, originator, family);
         if let Some((_, known)) = self.rewritten.get(&key) {
             return known.clone();
         }
-        let told = self.export.rewrite(&candidate.path, family).map(|path| self.interner.intern(path));
+        let told = self.export.rewrite(candidate, family).map(|path| self.interner.intern(path));
         self.rewritten.insert(key, (candidate.path.clone(), told.clone()));
         told
     }

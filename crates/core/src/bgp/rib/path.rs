@@ -32,10 +32,12 @@ impl Path {
             .sum()
     }
 
-    pub fn passes_through(&self, as_number: u32) -> bool {
-        self.attributes.as_path.iter().any(|segment| match segment {
-            AsSegment::Sequence(numbers) | AsSegment::Set(numbers) => numbers.contains(&as_number),
-        })
+    /// How often one of these ASes is in the AS_PATH.
+    pub fn passes(&self, as_numbers: [u32; 2]) -> usize {
+        let numbers = self.attributes.as_path.iter().flat_map(|segment| match segment {
+            AsSegment::Sequence(numbers) | AsSegment::Set(numbers) => numbers,
+        });
+        numbers.filter(|number| as_numbers.contains(number)).count()
     }
 }
 
@@ -53,6 +55,7 @@ pub fn own_attributes() -> Attributes {
         large_communities: Default::default(),
         originator_id: None,
         cluster_list: Vec::new(),
+        otc: None,
         unknown: Vec::new(),
     }
 }
@@ -64,14 +67,21 @@ pub struct Source {
     pub peer: Option<IpAddr>,
     /// Whether it came over eBGP.
     pub external: bool,
+    /// An internal neighbour that we reflect for (RFC 4456).
+    pub client: bool,
     pub router_id: Ipv4Addr,
     /// Counts the sessions of the speaker: a route of an older session than the peer's present one is stale.
     pub session: u64,
 }
 
 impl Source {
+    /// What of it decides how the route is ranked and to whom it is told; the session does not.
+    pub fn standing(&self) -> (bool, bool, Ipv4Addr) {
+        (self.external, self.client, self.router_id)
+    }
+
     pub fn own(router_id: Ipv4Addr) -> Source {
-        Source { peer: None, external: false, router_id, session: 0 }
+        Source { peer: None, external: false, client: false, router_id, session: 0 }
     }
 }
 
@@ -86,7 +96,10 @@ pub struct Candidate {
 
 impl Candidate {
     pub fn same_route(&self, other: &Candidate) -> bool {
-        self.source.peer == other.source.peer && Arc::ptr_eq(&self.path, &other.path) && self.refused == other.refused
+        self.source.peer == other.source.peer
+            && self.source.standing() == other.source.standing()
+            && Arc::ptr_eq(&self.path, &other.path)
+            && self.refused == other.refused
     }
 }
 

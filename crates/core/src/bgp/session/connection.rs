@@ -102,6 +102,12 @@ impl Connection {
         self.hold_at = (hold_time > 0).then(|| now + Duration::from_secs(hold_time.into()));
     }
 
+    /// Whether a NOTIFICATION ends it as a break of TCP would (RFC 8538): both sides said so, and it stands.
+    pub fn survives_notifications(&self) -> bool {
+        let theirs = self.negotiated.as_ref().and_then(|negotiated| negotiated.graceful_restart.as_ref());
+        self.phase == Phase::Established && theirs.is_some_and(|theirs| theirs.notification)
+    }
+
     /// A third of the hold time from now, with jitter.
     fn schedule_keepalive(&mut self, now: Time, rng: &mut Rng) {
         let hold_time = self.negotiated.as_ref().map_or(0, |negotiated| negotiated.hold_time);

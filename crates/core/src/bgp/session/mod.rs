@@ -13,6 +13,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use crate::bgp::wire::{self, AfiSafi, Message, Notification, Update, cease, refresh_subtype};
+use crate::model::peering::BgpRole;
 use crate::time::Time;
 pub use connection::{ConnId, Connection, Direction, Phase};
 pub use open::Negotiated;
@@ -31,6 +32,9 @@ pub struct Settings {
     pub passive: bool,
     /// Seconds; 0: no graceful restart, in either role.
     pub restart_time: u16,
+    /// What we say that we are to an external neighbour (RFC 9234), and whether it has to say what it is.
+    pub role: Option<BgpRole>,
+    pub role_strict: bool,
 }
 
 /// What a step needs from outside, and where it puts what follows.
@@ -57,7 +61,8 @@ pub enum Output {
         last_words: Vec<u8>,
     },
     Established(Box<Negotiated>),
-    /// The session is over. `graceful`: without a NOTIFICATION from either side.
+    /// The session is over. `graceful`: without a NOTIFICATION from either side, or with one that RFC 8538 lets the routes
+    /// outlive.
     Down {
         graceful: bool,
     },
@@ -96,6 +101,21 @@ enum Cause {
 }
 
 impl Cause {
+    /// RFC 8538 section 3.1: what is meant to end for good is said as a Hard Reset to who would keep the routes otherwise.
+    fn between(self, connection: &Connection) -> Cause {
+        match self {
+            Cause::Sent(n) if connection.survives_notifications() && n.ends_for_good() => {
+                Cause::Sent(Notification::hard_reset(&n))
+            }
+            other => other,
+        }
+    }
+
+    fn is_hard(&self) -> bool {
+        matches!(self, Cause::Sent(n) | Cause::Received(n)
+            if (n.code, n.subcode) == (Notification::CEASE, cease::HARD_RESET))
+    }
+
     fn is_collision(&self) -> bool {
         matches!(self, Cause::Sent(n) | Cause::Received(n)
             if (n.code, n.subcode) == (Notification::CEASE, cease::COLLISION_RESOLUTION))
@@ -108,6 +128,8 @@ pub struct Session {
     connections: Vec<Connection>,
     /// Shut by the administrator: nothing is tried and nothing accepted.
     shut: bool,
+    /// Shut by what the neighbour did, until somebody resets it.
+    suspended: bool,
     /// After repeated errors nothing is tried and nothing accepted until then (RFC 4271 8.1.1, DampPeerOscillations).
     idle_until: Option<Time>,
     /// The ConnectRetryTimer.
@@ -133,6 +155,7 @@ impl Session {
             settings,
             connections: Vec::new(),
             shut: false,
+            suspended: false,
             idle_until: None,
             failures: 0,
             turned: now,
@@ -218,6 +241,7 @@ impl Session {
     /// After [`Session::shut`].
     pub fn start(&mut self, env: &mut Env<'_>) {
         self.shut = false;
+        self.suspended = false;
         self.failures = 0;
         self.attempt_at = (!self.settings.passive).then_some(env.now);
         self.settle(env);
@@ -226,9 +250,26 @@ impl Session {
     /// Ends the session, if there is one, and begins anew at once.
     pub fn reset(&mut self, env: &mut Env<'_>, notification: Notification) {
         self.end_all(env, || Cause::Sent(notification.clone()));
-        if !self.shut {
+        if !self.shut || self.suspended {
+            self.idle_until = None;
             self.start(env);
         }
+    }
+
+    /// Ends the session with these words; nothing is tried and nothing accepted for `wait`, or else until
+    /// [`Session::reset`] (RFC 4486 section 4).
+    pub fn suspend(&mut self, env: &mut Env<'_>, notification: Notification, wait: Option<Duration>) {
+        self.end_all(env, || Cause::Sent(notification.clone()));
+        let again = wait.map(|wait| env.now + wait);
+        (self.shut, self.suspended) = (again.is_none(), again.is_none());
+        self.idle_until = again;
+        self.attempt_at = again.filter(|_| !self.settings.passive);
+        self.settle(env);
+    }
+
+    /// Whether it waits for [`Session::reset`].
+    pub fn suspended(&self) -> bool {
+        self.suspended
     }
 
     /// A connection from the neighbour; `None`: close it.
@@ -446,7 +487,9 @@ impl Session {
         let connection = self.connections.remove(index);
         let phase = connection.phase;
         let collision = cause.is_collision();
-        let graceful = matches!(cause, Cause::Broken(_) | Cause::Quiet);
+        let broken = matches!(cause, Cause::Broken(_) | Cause::Quiet);
+        let cause = cause.between(&connection);
+        let graceful = broken || (connection.survives_notifications() && !cause.is_hard());
         let error = match &cause {
             Cause::Sent(notification) => Some(format!("sent {notification}")),
             Cause::Received(notification) => Some(format!("received {notification}")),
@@ -471,7 +514,7 @@ impl Session {
                 self.failures = 0;
             }
         }
-        self.schedule(env, phase, graceful, collision);
+        self.schedule(env, phase, broken, collision);
     }
 
     /// Keeps what ended a connection in this phase, unless the session goes on without it: then it lost a collision (RFC 4271
@@ -486,12 +529,12 @@ impl Session {
     }
 
     /// When to try again after a connection has ended in this phase.
-    fn schedule(&mut self, env: &mut Env<'_>, phase: Phase, graceful: bool, collision: bool) {
+    fn schedule(&mut self, env: &mut Env<'_>, phase: Phase, broken: bool, collision: bool) {
         if self.established().is_some() {
             return;
         }
         let wait = match phase {
-            Phase::Established if graceful => timers::RECONNECT,
+            Phase::Established if broken => timers::RECONNECT,
             _ if collision => self.settings.connect_retry,
             Phase::Connecting => self.settings.connect_retry,
             _ => {
@@ -500,7 +543,7 @@ impl Session {
             }
         };
         let again = env.now + env.rng.jitter(wait);
-        let harmless = collision || (graceful && matches!(phase, Phase::Established | Phase::Connecting));
+        let harmless = collision || (broken && matches!(phase, Phase::Established | Phase::Connecting));
         // One error may be the neighbour's restart; it is let in at once. After more, both sides get a rest.
         if !harmless && self.failures > 1 && self.connections.is_empty() {
             self.idle_until = Some(again);

@@ -32,6 +32,7 @@ impl Negotiated {
             ("four-octet-as", self.codec.four_octet_as),
             ("route-refresh", self.route_refresh),
             ("graceful-restart", self.graceful_restart.is_some()),
+            ("graceful-notification", self.graceful_restart.as_ref().is_some_and(|theirs| theirs.notification)),
         ];
         families.chain(others.into_iter().filter(|(_, has)| *has).map(|(word, _)| word.to_string())).collect()
     }
@@ -43,10 +44,13 @@ pub fn offer(settings: &Settings, restarting: bool, preserved: bool) -> Open {
     let mut capabilities: Vec<Capability> = FAMILIES.into_iter().map(Capability::Multiprotocol).collect();
     capabilities.push(Capability::RouteRefresh);
     capabilities.push(Capability::FourOctetAs(settings.local_as));
+    if let Some(role) = settings.role.filter(|_| settings.local_as != settings.peer_as) {
+        capabilities.push(Capability::Role(role as u8));
+    }
     if settings.restart_time > 0 {
         capabilities.push(Capability::GracefulRestart(GracefulRestart {
             restarted: restarting,
-            notification: false,
+            notification: true,
             restart_time: settings.restart_time.min(4095),
             families: FAMILIES.into_iter().map(|family| (family, preserved)).collect(),
         }));
@@ -66,6 +70,9 @@ pub fn negotiate(settings: &Settings, open: &Open) -> Result<Negotiated, Notific
     // RFC 6286 2.2: two ASes may use one identifier, two speakers of an AS may not.
     if ibgp && open.router_id == settings.router_id {
         return Err(Notification::bad_bgp_identifier());
+    }
+    if !ibgp {
+        check_role(settings, open)?;
     }
     let families = common_families(open)?;
     let has = |wanted: fn(&Capability) -> bool| open.capabilities.iter().any(wanted);
@@ -88,6 +95,20 @@ pub fn negotiate(settings: &Settings, open: &Open) -> Result<Negotiated, Notific
         route_refresh: has(|capability| matches!(capability, Capability::RouteRefresh)),
         graceful_restart,
     })
+}
+
+/// RFC 9234 section 4.2: several roles that differ are as bad as one that is not ours' counterpart.
+fn check_role(settings: &Settings, open: &Open) -> Result<(), Notification> {
+    let Some(ours) = settings.role else { return Ok(()) };
+    let mut theirs = open.capabilities.iter().filter_map(|capability| match capability {
+        Capability::Role(role) => Some(*role),
+        _ => None,
+    });
+    let Some(first) = theirs.next() else {
+        return if settings.role_strict { Err(Notification::role_mismatch()) } else { Ok(()) };
+    };
+    let agreed = first == ours.counterpart() as u8 && theirs.all(|other| other == first);
+    if agreed { Ok(()) } else { Err(Notification::role_mismatch()) }
 }
 
 /// RFC 4760 section 8: a neighbour that names no family speaks IPv4 unicast.

@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use crate::bgp::session::Settings;
+use crate::model::peering::PeerOptions;
 use crate::model::{BgpTransport, ImportPolicy};
 
 /// The speaker's whole configuration; a change of it resets only the sessions that it touches.
@@ -12,6 +13,8 @@ use crate::model::{BgpTransport, ImportPolicy};
 pub struct SpeakerConfig {
     pub as_number: u32,
     pub router_id: Ipv4Addr,
+    /// What a route reflector signs with (RFC 4456); `None`: the router id.
+    pub cluster_id: Option<Ipv4Addr>,
     /// This node's addresses: next hop self where a session's own address is of the other family.
     pub address4: Option<IpAddr>,
     pub address6: Option<IpAddr>,
@@ -30,6 +33,7 @@ impl Default for SpeakerConfig {
         SpeakerConfig {
             as_number: 64512,
             router_id: Ipv4Addr::UNSPECIFIED,
+            cluster_id: None,
             address4: None,
             address6: None,
             hold_time: 90,
@@ -69,19 +73,26 @@ pub struct PeerConfig {
     pub local_address: Option<IpAddr>,
     /// The driver's business; a change begins the session anew.
     pub transport: BgpTransport,
+    pub options: PeerOptions,
 }
 
 impl SpeakerConfig {
+    pub(super) fn cluster_id(&self) -> Ipv4Addr {
+        self.cluster_id.unwrap_or(self.router_id)
+    }
+
     /// What the session with this neighbour runs by.
     pub(super) fn settings(&self, peer: &PeerConfig) -> Settings {
         Settings {
-            local_as: self.as_number,
+            local_as: peer.options.local_as.unwrap_or(self.as_number),
             router_id: self.router_id,
             peer_as: peer.as_number,
             hold_time: peer.hold_time.unwrap_or(self.hold_time),
             connect_retry: self.connect_retry,
             passive: peer.passive,
             restart_time: self.restart_time,
+            role: peer.options.role,
+            role_strict: peer.options.role_strict,
         }
     }
 }

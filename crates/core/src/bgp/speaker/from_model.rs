@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::config::{PeerConfig, PeerSource, SpeakerConfig};
 use crate::model::config::NodeConfig;
+use crate::model::peering::PeerOptions;
 use crate::model::{BgpConfiguration, BgpPeer, BgpTransport, Family, ImportPolicy, Node};
 
 /// The AS where nobody names one.
@@ -35,6 +36,7 @@ pub fn speaker_config(
     let mut speaker = SpeakerConfig {
         as_number,
         router_id: router_id(config, address4),
+        cluster_id: config.bgp.cluster_id,
         address4,
         address6,
         hold_time: config.bgp.hold_time,
@@ -81,6 +83,7 @@ fn explicit(peer: &BgpPeer, source: PeerSource, local_address: Option<IpAddr>) -
         hold_time: peer.hold_time,
         local_address,
         transport: peer.transport.clone(),
+        options: peer.options.clone(),
     }
 }
 
@@ -96,6 +99,7 @@ fn mesh(node: &Node, local: IpAddr) -> PeerConfig {
         hold_time: None,
         local_address: Some(local),
         transport: BgpTransport::default(),
+        options: PeerOptions::default(),
     }
 }
 

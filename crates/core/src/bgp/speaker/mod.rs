@@ -243,7 +243,8 @@ impl Speaker {
         let gone: Vec<IpAddr> = self.peers.keys().filter(|peer| !config.peers.contains_key(peer)).copied().collect();
         let mut own = SpeakerConfig { peers: BTreeMap::new(), ..config.clone() };
         std::mem::swap(&mut self.config, &mut own);
-        let self_changed = (own.address4, own.address6) != (self.config.address4, self.config.address6);
+        let self_changed = (own.address4, own.address6, own.cluster_id)
+            != (self.config.address4, self.config.address6, self.config.cluster_id);
         for peer in gone {
             self.session(peer, now, |session, env| session.shut(env, Notification::cease(cease::PEER_DECONFIGURED)));
             self.rib.forget_all(peer, |_, _| true);
@@ -265,12 +266,21 @@ impl Speaker {
                 }
                 continue;
             };
-            let policy_changed = peer.config.import != peer_config.import;
-            let protected_anew = peer.config.transport != peer_config.transport;
+            let policy_changed = peer.config.import != peer_config.import || peer.config.options != peer_config.options;
+            let protected_anew = peer.config.transport != peer_config.transport
+                || peer.config.options.needs_new_session(&peer_config.options);
+            let bound_changed = peer.config.options.max_prefixes != peer_config.options.max_prefixes;
             peer.config = peer_config;
+            if bound_changed {
+                self.check_bound(address, now);
+            }
             if protected_anew {
                 let change = Notification::cease(cease::OTHER_CONFIGURATION_CHANGE);
                 self.session(address, now, |session, env| session.reset(env, change));
+            }
+            let Some(peer) = self.peers.get_mut(&address) else { continue };
+            if peer.session.suspended() && bound_changed {
+                self.session(address, now, |session, env| session.start(env));
             }
             let Some(peer) = self.peers.get_mut(&address) else { continue };
             if *peer.session.settings() != settings {
@@ -431,6 +441,7 @@ impl Speaker {
         peer.source = Arc::new(Source {
             peer: Some(address),
             external: !negotiated.codec.ibgp,
+            client: negotiated.codec.ibgp && peer.config.options.reflector_client,
             router_id: negotiated.router_id,
             session: self.last_session,
         });

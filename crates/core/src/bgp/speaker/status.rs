@@ -9,7 +9,7 @@ use crate::bgp::filter::Refusal;
 use crate::bgp::rib::path::Path;
 use crate::bgp::session::State;
 use crate::bgp::wire::{AsSegment, Origin};
-use crate::model::Cidr;
+use crate::model::{Cidr, Family};
 use crate::time::Time;
 
 /// One neighbour.
@@ -29,6 +29,8 @@ pub struct PeerStatus {
     /// Prefixes it sent, those of them that take part in the decision, and prefixes that it was told.
     pub received: u64,
     pub accepted: u64,
+    /// Of the family that it sent most of.
+    pub received_most: u64,
     pub advertised: u64,
     /// How often the session was Established.
     pub sessions: u64,
@@ -79,6 +81,11 @@ impl Speaker {
                     capabilities: negotiated.map(|n| n.words()).unwrap_or_default(),
                     received: counts.received,
                     accepted: counts.accepted,
+                    received_most: Family::BOTH
+                        .map(|family| self.rib.counts_of(*address, family).received)
+                        .into_iter()
+                        .max()
+                        .unwrap_or(0),
                     advertised: peer.outbound.as_ref().map_or(0, |outbound| outbound.told() as u64),
                     sessions: peer.session.sessions(),
                     retained: peer.stale_until.is_some(),

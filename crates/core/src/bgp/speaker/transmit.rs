@@ -67,13 +67,16 @@ impl Speaker {
     fn export(&self, address: IpAddr, local: IpAddr) -> Export {
         let peer = self.peers.get(&address);
         let external = peer.is_some_and(|peer| peer.source.external);
+        let options = peer.map(|peer| peer.config.options.clone()).unwrap_or_default();
         Export {
             peer: address,
             external,
             transit: peer.is_some_and(|peer| peer.config.transit()),
             own_only: self.progress.deferring(),
             nothing: self.drained.is_some(),
-            local_as: self.config.as_number,
+            local_as: options.local_as.unwrap_or(self.config.as_number),
+            cluster_id: self.config.cluster_id(),
+            options,
             self4: if local.is_ipv4() { Some(local) } else { self.config.address4 },
             self6: if local.is_ipv6() { Some(local) } else { self.config.address6 },
         }

@@ -2,12 +2,15 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
+use super::config::SpeakerConfig;
+use super::peer::Peer;
 use super::{Event, Speaker};
 use crate::bgp::filter::{self, Import};
 use crate::bgp::rib::{Candidate, Path};
-use crate::bgp::wire::{Attributes, NextHop, Update};
-use crate::model::Cidr;
+use crate::bgp::wire::{AfiSafi, Attributes, NextHop, Notification, Update};
+use crate::model::{Cidr, Family};
 use crate::time::Time;
 
 impl Speaker {
@@ -39,6 +42,17 @@ impl Speaker {
             }
             self.drop_stale(address, Some(family));
         }
+        self.check_bound(address, now);
+    }
+
+    /// RFC 4486 section 4: a neighbour that sends more than it may loses its session, and all of its routes.
+    pub(super) fn check_bound(&mut self, address: IpAddr, now: Time) {
+        let Some(bound) = self.peers.get(&address).and_then(|peer| peer.config.options.max_prefixes) else { return };
+        let received = |family: &Family| self.rib.counts_of(address, *family).received;
+        let Some(over) = Family::BOTH.into_iter().find(|family| received(family) > bound.limit.into()) else { return };
+        let wait = bound.restart.map(|seconds| Duration::from_secs(seconds.into()));
+        let words = Notification::maximum_prefixes(AfiSafi::unicast(over), bound.limit);
+        self.session(address, now, |session, env| session.suspend(env, words, wait));
     }
 
     /// RFC 4271 6.3: over eBGP the neighbour's AS comes first; else (RFC 7606 7.2) the routes count as withdrawn. Answers
@@ -55,6 +69,7 @@ impl Speaker {
         let source = peer.source.clone();
         if source.external {
             filter::strip_internal(&mut attributes);
+            filter::mark_only_to_customer(&mut attributes, peer.config.options.role, peer.config.as_number);
         }
         // The path of the next hop before: mostly all prefixes of an UPDATE have the same.
         let mut last: Option<(NextHop, Arc<Path>)> = None;
@@ -64,7 +79,8 @@ impl Speaker {
                 Some((known, path)) if *known == next_hop => path.clone(),
                 _ => self.interner.intern(Path { attributes: attributes.clone(), next_hop }),
             };
-            let refused = self.import(address, &own).and_then(|import| import.judge(&prefix, &path));
+            let judge = self.peers.get(&address).map(|peer| import(&self.config, &self.pools, peer, &own));
+            let refused = judge.and_then(|import| import.judge(&prefix, &path));
             self.rib.learn(prefix, Candidate { source: source.clone(), path: path.clone(), refused });
             last = Some((next_hop, path));
         }
@@ -73,28 +89,12 @@ impl Speaker {
     /// Judges what a neighbour has told anew.
     pub(super) fn review_inbound(&mut self, address: IpAddr) {
         let own = self.own_addresses(address);
-        let Some(peer) = self.peers.get_mut(&address) else { return };
-        if let Some(outbound) = &mut peer.outbound {
+        if let Some(outbound) = self.peers.get_mut(&address).and_then(|peer| peer.outbound.as_mut()) {
             outbound.review();
         }
-        let import = Import {
-            policy: peer.config.import,
-            pools: &self.pools,
-            local_as: self.config.as_number,
-            router_id: self.config.router_id,
-            own_addresses: &own,
-        };
+        let Some(peer) = self.peers.get(&address) else { return };
+        let import = import(&self.config, &self.pools, peer, &own);
         self.rib.review(address, |prefix, path| import.judge(prefix, path));
-    }
-
-    fn import<'a>(&'a self, address: IpAddr, own_addresses: &'a [IpAddr]) -> Option<Import<'a>> {
-        Some(Import {
-            policy: self.peers.get(&address)?.config.import,
-            pools: &self.pools,
-            local_as: self.config.as_number,
-            router_id: self.config.router_id,
-            own_addresses,
-        })
     }
 
     /// The addresses that are this node, as far as the speaker knows: a route via one of them leads nowhere.
@@ -117,5 +117,20 @@ impl Speaker {
             });
         }
         peer.last_malformed = Some(what);
+    }
+}
+
+/// What is accepted from this neighbour.
+fn import<'a>(config: &'a SpeakerConfig, pools: &'a [Cidr], peer: &'a Peer, own_addresses: &'a [IpAddr]) -> Import<'a> {
+    let options = &peer.config.options;
+    Import {
+        policy: peer.config.import,
+        pools,
+        local_as: [config.as_number, options.local_as.unwrap_or(config.as_number)],
+        peer_as: peer.config.as_number,
+        options,
+        router_id: config.router_id,
+        cluster_id: config.cluster_id(),
+        own_addresses,
     }
 }

@@ -34,6 +34,7 @@ pub(super) mod code {
     pub const AS4_PATH: u8 = 17;
     pub const AS4_AGGREGATOR: u8 = 18;
     pub const LARGE_COMMUNITIES: u8 = 32;
+    pub const ONLY_TO_CUSTOMER: u8 = 35;
 }
 
 /// Subcodes of UPDATE Message Error that a single attribute can earn.
@@ -91,6 +92,7 @@ pub(super) struct Collected {
     pub as4_path: Option<Vec<AsSegment>>,
     pub as4_aggregator: Option<(u32, Ipv4Addr)>,
     pub large_communities: BTreeSet<(u32, u32, u32)>,
+    pub otc: Option<u32>,
     pub unknown: Vec<(u8, u8, Vec<u8>)>,
 }
 
@@ -111,7 +113,7 @@ const WELL_KNOWN: u8 = TRANSITIVE;
 const OPTIONAL_TRANSITIVE: u8 = OPTIONAL | TRANSITIVE;
 
 #[rustfmt::skip]
-const ROWS: [Row; 16] = {
+const ROWS: [Row; 17] = {
     use Action::{AttributeDiscard as Discard, SessionReset as Reset, TreatAsWithdraw as Withdraw};
     use Sender::{Anyone, Internal, TwoOctet};
     const fn row(code: u8, name: &'static str, flags: u8, from: Sender, decode: Decoder, malformed: Action) -> Row {
@@ -134,6 +136,7 @@ const ROWS: [Row; 16] = {
         row(code::AS4_PATH,             "AS4_PATH",             OPTIONAL_TRANSITIVE, TwoOctet, as4_path,             Discard),
         row(code::AS4_AGGREGATOR,       "AS4_AGGREGATOR",       OPTIONAL_TRANSITIVE, TwoOctet, as4_aggregator,       Discard),
         row(code::LARGE_COMMUNITIES,    "LARGE_COMMUNITIES",    OPTIONAL_TRANSITIVE, Anyone,   large_communities,    Withdraw),
+        row(code::ONLY_TO_CUSTOMER,     "ONLY_TO_CUSTOMER",     OPTIONAL_TRANSITIVE, Anyone,   only_to_customer,     Withdraw),
     ]
 };
 
@@ -269,6 +272,12 @@ fn as4_aggregator(value: &[u8], _: &CodecContext, into: &mut Collected) -> Resul
 
 fn large_communities(value: &[u8], _: &CodecContext, into: &mut Collected) -> Result<(), Fault> {
     into.large_communities = zetta::large_communities(list_of(12, value)?).ok_or(bad_optional("unreadable"))?;
+    Ok(())
+}
+
+/// RFC 9234 section 5: four octets, and treat-as-withdraw where they are not.
+fn only_to_customer(value: &[u8], _: &CodecContext, into: &mut Collected) -> Result<(), Fault> {
+    into.otc = Some(u32::from_be_bytes(exactly::<4>(value)?));
     Ok(())
 }
 

@@ -19,7 +19,7 @@ use Fate::{Discarded, Fine, Reset, Withdrawn};
 
 /// A sound value of each attribute, from a four-octet speaker.
 #[rustfmt::skip]
-const SOUND: [(u8, &[u8]); 16] = [
+const SOUND: [(u8, &[u8]); 17] = [
     (code::ORIGIN, &[0]),
     (code::AS_PATH, &[2, 1, 0, 0, 0xfd, 0xe9]),
     (code::NEXT_HOP, &[192, 0, 2, 1]),
@@ -36,6 +36,7 @@ const SOUND: [(u8, &[u8]); 16] = [
     (code::AS4_PATH, &[2, 1, 0, 1, 0, 0]),
     (code::AS4_AGGREGATOR, &[0, 1, 0, 0, 192, 0, 2, 1]),
     (code::LARGE_COMMUNITIES, &[0, 0, 0xfd, 0xe9, 0, 0, 0, 1, 0, 0, 0, 2]),
+    (code::ONLY_TO_CUSTOMER, &[0, 0, 0xfd, 0xe9]),
 ];
 
 fn sound(code: u8) -> &'static [u8] {

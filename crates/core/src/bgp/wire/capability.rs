@@ -5,6 +5,7 @@ use super::types::{AfiSafi, Capability, GracefulRestart};
 
 const MULTIPROTOCOL: u8 = 1;
 const ROUTE_REFRESH: u8 = 2;
+const ROLE: u8 = 9;
 const GRACEFUL_RESTART: u8 = 64;
 const FOUR_OCTET_AS: u8 = 65;
 const ENHANCED_ROUTE_REFRESH: u8 = 70;
@@ -38,6 +39,8 @@ fn decode(code: u8, value: &[u8]) -> Option<Capability> {
         ROUTE_REFRESH => Capability::RouteRefresh,
         ENHANCED_ROUTE_REFRESH => Capability::EnhancedRouteRefresh,
         FOUR_OCTET_AS => Capability::FourOctetAs(reader.u32()?),
+        // One of another length is no role, but no reason for both to be without a session either.
+        ROLE if value.len() == 1 => Capability::Role(reader.u8()?),
         GRACEFUL_RESTART => {
             let head = reader.u16()?;
             let mut families = Vec::new();
@@ -68,6 +71,7 @@ pub(super) fn encode(capability: &Capability) -> Option<Vec<u8>> {
         Capability::EnhancedRouteRefresh => (ENHANCED_ROUTE_REFRESH, Vec::new()),
         Capability::FourOctetAs(number) => (FOUR_OCTET_AS, number.to_be_bytes().to_vec()),
         Capability::GracefulRestart(restart) => (GRACEFUL_RESTART, graceful_restart(restart)),
+        Capability::Role(role) => (ROLE, vec![*role]),
         Capability::Unknown { code, value } => (*code, value.clone()),
     };
     let length = u8::try_from(value.len()).ok()?;

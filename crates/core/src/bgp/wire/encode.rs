@@ -211,7 +211,11 @@ fn put_attributes(attributes: &Attributes, next_hop: Option<Ipv4Addr>, context: 
         let communities = &attributes.large_communities;
         put(OPTIONAL_TRANSITIVE, code::LARGE_COMMUNITIES, out, |out| zetta::put_large_communities(communities, out));
     }
-    put_unknown(attributes, code::LARGE_COMMUNITIES + 1..=u8::MAX, out);
+    put_unknown(attributes, code::LARGE_COMMUNITIES + 1..=code::ONLY_TO_CUSTOMER, out);
+    if let Some(number) = attributes.otc {
+        put(OPTIONAL_TRANSITIVE, code::ONLY_TO_CUSTOMER, out, |out| out.extend_from_slice(&number.to_be_bytes()));
+    }
+    put_unknown(attributes, code::ONLY_TO_CUSTOMER + 1..=u8::MAX, out);
 }
 
 /// What route reflectors add (RFC 4456).

@@ -117,6 +117,7 @@ fn attributes_ascend_and_have_their_flags() {
         (0xc0, 18),
         (0xe0, 20),
         (0xc0, 32),
+        (0xc0, 35),
         (0xe0, 99),
     ];
     let mut out = Vec::new();

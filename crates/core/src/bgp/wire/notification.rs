@@ -80,6 +80,11 @@ impl Notification {
         Self::new(Self::OPEN_ERROR, 6, [])
     }
 
+    /// RFC 9234 section 4.2: the two roles do not belong together, or the one that is asked for was not said.
+    pub fn role_mismatch() -> Self {
+        Self::new(Self::OPEN_ERROR, 11, [])
+    }
+
     /// RFC 5492 section 5: data is the capabilities that the session cannot do without, as they would be in an OPEN.
     pub fn unsupported_capability(wanted: impl Into<Vec<u8>>) -> Self {
         Self::new(Self::OPEN_ERROR, 7, wanted)
@@ -139,6 +144,13 @@ impl Notification {
         let mut data = vec![inner.code, inner.subcode];
         data.extend_from_slice(&inner.data);
         Self::new(Self::CEASE, cease::HARD_RESET, data)
+    }
+
+    /// Whether it says that the session is not meant to come back as it was: such a one goes out as a Hard Reset where RFC
+    /// 8538 was agreed on, so that no routes outlive it.
+    pub fn ends_for_good(&self) -> bool {
+        let subcodes = [cease::MAXIMUM_PREFIXES, cease::ADMINISTRATIVE_SHUTDOWN, cease::PEER_DECONFIGURED];
+        self.code == Self::CEASE && subcodes.contains(&self.subcode)
     }
 
     /// The NOTIFICATION inside a Hard Reset, if this is one.

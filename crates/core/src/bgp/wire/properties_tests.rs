@@ -67,12 +67,13 @@ prop_compose! {
         large_communities in btree_set(any::<(u32, u32, u32)>(), 0..20),
         originator_id in prop::option::of(any::<u32>().prop_map(Ipv4Addr::from)),
         cluster_list in vec(any::<u32>().prop_map(Ipv4Addr::from), 0..10),
-        unknown in prop::collection::btree_map(prop_oneof![19..32_u8, 33..=255_u8], vec(any::<u8>(), 0..300), 0..3),
+        otc in any::<Option<u32>>(),
+        unknown in prop::collection::btree_map(prop_oneof![19..32_u8, 33..35_u8, 36..=255_u8], vec(any::<u8>(), 0..300), 0..3),
     ) -> Attributes {
         let unknown = unknown.into_iter().map(|(code, value)| (0xe0, code, value)).collect();
         Attributes {
             origin, as_path, med, local_pref, atomic_aggregate, aggregator, communities, extended_communities,
-            large_communities, originator_id, cluster_list, unknown,
+            large_communities, originator_id, cluster_list, otc, unknown,
         }
     }
 }

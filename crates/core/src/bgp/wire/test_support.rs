@@ -79,6 +79,7 @@ pub fn all_attributes() -> Attributes {
         large_communities: BTreeSet::from([(65001, 1, 2)]),
         originator_id: Some([10, 0, 0, 1].into()),
         cluster_list: vec![[10, 0, 0, 2].into()],
+        otc: Some(65001),
         unknown: vec![(0xe0, 20, vec![1, 2, 3]), (0xe0, 99, vec![])],
     }
 }
@@ -97,6 +98,7 @@ pub fn plain_attributes() -> Attributes {
         large_communities: BTreeSet::new(),
         originator_id: None,
         cluster_list: Vec::new(),
+        otc: None,
         unknown: Vec::new(),
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use crate::model::Cidr;
+use crate::model::{Cidr, Family};
 
 /// The longest message without the extended-message capability (RFC 4271 4.1).
 pub const MAX_MESSAGE: usize = 4096;
@@ -36,9 +36,13 @@ impl AfiSafi {
     pub const IPV6_UNICAST: AfiSafi = AfiSafi { afi: 2, safi: 1 };
 
     pub fn of(prefix: &Cidr) -> AfiSafi {
-        match prefix.family() {
-            crate::model::Family::V4 => AfiSafi::IPV4_UNICAST,
-            crate::model::Family::V6 => AfiSafi::IPV6_UNICAST,
+        AfiSafi::unicast(prefix.family())
+    }
+
+    pub fn unicast(family: Family) -> AfiSafi {
+        match family {
+            Family::V4 => AfiSafi::IPV4_UNICAST,
+            Family::V6 => AfiSafi::IPV6_UNICAST,
         }
     }
 }
@@ -66,6 +70,8 @@ pub enum Capability {
     FourOctetAs(u32),
     /// RFC 4724.
     GracefulRestart(GracefulRestart),
+    /// RFC 9234 4.1; the value may be one that nobody defined.
+    Role(u8),
     Unknown {
         code: u8,
         value: Vec<u8>,
@@ -134,6 +140,8 @@ pub struct Attributes {
     pub large_communities: BTreeSet<(u32, u32, u32)>,
     pub originator_id: Option<Ipv4Addr>,
     pub cluster_list: Vec<Ipv4Addr>,
+    /// Only to Customer (RFC 9234 section 5): the AS that let the route go down or sideways.
+    pub otc: Option<u32>,
     /// Optional transitive ones that we do not know: (flags, type, value), by ascending type, passed on with Partial set.
     pub unknown: Vec<(u8, u8, Vec<u8>)>,
 }

@@ -148,6 +148,7 @@ fn attributes(collected: Collected, context: &CodecContext) -> Option<Attributes
         large_communities: collected.large_communities,
         originator_id: collected.originator_id,
         cluster_list: collected.cluster_list,
+        otc: collected.otc,
         unknown,
     };
     if !context.four_octet_as {

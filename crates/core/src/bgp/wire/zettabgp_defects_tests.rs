@@ -53,7 +53,7 @@ fn n03_malformed_attributes_do_not_panic() {
     assert_eq!(action(&and(&attribute(0xc0, 8, &[0; 5])), &ebgp()), Some(TreatAsWithdraw), "COMMUNITIES");
     assert_eq!(action(&and(&attribute(0xc0, 32, &[0; 13])), &ebgp()), Some(TreatAsWithdraw), "LARGE_COMMUNITIES");
     assert_eq!(action(&and(&attribute(0x80, 9, &[0; 3])), &ibgp()), Some(TreatAsWithdraw), "ORIGINATOR_ID");
-    assert_eq!(action(&and(&attribute(0xc0, 35, &[0; 2])), &ebgp()), None, "OTC is opaque to us");
+    assert_eq!(action(&and(&attribute(0xc0, 35, &[0; 2])), &ebgp()), Some(TreatAsWithdraw), "OTC");
     for code in [14, 15] {
         for length in 0..3 {
             let (_, subcode, data) = refused(&and(&attribute(0x80, code, &[0, 2, 1][..length])), &ebgp());

@@ -45,6 +45,7 @@ fn read_peer(at: &At<'_>) -> Option<BgpPeer> {
     let import = fields.take("import").map(|at| yaml::import_policy(&at));
     let hold_time = fields.take("holdTime").map(|at| read_hold_time(&at));
     let transport = yaml::read_transport(&mut fields);
+    let options = yaml::read_options(&mut fields);
     fields.finish();
     let address = address?;
     let port = port.unwrap_or(Some(yaml::BGP_PORT))?;
@@ -63,5 +64,6 @@ fn read_peer(at: &At<'_>) -> Option<BgpPeer> {
         import: import.unwrap_or(Some(ImportPolicy::None))?,
         hold_time: optional(hold_time)?,
         transport: transport?,
+        options: options?,
     })
 }

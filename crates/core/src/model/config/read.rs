@@ -195,6 +195,7 @@ fn read_bgp(fields: &mut Fields<'_>, data_plane: DataPlane, address: Option<&Add
     section(fields, "bgp", |bgp| {
         let as_number = bgp.maybe("as", read_as_number);
         let router_id = bgp.maybe("routerId", read_router_id);
+        let cluster_id = bgp.maybe("clusterId", read_router_id);
         let listen = bgp.maybe("listen", |at| {
             if at.is_list() { at.all(|item| read_socket(&item)) } else { read_socket(at).map(|one| vec![one]) }
         });
@@ -229,6 +230,7 @@ fn read_bgp(fields: &mut Fields<'_>, data_plane: DataPlane, address: Option<&Add
         Some(BgpConfig {
             as_number,
             router_id,
+            cluster_id: cluster_id?,
             listen,
             mesh: mesh?,
             announce: announce?,

@@ -9,7 +9,7 @@ use super::{
     StaticCluster, StoreConfig,
 };
 use crate::model::kind::OWN_VERSION;
-use crate::model::yaml::{import_word, isolation_word, mode_field, mode_word};
+use crate::model::yaml::{import_word, isolation_word, mode_field, mode_word, write_options};
 use crate::model::{BgpPeer, Network, Pool, TunnelKind};
 
 pub const BACKENDS: [(&str, BackendChoice); 3] =
@@ -202,6 +202,9 @@ fn peer(peer: &BgpPeer) -> Map {
     map.maybe("holdTime", peer.hold_time);
     map.maybe("ttlSecurity", peer.transport.ttl_security);
     map.maybe("passwordFile", peer.transport.password_file.clone());
+    for (key, value) in write_options(&peer.options) {
+        map.put(key, serde_yaml::to_value(value).expect("JSON is YAML"));
+    }
     map
 }
 
@@ -210,6 +213,7 @@ fn bgp(config: &NodeConfig) -> Map {
     let mut map = Map::default();
     map.maybe("as", bgp.as_number);
     map.maybe("routerId", bgp.router_id.map(|id| id.to_string()));
+    map.maybe("clusterId", bgp.cluster_id.map(|id| id.to_string()));
     map.put("listen", texts(&bgp.listen));
     map.put("mesh", bgp.mesh);
     map.put("announce", if bgp.announce == Announce::Blocks { "blocks" } else { "hosts" });

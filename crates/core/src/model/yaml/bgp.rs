@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use super::fields::{At, Fields, optional};
 use super::object::Meta;
+use super::peering::read_options;
 use super::pool::read_selector;
 use crate::model::{BgpConfiguration, BgpPeer, BgpTransport, ImportPolicy, Node, NodeName};
 
@@ -135,7 +136,7 @@ fn read_peer_address(at: &At<'_>) -> Option<(IpAddr, u16)> {
 }
 
 pub fn read_peer(name: &str, mut spec: Fields<'_>) -> Option<BgpPeer> {
-    for field in ["peerSelector", "filters", "localASNumber", "localWorkloadSelector", "reachableBy"] {
+    for field in ["peerSelector", "filters", "localWorkloadSelector", "reachableBy"] {
         spec.not_built(field, &[]);
     }
     if let Some(at) = spec.take("password") {
@@ -144,9 +145,7 @@ pub fn read_peer(name: &str, mut spec: Fields<'_>) -> Option<BgpPeer> {
     }
     spec.not_built("sourceAddress", &["UseNodeIP"]);
     spec.not_built("keepOriginalNextHop", &["false"]);
-    spec.not_built("nextHopMode", &["Auto"]);
     spec.not_built("maxRestartTime", &[]);
-    spec.not_built("numAllowedLocalASNumbers", &["0"]);
     spec.not_built("failureDetectionMode", &["None"]);
     spec.not_built("restartMode", &["GracefulRestart"]);
     spec.not_built("reversePeering", &["Auto"]);
@@ -163,6 +162,7 @@ pub fn read_peer(name: &str, mut spec: Fields<'_>) -> Option<BgpPeer> {
     let import = spec.take("import").map(|at| import_policy(&at));
     let hold_time = spec.take("holdTime").map(|at| read_hold_time(&at));
     let transport = read_transport(&mut spec);
+    let options = read_options(&mut spec);
     spec.finish();
     let (address, port) = address?;
     Some(BgpPeer {
@@ -176,6 +176,7 @@ pub fn read_peer(name: &str, mut spec: Fields<'_>) -> Option<BgpPeer> {
         import: import.unwrap_or(Some(ImportPolicy::None))?,
         hold_time: optional(hold_time)?,
         transport: transport?,
+        options: options?,
     })
 }
 

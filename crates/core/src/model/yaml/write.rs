@@ -4,6 +4,7 @@
 use serde_json::{Map, Value, json};
 
 use super::bgp::{BGP_PORT, import_word};
+use super::peering::write_options;
 use super::policy::{staged_action_word, tier_action_word};
 use super::pool::{isolation_word, mode_field, mode_word};
 use super::{kubernetes, workload};
@@ -136,6 +137,9 @@ fn peer_spec(peer: &BgpPeer) -> Value {
     put(&mut spec, "holdTime", peer.hold_time);
     put(&mut spec, "ttlSecurity", peer.transport.ttl_security);
     put(&mut spec, "passwordFile", peer.transport.password_file.clone());
+    for (key, value) in write_options(&peer.options) {
+        spec.insert(key.into(), value);
+    }
     spec.into()
 }
 

@@ -5,6 +5,7 @@ use proptest::option::of;
 use proptest::prelude::*;
 
 use super::*;
+use crate::model::peering::{BgpRole, MaxPrefixes, NextHopMode, PeerOptions};
 use crate::model::{
     Action, BgpConfiguration, BgpPeer, BgpTransport, Cidr, EntityRule, IcmpMatch, ImportPolicy, Isolation, Kind,
     Labels, Namespace, Network, NetworkName, NetworkSet, Node, NodeName, Object, ObjectKey, Policy, PolicyRule,
@@ -199,6 +200,27 @@ fn node() -> impl Strategy<Value = Object> {
     )
 }
 
+fn options() -> impl Strategy<Value = PeerOptions> {
+    let next_hop = prop_oneof![Just(NextHopMode::Auto), Just(NextHopMode::Own), Just(NextHopMode::Keep)];
+    let bound = (1u32.., 1u8..=100, of(5u32..=604_800)).prop_map(|(limit, warning, restart)| MaxPrefixes {
+        limit,
+        warning,
+        restart,
+    });
+    let role = (of(proptest::sample::select(BgpRole::ALL.to_vec())), any::<bool>());
+    (any::<bool>(), next_hop, of(1..u32::MAX), 0u8..=10, of(bound), role).prop_map(
+        |(reflector_client, next_hop, local_as, allowed_local_as, max_prefixes, (role, strict))| PeerOptions {
+            reflector_client,
+            next_hop,
+            local_as,
+            allowed_local_as,
+            max_prefixes,
+            role,
+            role_strict: strict && role.is_some(),
+        },
+    )
+}
+
 fn peer() -> impl Strategy<Value = Object> {
     let import = prop_oneof![Just(ImportPolicy::None), Just(ImportPolicy::Pools), Just(ImportPolicy::All)];
     let nodes = prop_oneof![
@@ -209,8 +231,9 @@ fn peer() -> impl Strategy<Value = Object> {
     let hold_time = of(prop_oneof![Just(0u16), 3u16..]);
     let transport = (of(1u8..255), of("/[ -~]{1,9}"))
         .prop_map(|(ttl_security, password_file)| BgpTransport { ttl_security, password_file });
-    (name(), nodes, address(), 1u16.., 1..u32::MAX, any::<bool>(), import, hold_time, transport).prop_map(
-        |(name, (node, node_selector), address, port, as_number, passive, import, hold_time, transport)| {
+    let session = (hold_time, transport, options());
+    (name(), nodes, address(), 1u16.., 1..u32::MAX, any::<bool>(), import, session).prop_map(
+        |(name, (node, node_selector), address, port, as_number, passive, import, (hold_time, transport, options))| {
             Object::BGPPeer(BgpPeer {
                 name,
                 node,
@@ -222,6 +245,7 @@ fn peer() -> impl Strategy<Value = Object> {
                 import,
                 hold_time,
                 transport,
+                options,
             })
         },
     )

@@ -1,0 +1,102 @@
+//! How routes pass between this node and one BGP neighbour, beyond who it is and what is accepted: the options that a
+//! BGPPeer and a peer of the node's file have in common.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// The options of one neighbour. The default is a plain session.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct PeerOptions {
+    /// An internal neighbour that we reflect routes to and from (RFC 4456).
+    pub reflector_client: bool,
+    pub next_hop: NextHopMode,
+    /// The AS that we are for this neighbour alone; it sees no other of ours.
+    pub local_as: Option<u32>,
+    /// How often our AS may be in the AS_PATH of what it sends.
+    pub allowed_local_as: u8,
+    pub max_prefixes: Option<MaxPrefixes>,
+    /// What we are to it (RFC 9234).
+    pub role: Option<BgpRole>,
+    /// Whether it has to say its own role too.
+    pub role_strict: bool,
+}
+
+impl PeerOptions {
+    /// Whether a session under `other` has to begin anew: what the two sides said in their OPENs, or what the neighbour is
+    /// to us, would no longer be true.
+    pub fn needs_new_session(&self, other: &PeerOptions) -> bool {
+        let identity =
+            |options: &PeerOptions| (options.reflector_client, options.local_as, options.role, options.role_strict);
+        identity(self) != identity(other)
+    }
+}
+
+/// The next hop that the neighbour is told, in Calico's words.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum NextHopMode {
+    /// Ourselves, except for what is reflected.
+    #[default]
+    Auto,
+    #[serde(rename = "Self")]
+    Own,
+    Keep,
+}
+
+/// A bound on the prefixes of each address family that a neighbour sends, refused ones included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MaxPrefixes {
+    /// The most that the session survives.
+    pub limit: u32,
+    /// Percent of the limit from which on it is a problem in the status.
+    pub warning: u8,
+    /// Seconds after which the session is tried again; `None`: when somebody resets it.
+    pub restart: Option<u32>,
+}
+
+/// RFC 9234 section 4.1, with its values on the wire: what this speaker is to the other side.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum BgpRole {
+    Provider = 0,
+    Rs = 1,
+    RsClient = 2,
+    Customer = 3,
+    Peer = 4,
+}
+
+impl BgpRole {
+    pub const ALL: [BgpRole; 5] = [BgpRole::Provider, BgpRole::Rs, BgpRole::RsClient, BgpRole::Customer, BgpRole::Peer];
+
+    pub fn word(self) -> &'static str {
+        match self {
+            BgpRole::Provider => "provider",
+            BgpRole::Rs => "rs",
+            BgpRole::RsClient => "rs-client",
+            BgpRole::Customer => "customer",
+            BgpRole::Peer => "peer",
+        }
+    }
+
+    pub fn of(value: u8) -> Option<BgpRole> {
+        BgpRole::ALL.into_iter().find(|role| *role as u8 == value)
+    }
+
+    /// RFC 9234 section 4.2: the one role that the other side may have.
+    pub fn counterpart(self) -> BgpRole {
+        match self {
+            BgpRole::Provider => BgpRole::Customer,
+            BgpRole::Customer => BgpRole::Provider,
+            BgpRole::Rs => BgpRole::RsClient,
+            BgpRole::RsClient => BgpRole::Rs,
+            BgpRole::Peer => BgpRole::Peer,
+        }
+    }
+}
+
+impl fmt::Display for BgpRole {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.word())
+    }
+}

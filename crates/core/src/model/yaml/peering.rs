@@ -1,0 +1,73 @@
+//! The options of a BGP neighbour, from YAML and back: the same keys in a BGPPeer and in the node's file.
+
+use serde_json::{Map, Value};
+
+use super::bgp::read_as_number;
+use super::fields::{At, Fields, optional};
+use crate::model::peering::{BgpRole, MaxPrefixes, NextHopMode, PeerOptions};
+
+const NEXT_HOP: [(&str, NextHopMode); 3] =
+    [("Auto", NextHopMode::Auto), ("Self", NextHopMode::Own), ("Keep", NextHopMode::Keep)];
+/// Percent of the limit.
+const WARNING: u8 = 75;
+
+/// Takes every option; `as_number` is the neighbour's, if it could be read.
+pub fn read_options(fields: &mut Fields<'_>) -> Option<PeerOptions> {
+    let reflector_client = fields.take("reflectorClient").map(|at| at.boolean());
+    let next_hop = fields.take("nextHopMode").map(|at| at.one_of("next hop mode", &NEXT_HOP));
+    let local_as = fields.take("localASNumber").map(|at| read_as_number(&at));
+    let allowed = fields.take("numAllowedLocalASNumbers").map(|at| at.integer(0, 10).map(|times| times as u8));
+    let max_prefixes = fields.take("maxPrefixes").map(|at| read_max_prefixes(&at));
+    let role = fields.take("role").map(|at| at.one_of("BGP role", &BgpRole::ALL.map(|role| (role.word(), role))));
+    let role_strict = fields.take("roleStrict").map(|at| match at.boolean()? {
+        true if role.is_none() => {
+            at.fail("there is no role to be strict about", Some("write `role` beside it".to_string()))
+        }
+        strict => Some(strict),
+    });
+    Some(PeerOptions {
+        reflector_client: reflector_client.unwrap_or(Some(false))?,
+        next_hop: next_hop.unwrap_or(Some(NextHopMode::Auto))?,
+        local_as: optional(local_as)?,
+        allowed_local_as: allowed.unwrap_or(Some(0))?,
+        max_prefixes: optional(max_prefixes)?,
+        role: optional(role)?,
+        role_strict: role_strict.unwrap_or(Some(false))?,
+    })
+}
+
+fn read_max_prefixes(at: &At<'_>) -> Option<MaxPrefixes> {
+    let mut fields = at.fields()?;
+    let most = u64::from(u32::MAX);
+    let limit = fields.required("limit", "the most prefixes of a family").and_then(|at| at.integer(1, most));
+    let warning = fields.take("warning").map(|at| at.integer(1, 100).map(|percent| percent as u8));
+    // RFC 4486 section 4 leaves the wait to us; less than a few seconds would only be a loop.
+    let restart = fields.take("restart").map(|at| at.integer(5, 604_800).map(|seconds| seconds as u32));
+    fields.finish();
+    Some(MaxPrefixes { limit: limit? as u32, warning: warning.unwrap_or(Some(WARNING))?, restart: optional(restart)? })
+}
+
+/// Those that are not what they are without being written.
+pub fn write_options(options: &PeerOptions) -> Vec<(&'static str, Value)> {
+    let next_hop = NEXT_HOP.iter().find(|(_, mode)| *mode == options.next_hop).map(|(word, _)| *word);
+    let written = [
+        ("reflectorClient", options.reflector_client.then_some(Value::Bool(true))),
+        ("nextHopMode", next_hop.filter(|_| options.next_hop != NextHopMode::Auto).map(Value::from)),
+        ("localASNumber", options.local_as.map(Value::from)),
+        ("numAllowedLocalASNumbers", Some(options.allowed_local_as).filter(|times| *times > 0).map(Value::from)),
+        ("maxPrefixes", options.max_prefixes.as_ref().map(write_max_prefixes)),
+        ("role", options.role.map(|role| Value::from(role.word()))),
+        ("roleStrict", options.role_strict.then_some(Value::Bool(true))),
+    ];
+    written.into_iter().filter_map(|(key, value)| Some((key, value?))).collect()
+}
+
+fn write_max_prefixes(bound: &MaxPrefixes) -> Value {
+    let mut map = Map::new();
+    map.insert("limit".into(), bound.limit.into());
+    map.insert("warning".into(), bound.warning.into());
+    if let Some(restart) = bound.restart {
+        map.insert("restart".into(), restart.into());
+    }
+    map.into()
+}

@@ -1,0 +1,218 @@
+//! Options of a neighbour: reflection, an AS of our own for one neighbour, roles, and a bound on what it may send.
+
+use routenet_core::bgp::speaker::*;
+use routenet_core::bgp::wire::{AfiSafi, Message, Notification, cease};
+use routenet_core::model::ImportPolicy;
+use routenet_core::model::peering::{BgpRole, MaxPrefixes, PeerOptions};
+
+use crate::world::{World, address, cidr};
+
+const NOTHING: [&str; 0] = [];
+
+/// How `index` holds its neighbour `peer`.
+fn set(world: &mut World, index: usize, peer: usize, change: impl FnOnce(&mut PeerOptions)) {
+    let host = &mut world.hosts[index];
+    change(&mut host.config.peers.get_mut(&address(peer)).expect("a neighbour").options);
+    let config = Box::new(host.config.clone());
+    world.handle(index, Input::Configure(config));
+}
+
+fn route(world: &World, index: usize, prefix: &str) -> Option<RouteStatus> {
+    world.speaker(index).routes().into_iter().find(|route| route.prefix == cidr(prefix))
+}
+
+/// Speakers of one AS that have sessions with the first only.
+fn star(count: usize) -> World {
+    let mut world = World::mesh(&vec![64512; count], ImportPolicy::All);
+    for (index, host) in world.hosts.iter_mut().enumerate().skip(1) {
+        host.config.peers.retain(|peer, _| *peer == address(0) || index == 0);
+    }
+    world
+}
+
+#[test]
+fn a_reflector_joins_its_clients_and_nobody_else() {
+    let mut world = star(4);
+    world.start();
+    world.announce(1, &["10.1.0.0/24"]);
+    world.announce(3, &["10.3.0.0/24"]);
+    world.seconds(5);
+    assert_eq!(world.kernel(2), NOTHING, "iBGP passes nothing on");
+
+    for client in [1, 2] {
+        set(&mut world, 0, client, |options| options.reflector_client = true);
+    }
+    world.seconds(10);
+    assert_eq!(world.kernel(2), ["10.1.0.0/24 via 10.0.0.2", "10.3.0.0/24 via 10.0.0.4"], "by way of who said it");
+    assert_eq!(world.kernel(1), ["10.3.0.0/24 via 10.0.0.4"]);
+    assert_eq!(world.kernel(3), ["10.1.0.0/24 via 10.0.0.2"], "a client's goes to all");
+
+    set(&mut world, 0, 1, |options| options.reflector_client = false);
+    world.seconds(10);
+    assert_eq!(world.kernel(3), NOTHING, "of two that are no clients nothing passes");
+    assert_eq!(world.kernel(2).len(), 2);
+    world.kill(1);
+    world.seconds(200);
+    assert_eq!(world.kernel(2), ["10.3.0.0/24 via 10.0.0.4"], "no route outlives its source");
+}
+
+/// Two reflectors of one cluster and of two: what one reflects the other takes only where the clusters differ.
+#[test]
+fn a_cluster_does_not_take_back_what_it_reflected() {
+    for (same, taken) in [(true, false), (false, true)] {
+        let mut world = World::mesh(&[64512; 3], ImportPolicy::All);
+        // 2 is a client of 0 alone; 1 hears of it from 0, which is its client too.
+        world.hosts[2].config.peers.remove(&address(1));
+        world.hosts[1].config.peers.remove(&address(2));
+        for index in [0, 1] {
+            world.hosts[index].config.cluster_id = same.then_some([9, 9, 9, 9].into());
+            for peer in world.hosts[index].config.peers.values_mut() {
+                peer.options.reflector_client = true;
+            }
+        }
+        world.start();
+        world.announce(2, &["10.2.0.0/24"]);
+        world.seconds(5);
+        assert_eq!(!world.kernel(1).is_empty(), taken, "one cluster: {same}");
+        let refused = route(&world, 1, "10.2.0.0/24").expect("it was told").refused.map(|why| why.to_string());
+        assert_eq!(refused.is_some_and(|why| why.contains("CLUSTER_LIST")), same);
+    }
+}
+
+#[test]
+fn a_neighbor_with_a_local_as_sees_that_one_alone() {
+    let mut world = World::mesh(&[64512, 64513], ImportPolicy::All);
+    world.hosts[1].config.peers.get_mut(&address(0)).expect("it").as_number = 65100;
+    world.start();
+    world.announce(0, &["10.1.0.0/24"]);
+    world.seconds(5);
+    assert_eq!(world.kernel(1), NOTHING, "it waits for another AS");
+    set(&mut world, 0, 1, |options| options.local_as = Some(65100));
+    world.seconds(120);
+    assert_eq!(world.kernel(1), ["10.1.0.0/24 via 10.0.0.1"]);
+    assert_eq!(route(&world, 1, "10.1.0.0/24").map(|route| route.as_path).as_deref(), Some("65100"));
+}
+
+#[test]
+fn roles_have_to_belong_together_and_routes_do_not_leak() {
+    let with = |ours: Option<BgpRole>, strict, theirs: Option<BgpRole>| {
+        let mut world = World::mesh(&[64512, 64513], ImportPolicy::All);
+        let us = &mut world.hosts[0].config.peers.get_mut(&address(1)).expect("it").options;
+        (us.role, us.role_strict) = (ours, strict);
+        world.hosts[1].config.peers.get_mut(&address(0)).expect("it").options.role = theirs;
+        world.start();
+        world.seconds(5);
+        world.status(0, 1)
+    };
+    for role in BgpRole::ALL {
+        for other in BgpRole::ALL {
+            let status = with(Some(role), false, Some(other));
+            assert_eq!(status.state == State::Established, other == role.counterpart(), "{role} with {other}");
+            if status.state != State::Established {
+                let (_, why) = status.last_error.expect("a reason");
+                assert!(why.contains("Role Mismatch (2/11)"), "{why}");
+            }
+        }
+    }
+    assert_eq!(with(Some(BgpRole::Peer), false, None).state, State::Established);
+    assert_ne!(with(Some(BgpRole::Peer), true, None).state, State::Established, "strict");
+    assert_eq!(with(None, false, Some(BgpRole::Peer)).state, State::Established);
+
+    // Two providers, and us below both: what one told us we do not tell the other.
+    let mut world = World::mesh(&[64513, 64512, 64514], ImportPolicy::All);
+    world.hosts[0].config.peers.remove(&address(2));
+    world.hosts[2].config.peers.remove(&address(0));
+    for provider in [0, 2] {
+        world.hosts[1].config.peers.get_mut(&address(provider)).expect("it").options.role = Some(BgpRole::Customer);
+    }
+    world.start();
+    world.announce(0, &["10.1.0.0/24"]);
+    world.announce(1, &["10.2.0.0/24"]);
+    world.seconds(5);
+    assert_eq!(world.kernel(1), ["10.1.0.0/24 via 10.0.0.1"]);
+    assert_eq!(world.kernel(2), ["10.2.0.0/24 via 10.0.0.2"], "our own goes up, another provider's does not");
+}
+
+#[test]
+fn more_prefixes_than_are_allowed_end_the_session_and_leave_none() {
+    let mut world = World::mesh(&[64512, 64513], ImportPolicy::All);
+    world.start();
+    let bound = MaxPrefixes { limit: 2, warning: 75, restart: Some(60) };
+    set(&mut world, 0, 1, |options| options.max_prefixes = Some(bound));
+    world.announce(1, &["10.1.0.0/24", "10.2.0.0/24", "fd01::/64", "fd02::/64"]);
+    world.seconds(5);
+    assert_eq!(world.kernel(0).len(), 4, "two of each family");
+    assert_eq!(world.status(0, 1).received_most, 2);
+
+    world.announce(1, &["10.3.0.0/24"]);
+    world.settle();
+    assert_eq!(world.kernel(0), NOTHING, "graceful restart keeps nothing of it");
+    let (_, why) = world.status(0, 1).last_error.expect("a reason");
+    assert!(why.contains("Maximum Number of Prefixes Reached (6/1): AFI 1 SAFI 1, at most 2"), "{why}");
+    world.withdraw(1, &["10.3.0.0/24"]);
+    world.seconds(55);
+    assert_eq!(world.status(0, 1).state, State::Idle, "it rests");
+    world.seconds(70);
+    assert_eq!((world.status(0, 1).state, world.kernel(0).len()), (State::Established, 4));
+
+    set(&mut world, 0, 1, |options| options.max_prefixes = Some(MaxPrefixes { limit: 1, restart: None, ..bound }));
+    world.settle();
+    assert_eq!(world.kernel(0), NOTHING, "a bound that is set later counts too");
+    world.seconds(3600);
+    assert_eq!(world.status(0, 1).state, State::Idle);
+    set(&mut world, 0, 1, |options| options.max_prefixes = Some(bound));
+    world.seconds(70);
+    assert_eq!(world.kernel(0).len(), 4, "another bound begins it anew");
+
+    set(&mut world, 0, 1, |options| options.max_prefixes = Some(MaxPrefixes { limit: 1, restart: None, ..bound }));
+    world.seconds(70);
+    set(&mut world, 0, 1, |options| options.max_prefixes = Some(MaxPrefixes { limit: 1, restart: None, ..bound }));
+    let before = world.status(0, 1).sessions;
+    world.handle(0, Input::Reset(address(1)));
+    world.seconds(70);
+    assert_eq!(world.status(0, 1).sessions, before + 1, "a reset tries it once more, with the same end");
+    assert_eq!(world.status(0, 1).state, State::Idle);
+}
+
+/// RFC 8538: an error of the session keeps the routes, what is meant for good does not.
+#[test]
+fn a_notification_between_two_that_agreed_is_a_graceful_restart_unless_it_is_hard() {
+    let mut world = World::mesh(&[64512, 64513], ImportPolicy::All);
+    world.start();
+    world.announce(1, &["10.1.0.0/24"]);
+    world.seconds(5);
+    assert!(world.status(0, 1).capabilities.iter().any(|word| word == "graceful-notification"));
+    world.handle(1, Input::Reset(address(0)));
+    world.settle();
+    assert_eq!(world.kernel(0).len(), 1, "reset, and kept");
+    assert_eq!(world.hosts[0].lost, []);
+    world.seconds(10);
+    assert_eq!((world.status(0, 1).state, world.status(0, 1).retained), (State::Established, false));
+
+    world.handle(1, Input::Drain);
+    world.seconds(1);
+    assert_eq!(world.kernel(0), NOTHING);
+    let (_, why) = world.status(0, 1).last_error.expect("a reason");
+    assert!(why.contains("Hard Reset (6/9): Cease: Administrative Shutdown (6/2)"), "{why}");
+}
+
+#[test]
+fn a_neighbor_without_notification_support_hears_plain_words() {
+    let mut world = World::mesh(&[64512], ImportPolicy::All);
+    let peer = crate::world::neighbor(8, 65009, ImportPolicy::All);
+    world.hosts[0].config.peers.insert(address(8), PeerConfig { passive: true, ..peer });
+    world.start();
+    world.puppet_connects(0, address(8));
+    let restart = routenet_core::bgp::wire::GracefulRestart {
+        restarted: false,
+        notification: false,
+        restart_time: 120,
+        families: vec![(AfiSafi::IPV4_UNICAST, true)],
+    };
+    world.puppet_establishes(&crate::world::puppet_open(65009, Some(restart)));
+    assert!(world.puppet_heard().iter().any(|message| matches!(message, Message::Open(_))));
+    world.handle(0, Input::Drain);
+    world.seconds(1);
+    let said = world.puppet_notified().expect("last words");
+    assert_eq!((said.code, said.subcode), (Notification::CEASE, cease::ADMINISTRATIVE_SHUTDOWN));
+}
