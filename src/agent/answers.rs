@@ -12,6 +12,7 @@ use tokio::sync::watch;
 
 use super::local_api::Handler;
 use super::objects::{self, Changed};
+use super::peering::request as bgp;
 use super::pending::{self, Confirm};
 use super::{Agent, cut};
 use crate::api::listing::{ChangeReply, Connections, DiffReply, Outcome};
@@ -102,8 +103,11 @@ impl Agent {
             Request::Explain { from, to, protocol, port, trace } => {
                 reply(self.explain(from, to, protocol, port, trace).await)
             }
-            Request::BgpNeighbors => ok(&self.neighbor_lines().await),
-            Request::BgpRoutes => ok(&self.route_lines().await),
+            Request::BgpNeighbors => bgp::neighbors(&self.hands.peering).await,
+            Request::BgpNeighbor { name } => bgp::neighbor(&self.hands.peering, &name).await,
+            Request::BgpRoutes => bgp::routes(&self.hands.peering).await,
+            Request::BgpRoute { prefix } => bgp::route(&self.hands.peering, &prefix).await,
+            Request::BgpReset { name } => bgp::reset(&self.hands.peering, &name).await,
             Request::Drain => {
                 self.drain();
                 ok(&())

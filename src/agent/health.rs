@@ -183,8 +183,25 @@ pub(super) fn peering_problems(peering: &PeeringStatus, drained: bool) -> Vec<Fo
     if !drained {
         let down = |peer: &&PeerStatus| peer.state != State::Established && peer.lasting >= PEER_GRACE;
         all.extend(peering.peers.iter().filter(down).map(peer_problem));
+        all.extend(peering.peers.iter().filter_map(near_its_bound));
     }
     all
+}
+
+/// A neighbour that sends more than the warning's share of what it may (RFC 4486 section 4 ends its session beyond that).
+fn near_its_bound(peer: &PeerStatus) -> Option<Found> {
+    let bound = peer.config.options.max_prefixes?;
+    let near = peer.received_most * 100 >= u64::from(bound.limit) * u64::from(bound.warning);
+    (near && peer.state == State::Established).then(|| Found {
+        part: "bgp",
+        subject: format!("{} prefixes", peer.address),
+        what: format!(
+            "{} ({}) sends {} prefixes of at most {}",
+            peer.config.name, peer.address, peer.received_most, bound.limit
+        ),
+        mend: Some("see what it announces (`routectl bgp routes`), or raise its `maxPrefixes.limit`".to_string()),
+        since: None,
+    })
 }
 
 fn peer_problem(peer: &PeerStatus) -> Found {

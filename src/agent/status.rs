@@ -11,9 +11,9 @@ use routenet_core::model::{Cidr, Endpoint, Family, NodeCondition};
 
 use super::Agent;
 use super::health::{SILENCE, epoch_seconds};
-use super::peering::{neighbor_line, peer_line, route_line};
+use super::peering::{peer_line, route_line};
 use super::sync::SyncState;
-use crate::api::listing::{EndpointLine, IpamBlockLine, IpamPoolLine, IpamReply, NeighborLine, RouteLine};
+use crate::api::listing::{EndpointLine, IpamBlockLine, IpamPoolLine, IpamReply, RouteLine};
 use crate::api::status::{
     BlockFill, ClusterStatus, Event, NodeLine, NodeProblem, OwnStatus, PlaneLine, StoreState, StoreStatus, WayLine,
 };
@@ -224,11 +224,6 @@ impl Agent {
             })
             .collect();
         IpamReply { pools, blocks }
-    }
-
-    /// Every neighbour, with all that is known of it.
-    pub async fn neighbor_lines(&self) -> Vec<NeighborLine> {
-        self.peers().await.iter().map(neighbor_line).collect()
     }
 
     /// Every path of the RIB.

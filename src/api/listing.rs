@@ -1,6 +1,7 @@
 //! The answers to the reading requests besides `status`, and to `apply` and `delete`: one struct a line of a listing.
 //! Filled by the agent, shown by `routectl`.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 
 use routenet_core::model::{Cidr, Labels};
@@ -180,6 +181,80 @@ pub struct NeighborLine {
     pub sessions: u64,
     pub last_error: Option<String>,
     pub last_error_secs_ago: Option<u64>,
+}
+
+/// All that is known of one neighbour.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NeighborReply {
+    #[serde(flatten)]
+    pub line: NeighborLine,
+    /// As in a BGPPeer; those that are not what they are by default.
+    pub options: BTreeMap<String, serde_json::Value>,
+    /// By direction, since the neighbour was configured.
+    pub messages_received: MessageCounts,
+    pub messages_sent: MessageCounts,
+    /// Whether it still has to be told something.
+    pub waiting: bool,
+    /// Whether routes from before its restart are kept.
+    pub retained: bool,
+    /// UPDATEs of this session that were mended (RFC 7606), by what was done, and the last one.
+    pub malformed: u64,
+    pub treated_as_withdraw: u64,
+    pub attributes_discarded: u64,
+    pub prefixes_ignored: u64,
+    pub last_malformed: Option<Malformed>,
+    pub last_notification_sent: Option<Past>,
+    pub last_notification_received: Option<Past>,
+    /// What became of the session, the newest last.
+    pub history: Vec<Past>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MessageCounts {
+    pub opens: u64,
+    pub updates: u64,
+    pub notifications: u64,
+    pub keepalives: u64,
+    pub refreshes: u64,
+}
+
+/// The last UPDATE that was mended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Malformed {
+    #[serde(flatten)]
+    pub past: Past,
+    /// The offending attribute's first bytes, in hexadecimal; empty where no single one is at fault.
+    pub bytes: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Past {
+    pub secs_ago: u64,
+    pub what: String,
+}
+
+/// One route to a prefix, and why it is the best or is not.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RouteReply {
+    #[serde(flatten)]
+    pub line: RouteLine,
+    /// `best`, `equal`, `lost` or `refused`.
+    pub standing: String,
+    /// What decided it, in words.
+    pub why: Option<String>,
+    pub router_id: Option<Ipv4Addr>,
+    pub external: bool,
+    /// In hexadecimal.
+    pub extended_communities: Vec<String>,
+    pub large_communities: Vec<String>,
+    pub originator_id: Option<Ipv4Addr>,
+    pub cluster_list: Vec<Ipv4Addr>,
+    /// The AS of Only to Customer (RFC 9234).
+    pub otc: Option<u32>,
+    pub aggregator: Option<String>,
+    pub atomic_aggregate: bool,
+    /// Type codes of attributes that are passed on unknown.
+    pub unknown_attributes: Vec<u8>,
 }
 
 /// A path in the RIB.

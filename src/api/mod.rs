@@ -95,7 +95,19 @@ pub enum Request {
         trace: bool,
     },
     BgpNeighbors,
+    /// By name or address.
+    BgpNeighbor {
+        name: String,
+    },
     BgpRoutes,
+    /// The longest prefix with a route that covers this prefix or address.
+    BgpRoute {
+        prefix: String,
+    },
+    /// End this neighbour's session, by name or address, or everyone's (`all`), and begin anew.
+    BgpReset {
+        name: String,
+    },
     /// Withdraw everything, then say Cease.
     Drain,
     Undrain,
@@ -155,6 +167,7 @@ impl Request {
             | Request::Delete { .. }
             | Request::IpamRelease { .. }
             | Request::IpamReleaseNode { .. }
+            | Request::BgpReset { .. }
             | Request::Drain
             | Request::Undrain => true,
             Request::Get { .. }
@@ -165,6 +178,8 @@ impl Request {
             | Request::IpamCheck
             | Request::Diff { .. }
             | Request::BgpNeighbors
+            | Request::BgpNeighbor { .. }
+            | Request::BgpRoute { .. }
             | Request::BgpRoutes => false,
         }
     }

@@ -127,6 +127,12 @@ pub enum BgpCommand {
     /// FLAGS are `>` for the best paths (they are in the kernel), `s` for stale ones (kept while the neighbour
     /// restarts), `x` for refused ones (-o wide says why).
     Routes(OutputArgs),
+    /// All that is known of one neighbour: counters, last errors both ways, what of its UPDATEs was malformed
+    Neighbor(super::bgp::NeighborArgs),
+    /// The routes to a prefix or an address, and why the best one is the best and each other one is not
+    Route(super::bgp::RouteArgs),
+    /// End the session with a neighbour, and begin anew
+    Reset(super::bgp::ResetArgs),
 }
 
 impl BgpCommand {
@@ -140,6 +146,9 @@ impl BgpCommand {
                 let lines: Vec<RouteLine> = client.call(&Request::BgpRoutes)?;
                 Ok(Answer::good(output.data(&lines).unwrap_or_else(|| route_table(&lines, output.is_wide()))))
             }
+            BgpCommand::Neighbor(args) => args.run(client),
+            BgpCommand::Route(args) => args.run(client),
+            BgpCommand::Reset(args) => args.run(client),
         }
     }
 }

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `objects` | `get`, `apply`, `confirm`, `delete` |
 //! | `status` | `status` |
+//! | `bgp` | `bgp neighbor`, `bgp route`, `bgp reset` |
 //! | `listings` | `endpoints`, `bgp neighbors`, `bgp routes` |
 //! | `ipam` | `ipam show`, `why`, `check`, `release`, `release-node` |
 //! | `explain` | `explain` |
@@ -13,6 +14,7 @@
 //!
 //! A command answers with its text and exit code, and does not print: so tests read what people read.
 
+mod bgp;
 mod explain;
 mod input;
 mod ipam;

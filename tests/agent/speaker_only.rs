@@ -50,6 +50,7 @@ fn speakers_without_root_exchange_routes_and_leave_the_kernel_alone() {
             assert!(status.stdout.contains("not touched (dataPlane: off)"), "{}", status.stdout);
         }
         assert_eq!(before, kernel(), "no route, link or rule");
+        ask_about_one(&two);
         let refused = one.routectl(&["get", "ippool"]);
         assert!(refused.exit != 0 && refused.stderr.contains("speaker alone"), "{refused:?}");
 
@@ -58,5 +59,30 @@ fn speakers_without_root_exchange_routes_and_leave_the_kernel_alone() {
             let status = one.routectl(&["status"]);
             status.exit == 1 && status.stdout.contains("no session with other (192.0.2.2)")
         });
+    });
+}
+
+/// `bgp neighbor`, `bgp route` and `bgp reset`, of what is there and of what is not.
+fn ask_about_one(two: &Agent) {
+    let asked = |words: &[&str]| two.routectl(&[&["bgp"], words].concat());
+    let neighbor = asked(&["neighbor", "192.0.2.1"]);
+    assert!(neighbor.stdout.starts_with("other (192.0.2.1, AS 64511)\n"), "{neighbor:?}");
+    assert!(neighbor.stdout.contains("routes in     1 accepted of 2\n"), "{neighbor:?}");
+    assert!(neighbor.stdout.contains("1 OPEN, "), "{neighbor:?}");
+    let nobody = asked(&["neighbor", "192.0.2.9"]);
+    assert!(nobody.exit == 2 && nobody.stderr.contains("192.0.2.9: no neighbour has this name"), "{nobody:?}");
+
+    let route = asked(&["route", "10.1.2.3"]);
+    assert!(route.stdout.starts_with("10.1.0.0/16 best\n  from          other, eBGP\n"), "{route:?}");
+    let refused = asked(&["route", "203.0.113.0/24"]);
+    assert!(refused.stdout.starts_with("203.0.113.0/24 refused: it lies in no pool\n"), "{refused:?}");
+    let none = asked(&["route", "172.16.0.0/12"]);
+    assert!(none.exit == 2 && none.stderr.contains("172.16.0.0/12: no route covers it"), "{none:?}");
+
+    let reset = asked(&["reset", "other"]);
+    assert_eq!((reset.exit, reset.stdout.as_str()), (0, "reset: other\n"));
+    wait_for("the session after the reset", Duration::from_secs(20), || {
+        let said = asked(&["neighbor", "other"]).stdout;
+        said.contains("Administrative Reset") && said.contains("sessions      2\n") && said.contains("Established for")
     });
 }

@@ -132,11 +132,28 @@ impl Driver {
             Command::Drain => self.speaker.handle(Input::Drain, now),
             Command::Undrain => self.speaker.handle(Input::Undrain, now),
             Command::Reset(peer) => self.speaker.handle(Input::Reset(peer), now),
+            Command::ResetNamed(name, answer) => drop(answer.send(self.reset(&name, now))),
             // Whoever asked may have gone; that is their matter.
+            Command::Neighbor(name, answer) => {
+                let found = self.speaker.find(&name).and_then(|address| self.speaker.neighbor(address, now));
+                drop(answer.send(found));
+            }
+            Command::Route(prefix, answer) => drop(answer.send(self.speaker.route(&prefix))),
             Command::Status(answer) => drop(answer.send(self.status(now))),
             Command::Routes(answer) => drop(answer.send(self.speaker.routes())),
             Command::Stop(stopped) => self.leave(Some(stopped)),
         }
+    }
+
+    fn reset(&mut self, name: &str, now: Time) -> Vec<String> {
+        let peers = &self.speaker.config().peers;
+        let chosen: Vec<IpAddr> =
+            if name == "all" { peers.keys().copied().collect() } else { self.speaker.find(name).into_iter().collect() };
+        let names = chosen.iter().filter_map(|address| Some(peers.get(address)?.name.clone())).collect();
+        for address in chosen {
+            self.speaker.handle(Input::Reset(address), now);
+        }
+        names
     }
 
     fn leave(&mut self, stopped: Option<tokio::sync::oneshot::Sender<()>>) {

@@ -1,10 +1,14 @@
 //! The speaker's answers in the words of the local API.
 
+use std::time::Duration;
+
+use routenet_core::bgp::speaker::detail::{Messages, PeerDetail, RouteDetail, Standing};
 use routenet_core::bgp::speaker::{PeerSource, PeerStatus, RouteStatus, State};
 use routenet_core::bgp::wire::Origin;
 use routenet_core::model::ImportPolicy;
+use routenet_core::model::yaml::write_options;
 
-use crate::api::listing::{NeighborLine, RouteLine};
+use crate::api::listing::{Malformed, MessageCounts, NeighborLine, NeighborReply, Past, RouteLine, RouteReply};
 use crate::api::status;
 
 /// For `routectl bgp neighbors`.
@@ -38,6 +42,67 @@ pub fn neighbor_line(peer: &PeerStatus) -> NeighborLine {
         sessions: peer.sessions,
         last_error: trouble(peer),
         last_error_secs_ago: peer.last_error.as_ref().map(|(ago, _)| ago.as_secs()),
+    }
+}
+
+/// For `routectl bgp neighbor`.
+pub fn neighbor_reply(detail: &PeerDetail) -> NeighborReply {
+    let past = |event: &(Duration, String)| Past { secs_ago: event.0.as_secs(), what: event.1.clone() };
+    let bytes = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let last = detail.faults.last.as_ref().zip(detail.last_fault);
+    let options = write_options(&detail.status.config.options);
+    NeighborReply {
+        line: neighbor_line(&detail.status),
+        options: options.into_iter().map(|(key, value)| (key.to_string(), value)).collect(),
+        messages_received: counts(&detail.messages_in),
+        messages_sent: counts(&detail.messages_out),
+        waiting: detail.waiting,
+        retained: detail.status.retained,
+        malformed: detail.faults.updates,
+        treated_as_withdraw: detail.faults.withdrawn,
+        attributes_discarded: detail.faults.discarded,
+        prefixes_ignored: detail.faults.ignored,
+        last_malformed: last.map(|((_, what, offending), ago)| Malformed {
+            past: Past { secs_ago: ago.as_secs(), what: what.clone() },
+            bytes: bytes(offending),
+        }),
+        last_notification_sent: detail.last_sent.as_ref().map(past),
+        last_notification_received: detail.last_received.as_ref().map(past),
+        history: detail.history.iter().map(past).collect(),
+    }
+}
+
+fn counts(messages: &Messages) -> MessageCounts {
+    let Messages { opens, updates, notifications, keepalives, refreshes } = *messages;
+    MessageCounts { opens, updates, notifications, keepalives, refreshes }
+}
+
+/// For `routectl bgp route`.
+pub fn route_reply(detail: &RouteDetail) -> RouteReply {
+    let (standing, why) = match &detail.standing {
+        Standing::Best { over } => ("best", over.as_ref().map(|step| format!("won by {step}"))),
+        Standing::Equal => ("equal", Some("shares the load with the best (ECMP)".to_string())),
+        Standing::Lost(step) => ("lost", Some(format!("lost to {step}"))),
+        Standing::Refused(refusal) => ("refused", Some(refusal.to_string())),
+    };
+    RouteReply {
+        line: route_line(&detail.route),
+        standing: standing.to_string(),
+        why,
+        router_id: detail.router_id,
+        external: detail.external,
+        extended_communities: detail
+            .extended_communities
+            .iter()
+            .map(|community| community.iter().map(|byte| format!("{byte:02x}")).collect())
+            .collect(),
+        large_communities: detail.large_communities.iter().map(|(a, b, c)| format!("{a}:{b}:{c}")).collect(),
+        originator_id: detail.originator_id,
+        cluster_list: detail.cluster_list.clone(),
+        otc: detail.otc,
+        aggregator: detail.aggregator.map(|(number, address)| format!("{number} {address}")),
+        atomic_aggregate: detail.atomic_aggregate,
+        unknown_attributes: detail.unknown.clone(),
     }
 }
 

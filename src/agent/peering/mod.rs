@@ -10,6 +10,7 @@
 //! | `connection` | one TCP connection: connect, read, write, farewell |
 //! | `listener` | listening sockets: bound, and bound again when that failed |
 //! | `listing` | answers for `routectl bgp` |
+//! | `request` | `routectl bgp`, whoever answers it |
 //! | `speaker_only` | `dataPlane: off`: the speaker and nothing else |
 
 mod connection;
@@ -17,17 +18,18 @@ mod driver;
 mod listener;
 mod listing;
 mod protection;
+pub mod request;
 mod speaker_only;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
-use routenet_core::bgp::speaker::{PeerStatus, RouteStatus, SpeakerConfig, State};
+use routenet_core::bgp::speaker::{PeerDetail, PeerStatus, RouteDetail, RouteStatus, SpeakerConfig, State};
 use routenet_core::model::Cidr;
 use tokio::sync::{mpsc, oneshot};
 
-pub use listing::{neighbor_line, peer_line, route_line};
+pub use listing::{neighbor_line, neighbor_reply, peer_line, route_line, route_reply};
 pub use routenet_core::bgp::speaker::speaker_config;
 pub use speaker_only::{SpeakerOnly, run_speaker_only};
 
@@ -89,6 +91,10 @@ enum Command {
     Drain,
     Undrain,
     Reset(IpAddr),
+    /// Answered with whom it ended: `all`, or by name or address.
+    ResetNamed(String, oneshot::Sender<Vec<String>>),
+    Neighbor(String, oneshot::Sender<Option<PeerDetail>>),
+    Route(Cidr, oneshot::Sender<Vec<RouteDetail>>),
     Status(oneshot::Sender<PeeringStatus>),
     Routes(oneshot::Sender<Vec<RouteStatus>>),
     /// Answered when every connection is closed.
@@ -152,6 +158,30 @@ impl Peering {
     /// Ends this neighbour's session and begins anew.
     pub fn reset(&self, peer: IpAddr) {
         self.tell(Command::Reset(peer));
+    }
+
+    /// Ends the session of this neighbour, by name or address, or all of them (`all`), and begins anew; answers whose.
+    ///
+    /// # Errors
+    /// The speaker has stopped.
+    pub async fn reset_named(&self, name: String) -> Result<Vec<String>, Stopped> {
+        self.ask(|answer| Command::ResetNamed(name, answer)).await
+    }
+
+    /// All that is known of the neighbour of this name or address.
+    ///
+    /// # Errors
+    /// The speaker has stopped.
+    pub async fn neighbor(&self, name: String) -> Result<Option<PeerDetail>, Stopped> {
+        self.ask(|answer| Command::Neighbor(name, answer)).await
+    }
+
+    /// Every route to the longest known prefix that covers this one, the best first.
+    ///
+    /// # Errors
+    /// The speaker has stopped.
+    pub async fn route(&self, prefix: Cidr) -> Result<Vec<RouteDetail>, Stopped> {
+        self.ask(|answer| Command::Route(prefix, answer)).await
     }
 
     /// # Errors

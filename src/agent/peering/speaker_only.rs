@@ -11,7 +11,7 @@ use routenet_core::model::Pool;
 use routenet_core::model::config::{NodeConfig, StaticCluster, StoreConfig};
 use tokio::task::JoinHandle;
 
-use super::{Peering, PeeringConfig, Stopped, neighbor_line, peer_line, route_line, speaker_config};
+use super::{Peering, PeeringConfig, Stopped, peer_line, request, speaker_config};
 use crate::agent::answers::{ok, reply};
 use crate::agent::health::{Health, epoch_seconds, peering_problems};
 use crate::agent::local_api::access::AccessRules;
@@ -126,17 +126,14 @@ impl Answers {
 
 #[async_trait]
 impl Handler for Answers {
-    async fn handle(&self, request: Request) -> Reply {
-        match request {
+    async fn handle(&self, asked: Request) -> Reply {
+        match asked {
+            Request::BgpNeighbors => request::neighbors(&self.peering).await,
+            Request::BgpNeighbor { name } => request::neighbor(&self.peering, &name).await,
+            Request::BgpRoutes => request::routes(&self.peering).await,
+            Request::BgpRoute { prefix } => request::route(&self.peering, &prefix).await,
+            Request::BgpReset { name } => request::reset(&self.peering, &name).await,
             Request::Status => reply(self.status().await.map_err(unavailable)),
-            Request::BgpNeighbors => {
-                let status = self.peering.status().await;
-                reply(status.map(|s| s.peers.iter().map(neighbor_line).collect::<Vec<_>>()).map_err(unavailable))
-            }
-            Request::BgpRoutes => {
-                let routes = self.peering.routes().await;
-                reply(routes.map(|routes| routes.iter().map(route_line).collect::<Vec<_>>()).map_err(unavailable))
-            }
             Request::Drain => {
                 self.drained.store(true, Ordering::Relaxed);
                 self.peering.drain();

@@ -66,4 +66,4 @@ fn reorder(candidates: &mut [Candidate], first: Vec<usize>) {
 
 #[cfg(test)]
 #[path = "decision_tests.rs"]
-mod tests;
+pub mod tests;

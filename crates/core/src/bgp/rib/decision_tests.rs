@@ -8,7 +8,7 @@ use crate::bgp::filter::Refusal;
 use crate::bgp::wire::{AsSegment, NextHop, Origin};
 
 /// A route of the neighbour 192.0.2.`last` over the given ASes; over iBGP where there are none.
-fn route(last: u8, ases: &[u32]) -> Candidate {
+pub fn route(last: u8, ases: &[u32]) -> Candidate {
     let address = IpAddr::from([192, 0, 2, last]);
     let mut attributes = own_attributes();
     if !ases.is_empty() {
@@ -27,11 +27,11 @@ fn route(last: u8, ases: &[u32]) -> Candidate {
     }
 }
 
-fn own() -> Candidate {
+pub fn own() -> Candidate {
     Candidate { source: Arc::new(Source::own([192, 0, 2, 1].into())), ..route(1, &[]) }
 }
 
-fn with(mut candidate: Candidate, change: impl FnOnce(&mut crate::bgp::wire::Attributes)) -> Candidate {
+pub fn with(mut candidate: Candidate, change: impl FnOnce(&mut crate::bgp::wire::Attributes)) -> Candidate {
     change(&mut Arc::make_mut(&mut candidate.path).attributes);
     candidate
 }

@@ -8,6 +8,7 @@
 pub mod decision;
 pub mod outbound;
 pub mod path;
+pub mod standing;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;

@@ -4,7 +4,9 @@
 //! the session is in while no connection got that far. Called by the speaker, which gives it time, chance and ids by
 //! [`Env`] and takes what it wants done from [`Env::out`].
 
+mod cause;
 pub mod connection;
+pub mod counters;
 pub mod open;
 pub mod timers;
 
@@ -12,10 +14,12 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
-use crate::bgp::wire::{self, AfiSafi, Message, Notification, Update, cease, refresh_subtype};
+use crate::bgp::wire::{self, AfiSafi, Message, MessageType, Notification, Update, cease, refresh_subtype};
 use crate::model::peering::BgpRole;
 use crate::time::Time;
+use cause::Cause;
 pub use connection::{ConnId, Connection, Direction, Phase};
+use counters::Messages;
 pub use open::Negotiated;
 use timers::Rng;
 
@@ -88,40 +92,6 @@ impl fmt::Display for State {
     }
 }
 
-/// Why a connection ends.
-#[derive(Debug)]
-enum Cause {
-    /// We found a fault, or were told to: the words go out first.
-    Sent(Notification),
-    Received(Notification),
-    /// The connection broke; in words.
-    Broken(String),
-    /// We close without a word, so that the neighbour keeps our routes (RFC 4724).
-    Quiet,
-}
-
-impl Cause {
-    /// RFC 8538 section 3.1: what is meant to end for good is said as a Hard Reset to who would keep the routes otherwise.
-    fn between(self, connection: &Connection) -> Cause {
-        match self {
-            Cause::Sent(n) if connection.survives_notifications() && n.ends_for_good() => {
-                Cause::Sent(Notification::hard_reset(&n))
-            }
-            other => other,
-        }
-    }
-
-    fn is_hard(&self) -> bool {
-        matches!(self, Cause::Sent(n) | Cause::Received(n)
-            if (n.code, n.subcode) == (Notification::CEASE, cease::HARD_RESET))
-    }
-
-    fn is_collision(&self) -> bool {
-        matches!(self, Cause::Sent(n) | Cause::Received(n)
-            if (n.code, n.subcode) == (Notification::CEASE, cease::COLLISION_RESOLUTION))
-    }
-}
-
 #[derive(Debug)]
 pub struct Session {
     settings: Settings,
@@ -145,6 +115,11 @@ pub struct Session {
     session_error: Option<(Time, String)>,
     /// What ended the last attempt that came to no session; forgotten once one came about, as is a collision's loser.
     attempt_error: Option<(Time, String)>,
+    /// The last NOTIFICATION of ours, and of the neighbour's.
+    last_sent: Option<(Time, Notification)>,
+    last_received: Option<(Time, Notification)>,
+    pub messages_in: Messages,
+    pub messages_out: Messages,
 }
 
 impl Session {
@@ -162,6 +137,10 @@ impl Session {
             sessions: 0,
             session_error: None,
             attempt_error: None,
+            last_sent: None,
+            last_received: None,
+            messages_in: Messages::default(),
+            messages_out: Messages::default(),
         }
     }
 
@@ -176,6 +155,11 @@ impl Session {
     /// Since when it is Established, or is not.
     pub fn turned(&self) -> Time {
         self.turned
+    }
+
+    /// The last NOTIFICATION that we sent, and the last one that came.
+    pub fn notifications(&self) -> [Option<&(Time, Notification)>; 2] {
+        [self.last_sent.as_ref(), self.last_received.as_ref()]
     }
 
     pub fn sessions(&self) -> u64 {
@@ -311,7 +295,10 @@ impl Session {
         }
         while let Some(connection) = self.connection(id) {
             match connection.next_message() {
-                Ok(Some(message)) => self.message(env, id, message),
+                Ok(Some(message)) => {
+                    self.messages_in.count(type_of(&message));
+                    self.message(env, id, message);
+                }
                 Ok(None) => break,
                 Err(notification) => self.end(env, id, Cause::Sent(notification)),
             }
@@ -403,7 +390,7 @@ impl Session {
                     Phase::OpenConfirm => 2,
                     Phase::Established => 3,
                 };
-                let notification = Notification::unexpected_message(state, type_number(&unexpected));
+                let notification = Notification::unexpected_message(state, type_of(&unexpected) as u8);
                 self.end(env, id, Cause::Sent(notification));
             }
         }
@@ -499,12 +486,21 @@ impl Session {
         if !collision && let Some(error) = error {
             self.note(env.now, phase, error);
         }
+        match &cause {
+            Cause::Sent(n) => self.last_sent = Some((env.now, n.clone())),
+            Cause::Received(n) => self.last_received = Some((env.now, n.clone())),
+            Cause::Broken(_) | Cause::Quiet => {}
+        }
         match cause {
             // Before TCP stands there is nobody to speak to.
             Cause::Sent(_) if phase == Phase::Connecting => {
                 env.out.push(Output::Close { conn: id, last_words: vec![] })
             }
-            Cause::Sent(n) => env.out.push(Output::Close { conn: id, last_words: connection.last_words(&n) }),
+            Cause::Sent(n) => {
+                let last_words = connection.last_words(&n);
+                self.messages_out.count_all(&last_words);
+                env.out.push(Output::Close { conn: id, last_words });
+            }
             Cause::Received(_) | Cause::Quiet => env.out.push(Output::Close { conn: id, last_words: vec![] }),
             Cause::Broken(_) => {}
         }
@@ -568,13 +564,13 @@ impl Session {
     }
 }
 
-/// The type field of a message (RFC 4271 4.1, RFC 2918).
-fn type_number(message: &Message) -> u8 {
+/// The type of a message (RFC 4271 4.1, RFC 2918).
+fn type_of(message: &Message) -> MessageType {
     match message {
-        Message::Open(_) => 1,
-        Message::Update(_) => 2,
-        Message::Notification(_) => 3,
-        Message::Keepalive => 4,
-        Message::RouteRefresh { .. } => 5,
+        Message::Open(_) => MessageType::Open,
+        Message::Update(_) => MessageType::Update,
+        Message::Notification(_) => MessageType::Notification,
+        Message::Keepalive => MessageType::Keepalive,
+        Message::RouteRefresh { .. } => MessageType::RouteRefresh,
     }
 }

@@ -15,6 +15,7 @@
 //! costs nobody else memory or time, and always gets the newest state. A neighbour's faults cost its own session.
 
 pub mod config;
+pub mod detail;
 mod from_model;
 mod peer;
 mod startup;
@@ -37,8 +38,9 @@ use crate::bgp::wire::{AfiSafi, NextHop, Notification, cease};
 use crate::model::{Cidr, ImportPolicy};
 use crate::time::Time;
 pub use config::{PeerConfig, PeerSource, SpeakerConfig};
+pub use detail::{PeerDetail, RouteDetail};
 pub use from_model::{DEFAULT_AS, speaker_config};
-use peer::{Peer, STALE_MOST};
+use peer::{Faults, Peer, STALE_MOST};
 use startup::Progress;
 pub use startup::Startup;
 pub use status::{PeerStatus, RouteStatus};
@@ -397,7 +399,7 @@ impl Speaker {
         for output in out {
             self.follow(peer, output, now);
         }
-        self.report(peer);
+        self.report(peer, now);
         Some(answer)
     }
 
@@ -425,12 +427,17 @@ impl Speaker {
         }
     }
 
-    fn report(&mut self, address: IpAddr) {
+    fn report(&mut self, address: IpAddr, now: Time) {
         let Some(peer) = self.peers.get_mut(&address) else { return };
         let state = peer.session.state();
         if state != peer.reported {
             let why = peer.session.last_error().filter(|_| state < peer.reported).map(|(_, what)| what.clone());
             peer.reported = state;
+            let because = why.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
+            // Between attempts its state changes all the time, which is no news.
+            if state == State::Established || !because.is_empty() {
+                peer.remember(now, format!("{state}{because}"));
+            }
             self.events.push_back(Event::State { peer: address, name: peer.config.name.clone(), state, why });
         }
     }
@@ -448,7 +455,7 @@ impl Speaker {
         peer.outbound = Some(Outbound::new(&self.rib, negotiated.codec.families.clone()));
         peer.negotiated = Some(negotiated);
         peer.end_of_rib.clear();
-        (peer.malformed, peer.last_malformed) = (0, None);
+        peer.faults = Faults::default();
         peer.last_update = now;
         if peer.stale_until.is_some() {
             // RFC 4724 4.2: what it did not keep in its own forwarding table goes at once, the rest at End-of-RIB.

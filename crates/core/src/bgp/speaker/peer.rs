@@ -1,6 +1,6 @@
 //! One neighbour as the speaker holds it: its session, what it was told, and how it comes through a restart.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,13 +9,39 @@ use super::config::PeerConfig;
 use crate::bgp::rib::Source;
 use crate::bgp::rib::outbound::Outbound;
 use crate::bgp::session::{Negotiated, Session, State};
-use crate::bgp::wire::AfiSafi;
+use crate::bgp::wire::{AfiSafi, DefectAction};
 use crate::time::Time;
 
 /// How long routes from before a restart are kept while the restarted neighbour tells us its own, at most.
 pub const STALE_MOST: Duration = Duration::from_secs(360);
 /// A neighbour without graceful restart says no reliable End-of-RIB: this long without an UPDATE counts as one.
 pub const QUIET: Duration = Duration::from_secs(3);
+
+/// How many changes of a session are remembered.
+const HISTORY: usize = 16;
+
+/// What was wrong with the UPDATEs of the present session, or else of the last one, that it survived (RFC 7606).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Faults {
+    /// UPDATEs with anything wrong.
+    pub updates: u64,
+    /// Of these, what was done: routes treated as withdrawn, attributes discarded, prefixes ignored.
+    pub withdrawn: u64,
+    pub discarded: u64,
+    pub ignored: u64,
+    /// The last one: when, what, and the offending attribute's first bytes as received.
+    pub last: Option<(Time, String, Vec<u8>)>,
+}
+
+impl Faults {
+    pub fn count(&mut self, action: DefectAction) {
+        *match action {
+            DefectAction::TreatAsWithdraw => &mut self.withdrawn,
+            DefectAction::AttributeDiscard => &mut self.discarded,
+            DefectAction::PrefixIgnored => &mut self.ignored,
+        } += 1;
+    }
+}
 
 #[derive(Debug)]
 pub(super) struct Peer {
@@ -32,8 +58,9 @@ pub(super) struct Peer {
     /// Families whose End-of-RIB came in this session.
     pub end_of_rib: BTreeSet<AfiSafi>,
     pub last_update: Time,
-    pub malformed: u64,
-    pub last_malformed: Option<String>,
+    pub faults: Faults,
+    /// What became of the session, the newest last.
+    pub history: VecDeque<(Time, String)>,
     /// The state that was last reported.
     pub reported: State,
 }
@@ -56,9 +83,16 @@ impl Peer {
             stale_until: None,
             end_of_rib: BTreeSet::new(),
             last_update: now,
-            malformed: 0,
-            last_malformed: None,
+            faults: Faults::default(),
+            history: VecDeque::new(),
         }
+    }
+
+    pub fn remember(&mut self, now: Time, what: String) {
+        if self.history.len() == HISTORY {
+            self.history.pop_front();
+        }
+        self.history.push_back((now, what));
     }
 
     /// Whether its routes, if there are any, are from before a restart that is not over.

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use super::Speaker;
 use super::config::PeerConfig;
+use super::peer::Peer;
 use crate::bgp::filter::Refusal;
+use crate::bgp::rib::Destination;
 use crate::bgp::rib::path::Path;
 use crate::bgp::session::State;
 use crate::bgp::wire::{AsSegment, Origin};
@@ -66,63 +68,66 @@ pub struct RouteStatus {
 impl Speaker {
     /// Every configured neighbour, by address.
     pub fn status(&self, now: Time) -> Vec<PeerStatus> {
-        self.peers
-            .iter()
-            .map(|(address, peer)| {
-                let counts = self.rib.counts(*address);
-                let negotiated = peer.session.established().and_then(|connection| connection.negotiated.as_ref());
-                PeerStatus {
-                    address: *address,
-                    config: peer.config.clone(),
-                    state: peer.session.state(),
-                    lasting: now.since(peer.session.turned()),
-                    router_id: negotiated.map(|n| n.router_id),
-                    hold_time: negotiated.map(|n| n.hold_time),
-                    capabilities: negotiated.map(|n| n.words()).unwrap_or_default(),
-                    received: counts.received,
-                    accepted: counts.accepted,
-                    received_most: Family::BOTH
-                        .map(|family| self.rib.counts_of(*address, family).received)
-                        .into_iter()
-                        .max()
-                        .unwrap_or(0),
-                    advertised: peer.outbound.as_ref().map_or(0, |outbound| outbound.told() as u64),
-                    sessions: peer.session.sessions(),
-                    retained: peer.stale_until.is_some(),
-                    malformed: peer.malformed,
-                    last_malformed: peer.last_malformed.clone(),
-                    last_error: peer.session.last_error().map(|(at, what)| (now.since(*at), what.clone())),
-                }
-            })
-            .collect()
+        self.peers.iter().map(|(address, peer)| self.peer_status(address, peer, now)).collect()
+    }
+
+    pub(super) fn peer_status(&self, address: &IpAddr, peer: &Peer, now: Time) -> PeerStatus {
+        let counts = self.rib.counts(*address);
+        let negotiated = peer.session.established().and_then(|connection| connection.negotiated.as_ref());
+        PeerStatus {
+            address: *address,
+            config: peer.config.clone(),
+            state: peer.session.state(),
+            lasting: now.since(peer.session.turned()),
+            router_id: negotiated.map(|n| n.router_id),
+            hold_time: negotiated.map(|n| n.hold_time),
+            capabilities: negotiated.map(|n| n.words()).unwrap_or_default(),
+            received: counts.received,
+            accepted: counts.accepted,
+            received_most: Family::BOTH
+                .map(|family| self.rib.counts_of(*address, family).received)
+                .into_iter()
+                .max()
+                .unwrap_or(0),
+            advertised: peer.outbound.as_ref().map_or(0, |outbound| outbound.told() as u64),
+            sessions: peer.session.sessions(),
+            retained: peer.stale_until.is_some(),
+            malformed: peer.faults.updates,
+            last_malformed: peer.faults.last.as_ref().map(|(_, what, _)| what.clone()),
+            last_error: peer.session.last_error().map(|(at, what)| (now.since(*at), what.clone())),
+        }
     }
 
     /// Every route to every prefix, the best of a prefix first.
     pub fn routes(&self) -> Vec<RouteStatus> {
         let mut routes = Vec::new();
         for (prefix, destination) in self.rib.iter() {
-            let equal = destination.equal();
-            for (index, candidate) in destination.candidates().iter().enumerate() {
-                let peer = candidate.source.peer;
-                let from = peer.and_then(|address| Some((address, self.peers.get(&address)?)));
-                let attributes = &candidate.path.attributes;
-                routes.push(RouteStatus {
-                    prefix: *prefix,
-                    from: from.map(|(address, peer)| (address, peer.config.name.clone())),
-                    next_hop: peer.map(|_| candidate.path.next_hop.address),
-                    as_path: as_path_words(&candidate.path),
-                    origin: attributes.origin,
-                    local_pref: attributes.local_pref,
-                    med: attributes.med,
-                    communities: attributes.communities.iter().map(|c| format!("{}:{}", c >> 16, c & 0xffff)).collect(),
-                    best: index < equal,
-                    stale: from
-                        .is_some_and(|(_, peer)| peer.source.session != candidate.source.session || peer.is_away()),
-                    refused: candidate.refused,
-                });
-            }
+            self.routes_to(prefix, destination, &mut routes);
         }
         routes
+    }
+
+    /// The routes to one prefix, the best first.
+    pub(super) fn routes_to(&self, prefix: &Cidr, destination: &Destination, routes: &mut Vec<RouteStatus>) {
+        let equal = destination.equal();
+        for (index, candidate) in destination.candidates().iter().enumerate() {
+            let peer = candidate.source.peer;
+            let from = peer.and_then(|address| Some((address, self.peers.get(&address)?)));
+            let attributes = &candidate.path.attributes;
+            routes.push(RouteStatus {
+                prefix: *prefix,
+                from: from.map(|(address, peer)| (address, peer.config.name.clone())),
+                next_hop: peer.map(|_| candidate.path.next_hop.address),
+                as_path: as_path_words(&candidate.path),
+                origin: attributes.origin,
+                local_pref: attributes.local_pref,
+                med: attributes.med,
+                communities: attributes.communities.iter().map(|c| format!("{}:{}", c >> 16, c & 0xffff)).collect(),
+                best: index < equal,
+                stale: from.is_some_and(|(_, peer)| peer.source.session != candidate.source.session || peer.is_away()),
+                refused: candidate.refused,
+            });
+        }
     }
 }
 

@@ -24,6 +24,14 @@ impl Speaker {
     /// most one message more).
     pub fn poll_transmit(&mut self, conn: ConnId, buffer: &mut Vec<u8>, budget: usize, now: Time) {
         let Some(&address) = self.connections.get(&conn) else { return };
+        let start = buffer.len();
+        self.fill(address, conn, buffer, budget, now);
+        if let Some(peer) = self.peers.get_mut(&address) {
+            peer.session.messages_out.count_all(&buffer[start..]);
+        }
+    }
+
+    fn fill(&mut self, address: IpAddr, conn: ConnId, buffer: &mut Vec<u8>, budget: usize, now: Time) {
         let full = buffer.len() + budget;
         let Some(peer) = self.peers.get_mut(&address) else { return };
         let Some(connection) = peer.session.connection(conn) else { return };

@@ -9,7 +9,7 @@ use super::peer::Peer;
 use super::{Event, Speaker};
 use crate::bgp::filter::{self, Import};
 use crate::bgp::rib::{Candidate, Path};
-use crate::bgp::wire::{AfiSafi, Attributes, NextHop, Notification, Update};
+use crate::bgp::wire::{AfiSafi, Attributes, DefectAction, NextHop, Notification, Update};
 use crate::model::{Cidr, Family};
 use crate::time::Time;
 
@@ -17,7 +17,11 @@ impl Speaker {
     pub(super) fn update(&mut self, address: IpAddr, update: Update, now: Time) {
         let Some(peer) = self.peers.get_mut(&address) else { return };
         peer.last_update = now;
-        let mut fault = update.defects.into_iter().next().map(|defect| defect.what);
+        let mut fault = None;
+        for defect in update.defects {
+            peer.faults.count(defect.action);
+            fault.get_or_insert((defect.what, defect.bytes));
+        }
         for prefix in update.withdrawn {
             self.rib.forget(prefix, Some(address));
         }
@@ -27,14 +31,17 @@ impl Speaker {
                     for (prefix, _) in update.reachable {
                         self.rib.forget(prefix, Some(address));
                     }
-                    fault.get_or_insert(what);
+                    if let Some(peer) = self.peers.get_mut(&address) {
+                        peer.faults.count(DefectAction::TreatAsWithdraw);
+                    }
+                    fault.get_or_insert((what, Vec::new()));
                 }
                 None => self.reachable(address, attributes, update.reachable),
             }
         }
         // An UPDATE counts once, whatever is wrong with it and however many prefixes it holds.
-        if let Some(what) = fault {
-            self.malformed(address, what);
+        if let Some((what, bytes)) = fault {
+            self.malformed(address, what, bytes, now);
         }
         if let Some(family) = update.end_of_rib {
             if let Some(peer) = self.peers.get_mut(&address) {
@@ -106,17 +113,17 @@ impl Speaker {
     }
 
     /// Counts an UPDATE that was mended, and reports the session's first.
-    fn malformed(&mut self, address: IpAddr, what: String) {
+    fn malformed(&mut self, address: IpAddr, what: String, bytes: Vec<u8>, now: Time) {
         let Some(peer) = self.peers.get_mut(&address) else { return };
-        peer.malformed += 1;
-        if peer.malformed == 1 {
+        peer.faults.updates += 1;
+        if peer.faults.updates == 1 {
             self.events.push_back(Event::Malformed {
                 peer: address,
                 name: peer.config.name.clone(),
                 what: what.clone(),
             });
         }
-        peer.last_malformed = Some(what);
+        peer.faults.last = Some((now, what, bytes));
     }
 }
 

@@ -1,0 +1,112 @@
+//! What the speaker answers when asked about one neighbour or one prefix: all that it knows of it.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
+
+use super::Speaker;
+pub use super::peer::Faults;
+use super::status::{PeerStatus, RouteStatus};
+use crate::bgp::rib::standing::standings;
+pub use crate::bgp::rib::standing::{Standing, Step};
+pub use crate::bgp::session::counters::Messages;
+use crate::model::Cidr;
+use crate::time::Time;
+
+/// One neighbour, in full.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PeerDetail {
+    pub status: PeerStatus,
+    /// Since it was configured.
+    pub messages_in: Messages,
+    pub messages_out: Messages,
+    /// What its UPDATEs had that RFC 7606 mended; the last one with how long ago it was.
+    pub faults: Faults,
+    pub last_fault: Option<Duration>,
+    /// How long ago, and what, in words.
+    pub last_sent: Option<(Duration, String)>,
+    pub last_received: Option<(Duration, String)>,
+    /// Whether it still has to be told something.
+    pub waiting: bool,
+    /// What became of the session, the newest last.
+    pub history: Vec<(Duration, String)>,
+}
+
+/// One route of one source, in full.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RouteDetail {
+    pub route: RouteStatus,
+    pub standing: Standing,
+    pub router_id: Option<Ipv4Addr>,
+    pub external: bool,
+    pub extended_communities: Vec<[u8; 8]>,
+    pub large_communities: Vec<(u32, u32, u32)>,
+    pub originator_id: Option<Ipv4Addr>,
+    pub cluster_list: Vec<Ipv4Addr>,
+    pub otc: Option<u32>,
+    pub aggregator: Option<(u32, Ipv4Addr)>,
+    pub atomic_aggregate: bool,
+    /// Type codes of attributes that we pass on without knowing them.
+    pub unknown: Vec<u8>,
+}
+
+impl Speaker {
+    /// `None`: there is no such neighbour.
+    pub fn neighbor(&self, address: IpAddr, now: Time) -> Option<PeerDetail> {
+        let peer = self.peers.get(&address)?;
+        let ago = |at: Time| now.since(at);
+        let [sent, received] = peer.session.notifications().map(|n| n.map(|(at, what)| (ago(*at), what.to_string())));
+        let holds = self.progress.holds_end_of_rib();
+        Some(PeerDetail {
+            status: self.peer_status(&address, peer, now),
+            messages_in: peer.session.messages_in,
+            messages_out: peer.session.messages_out,
+            last_fault: peer.faults.last.as_ref().map(|(at, ..)| ago(*at)),
+            faults: peer.faults.clone(),
+            last_sent: sent,
+            last_received: received,
+            waiting: peer.outbound.as_ref().is_some_and(|outbound| outbound.has_news(&self.rib, holds)),
+            history: peer.history.iter().map(|(at, what)| (ago(*at), what.clone())).collect(),
+        })
+    }
+
+    /// The neighbour of this name or address.
+    pub fn find(&self, name: &str) -> Option<IpAddr> {
+        let address = name.parse::<IpAddr>().ok().map(|address| address.to_canonical());
+        let by_address = address.filter(|address| self.peers.contains_key(address));
+        let named = || self.peers.iter().find(|(_, peer)| peer.config.name == name).map(|(address, _)| *address);
+        by_address.or_else(named)
+    }
+
+    /// The longest prefix with a route that covers this one, and every route to it, the best first.
+    pub fn route(&self, prefix: &Cidr) -> Vec<RouteDetail> {
+        let covering = (0..=prefix.length()).rev().filter_map(|length| Cidr::new(prefix.address(), length).ok());
+        let found = covering.filter_map(|prefix| {
+            let destination = self.rib.get(&prefix).filter(|destination| !destination.candidates().is_empty())?;
+            Some((prefix, destination))
+        });
+        let Some((prefix, destination)) = found.into_iter().next() else { return Vec::new() };
+        let mut routes = Vec::new();
+        self.routes_to(&prefix, destination, &mut routes);
+        let standings = standings(destination.candidates(), destination.equal());
+        let details = routes.into_iter().zip(standings).zip(destination.candidates());
+        details
+            .map(|((route, standing), candidate)| {
+                let attributes = &candidate.path.attributes;
+                RouteDetail {
+                    route,
+                    standing,
+                    router_id: candidate.source.peer.map(|_| candidate.source.router_id),
+                    external: candidate.source.external,
+                    extended_communities: attributes.extended_communities.iter().copied().collect(),
+                    large_communities: attributes.large_communities.iter().copied().collect(),
+                    originator_id: attributes.originator_id,
+                    cluster_list: attributes.cluster_list.clone(),
+                    otc: attributes.otc,
+                    aggregator: attributes.aggregator,
+                    atomic_aggregate: attributes.atomic_aggregate,
+                    unknown: attributes.unknown.iter().map(|(_, code, _)| *code).collect(),
+                }
+            })
+            .collect()
+    }
+}
