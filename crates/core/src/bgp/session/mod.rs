@@ -122,6 +122,9 @@ impl Cause {
     }
 }
 
+/// Incoming connections of one neighbour that wait for its OPEN, at most.
+const SILENT_MOST: usize = 4;
+
 #[derive(Debug)]
 pub struct Session {
     settings: Settings,
@@ -277,18 +280,19 @@ impl Session {
         if self.shut || self.idle_until.is_some() {
             return None;
         }
-        // A second one from the same side means that the first is dead, unless that got through its OPEN.
-        let pending =
-            self.connections.iter().find(|c| c.direction == Direction::Incoming && c.phase != Phase::Established);
-        if let Some(pending) = pending {
-            if pending.phase == Phase::OpenConfirm {
-                return None;
-            }
-            let id = pending.id;
-            self.end(env, id, Cause::Sent(Notification::cease(cease::CONNECTION_REJECTED)));
+        // Which of several stays is decided when they say their OPENs (RFC 4271 6.8): the older one may be dead. Only how
+        // many may be silent has a bound.
+        let silent = |c: &&Connection| c.direction == Direction::Incoming && c.phase == Phase::OpenSent;
+        if self.connections.iter().filter(silent).count() >= SILENT_MOST
+            && let Some(oldest) = self.connections.iter().find(silent).map(|connection| connection.id)
+        {
+            self.end(env, oldest, Cause::Sent(Notification::cease(cease::CONNECTION_REJECTED)));
         }
         let id = self.open_connection(env, Direction::Incoming);
         self.greet(env, id, local);
+        // The neighbour was faster: a connection of ours would most likely only collide with its.
+        let later = env.now + env.rng.jitter(self.settings.connect_retry);
+        self.attempt_at = self.attempt_at.map(|at| at.max(later));
         self.settle(env);
         Some(id)
     }
@@ -345,12 +349,13 @@ impl Session {
     }
 
     fn attempt(&mut self, env: &mut Env<'_>) {
-        if self.connections.is_empty() {
+        // Incoming ones that say nothing may be dead, or somebody else's.
+        let under_way = |c: &Connection| c.direction == Direction::Outgoing || c.phase > Phase::OpenSent;
+        if !self.connections.iter().any(under_way) {
             self.attempt_at = None;
             let id = self.open_connection(env, Direction::Outgoing);
             env.out.push(Output::Connect(id));
         } else {
-            // The neighbour was faster; a second connection would only collide with its.
             self.attempt_at = Some(env.now + env.rng.jitter(self.settings.connect_retry));
         }
     }
@@ -392,20 +397,13 @@ impl Session {
             }
             (Phase::Established, Message::RouteRefresh { family, subtype }) => {
                 connection.heard(env.now);
-                if subtype == refresh_subtype::REQUEST {
+                let enhanced = connection.negotiated.as_ref().is_some_and(|negotiated| negotiated.enhanced_refresh);
+                if subtype == refresh_subtype::REQUEST || !enhanced {
                     env.out.push(Output::Refresh(family));
                 }
             }
-            (phase, unexpected) => {
-                let state = match phase {
-                    Phase::Connecting => 0,
-                    Phase::OpenSent => 1,
-                    Phase::OpenConfirm => 2,
-                    Phase::Established => 3,
-                };
-                let notification = Notification::unexpected_message(state, type_number(&unexpected));
-                self.end(env, id, Cause::Sent(notification));
-            }
+            // Out of turn: refused before it was decoded.
+            _ => {}
         }
     }
 
@@ -544,9 +542,9 @@ impl Session {
         };
         let again = env.now + env.rng.jitter(wait);
         let harmless = collision || (broken && matches!(phase, Phase::Established | Phase::Connecting));
-        // One error may be the neighbour's restart; it is let in at once. After more, both sides get a rest.
-        if !harmless && self.failures > 1 && self.connections.is_empty() {
-            self.idle_until = Some(again);
+        // Whoever errs is let in again at once: he may have been mended. One that does nothing else has to wait a little.
+        if !harmless && self.failures > timers::PATIENCE && self.connections.is_empty() {
+            self.idle_until = Some(env.now + timers::REST);
         }
         self.attempt_at = (!self.settings.passive).then_some(again);
     }
@@ -565,16 +563,5 @@ impl Session {
             self.turned = env.now;
         }
         self.state = state;
-    }
-}
-
-/// The type field of a message (RFC 4271 4.1, RFC 2918).
-fn type_number(message: &Message) -> u8 {
-    match message {
-        Message::Open(_) => 1,
-        Message::Update(_) => 2,
-        Message::Notification(_) => 3,
-        Message::Keepalive => 4,
-        Message::RouteRefresh { .. } => 5,
     }
 }
