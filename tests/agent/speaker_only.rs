@@ -70,14 +70,14 @@ fn ask_about_one(two: &Agent) {
     assert!(neighbor.stdout.contains("routes in     1 accepted of 2\n"), "{neighbor:?}");
     assert!(neighbor.stdout.contains("1 OPEN, "), "{neighbor:?}");
     let nobody = asked(&["neighbor", "192.0.2.9"]);
-    assert!(nobody.exit == 2 && nobody.stderr.contains("192.0.2.9: no neighbour has this name"), "{nobody:?}");
+    assert!(nobody.exit == 1 && nobody.stderr.contains("192.0.2.9: no neighbour has this name"), "{nobody:?}");
 
     let route = asked(&["route", "10.1.2.3"]);
     assert!(route.stdout.starts_with("10.1.0.0/16 best\n  from          other, eBGP\n"), "{route:?}");
     let refused = asked(&["route", "203.0.113.0/24"]);
     assert!(refused.stdout.starts_with("203.0.113.0/24 refused: it lies in no pool\n"), "{refused:?}");
     let none = asked(&["route", "172.16.0.0/12"]);
-    assert!(none.exit == 2 && none.stderr.contains("172.16.0.0/12: no route covers it"), "{none:?}");
+    assert!(none.exit == 1 && none.stderr.contains("172.16.0.0/12: no route covers it"), "{none:?}");
 
     let reset = asked(&["reset", "other"]);
     assert_eq!((reset.exit, reset.stdout.as_str()), (0, "reset: other\n"));

@@ -143,6 +143,7 @@ fn all_attributes() -> Attributes {
         cluster_list: vec![[10, 0, 0, 2].into(), [10, 0, 0, 3].into()],
         otc: Some(65001),
         unknown: vec![(0xe0, 77, vec![1, 2, 3])],
+        partial: 0,
     }
 }
 

@@ -52,21 +52,42 @@ proptest! {
     }
 }
 
-#[test]
-fn its_routes_go_with_its_session() {
-    let mut world = watched();
-    world.puppet_connects(0, address(8));
-    world.puppet_establishes(&puppet_open(65009, None));
+/// An UPDATE of the puppet's with this prefix by way of this next hop.
+fn update(prefix: &str, next_hop: &str) -> Vec<u8> {
     let mut update = Vec::new();
     let attributes = wire::Attributes {
         as_path: vec![wire::AsSegment::Sequence(vec![65009])],
         ..routenet_core::bgp::rib::path::own_attributes()
     };
-    let next_hop = wire::NextHop { address: address(8), link_local: None };
-    let prefix = "10.9.0.0/24".parse().expect("a prefix");
+    let next_hop = wire::NextHop { address: next_hop.parse().expect("an address"), link_local: None };
+    let prefix = prefix.parse().expect("a prefix");
     wire::encode_reach(&attributes, &next_hop, &[prefix], &crate::world::puppet_context(), &mut update)
         .expect("it fits");
-    world.puppet_says(&update);
+    update
+}
+
+/// RFC 4271 6.3: the loopback of another host is no way to anywhere.
+#[test]
+fn next_hops_on_the_loopback_withdraw() {
+    let mut world = watched();
+    world.puppet_connects(0, address(8));
+    world.puppet_establishes(&puppet_open(65009, None));
+    world.puppet_says(&update("10.9.0.0/24", &address(8).to_string()));
+    assert_eq!(world.kernel(1).len(), 2);
+    for (malformed, stray) in [(1, "127.0.0.1"), (2, "127.9.0.1")] {
+        world.puppet_says(&update("10.9.0.0/24", stray));
+        assert_eq!(world.kernel(1), ["10.1.0.0/24 via 10.0.0.1"], "{stray}");
+        let status = world.status(0, 8);
+        assert_eq!((status.state, status.malformed), (State::Established, malformed), "{stray}");
+    }
+}
+
+#[test]
+fn its_routes_go_with_its_session() {
+    let mut world = watched();
+    world.puppet_connects(0, address(8));
+    world.puppet_establishes(&puppet_open(65009, None));
+    world.puppet_says(&update("10.9.0.0/24", &address(8).to_string()));
     assert_eq!(world.kernel(1).len(), 2);
     world.puppet_says(&[0; 40]);
     assert_eq!(world.kernel(1), ["10.1.0.0/24 via 10.0.0.1"]);

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use routenet_core::bgp::session::timers::PATIENCE;
 use routenet_core::bgp::speaker::*;
 use routenet_core::bgp::wire::{self, Capability, Message, Notification, Open, cease};
 use routenet_core::model::ImportPolicy;
@@ -190,19 +191,74 @@ fn strangers_are_not_let_in_and_repeated_errors_earn_a_rest() {
     let speaker = world.hosts[0].speaker.as_mut().expect("it runs");
     assert_eq!(speaker.accept(address(77), address(0), now), None);
 
-    for round in 0..2 {
+    for round in 0..=PATIENCE {
         world.puppet_connects(0, address(8));
         world.puppet_says(&[0; 64]);
-        assert_eq!(answer(&mut world), (1, 1), "round {round}");
+        assert_eq!(answer(&mut world), (1, 1), "round {round}: let in again at once");
     }
     assert_eq!(world.status(0, 8).state, State::Idle);
     let now = world.now;
     let speaker = world.hosts[0].speaker.as_mut().expect("it runs");
     assert_eq!(speaker.accept(address(8), address(0), now), None, "not now");
-    world.seconds(3);
+    world.seconds(1);
     world.puppet_connects(0, address(8));
     world.puppet_establishes(&puppet_open(PUPPET, None));
     assert_eq!(world.status(0, 8).state, State::Established);
+}
+
+/// RFC 4271 6.8: a neighbour whose first connection died silently in OpenConfirm need not wait for its hold time.
+#[test]
+fn of_two_connections_from_the_same_side_the_identifiers_decide() {
+    // The neighbour's is the higher one: then what it opened last stays.
+    let mut world = alone();
+    let higher = Open { router_id: [99, 0, 0, 1].into(), ..puppet_open(PUPPET, None) };
+    world.puppet_connects(0, address(8));
+    world.puppet_says(&wire::encode_open(&higher));
+    assert_eq!(world.status(0, 8).state, State::OpenConfirm);
+    world.puppet.take();
+    world.puppet_connects(0, address(8));
+    world.puppet_establishes(&higher);
+    assert_eq!(world.status(0, 8).state, State::Established);
+
+    // Else the first one stays, be it dead or not.
+    let mut world = alone();
+    let lower = Open { router_id: [0, 0, 0, 1].into(), ..puppet_open(PUPPET, None) };
+    world.puppet_connects(0, address(8));
+    world.puppet_says(&wire::encode_open(&lower));
+    let first = world.puppet.take();
+    world.puppet_connects(0, address(8));
+    world.puppet_says(&wire::encode_open(&lower));
+    assert_eq!(answer(&mut world), (6, cease::COLLISION_RESOLUTION));
+    world.puppet = first;
+    world.puppet_says(&wire::encode_keepalive());
+    assert_eq!(world.status(0, 8).state, State::Established);
+}
+
+#[test]
+fn silent_connections_are_bounded_and_keep_nobody_out() {
+    let mut world = alone();
+    world.puppet_connects(0, address(8));
+    let first = world.puppet.take();
+    for _ in 0..3 {
+        world.puppet_connects(0, address(8));
+        world.puppet.take();
+    }
+    world.puppet = first;
+    assert_eq!(world.puppet_notified(), None, "four may be silent");
+    world.puppet_connects(0, address(8));
+    world.puppet_establishes(&puppet_open(PUPPET, None));
+    assert_eq!(world.status(0, 8).state, State::Established);
+}
+
+/// RFC 6608 comes before what is wrong inside.
+#[test]
+fn what_comes_out_of_turn_is_not_looked_into() {
+    let mut world = alone();
+    world.puppet_connects(0, address(8));
+    let malformed = [&[0xff; 16][..], &[0, 23, 2, 0xff, 0xff, 0, 0]].concat();
+    world.puppet_says(&malformed);
+    let said = world.puppet_notified().expect("a NOTIFICATION");
+    assert_eq!((said.code, said.subcode, said.data), (5, 1, vec![2]));
 }
 
 #[test]

@@ -57,6 +57,7 @@ pub fn own_attributes() -> Attributes {
         cluster_list: Vec::new(),
         otc: None,
         unknown: Vec::new(),
+        partial: 0,
     }
 }
 

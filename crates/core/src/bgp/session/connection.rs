@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::Negotiated;
 use super::timers::Rng;
-use crate::bgp::wire::{self, AfiSafi, CodecContext, Message, Notification};
+use crate::bgp::wire::{self, AfiSafi, CodecContext, Message, MessageType, Notification};
 use crate::time::Time;
 
 /// Names a connection between the speaker and whoever holds its sockets. Never used twice.
@@ -26,6 +26,23 @@ pub enum Phase {
     OpenSent,
     OpenConfirm,
     Established,
+}
+
+impl Phase {
+    /// RFC 6608 section 3: what is said out of turn ends the session, whatever is in it.
+    fn expects(self, message: MessageType) -> Result<(), Notification> {
+        use MessageType::{Keepalive, Notification as Ends, Open, RouteRefresh, Update};
+        let (subcode, expected): (u8, &[MessageType]) = match self {
+            Phase::Connecting => (0, &[]),
+            Phase::OpenSent => (1, &[Open, Ends]),
+            Phase::OpenConfirm => (2, &[Keepalive, Ends]),
+            Phase::Established => (3, &[Update, Keepalive, RouteRefresh, Ends]),
+        };
+        match expected.contains(&message) {
+            true => Ok(()),
+            false => Err(Notification::unexpected_message(subcode, message as u8)),
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -82,6 +99,9 @@ impl Connection {
                 return Ok(None);
             }
         };
+        if let Some(kind) = MessageType::of(whole[wire::HEADER - 1]) {
+            self.phase.expects(kind)?;
+        }
         // A panic in the decoder is a bug of ours; it must not cost more than this session.
         let decoded = std::panic::catch_unwind(AssertUnwindSafe(|| wire::decode(whole, &self.codec)));
         self.read += whole.len();

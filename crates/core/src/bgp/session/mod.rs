@@ -92,6 +92,9 @@ impl fmt::Display for State {
     }
 }
 
+/// Incoming connections of one neighbour that wait for its OPEN, at most.
+const SILENT_MOST: usize = 4;
+
 #[derive(Debug)]
 pub struct Session {
     settings: Settings,
@@ -261,18 +264,19 @@ impl Session {
         if self.shut || self.idle_until.is_some() {
             return None;
         }
-        // A second one from the same side means that the first is dead, unless that got through its OPEN.
-        let pending =
-            self.connections.iter().find(|c| c.direction == Direction::Incoming && c.phase != Phase::Established);
-        if let Some(pending) = pending {
-            if pending.phase == Phase::OpenConfirm {
-                return None;
-            }
-            let id = pending.id;
-            self.end(env, id, Cause::Sent(Notification::cease(cease::CONNECTION_REJECTED)));
+        // Which of several stays is decided when they say their OPENs (RFC 4271 6.8): the older one may be dead. Only how
+        // many may be silent has a bound.
+        let silent = |c: &&Connection| c.direction == Direction::Incoming && c.phase == Phase::OpenSent;
+        if self.connections.iter().filter(silent).count() >= SILENT_MOST
+            && let Some(oldest) = self.connections.iter().find(silent).map(|connection| connection.id)
+        {
+            self.end(env, oldest, Cause::Sent(Notification::cease(cease::CONNECTION_REJECTED)));
         }
         let id = self.open_connection(env, Direction::Incoming);
         self.greet(env, id, local);
+        // The neighbour was faster: a connection of ours would most likely only collide with its.
+        let later = env.now + env.rng.jitter(self.settings.connect_retry);
+        self.attempt_at = self.attempt_at.map(|at| at.max(later));
         self.settle(env);
         Some(id)
     }
@@ -332,12 +336,13 @@ impl Session {
     }
 
     fn attempt(&mut self, env: &mut Env<'_>) {
-        if self.connections.is_empty() {
+        // Incoming ones that say nothing may be dead, or somebody else's.
+        let under_way = |c: &Connection| c.direction == Direction::Outgoing || c.phase > Phase::OpenSent;
+        if !self.connections.iter().any(under_way) {
             self.attempt_at = None;
             let id = self.open_connection(env, Direction::Outgoing);
             env.out.push(Output::Connect(id));
         } else {
-            // The neighbour was faster; a second connection would only collide with its.
             self.attempt_at = Some(env.now + env.rng.jitter(self.settings.connect_retry));
         }
     }
@@ -379,20 +384,13 @@ impl Session {
             }
             (Phase::Established, Message::RouteRefresh { family, subtype }) => {
                 connection.heard(env.now);
-                if subtype == refresh_subtype::REQUEST {
+                let enhanced = connection.negotiated.as_ref().is_some_and(|negotiated| negotiated.enhanced_refresh);
+                if subtype == refresh_subtype::REQUEST || !enhanced {
                     env.out.push(Output::Refresh(family));
                 }
             }
-            (phase, unexpected) => {
-                let state = match phase {
-                    Phase::Connecting => 0,
-                    Phase::OpenSent => 1,
-                    Phase::OpenConfirm => 2,
-                    Phase::Established => 3,
-                };
-                let notification = Notification::unexpected_message(state, type_of(&unexpected) as u8);
-                self.end(env, id, Cause::Sent(notification));
-            }
+            // Out of turn: refused before it was decoded.
+            _ => {}
         }
     }
 
@@ -540,9 +538,9 @@ impl Session {
         };
         let again = env.now + env.rng.jitter(wait);
         let harmless = collision || (broken && matches!(phase, Phase::Established | Phase::Connecting));
-        // One error may be the neighbour's restart; it is let in at once. After more, both sides get a rest.
-        if !harmless && self.failures > 1 && self.connections.is_empty() {
-            self.idle_until = Some(again);
+        // Whoever errs is let in again at once: he may have been mended. One that does nothing else has to wait a little.
+        if !harmless && self.failures > timers::PATIENCE && self.connections.is_empty() {
+            self.idle_until = Some(env.now + timers::REST);
         }
         self.attempt_at = (!self.settings.passive).then_some(again);
     }

@@ -16,6 +16,8 @@ pub struct Negotiated {
     pub hold_time: u16,
     pub codec: CodecContext,
     pub route_refresh: bool,
+    /// The neighbour gives the reserved octet of a ROUTE-REFRESH its meaning (RFC 7313 section 5).
+    pub enhanced_refresh: bool,
     /// The neighbour's restart capability, with the families that both speak; `None` where either side has none.
     pub graceful_restart: Option<GracefulRestart>,
 }
@@ -93,6 +95,7 @@ pub fn negotiate(settings: &Settings, open: &Open) -> Result<Negotiated, Notific
             families,
         },
         route_refresh: has(|capability| matches!(capability, Capability::RouteRefresh)),
+        enhanced_refresh: has(|capability| matches!(capability, Capability::EnhancedRouteRefresh)),
         graceful_restart,
     })
 }

@@ -10,6 +10,9 @@ pub const RECONNECT: Duration = Duration::from_secs(1);
 /// The first wait after an error; it doubles with each one after it, up to [`BACK_OFF_MOST`].
 pub const BACK_OFF_FIRST: Duration = Duration::from_secs(1);
 pub const BACK_OFF_MOST: Duration = Duration::from_secs(60);
+/// After so many errors in a row a neighbour is not let in for a while each time (RFC 4271 8.1.1, DampPeerOscillations).
+pub const PATIENCE: u32 = 100;
+pub const REST: Duration = Duration::from_secs(1);
 /// A session that lasted this long makes the errors before it forgotten.
 pub const STEADY: Duration = Duration::from_secs(60);
 /// A second connection that shows up later than this after Established is no collision but a restarted neighbour.

@@ -26,7 +26,8 @@ impl Speaker {
             self.rib.forget(prefix, Some(address));
         }
         if let Some(attributes) = update.attributes {
-            match self.foreign_path(address, &attributes) {
+            let unusable = self.foreign_path(address, &attributes);
+            match unusable.or_else(|| loopback_elsewhere(address, &update.reachable)) {
                 Some(what) => {
                     for (prefix, _) in update.reachable {
                         self.rib.forget(prefix, Some(address));
@@ -140,4 +141,11 @@ fn import<'a>(config: &'a SpeakerConfig, pools: &'a [Cidr], peer: &'a Peer, own_
         cluster_id: config.cluster_id(),
         own_addresses,
     }
+}
+
+/// A next hop of the loopback leads to a neighbour on this host, if it is that neighbour's own, and else nowhere.
+fn loopback_elsewhere(neighbor: IpAddr, reachable: &[(Cidr, NextHop)]) -> Option<String> {
+    let next_hops = reachable.iter().map(|(_, next_hop)| next_hop.address);
+    let stray = next_hops.filter(|address| address.is_loopback()).find(|address| *address != neighbor)?;
+    Some(format!("the next hop {stray} is a loopback address, and not the neighbour's"))
 }

@@ -33,6 +33,7 @@ pub(super) mod code {
     pub const EXTENDED_COMMUNITIES: u8 = 16;
     pub const AS4_PATH: u8 = 17;
     pub const AS4_AGGREGATOR: u8 = 18;
+    pub const IPV6_EXTENDED_COMMUNITIES: u8 = 25;
     pub const LARGE_COMMUNITIES: u8 = 32;
     pub const ONLY_TO_CUSTOMER: u8 = 35;
 }
@@ -94,6 +95,7 @@ pub(super) struct Collected {
     pub large_communities: BTreeSet<(u32, u32, u32)>,
     pub otc: Option<u32>,
     pub unknown: Vec<(u8, u8, Vec<u8>)>,
+    pub partial: u64,
 }
 
 type Decoder = fn(&[u8], &CodecContext, &mut Collected) -> Result<(), Fault>;
@@ -113,7 +115,7 @@ const WELL_KNOWN: u8 = TRANSITIVE;
 const OPTIONAL_TRANSITIVE: u8 = OPTIONAL | TRANSITIVE;
 
 #[rustfmt::skip]
-const ROWS: [Row; 17] = {
+const ROWS: [Row; 18] = {
     use Action::{AttributeDiscard as Discard, SessionReset as Reset, TreatAsWithdraw as Withdraw};
     use Sender::{Anyone, Internal, TwoOctet};
     const fn row(code: u8, name: &'static str, flags: u8, from: Sender, decode: Decoder, malformed: Action) -> Row {
@@ -135,6 +137,7 @@ const ROWS: [Row; 17] = {
         row(code::EXTENDED_COMMUNITIES, "EXTENDED_COMMUNITIES", OPTIONAL_TRANSITIVE, Anyone,   extended_communities, Withdraw),
         row(code::AS4_PATH,             "AS4_PATH",             OPTIONAL_TRANSITIVE, TwoOctet, as4_path,             Discard),
         row(code::AS4_AGGREGATOR,       "AS4_AGGREGATOR",       OPTIONAL_TRANSITIVE, TwoOctet, as4_aggregator,       Discard),
+        row(code::IPV6_EXTENDED_COMMUNITIES, "IPV6_EXTENDED_COMMUNITIES", OPTIONAL_TRANSITIVE, Anyone, ipv6_communities, Withdraw),
         row(code::LARGE_COMMUNITIES,    "LARGE_COMMUNITIES",    OPTIONAL_TRANSITIVE, Anyone,   large_communities,    Withdraw),
         row(code::ONLY_TO_CUSTOMER,     "ONLY_TO_CUSTOMER",     OPTIONAL_TRANSITIVE, Anyone,   only_to_customer,     Withdraw),
     ]
@@ -281,6 +284,13 @@ fn only_to_customer(value: &[u8], _: &CodecContext, into: &mut Collected) -> Res
     Ok(())
 }
 
+/// RFC 5701, RFC 7606 7.15. We make nothing of them, but know them well enough to pass them on as they are.
+fn ipv6_communities(value: &[u8], _: &CodecContext, into: &mut Collected) -> Result<(), Fault> {
+    let value = list_of(20, value)?.to_vec();
+    into.unknown.push((OPTIONAL_TRANSITIVE, code::IPV6_EXTENDED_COMMUNITIES, value));
+    Ok(())
+}
+
 /// The attributes of an UPDATE, walked.
 pub(super) struct Walk {
     pub collected: Collected,
@@ -347,12 +357,12 @@ impl Walk {
     /// prefixes, or may, treat-as-withdraw would miss them.
     fn cut_off(&mut self, bytes: &[u8]) -> Result<(), Notification> {
         self.others = true;
-        let (action, what) = match bytes.get(1) {
-            Some(&code @ (code::MP_REACH_NLRI | code::MP_UNREACH_NLRI)) => (Action::SessionReset, name(code)),
-            Some(&code) => (Action::TreatAsWithdraw, name(code)),
-            None => (Action::TreatAsWithdraw, "the attribute list".into()),
+        let (action, subcode, what) = match bytes.get(1) {
+            Some(&code) if holds_prefixes(code) => (Action::SessionReset, subcode::OPTIONAL, name(code)),
+            Some(&code) => (Action::TreatAsWithdraw, subcode::LENGTH, name(code)),
+            None => (Action::TreatAsWithdraw, subcode::LENGTH, "the attribute list".into()),
         };
-        self.defect(action, subcode::LENGTH, format!("{what}: cut off"), bytes)
+        self.defect(action, subcode, format!("{what}: cut off"), bytes)
     }
 
     fn attribute(
@@ -380,12 +390,22 @@ impl Walk {
             return self.defect(Action::AttributeDiscard, subcode::OPTIONAL, what, whole);
         }
         if flags & OPTIONAL_TRANSITIVE != row.flags {
-            // RFC 7606 3 c, for every attribute. The value is read all the same: prefixes in it are to be withdrawn.
             let what = format!("{}: wrong flags {flags:#04x}", row.name);
-            self.defect(Action::TreatAsWithdraw, subcode::FLAGS, what, whole)?;
+            // RFC 7606 3 c; and 5.3, since it cannot be told what an attribute with prefixes means that is none.
+            let (action, subcode) = match holds_prefixes(code) {
+                true => (Action::SessionReset, subcode::OPTIONAL),
+                false => (Action::TreatAsWithdraw, subcode::FLAGS),
+            };
+            self.defect(action, subcode, what, whole)?;
         }
         match (row.decode)(value, context, &mut self.collected) {
-            Ok(()) => Ok(()),
+            Ok(()) => {
+                // RFC 4271 section 5: who passes it on must not take the bit away.
+                if row.flags == OPTIONAL_TRANSITIVE && flags & PARTIAL != 0 {
+                    self.collected.partial |= partial(code);
+                }
+                Ok(())
+            }
             Err(fault) => {
                 let what = format!("{}: {}", row.name, fault.what);
                 self.defect(fault.action.unwrap_or(row.malformed), fault.subcode, what, whole)
@@ -395,7 +415,7 @@ impl Walk {
 
     /// RFC 7606 3 g.
     fn duplicate(&mut self, code: u8, whole: &[u8]) -> Result<(), Notification> {
-        if matches!(code, code::MP_REACH_NLRI | code::MP_UNREACH_NLRI) {
+        if holds_prefixes(code) {
             return Err(Notification::malformed_attribute_list());
         }
         let what = format!("{}: a second time", name(code));
@@ -413,6 +433,16 @@ impl Walk {
         }
         Ok(())
     }
+}
+
+/// Whether treat-as-withdraw needs it to be readable (RFC 7606 3 j).
+fn holds_prefixes(code: u8) -> bool {
+    matches!(code, code::MP_REACH_NLRI | code::MP_UNREACH_NLRI)
+}
+
+/// The bit of an attribute in [`super::types::Attributes::partial`].
+pub(super) fn partial(code: u8) -> u64 {
+    1u64.checked_shl(code.into()).unwrap_or(0)
 }
 
 /// Flags, code and value; `None` if one of them is not there.

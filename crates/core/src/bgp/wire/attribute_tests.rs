@@ -19,7 +19,7 @@ use Fate::{Discarded, Fine, Reset, Withdrawn};
 
 /// A sound value of each attribute, from a four-octet speaker.
 #[rustfmt::skip]
-const SOUND: [(u8, &[u8]); 17] = [
+const SOUND: [(u8, &[u8]); 18] = [
     (code::ORIGIN, &[0]),
     (code::AS_PATH, &[2, 1, 0, 0, 0xfd, 0xe9]),
     (code::NEXT_HOP, &[192, 0, 2, 1]),
@@ -35,6 +35,7 @@ const SOUND: [(u8, &[u8]); 17] = [
     (code::EXTENDED_COMMUNITIES, &[0, 2, 0xfd, 0xe9, 0, 0, 0, 9]),
     (code::AS4_PATH, &[2, 1, 0, 1, 0, 0]),
     (code::AS4_AGGREGATOR, &[0, 1, 0, 0, 192, 0, 2, 1]),
+    (code::IPV6_EXTENDED_COMMUNITIES, &[7; 20]),
     (code::LARGE_COMMUNITIES, &[0, 0, 0xfd, 0xe9, 0, 0, 0, 1, 0, 0, 0, 2]),
     (code::ONLY_TO_CUSTOMER, &[0, 0, 0xfd, 0xe9]),
 ];
@@ -132,12 +133,17 @@ fn sound_attributes() {
 }
 
 #[test]
-fn wrong_flags_are_treated_as_withdraw() {
+fn wrong_flags_are_treated_as_withdraw_unless_prefixes_are_inside() {
     for context in neighbours() {
         for (code, _) in SOUND {
             for wrong in [OPTIONAL, TRANSITIVE] {
                 let odd = attribute(flags(code) ^ wrong, code, &sound_for(code, &context));
-                let expected = if taken(code, &context) { Withdrawn } else { Discarded };
+                let expected = match code {
+                    // RFC 7606 5.3.
+                    code::MP_REACH_NLRI | code::MP_UNREACH_NLRI => Reset(9),
+                    _ if taken(code, &context) => Withdrawn,
+                    _ => Discarded,
+                };
                 assert_eq!(fate(&with(code, &odd, &context), &context), expected, "{} {context:?}", name(code));
             }
             // Partial and the four unused bits say nothing about the attribute.
@@ -190,6 +196,37 @@ fn second_ones_are_discarded_and_the_first_counts() {
     assert_eq!(kept.attributes.unwrap().med, Some(1));
 }
 
+/// RFC 4271 section 5: in, and out again.
+#[test]
+fn partial_stays_on_known_attributes_and_comes_to_unknown_ones() {
+    let context = ibgp();
+    let optional_transitive = |code: u8| flags(code) == OPTIONAL_TRANSITIVE && taken(code, &context);
+    for (code, value) in SOUND.into_iter().filter(|(code, _)| optional_transitive(*code)) {
+        for partial in [0, PARTIAL] {
+            let odd = attribute(OPTIONAL_TRANSITIVE | partial, code, value);
+            assert!(passed_on(&odd, &context).contains(&odd), "{} with {partial:#x}", name(code));
+        }
+    }
+    let unknown = attribute(OPTIONAL_TRANSITIVE, 200, &[1]);
+    let expected = attribute(OPTIONAL_TRANSITIVE | PARTIAL, 200, &[1]);
+    assert!(passed_on(&unknown, &context).contains(&expected));
+}
+
+/// The attributes of a route that had this one, one by one, as the next neighbour is told.
+fn passed_on(odd: &[u8], context: &CodecContext) -> Vec<Vec<u8>> {
+    let update = t::survives(&with(0, odd, context), context);
+    let (prefix, next_hop) = update.reachable[0];
+    let mut out = Vec::new();
+    crate::bgp::wire::encode_reach(&update.attributes.unwrap(), &next_hop, &[prefix], context, &mut out).unwrap();
+    let length = usize::from(u16::from_be_bytes([out[21], out[22]]));
+    let mut reader = Reader::new(&out[23..23 + length]);
+    let mut whole = Vec::new();
+    while let Some((flags, code, value)) = next_attribute(&mut reader) {
+        whole.push(attribute(flags, code, value));
+    }
+    whole
+}
+
 /// RFC 7606 section 4: longer than the list, or without room for flags, type and length.
 #[test]
 fn cut_off_attributes() {
@@ -201,7 +238,7 @@ fn cut_off_attributes() {
                 for cut in 1..whole.len() {
                     let expected = match code {
                         // Prefixes may be lost. One byte alone does not say what it was going to be.
-                        code::MP_REACH_NLRI | code::MP_UNREACH_NLRI if cut > 1 => Reset(5),
+                        code::MP_REACH_NLRI | code::MP_UNREACH_NLRI if cut > 1 => Reset(9),
                         _ => Withdrawn,
                     };
                     let bytes = with(0, &whole[..cut], &context);
@@ -221,7 +258,8 @@ fn values_that_mean_nothing() {
         (code::AS_PATH, &[3, 1, 0, 0, 0, 1], Withdrawn),
         (code::AS_PATH, &[2, 0], Withdrawn),
         (code::NEXT_HOP, &[0, 0, 0, 0], Withdrawn),
-        (code::NEXT_HOP, &[127, 0, 0, 1], Withdrawn),
+        // Whether the loopback is the neighbour's, the speaker knows.
+        (code::NEXT_HOP, &[127, 0, 0, 1], Fine),
         (code::NEXT_HOP, &[224, 0, 0, 5], Withdrawn),
         (code::NEXT_HOP, &[240, 0, 0, 1], Withdrawn),
         (code::NEXT_HOP, &[255, 255, 255, 255], Withdrawn),

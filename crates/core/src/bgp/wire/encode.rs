@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::ops::RangeInclusive;
 
 use super::as_path;
-use super::attribute::{EXTENDED_LENGTH, OPTIONAL, PARTIAL, TRANSITIVE, code};
+use super::attribute::{EXTENDED_LENGTH, OPTIONAL, PARTIAL, TRANSITIVE, code, partial};
 use super::header::{self, MessageType, put_u16};
 use super::nlri;
 use super::types::{AfiSafi, Attributes, CodecContext, HEADER, MAX_MESSAGE, NextHop};
@@ -181,7 +181,7 @@ fn put_attributes(attributes: &Attributes, next_hop: Option<Ipv4Addr>, context: 
         put(WELL_KNOWN, code::ATOMIC_AGGREGATE, out, |_| {});
     }
     if let Some((number, address)) = attributes.aggregator {
-        put(OPTIONAL_TRANSITIVE, code::AGGREGATOR, out, |out| {
+        put(transitive(attributes, code::AGGREGATOR), code::AGGREGATOR, out, |out| {
             match context.four_octet_as {
                 true => out.extend_from_slice(&number.to_be_bytes()),
                 false => out.extend_from_slice(&as_path::two_octets(number).to_be_bytes()),
@@ -191,7 +191,8 @@ fn put_attributes(attributes: &Attributes, next_hop: Option<Ipv4Addr>, context: 
     }
     if !attributes.communities.is_empty() {
         let communities = &attributes.communities;
-        put(OPTIONAL_TRANSITIVE, code::COMMUNITIES, out, |out| zetta::put_communities(communities, out));
+        let flags = transitive(attributes, code::COMMUNITIES);
+        put(flags, code::COMMUNITIES, out, |out| zetta::put_communities(communities, out));
     }
     if context.ibgp {
         put_reflection(attributes, out);
@@ -199,7 +200,8 @@ fn put_attributes(attributes: &Attributes, next_hop: Option<Ipv4Addr>, context: 
     put_unknown(attributes, 0..=code::EXTENDED_COMMUNITIES, out);
     if !attributes.extended_communities.is_empty() {
         let communities = &attributes.extended_communities;
-        put(OPTIONAL_TRANSITIVE, code::EXTENDED_COMMUNITIES, out, |out| {
+        let flags = transitive(attributes, code::EXTENDED_COMMUNITIES);
+        put(flags, code::EXTENDED_COMMUNITIES, out, |out| {
             zetta::put_extended_communities(communities, out);
         });
     }
@@ -209,11 +211,14 @@ fn put_attributes(attributes: &Attributes, next_hop: Option<Ipv4Addr>, context: 
     put_unknown(attributes, code::EXTENDED_COMMUNITIES + 1..=code::LARGE_COMMUNITIES, out);
     if !attributes.large_communities.is_empty() {
         let communities = &attributes.large_communities;
-        put(OPTIONAL_TRANSITIVE, code::LARGE_COMMUNITIES, out, |out| zetta::put_large_communities(communities, out));
+        let flags = transitive(attributes, code::LARGE_COMMUNITIES);
+        put(flags, code::LARGE_COMMUNITIES, out, |out| zetta::put_large_communities(communities, out));
     }
     put_unknown(attributes, code::LARGE_COMMUNITIES + 1..=code::ONLY_TO_CUSTOMER, out);
     if let Some(number) = attributes.otc {
-        put(OPTIONAL_TRANSITIVE, code::ONLY_TO_CUSTOMER, out, |out| out.extend_from_slice(&number.to_be_bytes()));
+        put(transitive(attributes, code::ONLY_TO_CUSTOMER), code::ONLY_TO_CUSTOMER, out, |out| {
+            out.extend_from_slice(&number.to_be_bytes())
+        });
     }
     put_unknown(attributes, code::ONLY_TO_CUSTOMER + 1..=u8::MAX, out);
 }
@@ -247,8 +252,14 @@ fn put_four_octets(attributes: &Attributes, out: &mut Vec<u8>) {
 
 fn put_unknown(attributes: &Attributes, codes: RangeInclusive<u8>, out: &mut Vec<u8>) {
     for (flags, code, value) in attributes.unknown.iter().filter(|(_, code, _)| codes.contains(code)) {
-        put((flags & OPTIONAL_TRANSITIVE) | PARTIAL, *code, out, |out| out.extend_from_slice(value));
+        let flags = (flags & (OPTIONAL_TRANSITIVE | PARTIAL)) | transitive(attributes, *code);
+        put(flags, *code, out, |out| out.extend_from_slice(value));
     }
+}
+
+/// The flags of an optional transitive attribute: Partial stays where somebody before us has set it.
+fn transitive(attributes: &Attributes, code: u8) -> u8 {
+    OPTIONAL_TRANSITIVE | if attributes.partial & partial(code) != 0 { PARTIAL } else { 0 }
 }
 
 /// Appends an attribute; its length takes two bytes only where it needs them.

@@ -98,7 +98,7 @@ fn attribute_heads(out: &[u8]) -> Vec<(u8, u8)> {
 #[test]
 fn attributes_ascend_and_have_their_flags() {
     let mut attributes = all_attributes();
-    attributes.unknown = vec![(0xc0, 11, vec![]), (0xf0, 20, vec![]), (0xe0, 99, vec![])];
+    attributes.unknown = vec![(0xe0, 11, vec![]), (0xf0, 20, vec![]), (0xe0, 99, vec![])];
     let context = CodecContext { ibgp: true, ..old_speaker() };
     let common = [
         (0x40, 1),

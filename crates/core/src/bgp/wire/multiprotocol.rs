@@ -93,10 +93,11 @@ fn next_hop_of(family: Family, bytes: &[u8]) -> Option<NextHop> {
     }
 }
 
-/// Whether the address can be a neighbour's: not this network's or host's own, not a group, not reserved.
+/// Whether the address can be a host's: not this network's, not a group, not reserved (RFC 4271 6.3). Whose it is, the speaker
+/// looks at.
 pub(super) fn is_valid_next_hop(address: IpAddr) -> bool {
     match address {
-        IpAddr::V4(address) => (1..224).contains(&address.octets()[0]) && !address.is_loopback(),
-        IpAddr::V6(address) => !(address.is_unspecified() || address.is_loopback() || address.is_multicast()),
+        IpAddr::V4(address) => (1..224).contains(&address.octets()[0]),
+        IpAddr::V6(address) => !(address.is_unspecified() || address.is_multicast()),
     }
 }

@@ -68,12 +68,12 @@ prop_compose! {
         originator_id in prop::option::of(any::<u32>().prop_map(Ipv4Addr::from)),
         cluster_list in vec(any::<u32>().prop_map(Ipv4Addr::from), 0..10),
         otc in any::<Option<u32>>(),
-        unknown in prop::collection::btree_map(prop_oneof![19..32_u8, 33..35_u8, 36..=255_u8], vec(any::<u8>(), 0..300), 0..3),
+        unknown in prop::collection::btree_map(prop_oneof![19..25_u8, 26..32_u8, 33..35_u8, 36..=255_u8], vec(any::<u8>(), 0..300), 0..3),
     ) -> Attributes {
         let unknown = unknown.into_iter().map(|(code, value)| (0xe0, code, value)).collect();
         Attributes {
             origin, as_path, med, local_pref, atomic_aggregate, aggregator, communities, extended_communities,
-            large_communities, originator_id, cluster_list, otc, unknown,
+            large_communities, originator_id, cluster_list, otc, unknown, partial: 0,
         }
     }
 }

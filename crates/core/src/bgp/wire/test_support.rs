@@ -81,6 +81,7 @@ pub fn all_attributes() -> Attributes {
         cluster_list: vec![[10, 0, 0, 2].into()],
         otc: Some(65001),
         unknown: vec![(0xe0, 20, vec![1, 2, 3]), (0xe0, 99, vec![])],
+        partial: 0,
     }
 }
 
@@ -100,6 +101,7 @@ pub fn plain_attributes() -> Attributes {
         cluster_list: Vec::new(),
         otc: None,
         unknown: Vec::new(),
+        partial: 0,
     }
 }
 

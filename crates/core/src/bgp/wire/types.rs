@@ -142,8 +142,11 @@ pub struct Attributes {
     pub cluster_list: Vec<Ipv4Addr>,
     /// Only to Customer (RFC 9234 section 5): the AS that let the route go down or sideways.
     pub otc: Option<u32>,
-    /// Optional transitive ones that we do not know: (flags, type, value), by ascending type, passed on with Partial set.
+    /// Optional transitive ones that we only pass on: (flags, type, value), by ascending type; with Partial set where we do
+    /// not know them.
     pub unknown: Vec<(u8, u8, Vec<u8>)>,
+    /// Bit n: the attribute of type n, which we know, came with Partial set and keeps it (RFC 4271 section 5).
+    pub partial: u64,
 }
 
 impl Attributes {

@@ -150,6 +150,7 @@ fn attributes(collected: Collected, context: &CodecContext) -> Option<Attributes
         cluster_list: collected.cluster_list,
         otc: collected.otc,
         unknown,
+        partial: collected.partial,
     };
     if !context.four_octet_as {
         four_octets(&mut attributes, collected.as4_path, collected.as4_aggregator);

@@ -1,0 +1,21 @@
+//! What the RFCs have a speaker do with every malformed message, asked of a real `routenetd` over TCP, by peers that share
+//! no code with it: one row of a table a case, each with its section, judged by what another neighbour then sees.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod attributes;
+mod case;
+mod collisions;
+mod fsm;
+mod headers;
+mod heard;
+mod opens;
+mod peer;
+mod raw;
+mod refresh;
+mod script;
+mod speaker;
+mod two_octets;
+mod updates;
+mod watcher;
