@@ -107,6 +107,7 @@ impl Agent {
             Request::BgpNeighbor { name } => bgp::neighbor(&self.hands.peering, &name).await,
             Request::BgpRoutes => bgp::routes(&self.hands.peering).await,
             Request::BgpRoute { prefix } => bgp::route(&self.hands.peering, &prefix).await,
+            Request::BgpDump => bgp::dump(&self.hands.peering, &self.config.paths.state).await,
             Request::BgpReset { name } => bgp::reset(&self.hands.peering, &name).await,
             Request::Drain => {
                 self.drain();

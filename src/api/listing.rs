@@ -233,6 +233,13 @@ pub struct Past {
     pub what: String,
 }
 
+/// The MRT file that was written, on the node that answers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DumpReply {
+    pub file: String,
+    pub bytes: u64,
+}
+
 /// One route to a prefix, and why it is the best or is not.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RouteReply {

@@ -108,6 +108,8 @@ pub enum Request {
     BgpReset {
         name: String,
     },
+    /// Write the table into an MRT file of the node.
+    BgpDump,
     /// Withdraw everything, then say Cease.
     Drain,
     Undrain,
@@ -168,6 +170,7 @@ impl Request {
             | Request::IpamRelease { .. }
             | Request::IpamReleaseNode { .. }
             | Request::BgpReset { .. }
+            | Request::BgpDump
             | Request::Drain
             | Request::Undrain => true,
             Request::Get { .. }

@@ -6,7 +6,7 @@ use super::output::{Format, duration, joined, or_dash, table, yes_no};
 use super::{Answer, CliError};
 use crate::api::Request;
 use crate::api::client::Client;
-use crate::api::listing::{EndpointLine, IpamBlockLine, IpamPoolLine, IpamReply, NeighborLine, RouteLine};
+use crate::api::listing::{DumpReply, EndpointLine, IpamBlockLine, IpamPoolLine, IpamReply, NeighborLine, RouteLine};
 
 /// How to print
 #[derive(Debug, Args)]
@@ -131,6 +131,10 @@ pub enum BgpCommand {
     Neighbor(super::bgp::NeighborArgs),
     /// The routes to a prefix or an address, and why the best one is the best and each other one is not
     Route(super::bgp::RouteArgs),
+    /// Write the table of all neighbours into an MRT file (RFC 6396) of the node that answers, and say which
+    ///
+    /// It is in `mrt` below the node's state directory; bgpdump, GoBGP and others read it.
+    Dump,
     /// End the session with a neighbour, and begin anew
     Reset(super::bgp::ResetArgs),
 }
@@ -148,6 +152,10 @@ impl BgpCommand {
             }
             BgpCommand::Neighbor(args) => args.run(client),
             BgpCommand::Route(args) => args.run(client),
+            BgpCommand::Dump => {
+                let DumpReply { file, bytes } = client.call(&Request::BgpDump)?;
+                Ok(Answer::good(format!("{file}: {bytes} bytes\n")))
+            }
             BgpCommand::Reset(args) => args.run(client),
         }
     }

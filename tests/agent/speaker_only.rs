@@ -50,6 +50,7 @@ fn speakers_without_root_exchange_routes_and_leave_the_kernel_alone() {
             assert!(status.stdout.contains("not touched (dataPlane: off)"), "{}", status.stdout);
         }
         assert_eq!(before, kernel(), "no route, link or rule");
+        read_a_dump(&two);
         ask_about_one(&two);
         let refused = one.routectl(&["get", "ippool"]);
         assert!(refused.exit != 0 && refused.stderr.contains("speaker alone"), "{refused:?}");
@@ -60,6 +61,24 @@ fn speakers_without_root_exchange_routes_and_leave_the_kernel_alone() {
             status.exit == 1 && status.stdout.contains("no session with other (192.0.2.2)")
         });
     });
+}
+
+/// `bgp dump`, by the eyes of bgpdump: the routes of both sources, the refused one too.
+fn read_a_dump(two: &Agent) {
+    let said = two.routectl(&["bgp", "dump"]).stdout;
+    let file = said.split_once(": ").expect("FILE: N bytes").0;
+    let read = std::process::Command::new("bgpdump").args(["-m", "-v", file]).output().expect("bgpdump");
+    let text = String::from_utf8_lossy(&read.stdout);
+    let lines: Vec<&str> = text.lines().filter_map(|line| line.split_once("|B|")).map(|(_, rest)| rest).collect();
+    // Source, its AS, prefix, AS path, ORIGIN, next hop.
+    assert_eq!(lines.len(), 3, "{text}{}", String::from_utf8_lossy(&read.stderr));
+    for begins in [
+        "192.0.2.1|64511|10.1.0.0/16|64511|IGP|192.0.2.1|",
+        "192.0.2.2|64512|10.2.0.0/16||IGP|",
+        "192.0.2.1|64511|203.0.113.0/24|64511|IGP|192.0.2.1|",
+    ] {
+        assert!(lines.iter().any(|line| line.starts_with(begins)), "{begins}\n{text}");
+    }
 }
 
 /// `bgp neighbor`, `bgp route` and `bgp reset`, of what is there and of what is not.

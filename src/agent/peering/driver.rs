@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::hash::{BuildHasher, RandomState};
 use std::net::{IpAddr, SocketAddr};
 
+use routenet_core::bgp::monitor::mrt::MrtDump;
 use routenet_core::bgp::speaker::{BestPaths, ConnId, Event, Input, Speaker, Startup, State};
 use routenet_core::model::BgpTransport;
 use routenet_core::time::Time;
@@ -138,6 +139,7 @@ impl Driver {
                 let found = self.speaker.find(&name).and_then(|address| self.speaker.neighbor(address, now));
                 drop(answer.send(found));
             }
+            Command::Dump(dump, at, answer) => drop(answer.send(self.dump(dump, at))),
             Command::Route(prefix, answer) => drop(answer.send(self.speaker.route(&prefix))),
             Command::Status(answer) => drop(answer.send(self.status(now))),
             Command::Routes(answer) => drop(answer.send(self.speaker.routes())),
@@ -154,6 +156,12 @@ impl Driver {
             self.speaker.handle(Input::Reset(address), now);
         }
         names
+    }
+
+    fn dump(&self, dump: Option<MrtDump>, at: u32) -> Option<(MrtDump, Vec<u8>)> {
+        let mut bytes = Vec::new();
+        let Some(mut dump) = dump else { return Some((MrtDump::begin(&self.speaker, at, &mut bytes), bytes)) };
+        dump.next(&self.speaker, at, BEST_PORTION, &mut bytes).then_some((dump, bytes))
     }
 
     fn leave(&mut self, stopped: Option<tokio::sync::oneshot::Sender<()>>) {

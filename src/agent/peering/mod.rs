@@ -25,6 +25,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
+use routenet_core::bgp::monitor::mrt::MrtDump;
 use routenet_core::bgp::speaker::{PeerDetail, PeerStatus, RouteDetail, RouteStatus, SpeakerConfig, State};
 use routenet_core::model::Cidr;
 use tokio::sync::{mpsc, oneshot};
@@ -95,6 +96,8 @@ enum Command {
     ResetNamed(String, oneshot::Sender<Vec<String>>),
     Neighbor(String, oneshot::Sender<Option<PeerDetail>>),
     Route(Cidr, oneshot::Sender<Vec<RouteDetail>>),
+    /// The next portion of a dump, behind the one that it is given or from the beginning; `None`: that was all.
+    Dump(Option<MrtDump>, u32, oneshot::Sender<Option<(MrtDump, Vec<u8>)>>),
     Status(oneshot::Sender<PeeringStatus>),
     Routes(oneshot::Sender<Vec<RouteStatus>>),
     /// Answered when every connection is closed.
@@ -182,6 +185,15 @@ impl Peering {
     /// The speaker has stopped.
     pub async fn route(&self, prefix: Cidr) -> Result<Vec<RouteDetail>, Stopped> {
         self.ask(|answer| Command::Route(prefix, answer)).await
+    }
+
+    /// A portion of the table as MRT (RFC 6396): the first, or what follows `dump`; `None` behind the last. `at`: seconds
+    /// since 1970.
+    ///
+    /// # Errors
+    /// The speaker has stopped.
+    pub async fn dump(&self, dump: Option<MrtDump>, at: u32) -> Result<Option<(MrtDump, Vec<u8>)>, Stopped> {
+        self.ask(|answer| Command::Dump(dump, at, answer)).await
     }
 
     /// # Errors

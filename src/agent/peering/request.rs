@@ -1,10 +1,14 @@
 //! What `routectl bgp` asks, answered from the speaker: by a whole agent and by a speaker alone.
 
+use std::path::Path;
+use std::time::SystemTime;
+
 use routenet_core::model::Cidr;
+use tokio::io::AsyncWriteExt;
 
 use super::{Peering, Stopped, neighbor_line, neighbor_reply, route_line, route_reply};
 use crate::agent::answers::reply;
-use crate::api::listing::{NeighborReply, RouteReply};
+use crate::api::listing::{DumpReply, NeighborReply, RouteReply};
 use crate::api::{ApiError, Reply};
 
 pub async fn neighbors(peering: &Peering) -> Reply {
@@ -53,6 +57,32 @@ async fn routes_to(peering: &Peering, prefix: &str) -> Result<Vec<RouteReply>, A
         });
     }
     Ok(routes.iter().map(route_reply).collect())
+}
+
+/// Writes the table into a new file below `state`.
+pub async fn dump(peering: &Peering, state: &Path) -> Reply {
+    let at = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let directory = state.join("mrt");
+    // Two within a second are two files.
+    let file = directory.join(format!("rib-{}.{:03}.mrt", at.as_secs(), at.subsec_millis()));
+    let written = write_dump(peering, &directory, &file, at.as_secs() as u32).await;
+    let failed = |what: String| ApiError { code: "failed".into(), message: format!("{}: {what}", file.display()) };
+    reply(written.map(|bytes| DumpReply { file: file.display().to_string(), bytes }).map_err(failed))
+}
+
+async fn write_dump(peering: &Peering, directory: &Path, file: &Path, at: u32) -> Result<u64, String> {
+    let words = |error: std::io::Error| error.to_string();
+    tokio::fs::create_dir_all(directory).await.map_err(words)?;
+    let mut into = tokio::fs::File::create_new(file).await.map_err(words)?;
+    let mut written = 0;
+    let mut dump = None;
+    while let Some((next, bytes)) = peering.dump(dump, at).await.map_err(|error| error.to_string())? {
+        into.write_all(&bytes).await.map_err(words)?;
+        written += bytes.len() as u64;
+        dump = Some(next);
+    }
+    into.flush().await.map_err(words)?;
+    Ok(written)
 }
 
 fn nobody(name: &str) -> ApiError {

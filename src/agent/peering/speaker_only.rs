@@ -2,6 +2,7 @@
 //! announces what its file says, and answers `routectl status`, `bgp` and `node`.
 
 use std::net::Ipv4Addr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Instant, SystemTime};
@@ -67,6 +68,7 @@ pub async fn run_speaker_only(config: &NodeConfig) -> Result<SpeakerOnly, String
     });
     let serving = tokio::spawn(server.serve(Arc::new(Answers {
         peering: peering.clone(),
+        state: config.paths.state.clone(),
         name: config.node.to_string(),
         as_number,
         router_id,
@@ -80,6 +82,8 @@ pub async fn run_speaker_only(config: &NodeConfig) -> Result<SpeakerOnly, String
 /// What can be asked of a speaker alone.
 struct Answers {
     peering: Peering,
+    /// Where dumps go.
+    state: PathBuf,
     name: String,
     as_number: u32,
     router_id: Ipv4Addr,
@@ -132,6 +136,7 @@ impl Handler for Answers {
             Request::BgpNeighbor { name } => request::neighbor(&self.peering, &name).await,
             Request::BgpRoutes => request::routes(&self.peering).await,
             Request::BgpRoute { prefix } => request::route(&self.peering, &prefix).await,
+            Request::BgpDump => request::dump(&self.peering, &self.state).await,
             Request::BgpReset { name } => request::reset(&self.peering, &name).await,
             Request::Status => reply(self.status().await.map_err(unavailable)),
             Request::Drain => {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::Speaker;
 pub use super::peer::Faults;
 use super::status::{PeerStatus, RouteStatus};
+use crate::bgp::rib::Rib;
 use crate::bgp::rib::standing::standings;
 pub use crate::bgp::rib::standing::{Standing, Step};
 pub use crate::bgp::session::counters::Messages;
@@ -67,6 +68,15 @@ impl Speaker {
             waiting: peer.outbound.as_ref().is_some_and(|outbound| outbound.has_news(&self.rib, holds)),
             history: peer.history.iter().map(|(at, what)| (ago(*at), what.clone())).collect(),
         })
+    }
+
+    /// Address, BGP identifier and AS of each neighbour.
+    pub fn neighbors(&self) -> impl Iterator<Item = (IpAddr, Ipv4Addr, u32)> {
+        self.peers.iter().map(|(address, peer)| (*address, peer.source.router_id, peer.config.as_number))
+    }
+
+    pub fn rib(&self) -> &Rib {
+        &self.rib
     }
 
     /// The neighbour of this name or address.

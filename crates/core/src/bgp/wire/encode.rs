@@ -164,7 +164,12 @@ fn put_reach_head(family: AfiSafi, next_hop: &NextHop, out: &mut Vec<u8>) {
 }
 
 /// All attributes but MP_REACH_NLRI, by ascending type.
-fn put_attributes(attributes: &Attributes, next_hop: Option<Ipv4Addr>, context: &CodecContext, out: &mut Vec<u8>) {
+pub(super) fn put_attributes(
+    attributes: &Attributes,
+    next_hop: Option<Ipv4Addr>,
+    context: &CodecContext,
+    out: &mut Vec<u8>,
+) {
     let path = &attributes.as_path;
     put(WELL_KNOWN, code::ORIGIN, out, |out| zetta::put_origin(attributes.origin, out));
     put(WELL_KNOWN, code::AS_PATH, out, |out| as_path::put(path, context.four_octet_as, out));

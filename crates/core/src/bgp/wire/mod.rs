@@ -24,6 +24,7 @@ mod notification;
 mod open;
 mod reader;
 mod refresh;
+mod table;
 pub mod types;
 mod update;
 mod zetta;
@@ -33,6 +34,7 @@ pub use header::{MessageType, encode_keepalive, message_length};
 pub use notification::{cease, encode_notification};
 pub use open::{AS_TRANS, encode_open};
 pub use refresh::{encode_route_refresh, refresh_subtype};
+pub use table::encode_table_attributes;
 pub use types::*;
 
 /// Decodes one whole message, header included, as [`message_length`] cut it from the stream.

@@ -1,0 +1,122 @@
+//! The table of all neighbours as an MRT file: TABLE_DUMP_V2 (RFC 6396 section 4.3), written in portions.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use crate::bgp::rib::Destination;
+use crate::bgp::speaker::Speaker;
+use crate::bgp::wire::encode_table_attributes;
+use crate::model::{Cidr, Family};
+
+const TABLE_DUMP_V2: u16 = 13;
+/// Subtypes.
+const PEER_INDEX_TABLE: u16 = 1;
+const RIB_IPV4_UNICAST: u16 = 2;
+const RIB_IPV6_UNICAST: u16 = 4;
+/// Bits of a peer's type: its address is of IPv6, its AS has four octets.
+const IPV6: u8 = 1;
+const FOUR_OCTET_AS: u8 = 2;
+
+/// Where a dump stands. Routes of neighbours that came after its beginning are not in it.
+#[derive(Clone, Debug)]
+pub struct MrtDump {
+    /// The index of each source; the first is this speaker.
+    sources: Vec<Option<IpAddr>>,
+    last: Option<Cidr>,
+    sequence: u32,
+}
+
+impl MrtDump {
+    /// Appends the index of neighbours. `at`: seconds since 1970.
+    pub fn begin(speaker: &Speaker, at: u32, out: &mut Vec<u8>) -> MrtDump {
+        let config = speaker.config();
+        let own = (None, config.router_id, IpAddr::V4(config.router_id), config.as_number);
+        let neighbors = speaker.neighbors().map(|(address, id, as_number)| (Some(address), id, address, as_number));
+        let sources: Vec<(Option<IpAddr>, Ipv4Addr, IpAddr, u32)> =
+            std::iter::once(own).chain(neighbors).take(usize::from(u16::MAX)).collect();
+        record(PEER_INDEX_TABLE, at, out, |out| {
+            out.extend_from_slice(&config.router_id.octets());
+            // No view has a name.
+            out.extend_from_slice(&[0, 0]);
+            out.extend_from_slice(&(sources.len() as u16).to_be_bytes());
+            for (_, id, address, as_number) in &sources {
+                out.push(FOUR_OCTET_AS | if address.is_ipv6() { IPV6 } else { 0 });
+                out.extend_from_slice(&id.octets());
+                match address {
+                    IpAddr::V4(address) => out.extend_from_slice(&address.octets()),
+                    IpAddr::V6(address) => out.extend_from_slice(&address.octets()),
+                }
+                out.extend_from_slice(&as_number.to_be_bytes());
+            }
+        });
+        MrtDump { sources: sources.into_iter().map(|(source, ..)| source).collect(), last: None, sequence: 0 }
+    }
+
+    /// Appends the next prefixes, at most `most`; `false` when there was none left.
+    pub fn next(&mut self, speaker: &Speaker, at: u32, most: usize, out: &mut Vec<u8>) -> bool {
+        let mut any = false;
+        for (prefix, destination) in speaker.rib().after(self.last).take(most) {
+            any = true;
+            self.last = Some(*prefix);
+            self.put(prefix, destination, at, out);
+        }
+        any
+    }
+
+    /// RFC 6396 4.3.2: one prefix, with the route of each source.
+    fn put(&mut self, prefix: &Cidr, destination: &Destination, at: u32, out: &mut Vec<u8>) {
+        let index = |source: Option<IpAddr>| self.sources.iter().position(|known| *known == source);
+        let entries: Vec<(usize, Vec<u8>)> = destination
+            .candidates()
+            .iter()
+            .filter_map(|candidate| {
+                let mut attributes = Vec::new();
+                let own = candidate.source.peer.is_none();
+                let next_hop = Some(candidate.path.next_hop).filter(|_| !own);
+                encode_table_attributes(&candidate.path.attributes, next_hop.as_ref(), &mut attributes);
+                Some((index(candidate.source.peer)?, attributes))
+            })
+            .filter(|(_, attributes)| attributes.len() <= usize::from(u16::MAX))
+            .collect();
+        if entries.is_empty() {
+            return;
+        }
+        let subtype = match prefix.family() {
+            Family::V4 => RIB_IPV4_UNICAST,
+            Family::V6 => RIB_IPV6_UNICAST,
+        };
+        record(subtype, at, out, |out| {
+            out.extend_from_slice(&self.sequence.to_be_bytes());
+            out.push(prefix.length());
+            let bytes = usize::from(prefix.length()).div_ceil(8);
+            match prefix.address() {
+                IpAddr::V4(address) => out.extend_from_slice(&address.octets()[..bytes]),
+                IpAddr::V6(address) => out.extend_from_slice(&address.octets()[..bytes]),
+            }
+            out.extend_from_slice(&(entries.len() as u16).to_be_bytes());
+            for (index, attributes) in &entries {
+                out.extend_from_slice(&(*index as u16).to_be_bytes());
+                // When a route came is not kept; the time of the dump is what is true of it.
+                out.extend_from_slice(&at.to_be_bytes());
+                out.extend_from_slice(&(attributes.len() as u16).to_be_bytes());
+                out.extend_from_slice(attributes);
+            }
+        });
+        self.sequence += 1;
+    }
+}
+
+/// RFC 6396 section 2: the header, then the body, whose length it holds.
+fn record(subtype: u16, at: u32, out: &mut Vec<u8>, body: impl FnOnce(&mut Vec<u8>)) {
+    out.extend_from_slice(&at.to_be_bytes());
+    out.extend_from_slice(&TABLE_DUMP_V2.to_be_bytes());
+    out.extend_from_slice(&subtype.to_be_bytes());
+    out.extend_from_slice(&[0; 4]);
+    let start = out.len();
+    body(out);
+    let length = (out.len() - start) as u32;
+    out[start - 4..start].copy_from_slice(&length.to_be_bytes());
+}
+
+#[cfg(test)]
+#[path = "mrt_tests.rs"]
+mod tests;

@@ -1,0 +1,25 @@
+//! Path attributes as an entry of a table dump has them (RFC 6396 4.3.4).
+
+use std::net::IpAddr;
+
+use super::attribute::{EXTENDED_LENGTH, OPTIONAL, code};
+use super::encode::put_attributes;
+use super::types::{Attributes, CodecContext, NextHop};
+
+/// Appends all attributes, four octets an AS. An IPv6 next hop is an MP_REACH_NLRI that holds nothing else; `None`: a route
+/// of our own.
+pub fn encode_table_attributes(attributes: &Attributes, next_hop: Option<&NextHop>, out: &mut Vec<u8>) {
+    let context = CodecContext { four_octet_as: true, ibgp: true, families: Vec::new() };
+    let classic = next_hop.and_then(|next_hop| match next_hop.address {
+        IpAddr::V4(address) => Some(address),
+        IpAddr::V6(_) => None,
+    });
+    put_attributes(attributes, classic, &context, out);
+    let Some(NextHop { address: IpAddr::V6(address), link_local }) = next_hop else { return };
+    let length = if link_local.is_some() { 32 } else { 16 };
+    out.extend_from_slice(&[OPTIONAL | EXTENDED_LENGTH, code::MP_REACH_NLRI, 0, length + 1, length]);
+    out.extend_from_slice(&address.octets());
+    if let Some(link_local) = link_local {
+        out.extend_from_slice(&link_local.octets());
+    }
+}
