@@ -180,6 +180,12 @@ pub(super) fn peering_problems(peering: &PeeringStatus, drained: bool) -> Vec<Fo
             all.push(found("bgp", what, "free the address, or set another `bgp.listen`; it is tried again"));
         }
     }
+    for station in peering.stations.iter().filter(|station| !station.connected) {
+        if let Some(error) = &station.error {
+            let what = format!("no BMP station at {}: {error}", station.address);
+            all.push(found("bgp", what, "start it, or mend `bgp.monitoringStations`; it is tried again"));
+        }
+    }
     if !drained {
         let down = |peer: &&PeerStatus| peer.state != State::Established && peer.lasting >= PEER_GRACE;
         all.extend(peering.peers.iter().filter(down).map(peer_problem));

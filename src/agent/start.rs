@@ -459,8 +459,14 @@ async fn bring_up(
     if let Err(error) = routes.start(state.routes, true).await {
         warn!(%error, "not every route is as it should be; it is tried again");
     }
-    let (peering, events) = Peering::spawn(PeeringConfig { listen: config.bgp.listen.clone(), restarting, speaker })
-        .map_err(|error| StartError::Refused(format!("the BGP speaker cannot be started: {error}")))?;
+    let (peering, events) = Peering::spawn(PeeringConfig {
+        listen: config.bgp.listen.clone(),
+        restarting,
+        stations: config.bgp.stations.clone(),
+        name: config.node.to_string(),
+        speaker,
+    })
+    .map_err(|error| StartError::Refused(format!("the BGP speaker cannot be started: {error}")))?;
     peering.set_pools(cluster.read().pools.values().map(|pool| pool.cidr).collect());
     let own: BTreeMap<_, _> = state.announcements.into_iter().map(|prefix| (prefix, true)).collect();
     peering.originate(own.into_iter().collect());

@@ -8,6 +8,7 @@ mod support;
 
 mod agent;
 mod bird;
+mod bmp;
 mod frr;
 mod garbage;
 mod protection;

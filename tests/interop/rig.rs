@@ -131,8 +131,20 @@ pub fn speaker(transport: usize, their_as: u32) -> SpeakerConfig {
 
 impl Us {
     pub fn start(speaker: SpeakerConfig, restarting: bool) -> Us {
+        Us::spawn(speaker, restarting, &[])
+    }
+
+    /// With monitoring stations.
+    pub fn watched(speaker: SpeakerConfig, stations: &[SocketAddr]) -> Us {
+        Us::spawn(speaker, false, stations)
+    }
+
+    fn spawn(speaker: SpeakerConfig, restarting: bool, stations: &[SocketAddr]) -> Us {
         let listen = vec![SocketAddr::from(([0u16; 8], 179))];
-        let (peering, events) = Peering::spawn(PeeringConfig { listen, restarting, speaker }).expect("a thread");
+        let stations = stations.to_vec();
+        let (peering, events) =
+            Peering::spawn(PeeringConfig { listen, restarting, stations, name: "us".into(), speaker })
+                .expect("a thread");
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         Us { runtime, peering, events, kernel: BTreeMap::new(), converged: false }
     }

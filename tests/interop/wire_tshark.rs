@@ -33,8 +33,12 @@ struct Case {
     fields: Vec<(&'static str, &'static str)>,
 }
 
-/// A capture file (libpcap 2.4, raw IP) in which each message is one TCP segment to port 179.
 fn capture(messages: &[&[u8]]) -> Vec<u8> {
+    capture_to(179, messages)
+}
+
+/// A capture file (libpcap 2.4, raw IP) in which each message is one TCP segment to this port.
+pub fn capture_to(port: u16, messages: &[&[u8]]) -> Vec<u8> {
     const RAW_IP: u32 = 101;
     let mut file = Vec::new();
     file.extend_from_slice(&0xa1b2_c3d4_u32.to_ne_bytes());
@@ -52,7 +56,8 @@ fn capture(messages: &[&[u8]]) -> Vec<u8> {
         file.extend_from_slice(&[0x45, 0]);
         file.extend_from_slice(&segment.to_be_bytes());
         file.extend_from_slice(&[0, 0, 0x40, 0, 64, 6, 0, 0, 192, 0, 2, 1, 192, 0, 2, 2]);
-        file.extend_from_slice(&[0xc0, 0, 0, 179]);
+        file.extend_from_slice(&[0xc0, 0]);
+        file.extend_from_slice(&port.to_be_bytes());
         file.extend_from_slice(&sequence.to_be_bytes());
         file.extend_from_slice(&[0, 0, 0, 1, 0x50, 0x18, 0xff, 0xff, 0, 0, 0, 0]);
         file.extend_from_slice(message);

@@ -15,6 +15,7 @@ use tokio::time::timeout;
 
 use super::listener::Arrival;
 use super::protection;
+use super::stations::StationIo;
 
 /// What a reader hands over at a time, at most; the next waits until that was taken in.
 const CHUNK: usize = 64 * 1024;
@@ -50,6 +51,8 @@ pub enum Io {
         wanted: SocketAddr,
         bound: Result<SocketAddr, String>,
     },
+    /// A monitoring station is there, or is not.
+    Station(StationIo),
 }
 
 enum Outgoing {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher, RandomState};
 use std::net::{IpAddr, SocketAddr};
+use std::time::SystemTime;
 
 use routenet_core::bgp::monitor::mrt::MrtDump;
 use routenet_core::bgp::speaker::{BestPaths, ConnId, Event, Input, Speaker, Startup, State};
@@ -17,6 +18,7 @@ use tracing::{debug, info, warn};
 use super::connection::{Connection, FAREWELL, Io};
 use super::listener::Arrival;
 use super::protection::{self, Keys};
+use super::stations::Stations;
 use super::{Command, ListenerStatus, PeeringConfig, PeeringEvent, PeeringStatus, listener};
 
 /// What a connection is given to write at a time, in bytes.
@@ -39,6 +41,9 @@ struct Driver {
     keys: watch::Sender<Keys>,
     /// Changes of state that the agent has not taken yet: the last of each neighbour.
     states: BTreeMap<IpAddr, PeeringEvent>,
+    stations: Stations,
+    /// What stations know this node by.
+    name: String,
     stopping: Option<tokio::sync::oneshot::Sender<()>>,
 }
 
@@ -62,12 +67,18 @@ pub async fn run(
         connections: BTreeMap::new(),
         farewells: JoinSet::new(),
         listeners: BTreeMap::new(),
-        io,
         events,
         keys: watch::Sender::default(),
         states: BTreeMap::new(),
+        stations: Stations::new(&config.stations, &io),
+        name: config.name,
+        io,
         stopping: None,
     };
+    if !driver.stations.is_empty() {
+        let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        driver.speaker.monitor(Some(since_1970));
+    }
     driver.read_keys();
     driver.listen(config.listen);
     while driver.stopping.is_none() {
@@ -176,6 +187,7 @@ impl Driver {
         PeeringStatus {
             peers: self.speaker.status(now),
             listeners: self.listeners.values().map(|listening| listening.status.clone()).collect(),
+            stations: self.stations.status(),
             converged: self.speaker.converged(),
         }
     }
@@ -270,6 +282,7 @@ impl Driver {
             }
             Io::Broken { conn, why } => self.broken(conn, &why, now),
             Io::Listener { wanted, bound } => self.listener(wanted, bound),
+            Io::Station(station) => self.stations.take_in(station, &self.name),
         }
     }
 
@@ -309,7 +322,7 @@ impl Driver {
         }
         self.act();
         self.tell_agent();
-        more
+        more | self.stations.feed(&mut self.speaker, now)
     }
 
     fn act(&mut self) {

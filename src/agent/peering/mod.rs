@@ -11,6 +11,7 @@
 //! | `listener` | listening sockets: bound, and bound again when that failed |
 //! | `listing` | answers for `routectl bgp` |
 //! | `request` | `routectl bgp`, whoever answers it |
+//! | `stations` | monitoring stations (BMP) |
 //! | `speaker_only` | `dataPlane: off`: the speaker and nothing else |
 
 mod connection;
@@ -20,6 +21,7 @@ mod listing;
 mod protection;
 pub mod request;
 mod speaker_only;
+mod stations;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex};
@@ -45,6 +47,9 @@ pub struct PeeringConfig {
     /// Whether the kernel holds routes of an earlier incarnation, own or learned: neighbours are then told that this is a
     /// restart (RFC 4724).
     pub restarting: bool,
+    /// Monitoring stations (BMP), and what they know this node by.
+    pub stations: Vec<SocketAddr>,
+    pub name: String,
     pub speaker: SpeakerConfig,
 }
 
@@ -70,11 +75,21 @@ pub struct ListenerStatus {
     pub error: Option<String>,
 }
 
+/// A monitoring station.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StationStatus {
+    pub address: SocketAddr,
+    pub connected: bool,
+    /// Why it is not, or was not; tried again every few seconds.
+    pub error: Option<String>,
+}
+
 /// How the peering is doing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PeeringStatus {
     pub peers: Vec<PeerStatus>,
     pub listeners: Vec<ListenerStatus>,
+    pub stations: Vec<StationStatus>,
     /// Whether [`PeeringEvent::Converged`] is due or was sent.
     pub converged: bool,
 }

@@ -56,9 +56,14 @@ pub async fn run_speaker_only(config: &NodeConfig) -> Result<SpeakerOnly, String
     };
     let speaker = speaker_config(config, &[], peers, &[]);
     let (as_number, router_id) = (speaker.as_number, speaker.router_id);
-    let (peering, mut events) =
-        Peering::spawn(PeeringConfig { listen: config.bgp.listen.clone(), restarting: false, speaker })
-            .map_err(|error| format!("the BGP speaker cannot be started: {error}"))?;
+    let (peering, mut events) = Peering::spawn(PeeringConfig {
+        listen: config.bgp.listen.clone(),
+        restarting: false,
+        stations: config.bgp.stations.clone(),
+        name: config.node.to_string(),
+        speaker,
+    })
+    .map_err(|error| format!("the BGP speaker cannot be started: {error}"))?;
     peering.set_pools(pools.iter().map(|pool| pool.cidr).collect());
     peering.originate(config.bgp.originate.iter().map(|prefix| (*prefix, true)).collect());
     let listening = tokio::spawn(async move {

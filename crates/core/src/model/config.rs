@@ -103,6 +103,8 @@ pub struct BgpConfig {
     pub cluster_id: Option<Ipv4Addr>,
     /// Where to listen; default `[::]:179` and `0.0.0.0:179` by one dual-stack socket.
     pub listen: Vec<SocketAddr>,
+    /// Stations that hear what neighbours say (BMP, RFC 7854).
+    pub stations: Vec<SocketAddr>,
     /// Whether this node takes part in the node-to-node mesh.
     pub mesh: bool,
     pub announce: Announce,

@@ -55,6 +55,8 @@ pub struct Connection {
     pub negotiated: Option<Negotiated>,
     pub hold_at: Option<Time>,
     pub keepalive_at: Option<Time>,
+    /// The OPENs, whole: ours, and the neighbour's.
+    pub opens: [Vec<u8>; 2],
     codec: CodecContext,
     input: Vec<u8>,
     /// What of `input` has been read.
@@ -73,6 +75,7 @@ impl Connection {
             negotiated: None,
             hold_at: None,
             keepalive_at: None,
+            opens: Default::default(),
             codec: CodecContext { four_octet_as: false, ibgp: false, families: vec![AfiSafi::IPV4_UNICAST] },
             input: Vec::new(),
             read: 0,
@@ -101,6 +104,9 @@ impl Connection {
         };
         if let Some(kind) = MessageType::of(whole[wire::HEADER - 1]) {
             self.phase.expects(kind)?;
+        }
+        if self.phase == Phase::OpenSent {
+            self.opens[1] = whole.to_vec();
         }
         // A panic in the decoder is a bug of ours; it must not cost more than this session.
         let decoded = std::panic::catch_unwind(AssertUnwindSafe(|| wire::decode(whole, &self.codec)));

@@ -254,6 +254,11 @@ impl Session {
         self.settle(env);
     }
 
+    /// Whether the administrator has shut it.
+    pub fn is_shut(&self) -> bool {
+        self.shut
+    }
+
     /// Whether it waits for [`Session::reset`].
     pub fn suspended(&self) -> bool {
         self.suspended
@@ -367,6 +372,7 @@ impl Session {
             connection.phase = Phase::OpenSent;
             connection.hold_at = Some(now + timers::OPEN_HOLD);
             connection.send(&offer);
+            connection.opens[0] = offer;
         }
     }
 

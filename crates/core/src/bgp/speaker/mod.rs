@@ -17,6 +17,7 @@
 pub mod config;
 pub mod detail;
 mod from_model;
+pub mod monitor;
 mod peer;
 mod startup;
 pub mod status;
@@ -124,6 +125,8 @@ pub struct Speaker {
     last_session: u64,
     /// Being drained, or drained: until when neighbours have to take the withdrawals.
     drained: Option<Time>,
+    /// While a station listens.
+    monitor: Option<monitor::Monitor>,
     /// How far the reader of the best paths has read, and what it was given next hops for.
     kernel: Position,
     in_kernel: BTreeSet<Cidr>,
@@ -146,6 +149,7 @@ impl Speaker {
             last_id: 0,
             last_session: 0,
             drained: None,
+            monitor: None,
             in_kernel: BTreeSet::new(),
         };
         speaker.configure(config, now);
@@ -416,7 +420,10 @@ impl Speaker {
                 self.connections.remove(&conn);
                 self.events.push_back(Event::Close { conn, last_words });
             }
-            Output::Established(negotiated) => self.up(address, *negotiated, now),
+            Output::Established(negotiated) => {
+                self.up(address, *negotiated, now);
+                self.monitor_up(address, now);
+            }
             Output::Down { graceful } => self.down(address, graceful, now),
             Output::Update(update) => self.update(address, *update, now),
             Output::Refresh(family) => {
@@ -472,6 +479,7 @@ impl Speaker {
     }
 
     fn down(&mut self, address: IpAddr, graceful: bool, now: Time) {
+        self.monitor_down(address, now);
         let Some(peer) = self.peers.get_mut(&address) else { return };
         peer.outbound = None;
         let session = peer.source.session;

@@ -15,6 +15,7 @@ use crate::time::Time;
 
 impl Speaker {
     pub(super) fn update(&mut self, address: IpAddr, update: Update, now: Time) {
+        self.monitor_update(address, &update, now);
         let Some(peer) = self.peers.get_mut(&address) else { return };
         peer.last_update = now;
         let mut fault = None;

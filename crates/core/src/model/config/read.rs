@@ -199,6 +199,7 @@ fn read_bgp(fields: &mut Fields<'_>, data_plane: DataPlane, address: Option<&Add
         let listen = bgp.maybe("listen", |at| {
             if at.is_list() { at.all(|item| read_socket(&item)) } else { read_socket(at).map(|one| vec![one]) }
         });
+        let stations = bgp.or("monitoringStations", Vec::new(), |at| at.all(|item| read_socket(&item)));
         let mesh = bgp.or("mesh", !off, At::boolean);
         let announce = bgp.or("announce", Announce::Hosts, |at| {
             at.one_of("value", &[("hosts", Announce::Hosts), ("blocks", Announce::Blocks)])
@@ -232,6 +233,7 @@ fn read_bgp(fields: &mut Fields<'_>, data_plane: DataPlane, address: Option<&Add
             router_id,
             cluster_id: cluster_id?,
             listen,
+            stations: stations?,
             mesh: mesh?,
             announce: announce?,
             peers,

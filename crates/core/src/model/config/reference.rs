@@ -151,6 +151,12 @@ pub const REFERENCE: &[FieldDoc] = &[
         "Where the speaker listens; `[]`: nowhere, it only connects.",
     ),
     field(
+        "bgp.monitoringStations",
+        "list of ADDRESS:PORT",
+        "none",
+        "Stations that are told what each neighbour says, before policy (BMP, RFC 7854).",
+    ),
+    field(
         "bgp.mesh",
         "boolean",
         "true; false with `dataPlane: off`",

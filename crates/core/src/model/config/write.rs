@@ -215,6 +215,7 @@ fn bgp(config: &NodeConfig) -> Map {
     map.maybe("routerId", bgp.router_id.map(|id| id.to_string()));
     map.maybe("clusterId", bgp.cluster_id.map(|id| id.to_string()));
     map.put("listen", texts(&bgp.listen));
+    map.put("monitoringStations", texts(&bgp.stations));
     map.put("mesh", bgp.mesh);
     map.put("announce", if bgp.announce == Announce::Blocks { "blocks" } else { "hosts" });
     map.put("holdTime", bgp.hold_time);
