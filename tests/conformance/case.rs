@@ -1,8 +1,10 @@
 //! One row of the UPDATE tables: what is sent, and what the neighbours must then see; and how all of them are run.
 
+use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use crate::heard::Prefix;
 use crate::peer::{LIMIT, Peer};
@@ -18,7 +20,7 @@ pub const AFTER: u32 = 65501;
 const AT_ONCE: usize = 24;
 
 /// Who sends the row's UPDATE, and about what.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Sender {
     pub external: bool,
     /// Its prefixes are IPv6, in MP_REACH_NLRI.
@@ -27,13 +29,21 @@ pub struct Sender {
     pub two_octets: bool,
 }
 
+impl fmt::Display for Sender {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let session = if self.external { "eBGP" } else { "iBGP" };
+        let family = if self.v6 { "IPv6" } else { "IPv4" };
+        write!(f, "{session}, {family}{}", if self.two_octets { ", two-octet AS" } else { "" })
+    }
+}
+
 pub const EBGP: Sender = Sender { external: true, v6: false, two_octets: false };
 pub const IBGP: Sender = Sender { external: false, v6: false, two_octets: false };
 pub const EBGP6: Sender = Sender { external: true, v6: true, two_octets: false };
 pub const IBGP6: Sender = Sender { external: false, v6: true, two_octets: false };
 
 /// What a watcher must see of the route, once the row's UPDATE has come through.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Seen {
     /// By the eBGP watcher, or by the iBGP one (who sees only what came over eBGP).
     pub external: bool,
@@ -42,7 +52,17 @@ pub struct Seen {
     pub value: Option<(u8, Vec<u8>)>,
 }
 
-#[derive(Clone, Debug)]
+impl fmt::Display for Seen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let by = if self.external { "eBGP" } else { "iBGP" };
+        match &self.value {
+            Some((flags, value)) => write!(f, ", over {by} attribute {} as {flags:02x} {value:02x?}", self.code),
+            None => write!(f, ", over {by} without attribute {}", self.code),
+        }
+    }
+}
+
+#[derive(Clone)]
 pub enum Expect {
     /// The session stays, and the route is as the UPDATE says, with these attributes.
     Accepted(Vec<Seen>),
@@ -52,6 +72,21 @@ pub enum Expect {
     Unchanged,
     /// The session ends with this code and subcode, and this data where the RFC names it; its routes are gone.
     Reset(u8, u8, Option<Vec<u8>>),
+}
+
+impl fmt::Display for Expect {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Expect::Accepted(seen) => {
+                f.write_str("the new route")?;
+                seen.iter().try_for_each(|seen| write!(f, "{seen}"))
+            }
+            Expect::Withdrawn => f.write_str("treat-as-withdraw"),
+            Expect::Unchanged => f.write_str("the route as it was"),
+            Expect::Reset(code, ANY, _) => write!(f, "a reset with NOTIFICATION {code}"),
+            Expect::Reset(code, subcode, data) => write!(f, "a reset with NOTIFICATION {code}/{subcode} {data:02x?}"),
+        }
+    }
 }
 
 /// The RFC leaves the subcode open.
@@ -156,7 +191,7 @@ pub fn run(rows: Rows) {
         let failed = side_by_side(&cases, |number, case| {
             let outcome = play(&speaker, number, case);
             outcome.map_err(|why| {
-                format!("RFC {}: {:?} {}: expected {:?}: {why}", case.rfc, case.sender, case.name, case.expect)
+                format!("RFC {}: {}: {}: expected {}: {why}", case.rfc, case.sender, case.name, case.expect)
             })
         });
         report(failed, cases.len(), speaker.faults());
@@ -225,16 +260,18 @@ fn play(speaker: &Speaker, number: usize, case: &Case) -> Result<(), String> {
     let told = peer.say(&good(sender, BEFORE, &[marker]).bytes());
     for watcher in speaker.audience(sender.external) {
         let external = watcher.external;
-        let through = watcher.sees(LIMIT, |table| {
-            ends_in(table, marker, BEFORE)
-                && ends_in(table, bystander, BEFORE)
-                && holds(&case.expect, table, victim, external)
-        });
-        if !through {
+        let comes = |table: &Table| {
+            let others = ends_in(table, marker, BEFORE) && ends_in(table, bystander, BEFORE);
+            others && holds(&case.expect, table, victim, external)
+        };
+        let end = Instant::now() + LIMIT;
+        while !watcher.sees(Duration::from_millis(250), comes) {
             peer.is_up()?;
             told.clone()?;
-            let (route, bystander) = (watcher.words(victim), watcher.words(bystander));
-            return Err(format!("{} watcher sees {route}, {bystander}", watcher.name()));
+            if Instant::now() > end {
+                let (route, bystander) = (watcher.words(victim), watcher.words(bystander));
+                return Err(format!("{} watcher sees {route}, {bystander}", watcher.name()));
+            }
         }
     }
     peer.is_up()

@@ -31,18 +31,27 @@ impl State {
     }
 }
 
-/// What is sent, and the subcode and data that it is answered with.
-fn errors() -> Vec<(String, Vec<u8>, u8, Option<Vec<u8>>)> {
+struct Bad {
+    what: String,
+    bytes: Vec<u8>,
+    /// What it is answered with.
+    subcode: u8,
+    data: Option<Vec<u8>>,
+}
+
+fn errors() -> Vec<Bad> {
     const MARKER: [u8; 16] = [0xff; 16];
     let mut errors = Vec::new();
     let mut one_bit = MARKER;
     one_bit[15] = 0xfe;
     for (what, marker) in [("of zeros", [0; 16]), ("with a bit wrong", one_bit)] {
-        errors.push((format!("marker {what}"), header(marker, 19, raw::KEEPALIVE, &[]), 1, None));
+        let bytes = header(marker, 19, raw::KEEPALIVE, &[]);
+        errors.push(Bad { what: format!("marker {what}"), bytes, subcode: 1, data: None });
     }
     let mut length = |kind: u8, length: usize, body: &[u8]| {
-        let data = (length as u16).to_be_bytes().to_vec();
-        errors.push((format!("type {kind} of length {length}"), header(MARKER, length, kind, body), 2, Some(data)));
+        let data = Some((length as u16).to_be_bytes().to_vec());
+        let (what, bytes) = (format!("type {kind} of length {length}"), header(MARKER, length, kind, body));
+        errors.push(Bad { what, bytes, subcode: 2, data });
     };
     for kind in [raw::OPEN, raw::UPDATE, raw::NOTIFICATION, raw::KEEPALIVE] {
         for bad in [0, 1, 18, 4097, 65535] {
@@ -58,7 +67,8 @@ fn errors() -> Vec<(String, Vec<u8>, u8, Option<Vec<u8>>)> {
     length(raw::KEEPALIVE, 20, &[0]);
     length(raw::KEEPALIVE, 4096, &[0; 4077]);
     for kind in [0, 6, 7, 128, 255] {
-        errors.push((format!("type {kind}"), message(kind, &[0, 0, 0, 0]), 3, Some(vec![kind])));
+        let bytes = message(kind, &[0, 0, 0, 0]);
+        errors.push(Bad { what: format!("type {kind}"), bytes, subcode: 3, data: Some(vec![kind]) });
     }
     errors
 }
@@ -68,7 +78,7 @@ fn header_errors_in_every_state() {
     let mut scripts = Scripts::default();
     for external in [true, false] {
         for state in STATES {
-            for (what, bytes, subcode, data) in errors() {
+            for Bad { what, bytes, subcode, data } in errors() {
                 scripts.add("4271 6.1", format!("{what} in {state:?}"), external, move |stage| {
                     let mut peer = state.reach(stage)?;
                     peer.say(&bytes)?;

@@ -153,7 +153,7 @@ fn update(body: &[u8]) -> Result<Update, String> {
 /// Flags and length of what the speaker sends (RFC 4271 4.3 and 5).
 fn sound(code: u8, flags: u8, value: &[u8]) -> Result<(), String> {
     let length = value.len();
-    let whole = |unit: usize| length > 0 && length % unit == 0;
+    let whole = |unit: usize| length > 0 && length.is_multiple_of(unit);
     let (wanted, fits) = match code {
         raw::ORIGIN => (WELL_KNOWN, length == 1 && value[0] < 3),
         raw::AS_PATH => (WELL_KNOWN, true),

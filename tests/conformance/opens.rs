@@ -32,14 +32,23 @@ fn needed(external: bool) -> Vec<u8> {
     [multiprotocol(IPV4, UNICAST), multiprotocol(IPV6, UNICAST), capability(65, &as_number.to_be_bytes())].concat()
 }
 
-fn refused(external: bool) -> Vec<(&'static str, String, u8, Option<Vec<u8>>, Change)> {
-    let mut rows: Vec<(&'static str, String, u8, Option<Vec<u8>>, Change)> = Vec::new();
+struct Refused {
+    rfc: &'static str,
+    name: String,
+    subcode: u8,
+    data: Option<Vec<u8>>,
+    change: Change,
+}
+
+fn refused(external: bool) -> Vec<Refused> {
+    let mut rows = Vec::new();
     for version in [0, 1, 3, 5, 255] {
-        let row = change(move |open| open.version = version);
-        rows.push(("4271 6.2", format!("version {version}"), 1, Some(vec![0, 4]), row));
+        let (name, data) = (format!("version {version}"), Some(vec![0, 4]));
+        let change = change(move |open| open.version = version);
+        rows.push(Refused { rfc: "4271 6.2", name, subcode: 1, data, change });
     }
     let mut row = |rfc, name: &str, subcode, data: Option<Vec<u8>>, change| {
-        rows.push((rfc, name.to_string(), subcode, data, change));
+        rows.push(Refused { rfc, name: name.to_string(), subcode, data, change });
     };
     row("4271 6.2", "another AS", 2, None, change(|open| *open = Open::new(65099, open.id)));
     row("4271 6.2", "another AS of two octets", 2, None, change(|open| *open = Open::with(65099, open.id, &[])));
@@ -170,7 +179,7 @@ fn own(stage: &Stage<'_>) -> Result<(), String> {
 fn opens_that_are_refused() {
     let mut scripts = Scripts::default();
     for external in [true, false] {
-        for (rfc, name, subcode, data, change) in refused(external) {
+        for Refused { rfc, name, subcode, data, change } in refused(external) {
             scripts.add(rfc, name, external, move |stage| {
                 let mut open = stage.open();
                 change(&mut open);

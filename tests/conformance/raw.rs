@@ -1,6 +1,6 @@
 //! Messages as raw bytes, right or wrong as a row wants them.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv6Addr};
 
 use crate::heard::Prefix;
 
@@ -237,10 +237,6 @@ pub fn mp_reach(afi: u16, safi: u8, next_hop: &[u8], nlri: &[u8]) -> Vec<u8> {
 /// The value of an MP_UNREACH_NLRI.
 pub fn mp_unreach(afi: u16, safi: u8, nlri: &[u8]) -> Vec<u8> {
     [&afi.to_be_bytes()[..], &[safi], nlri].concat()
-}
-
-pub fn v4(address: &str) -> [u8; 4] {
-    address.parse::<Ipv4Addr>().expect("an IPv4 address").octets()
 }
 
 pub fn v6(address: &str) -> [u8; 16] {

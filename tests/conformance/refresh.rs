@@ -96,11 +96,13 @@ fn refreshes() {
             stage.still_up(&mut peer)?;
             stage.is_told()
         });
-        for subtype in [1, 2] {
+        // What RFC 7313 says of subtypes 1 and 2 is the only word on bad lengths.
+        for subtype in [0, 1, 2] {
             for body in [vec![0, 1, subtype], vec![0, 1, subtype, 1, 0], vec![0, 1, subtype, 1, 2, 3, 4, 5, 6, 7]] {
                 let name = format!("subtype {subtype}, {} bytes", body.len());
                 scripts.add("7313 5", name, external, move |stage| {
-                    let mut peer = after_all_was_told(stage, &enhanced(external, stage))?;
+                    let open = if subtype == 0 { stage.open() } else { enhanced(external, stage) };
+                    let mut peer = after_all_was_told(stage, &open)?;
                     let whole = message(raw::ROUTE_REFRESH, &body);
                     peer.say(&whole)?;
                     ends(&mut peer, 7, 1, Some(&whole))?;

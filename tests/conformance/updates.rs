@@ -245,10 +245,10 @@ fn prefixes(sender: Sender, rows: &mut Rows) {
         assert_eq!(draft.bytes().len(), 4096);
     });
     for (what, next_hop, expect) in [
-        // RFC 4271 6.3 b: over one host's loopback the sender's own address is one of those.
+        // RFC 4271 6.3 b: a network that both share, be it a host's loopback; but ours is nobody's way to anywhere.
         ("the sender's", address(tester(rows.cases.len())), taken()),
         ("ours", [127, 0, 0, 1], Expect::Withdrawn),
-        ("a loopback address that is not the sender's", [127, 99, 0, 1], Expect::Withdrawn),
+        ("another of the loopback, which both share", [127, 99, 0, 1], taken()),
         ("0.1.2.3", [0, 1, 2, 3], Expect::Withdrawn),
     ] {
         rows.add("4271 6.3", format!("NEXT_HOP: {what}"), sender, expect, |draft| {
@@ -337,6 +337,28 @@ fn paths(sender: Sender, rows: &mut Rows) {
     let expect =
         if sender.external { Expect::Accepted(vec![unseen(false, raw::ORIGINATOR_ID)]) } else { Expect::Withdrawn };
     row("4456 8", "we are the originator", expect, ours);
+}
+
+/// RFC 4360 section 6, RFC 1997.
+fn across_the_border(sender: Sender, rows: &mut Rows) {
+    let transitive = [0, 2, 0xff, 0xdc, 0, 0, 0, 1];
+    let within = [0x40, 4, 0xff, 0xdc, 0, 0, 0, 1];
+    let whole = |value: &[u8]| attribute(OPTIONAL_TRANSITIVE, raw::EXTENDED_COMMUNITIES, value);
+    let both = [transitive, within].concat();
+    let expect = vec![seen(true, &whole(&transitive)), seen(false, &whole(&both))];
+    rows.add(
+        "4360 6",
+        "a non-transitive extended community stays in the AS",
+        sender,
+        Expect::Accepted(expect),
+        |draft| {
+            draft.push(whole(&both));
+        },
+    );
+    let expect = vec![unseen(true, raw::EXTENDED_COMMUNITIES), seen(false, &whole(&within))];
+    rows.add("4360 6", "nothing but a non-transitive one", sender, Expect::Accepted(expect), |draft| {
+        draft.push(whole(&within))
+    });
 }
 
 /// All of it, in any order (RFC 4271 section 5).
@@ -479,12 +501,13 @@ fn put_unreach(draft: &mut Draft, code: u8) {
 fn updates_as_a_whole() {
     let mut rows = Rows::default();
     for sender in [EBGP, IBGP] {
-        for part in [missing, several_faults, no_prefixes, fields, prefixes, families, paths, order] {
+        for part in [missing, several_faults, no_prefixes, fields, prefixes, families, paths, across_the_border, order]
+        {
             part(sender, &mut rows);
         }
     }
     for sender in [EBGP6, IBGP6] {
-        for part in [missing, several_faults, no_prefixes, families, paths, order, multiprotocol] {
+        for part in [missing, several_faults, no_prefixes, families, paths, across_the_border, order, multiprotocol] {
             part(sender, &mut rows);
         }
     }

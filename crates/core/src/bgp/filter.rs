@@ -18,6 +18,9 @@ pub const GRACEFUL_SHUTDOWN: u32 = 0xffff_0000;
 /// A segment of an AS_PATH holds at most so many (RFC 4271 4.3: its count is one octet).
 const SEGMENT: usize = 255;
 
+/// RFC 4360 section 2: the bit T of an extended community's type.
+const NON_TRANSITIVE: u8 = 0x40;
+
 /// Why a route that came takes no part in the decision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {
@@ -192,6 +195,8 @@ impl Export {
             attributes.med = None;
             attributes.originator_id = None;
             attributes.cluster_list.clear();
+            // RFC 4360 section 6: non-transitive ones are our AS's own.
+            attributes.extended_communities.retain(|community| community[0] & NON_TRANSITIVE == 0);
         } else {
             attributes.local_pref = Some(attributes.local_pref.unwrap_or(DEFAULT_LOCAL_PREF));
         }

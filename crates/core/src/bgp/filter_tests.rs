@@ -127,15 +127,19 @@ fn across_the_border_our_as_leads_and_what_is_internal_stays_inside() {
     learned.attributes.local_pref = Some(300);
     learned.attributes.med = Some(5);
     learned.attributes.cluster_list = vec![[192, 0, 2, 9].into()];
+    let (transitive, within) = ([0, 2, 0, 0, 0, 0, 0, 1], [0x40, 2, 0, 0, 0, 0, 0, 1]);
+    learned.attributes.extended_communities = [transitive, within].into();
     let learned = Candidate { path: Arc::new(learned), ..from(Some([192, 0, 2, 3]), true, &[]) };
     let told = export(true).rewrite(&learned, Family::V4).unwrap();
     assert_eq!(told.attributes.as_path, [AsSegment::Sequence(vec![64512, 65001])]);
     assert_eq!((told.attributes.local_pref, told.attributes.med), (None, None));
     assert!(told.attributes.cluster_list.is_empty());
+    assert_eq!(told.attributes.extended_communities, [transitive].into(), "RFC 4360 section 6");
     assert_eq!(told.next_hop.address, IpAddr::from([192, 0, 2, 1]));
     let told = export(false).rewrite(&learned, Family::V4).unwrap();
     assert_eq!(told.attributes.as_path, [AsSegment::Sequence(vec![65001])]);
     assert_eq!((told.attributes.local_pref, told.attributes.med), (Some(300), Some(5)));
+    assert_eq!(told.attributes.extended_communities.len(), 2);
     assert_eq!(export(true).rewrite(&learned, Family::V6), None, "no next hop of that family");
 }
 

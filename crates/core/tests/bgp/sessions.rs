@@ -250,6 +250,23 @@ fn silent_connections_are_bounded_and_keep_nobody_out() {
     assert_eq!(world.status(0, 8).state, State::Established);
 }
 
+/// RFC 2918 section 3 reserves the octet that RFC 7313 makes a subtype, between two that agreed on it.
+#[test]
+fn a_refresh_has_a_subtype_only_for_who_knows_of_them() {
+    for enhanced in [false, true] {
+        let mut world = alone();
+        world.announce(0, &["10.1.0.0/24"]);
+        let mut open = puppet_open(PUPPET, None);
+        open.capabilities.extend(enhanced.then_some(Capability::EnhancedRouteRefresh));
+        world.puppet_connects(0, address(8));
+        world.puppet_establishes(&open);
+        world.puppet_heard();
+        world.puppet_says(&wire::encode_route_refresh(wire::AfiSafi::IPV4_UNICAST, wire::refresh_subtype::END));
+        let told = |message: &Message| matches!(message, Message::Update(update) if !update.reachable.is_empty());
+        assert_eq!(world.puppet_heard().iter().any(told), !enhanced);
+    }
+}
+
 /// RFC 6608 comes before what is wrong inside.
 #[test]
 fn what_comes_out_of_turn_is_not_looked_into() {

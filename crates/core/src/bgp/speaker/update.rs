@@ -1,6 +1,6 @@
 //! From an UPDATE to the RIB: what RFC 4271 6.3 and 9.1.2 have us look at beyond its form.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -144,9 +144,12 @@ fn import<'a>(config: &'a SpeakerConfig, pools: &'a [Cidr], peer: &'a Peer, own_
     }
 }
 
-/// A next hop of the loopback leads to a neighbour on this host, if it is that neighbour's own, and else nowhere.
+/// RFC 4271 6.3: the loopback is a network that we share with neighbours on this host, and with no other. Its first address
+/// is nobody's but the one's who has it.
 fn loopback_elsewhere(neighbor: IpAddr, reachable: &[(Cidr, NextHop)]) -> Option<String> {
+    let first = |address: IpAddr| address == Ipv4Addr::LOCALHOST || address == Ipv6Addr::LOCALHOST;
+    let shared = |address: IpAddr| address == neighbor || (neighbor.is_loopback() && !first(address));
     let next_hops = reachable.iter().map(|(_, next_hop)| next_hop.address);
-    let stray = next_hops.filter(|address| address.is_loopback()).find(|address| *address != neighbor)?;
-    Some(format!("the next hop {stray} is a loopback address, and not the neighbour's"))
+    let stray = next_hops.filter(|address| address.is_loopback()).find(|address| !shared(*address))?;
+    Some(format!("the next hop {stray} is a loopback address that we do not share with the neighbour"))
 }

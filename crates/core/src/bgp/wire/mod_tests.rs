@@ -27,12 +27,7 @@ fn route_refresh() {
 
 #[test]
 fn route_refresh_of_a_wrong_length() {
-    for body in [&[][..], &[0, 1], &[0, 1, 0], &[0, 1, 0, 1, 0], &[0, 1, 7]] {
-        let bytes = message(5, body);
-        let length = u8::try_from(bytes.len()).unwrap();
-        assert_eq!(refused(&bytes, &ebgp()), (1, 2, vec![0, length]), "{body:?}");
-    }
-    for body in [&[0, 1, 1][..], &[0, 1, 2, 1, 0]] {
+    for body in [&[][..], &[0, 1], &[0, 1, 0], &[0, 1, 0, 1, 0], &[0, 1, 7], &[0, 1, 1], &[0, 1, 2, 1, 0]] {
         // RFC 7313 section 5: an error of its own, with the whole message.
         let bytes = message(5, body);
         assert_eq!(refused(&bytes, &ebgp()), (7, 1, bytes));

@@ -15,22 +15,16 @@ pub mod refresh_subtype {
 const BODY: usize = 4;
 
 /// RFC 7313 section 5 gives a bad length of subtypes 1 and 2 an error of its own, with the whole message as data, and
-/// wants unknown subtypes ignored whatever follows them.
+/// wants unknown subtypes ignored whatever follows them. No RFC says what else is to be said of a bad length, so that is said.
 pub(super) fn decode(message: &[u8]) -> Result<Message, Notification> {
     let body = &message[HEADER..];
-    match (body.get(2).copied(), body.len()) {
-        (Some(refresh_subtype::BEGIN | refresh_subtype::END), length) if length != BODY => {
-            return Err(Notification::new(Notification::ROUTE_REFRESH_ERROR, 1, message));
-        }
-        (Some(refresh_subtype::REQUEST), length) if length != BODY => return Err(wrong_length(message)),
-        _ => {}
+    let wrong_length = || Notification::new(Notification::ROUTE_REFRESH_ERROR, 1, message);
+    let known = body.get(2).is_some_and(|subtype| *subtype <= refresh_subtype::END);
+    if known && body.len() != BODY {
+        return Err(wrong_length());
     }
-    let (afi, safi, subtype) = zetta::refresh(body).ok_or_else(|| wrong_length(message))?;
+    let (afi, safi, subtype) = zetta::refresh(body).ok_or_else(wrong_length)?;
     Ok(Message::RouteRefresh { family: AfiSafi { afi, safi }, subtype })
-}
-
-fn wrong_length(message: &[u8]) -> Notification {
-    Notification::bad_message_length(u16::try_from(message.len()).unwrap_or(u16::MAX))
 }
 
 /// The whole message. `subtype` is one of [`refresh_subtype`].

@@ -1,0 +1,198 @@
+//! What a neighbour's options have the RFCs ask: roles and OTC (RFC 9234), a bound on prefixes (RFC 4486), reflection
+//! (RFC 4456), and no import policy (RFC 8212).
+
+use serde_json::{Value, json};
+
+use crate::peer::Peer;
+use crate::raw::{
+    self, IPV4, IPV6, OPTIONAL, OPTIONAL_TRANSITIVE, Open, UNICAST, attribute, capability, multiprotocol, parameter,
+};
+use crate::script::{Scripts, Stage, ends, run};
+use crate::speaker::{OUR_ID, TESTER_AS};
+
+const ROLES: [&str; 5] = ["provider", "rs", "rs-client", "customer", "peer"];
+/// By our role, that of the neighbour which belongs to it (RFC 9234 4.2), as on the wire.
+const COUNTERPARTS: [u8; 5] = [3, 2, 1, 0, 4];
+
+/// With these values of the role capability.
+fn open(stage: &Stage<'_>, roles: &[&[u8]]) -> Open {
+    let mut list = [multiprotocol(IPV4, UNICAST), multiprotocol(IPV6, UNICAST)].concat();
+    list.extend(capability(65, &TESTER_AS.to_be_bytes()));
+    list.extend(roles.iter().flat_map(|role| capability(9, role)));
+    Open::with(TESTER_AS, stage.open().id, &[parameter(2, &list)])
+}
+
+#[test]
+fn roles() {
+    let mut scripts = Scripts::default();
+    for ours in 0..ROLES.len() {
+        for theirs in [0, 1, 2, 3, 4, 5, 255] {
+            let name = format!("we are the {}, it is {theirs}", ROLES[ours]);
+            scripts.add_with("9234 4.2", name, true, json!({"role": ROLES[ours]}), move |stage| {
+                let open = open(stage, &[&[theirs]]);
+                let mut peer = stage.connect()?;
+                if theirs == COUNTERPARTS[ours] {
+                    peer.establish(&open)?;
+                    return stage.announces(&mut peer);
+                }
+                peer.say(&open.bytes())?;
+                ends(&mut peer, 2, 11, None)
+            });
+        }
+    }
+    scripts.add_with("9234 4.2", "it says no role", true, json!({"role": "provider"}), |stage| {
+        stage.establish_with(&open(stage, &[])).map(drop)
+    });
+    let strict = json!({"role": "provider", "roleStrict": true});
+    scripts.add_with("9234 4.2", "it says no role, and must", true, strict, |stage| {
+        let mut peer = stage.connect()?;
+        peer.say(&open(stage, &[]).bytes())?;
+        ends(&mut peer, 2, 11, None)
+    });
+    scripts.add_with("9234 4.2", "the same role twice", true, json!({"role": "provider"}), |stage| {
+        stage.establish_with(&open(stage, &[&[3], &[3]])).map(drop)
+    });
+    scripts.add_with("9234 4.2", "two roles that differ", true, json!({"role": "provider"}), |stage| {
+        let mut peer = stage.connect()?;
+        peer.say(&open(stage, &[&[3], &[4]]).bytes())?;
+        ends(&mut peer, 2, 11, None)
+    });
+    scripts.add("9234 4.2", "a role, and we have none", true, |stage| {
+        stage.establish_with(&open(stage, &[&[3]])).map(drop)
+    });
+    run(scripts);
+}
+
+/// Announces the stage's route with this OTC, or none, from a neighbour to whom we are that.
+fn with_otc(stage: &Stage<'_>, ours: usize, otc: Option<u32>) -> Result<Peer, String> {
+    let mut peer = stage.connect()?;
+    peer.establish(&open(stage, &[&[COUNTERPARTS[ours]]]))?;
+    let mut draft = stage.update();
+    if let Some(number) = otc {
+        draft.push(attribute(OPTIONAL_TRANSITIVE, raw::OTC, &number.to_be_bytes()));
+    }
+    peer.say(&draft.bytes())?;
+    Ok(peer)
+}
+
+/// RFC 9234 section 5, on the way in; the watchers have no role, so that they see what was made of it.
+#[test]
+fn only_to_customers() {
+    let mut scripts = Scripts::default();
+    let mut row = |ours: usize, otc: Option<u32>, expected: Option<Option<u32>>| {
+        let name = format!("we are the {}, OTC {otc:?}", ROLES[ours]);
+        scripts.add_with("9234 5", name, true, json!({"role": ROLES[ours]}), move |stage| {
+            let mut peer = with_otc(stage, ours, otc)?;
+            // Behind it, so that what came before has been looked at.
+            stage.still_up(&mut peer)?;
+            let route = stage.prefixes().victim;
+            stage.speaker.watchers.iter().try_for_each(|watcher| {
+                watcher.must_see(&format!("expected OTC {expected:?}"), route, |table| {
+                    let otc =
+                        table.routes.get(&route).map(|route| route.get(&raw::OTC).map(|(_, value)| value.clone()));
+                    otc == expected.map(|otc| otc.map(|number| number.to_be_bytes().to_vec()))
+                })
+            })
+        });
+    };
+    const OTHER: u32 = 65400;
+    for (ours, leaks) in [(0, true), (1, true), (2, false), (3, false)] {
+        row(ours, Some(OTHER), if leaks { None } else { Some(Some(OTHER)) });
+        row(ours, Some(TESTER_AS), if leaks { None } else { Some(Some(TESTER_AS)) });
+    }
+    row(4, Some(OTHER), None);
+    row(4, Some(TESTER_AS), Some(Some(TESTER_AS)));
+    for (ours, marked) in [(0, false), (1, false), (2, true), (3, true), (4, true)] {
+        row(ours, None, Some(marked.then_some(TESTER_AS)));
+    }
+    run(scripts);
+}
+
+#[test]
+fn a_bound_on_prefixes() {
+    let mut scripts = Scripts::default();
+    let bound = json!({"maxPrefixes": {"limit": 2}});
+    for external in [true, false] {
+        scripts.add_with("4486 4", "one prefix too many", external, bound.clone(), |stage| {
+            let mut peer = stage.establish()?;
+            let mut draft = stage.update();
+            draft.nlri.extend([24, 99, 1, 1, 24, 99, 1, 2]);
+            peer.say(&draft.bytes())?;
+            ends(&mut peer, 6, 1, Some(&[0, 1, 1, 0, 0, 0, 2]))?;
+            stage.is_gone()
+        });
+        scripts.add_with("4486 4", "as many as are allowed", external, bound.clone(), |stage| {
+            let mut peer = stage.establish()?;
+            stage.still_up(&mut peer)
+        });
+    }
+    run(scripts);
+}
+
+fn told(stage: &Stage<'_>, what: &str, wanted: impl Fn(u8) -> Option<Vec<u8>>) -> Result<(), String> {
+    let route = stage.prefixes().victim;
+    let inside = &stage.speaker.watchers[1];
+    inside.must_see(what, route, |table| {
+        let route = table.routes.get(&route);
+        let value = |code: u8| route.and_then(|route| route.get(&code)).map(|(_, value)| value.clone());
+        let codes = [raw::ORIGINATOR_ID, raw::CLUSTER_LIST, raw::LOCAL_PREF, raw::NEXT_HOP];
+        route.is_some() && codes.iter().all(|&code| value(code) == wanted(code))
+    })
+}
+
+/// RFC 4456 sections 8 and 10: the iBGP watcher is no client, the tester is one.
+#[test]
+fn reflection() {
+    let mut scripts = Scripts::default();
+    let client = json!({"reflectorClient": true});
+    let mut row = |name: &str, originator: Option<[u8; 4]>, clusters: Option<Vec<u8>>, passes: bool| {
+        scripts.add_with("4456 8", name, false, client.clone(), move |stage| {
+            let mut peer = stage.connect()?;
+            let open = stage.open();
+            peer.establish(&open)?;
+            let mut draft = stage.update();
+            draft.attributes.extend(originator.map(|id| attribute(OPTIONAL, raw::ORIGINATOR_ID, &id)));
+            draft.attributes.extend(clusters.as_ref().map(|list| attribute(OPTIONAL, raw::CLUSTER_LIST, list)));
+            peer.say(&draft.bytes())?;
+            if passes {
+                return told(stage, "the reflected route", |code| match code {
+                    raw::ORIGINATOR_ID => Some(originator.unwrap_or(open.id).to_vec()),
+                    raw::CLUSTER_LIST => Some([&OUR_ID[..], &clusters.clone().unwrap_or_default()].concat()),
+                    raw::LOCAL_PREF => Some(200u32.to_be_bytes().to_vec()),
+                    _ => Some(vec![192, 0, 2, 77]),
+                });
+            }
+            stage.still_up(&mut peer)?;
+            stage.is_gone()
+        });
+    };
+    row("a client's own route", None, None, true);
+    row("a route of another originator", Some([192, 0, 2, 200]), None, true);
+    row("a route that was reflected before", Some([192, 0, 2, 200]), Some(vec![192, 0, 2, 201, 192, 0, 2, 202]), true);
+    row("a route that we reflected", Some([192, 0, 2, 200]), Some([&[192, 0, 2, 201], &OUR_ID[..]].concat()), false);
+    row("a route of our own", Some(OUR_ID), None, false);
+    run(scripts);
+}
+
+/// RFC 8212: what nobody allowed is not taken, and not told either.
+#[test]
+fn no_policy() {
+    let mut scripts = Scripts::default();
+    let none: Value = json!({"import": "none"});
+    scripts.add_with("8212 2", "no import policy", true, none, |stage| {
+        let mut peer = stage.connect()?;
+        peer.establish(&stage.open())?;
+        peer.say(&stage.update().bytes())?;
+        // A refresh comes behind it, so that it has been looked at.
+        peer.say(&raw::refresh(IPV4, 0, UNICAST))?;
+        for _ in 0..2 {
+            peer.until(
+                "our own prefixes",
+                |heard| matches!(heard, crate::heard::Heard::Update(u) if !u.reachable.is_empty()),
+            )?;
+        }
+        stage.is_gone()?;
+        peer.is_up()
+    });
+    run(scripts);
+}
