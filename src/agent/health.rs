@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use routenet_core::bgp::speaker::{PeerStatus, State};
+use routenet_core::bgp::speaker::{PeerSource, PeerStatus, State};
 use routenet_core::model::{NodeCondition, Problem};
 
 use super::Agent;
@@ -187,7 +187,9 @@ pub(super) fn peering_problems(peering: &PeeringStatus, drained: bool) -> Vec<Fo
         }
     }
     if !drained {
-        let down = |peer: &&PeerStatus| peer.state != State::Established && peer.lasting >= PEER_GRACE;
+        // Nobody says that one of a range has to be there.
+        let wanted = |peer: &PeerStatus| peer.config.source != PeerSource::Range;
+        let down = |peer: &&PeerStatus| peer.state != State::Established && peer.lasting >= PEER_GRACE && wanted(peer);
         all.extend(peering.peers.iter().filter(down).map(peer_problem));
         all.extend(peering.peers.iter().filter_map(near_its_bound));
     }

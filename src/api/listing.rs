@@ -160,7 +160,7 @@ pub struct NeighborLine {
     pub address: IpAddr,
     pub port: u16,
     pub as_number: u32,
-    /// `node` (the mesh), `peer` (a BGPPeer), `config` (the node's file).
+    /// `node` (the mesh), `peer` (a BGPPeer), `config` (the node's file), `range` (connected from a range of it).
     pub source: String,
     pub passive: bool,
     /// `none`, `pools`, `all`.

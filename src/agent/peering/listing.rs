@@ -17,6 +17,7 @@ pub fn neighbor_line(peer: &PeerStatus) -> NeighborLine {
         PeerSource::Node => "node",
         PeerSource::Peer => "peer",
         PeerSource::Config => "config",
+        PeerSource::Range => "range",
     };
     let import = match peer.config.import {
         ImportPolicy::None => "none",

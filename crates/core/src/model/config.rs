@@ -92,6 +92,16 @@ pub struct StaticCluster {
     pub policies: Option<PathBuf>,
 }
 
+/// An item of `bgp.listenRanges`: whoever connects from there is a neighbour.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PeerRange {
+    pub prefix: Cidr,
+    /// How many at a time.
+    pub limit: u32,
+    /// What each one is; its address is the prefix's.
+    pub peer: BgpPeer,
+}
+
 /// `bgp:`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct BgpConfig {
@@ -110,6 +120,7 @@ pub struct BgpConfig {
     pub announce: Announce,
     /// Explicit neighbours in this file, beside the BGPPeers of the store.
     pub peers: Vec<BgpPeer>,
+    pub ranges: Vec<PeerRange>,
     /// Seconds; 0 or at least 3. Default 90.
     pub hold_time: u16,
     /// Seconds between attempts to connect (RFC 4271 ConnectRetryTime). Default 5.

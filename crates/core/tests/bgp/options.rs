@@ -216,3 +216,73 @@ fn a_neighbor_without_notification_support_hears_plain_words() {
     let said = world.puppet_notified().expect("last words");
     assert_eq!((said.code, said.subcode), (Notification::CEASE, cease::ADMINISTRATIVE_SHUTDOWN));
 }
+
+#[test]
+fn who_connects_from_a_range_is_a_neighbour_as_long_as_there_is_room() {
+    let mut world = World::mesh(&[64512, 64513, 64513, 64513], ImportPolicy::All);
+    let template = crate::world::neighbor(9, 64513, ImportPolicy::All);
+    let range = ListenRange { prefix: cidr("10.0.0.0/28"), limit: 2, template };
+    world.hosts[0].config.peers.clear();
+    world.hosts[0].config.ranges = vec![range.clone()];
+    for (index, host) in world.hosts.iter_mut().enumerate().skip(1) {
+        host.config.peers.retain(|peer, _| *peer == address(0) || index == 0);
+    }
+    world.start();
+    world.announce(0, &["10.1.0.0/24"]);
+    world.announce(1, &["10.2.0.0/24"]);
+    world.seconds(10);
+    let has = |world: &World| (1..4).map(|index| !world.kernel(index).is_empty()).collect::<Vec<_>>();
+    assert_eq!(has(&world), [true, true, false], "two, and there is room for two");
+    assert_eq!(world.kernel(0), ["10.2.0.0/24 via 10.0.0.2"]);
+    let status = world.status(0, 1);
+    assert_eq!((status.config.name.as_str(), status.config.passive), ("10.0.0.2", true));
+
+    world.handle(2, Input::Drain);
+    world.seconds(30);
+    assert_eq!(has(&world), [true, true, true], "who is gone makes room");
+    let known = |world: &World| world.speaker(0).status(world.now).len();
+    assert_eq!(known(&world), 2);
+
+    world.handle(1, Input::Drain);
+    world.seconds(30);
+    assert_eq!(known(&world), 2, "remembered for a while");
+    world.seconds(40);
+    assert_eq!((known(&world), world.kernel(0)), (1, vec![]));
+
+    // The range takes another AS: its neighbour is held to it. Without the range it goes.
+    world.hosts[0].config.ranges[0].template.as_number = 64999;
+    let config = Box::new(world.hosts[0].config.clone());
+    world.handle(0, Input::Configure(config));
+    world.seconds(20);
+    assert_ne!(world.status(0, 3).state, State::Established);
+    world.hosts[0].config.ranges[0] = range;
+    let config = Box::new(world.hosts[0].config.clone());
+    world.handle(0, Input::Configure(config));
+    world.seconds(120);
+    assert_eq!(world.status(0, 3).state, State::Established);
+    world.hosts[0].config.ranges.clear();
+    let config = Box::new(world.hosts[0].config.clone());
+    world.handle(0, Input::Configure(config));
+    world.seconds(20);
+    assert_eq!(known(&world), 0);
+}
+
+#[test]
+fn who_connects_from_elsewhere_or_with_another_as_is_none() {
+    let mut world = World::mesh(&[64512, 64513, 64514], ImportPolicy::All);
+    let template = crate::world::neighbor(9, 64513, ImportPolicy::All);
+    world.hosts[0].config.peers.clear();
+    world.hosts[0].config.ranges =
+        vec![ListenRange { prefix: cidr("10.0.0.2/32"), limit: 9, template: template.clone() }];
+    world.start();
+    world.seconds(10);
+    assert_eq!(world.status(0, 1).state, State::Established);
+    assert_eq!(world.speaker(0).status(world.now).len(), 1, "10.0.0.3 is outside");
+    world.hosts[0].config.ranges.push(ListenRange { prefix: cidr("10.0.0.0/24"), limit: 9, template });
+    let config = Box::new(world.hosts[0].config.clone());
+    world.handle(0, Input::Configure(config));
+    world.seconds(30);
+    assert_eq!(world.status(0, 1).sessions, 1, "a wider range changes nothing for it");
+    let other = world.status(0, 2);
+    assert!(other.state != State::Established && other.last_error.is_some_and(|(_, why)| why.contains("Bad Peer AS")));
+}

@@ -254,6 +254,11 @@ impl Session {
         self.settle(env);
     }
 
+    /// Whether there is a connection, however far it got.
+    pub fn is_connected(&self) -> bool {
+        !self.connections.is_empty()
+    }
+
     /// Whether the administrator has shut it.
     pub fn is_shut(&self) -> bool {
         self.shut

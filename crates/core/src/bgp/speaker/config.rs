@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::bgp::session::Settings;
 use crate::model::peering::PeerOptions;
-use crate::model::{BgpTransport, ImportPolicy};
+use crate::model::{BgpTransport, Cidr, ImportPolicy};
 
 /// The speaker's whole configuration; a change of it resets only the sessions that it touches.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,6 +25,18 @@ pub struct SpeakerConfig {
     pub restart_time: u16,
     /// By address: it is what tells neighbours apart when they connect.
     pub peers: BTreeMap<IpAddr, PeerConfig>,
+    /// Whoever connects from one of these is a neighbour, too.
+    pub ranges: Vec<ListenRange>,
+}
+
+/// Neighbours that are known by where they connect from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListenRange {
+    pub prefix: Cidr,
+    /// How many there may be at a time.
+    pub limit: u32,
+    /// What each one is, but for its name.
+    pub template: PeerConfig,
 }
 
 impl Default for SpeakerConfig {
@@ -40,6 +52,7 @@ impl Default for SpeakerConfig {
             connect_retry: Duration::from_secs(5),
             restart_time: 120,
             peers: BTreeMap::new(),
+            ranges: Vec::new(),
         }
     }
 }
@@ -53,6 +66,8 @@ pub enum PeerSource {
     Peer,
     /// The node's own file.
     Config,
+    /// A range of the node's own file.
+    Range,
 }
 
 /// One neighbour.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
-use super::config::{PeerConfig, PeerSource, SpeakerConfig};
+use super::config::{ListenRange, PeerConfig, PeerSource, SpeakerConfig};
 use crate::model::config::NodeConfig;
 use crate::model::peering::PeerOptions;
 use crate::model::{BgpConfiguration, BgpPeer, BgpTransport, Family, ImportPolicy, Node};
@@ -43,6 +43,7 @@ pub fn speaker_config(
         connect_retry: Duration::from_secs(config.bgp.connect_retry.max(1).into()),
         restart_time: config.bgp.restart_time,
         peers: BTreeMap::new(),
+        ranges: Vec::new(),
     };
     for (list, source) in [(config.bgp.peers.as_slice(), PeerSource::Config), (peers, PeerSource::Peer)] {
         for peer in list.iter().filter(|peer| peer.node.as_ref().is_none_or(|node| *node == config.node)) {
@@ -50,6 +51,11 @@ pub fn speaker_config(
             let explicit = explicit(peer, source, local_address);
             speaker.peers.entry(peer.address).or_insert(explicit);
         }
+    }
+    for range in &config.bgp.ranges {
+        let local_address = if range.peer.address.is_ipv4() { address4 } else { address6 };
+        let template = explicit(&range.peer, PeerSource::Range, local_address);
+        speaker.ranges.push(ListenRange { prefix: range.prefix, limit: range.limit, template });
     }
     if config.bgp.mesh && cluster.is_none_or(|cluster| cluster.node_to_node_mesh) {
         for node in nodes.iter().filter(|node| node.mesh && node.name != config.node) {

@@ -16,6 +16,7 @@
 
 pub mod config;
 pub mod detail;
+mod dynamic;
 mod from_model;
 pub mod monitor;
 mod peer;
@@ -38,7 +39,7 @@ use crate::bgp::session::{Env, Negotiated, Output, Session};
 use crate::bgp::wire::{AfiSafi, NextHop, Notification, cease};
 use crate::model::{Cidr, ImportPolicy};
 use crate::time::Time;
-pub use config::{PeerConfig, PeerSource, SpeakerConfig};
+pub use config::{ListenRange, PeerConfig, PeerSource, SpeakerConfig};
 pub use detail::{PeerDetail, RouteDetail};
 pub use from_model::{DEFAULT_AS, speaker_config};
 use peer::{Faults, Peer, STALE_MOST};
@@ -159,6 +160,7 @@ impl Speaker {
     /// A connection came in. `None`: close it; nobody is expected from there, or not now.
     pub fn accept(&mut self, remote: IpAddr, local: IpAddr, now: Time) -> Option<ConnId> {
         let remote = remote.to_canonical();
+        self.welcome(remote, now);
         let conn = self.session(remote, now, |session, env| session.accept(env, local.to_canonical())).flatten()?;
         self.connections.insert(conn, remote);
         Some(conn)
@@ -232,8 +234,9 @@ impl Speaker {
     /// When [`Input::Timeout`] is due; perhaps at once.
     pub fn next_deadline(&self) -> Option<Time> {
         let sessions = self.peers.values().flat_map(|peer| [peer.session.next_deadline(), peer.stale_until]);
+        let gone = self.next_to_forget();
         let drain = self.drained.filter(|_| self.peers.values().any(|peer| peer.outbound.is_some()));
-        sessions.chain([drain, self.progress.next_deadline(&self.peers)]).flatten().min()
+        sessions.chain([drain, gone, self.progress.next_deadline(&self.peers)]).flatten().min()
     }
 
     /// Whether every configured neighbour has told what it had to tell at the start, or had its time.
@@ -245,7 +248,8 @@ impl Speaker {
         &self.config
     }
 
-    fn configure(&mut self, config: SpeakerConfig, now: Time) {
+    fn configure(&mut self, mut config: SpeakerConfig, now: Time) {
+        self.keep_ranges(&mut config);
         let gone: Vec<IpAddr> = self.peers.keys().filter(|peer| !config.peers.contains_key(peer)).copied().collect();
         let mut own = SpeakerConfig { peers: BTreeMap::new(), ..config.clone() };
         std::mem::swap(&mut self.config, &mut own);
@@ -362,6 +366,7 @@ impl Speaker {
     }
 
     fn timeout(&mut self, now: Time) {
+        self.forget_the_gone(now);
         let due = |at: Option<Time>| at.is_some_and(|at| at <= now);
         let sessions = self.peers.iter().filter(|(_, peer)| due(peer.session.next_deadline()));
         for peer in sessions.map(|(address, _)| *address).collect::<Vec<_>>() {
@@ -404,6 +409,7 @@ impl Speaker {
             self.follow(peer, output, now);
         }
         self.report(peer, now);
+        self.note_absence(peer, now);
         Some(answer)
     }
 

@@ -10,6 +10,7 @@ use crate::bgp::rib::Source;
 use crate::bgp::rib::outbound::Outbound;
 use crate::bgp::session::{Negotiated, Session, State};
 use crate::bgp::wire::{AfiSafi, DefectAction};
+use crate::model::Cidr;
 use crate::time::Time;
 
 /// How long routes from before a restart are kept while the restarted neighbour tells us its own, at most.
@@ -63,6 +64,9 @@ pub(super) struct Peer {
     pub history: VecDeque<(Time, String)>,
     /// The state that was last reported.
     pub reported: State,
+    /// The range that it connected from, where nobody named it, and since when it has no connection.
+    pub range: Option<Cidr>,
+    pub left: Option<Time>,
 }
 
 impl Peer {
@@ -83,6 +87,8 @@ impl Peer {
             stale_until: None,
             end_of_rib: BTreeSet::new(),
             last_update: now,
+            range: None,
+            left: None,
             faults: Faults::default(),
             history: VecDeque::new(),
         }

@@ -2,9 +2,14 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use crate::model::yaml::fields::{At, optional};
+use super::PeerRange;
+use crate::model::yaml::fields::{At, Fields, optional};
+use crate::model::yaml::pool::read_cidr;
 use crate::model::yaml::{self, read_as_number, read_hold_time};
 use crate::model::{BgpPeer, ImportPolicy};
+
+/// Peers of one range at a time, where the file does not say.
+const RANGE_LIMIT: u32 = 100;
 
 pub(super) fn read_peers(at: &At<'_>) -> Vec<BgpPeer> {
     let mut peers: Vec<BgpPeer> = Vec::new();
@@ -39,13 +44,9 @@ fn read_peer(at: &At<'_>) -> Option<BgpPeer> {
             }
         }
     });
-    let as_number = fields.required("as", "the AS number of the peer").and_then(|at| read_as_number(&at));
     let port = fields.take("port").map(|at| at.integer(1, 65535).map(|port| port as u16));
     let passive = fields.take("passive").map(|at| at.boolean());
-    let import = fields.take("import").map(|at| yaml::import_policy(&at));
-    let hold_time = fields.take("holdTime").map(|at| read_hold_time(&at));
-    let transport = yaml::read_transport(&mut fields);
-    let options = yaml::read_options(&mut fields);
+    let rest = read_rest(&mut fields);
     fields.finish();
     let address = address?;
     let port = port.unwrap_or(Some(yaml::BGP_PORT))?;
@@ -53,14 +54,45 @@ fn read_peer(at: &At<'_>) -> Option<BgpPeer> {
         yaml::BGP_PORT => address.to_string(),
         port => SocketAddr::new(address, port).to_string(),
     };
+    let name = name.unwrap_or(Some(usual_name))?;
+    Some(BgpPeer { name, address, port, passive: passive.unwrap_or(Some(false))?, ..rest? })
+}
+
+/// `bgp.listenRanges`.
+pub(super) fn read_ranges(at: &At<'_>) -> Option<Vec<PeerRange>> {
+    at.all(|item| read_range(&item))
+}
+
+fn read_range(at: &At<'_>) -> Option<PeerRange> {
+    let mut fields = at.fields()?;
+    let prefix = fields.required("prefix", "where the peers connect from").and_then(|at| read_cidr(&at));
+    let limit = fields.take("limit").map(|at| at.integer(1, 10_000).map(|limit| limit as u32));
+    // The kernel's password of a range would be everybody's.
+    if let Some(at) = fields.take("passwordFile") {
+        at.fail::<()>("a range has no password", Some("give the peer its own entry in `peers`".to_string()));
+    }
+    let rest = read_rest(&mut fields);
+    fields.finish();
+    let prefix = prefix?;
+    let peer = BgpPeer { name: prefix.to_string(), address: prefix.address(), passive: true, ..rest? };
+    Some(PeerRange { prefix, limit: limit.unwrap_or(Some(RANGE_LIMIT))?, peer })
+}
+
+/// What a peer and a range have in common; of nobody yet.
+fn read_rest(fields: &mut Fields<'_>) -> Option<BgpPeer> {
+    let as_number = fields.required("as", "the AS number of the peer").and_then(|at| read_as_number(&at));
+    let import = fields.take("import").map(|at| yaml::import_policy(&at));
+    let hold_time = fields.take("holdTime").map(|at| read_hold_time(&at));
+    let transport = yaml::read_transport(fields);
+    let options = yaml::read_options(fields);
     Some(BgpPeer {
-        name: name.unwrap_or(Some(usual_name))?,
+        name: String::new(),
         node: None,
         node_selector: None,
-        address,
-        port,
+        address: IpAddr::from([0; 4]),
+        port: yaml::BGP_PORT,
         as_number: as_number?,
-        passive: passive.unwrap_or(Some(false))?,
+        passive: false,
         import: import.unwrap_or(Some(ImportPolicy::None))?,
         hold_time: optional(hold_time)?,
         transport: transport?,

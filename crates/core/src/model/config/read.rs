@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
-use super::peers::read_peers;
+use super::peers::{read_peers, read_ranges};
 use super::store;
 use super::{
     AddressPool, Announce, ApiConfig, AutoAddress, BackendChoice, BgpConfig, DataPlane, DockerConfig, Failsafe,
@@ -209,6 +209,7 @@ fn read_bgp(fields: &mut Fields<'_>, data_plane: DataPlane, address: Option<&Add
         let restart_time = bgp.or("gracefulRestart", 120, read_graceful_restart);
         let peers_at = bgp.take("peers");
         let peers = peers_at.as_ref().map(read_peers).unwrap_or_default();
+        let ranges = bgp.or("listenRanges", Vec::new(), read_ranges);
         let originate_at = bgp.take("originate");
         let originate = originate_at.as_ref().map(|at| at.each(|item| pool::read_cidr(&item))).unwrap_or_default();
         let (as_number, router_id, listen) = (as_number?, router_id?, listen?);
@@ -237,6 +238,7 @@ fn read_bgp(fields: &mut Fields<'_>, data_plane: DataPlane, address: Option<&Add
             mesh: mesh?,
             announce: announce?,
             peers,
+            ranges: ranges?,
             hold_time: hold_time?,
             connect_retry: connect_retry?,
             restart_time: restart_time?,

@@ -51,7 +51,7 @@ fn wrong_values_are_told_what_was_expected() {
         (
             "bgp: {asNumber: 1}",
             "bgp.asNumber: unknown field (remove it; known here: as, routerId, clusterId, listen, monitoringStations, mesh, announce, \
-                                holdTime, connectRetry, gracefulRestart, peers, originate)",
+                                holdTime, connectRetry, gracefulRestart, peers, listenRanges, originate)",
         ),
         ("bgp: {as: 0}", "bgp.as: \"0\" is not an AS number: expected an AS number from 1 to 4294967294"),
         (
@@ -328,5 +328,30 @@ fn etcd_is_told_what_it_lacks_and_others_what_is_not_theirs() {
     for (store, expected) in cases {
         let errors = errors(&format!("node: h1\naddress: {{ipv4: 192.0.2.1}}\n{store}\n"));
         assert_eq!(errors, [format!("node.yaml:3: {expected}")], "{store}");
+    }
+}
+
+#[test]
+fn ranges_have_what_peers_have_but_who_they_are() {
+    let text = |range: &str| format!("node: h1\naddress: {{ipv4: 192.0.2.1}}\nbgp: {{listenRanges: [{range}]}}\n");
+    let read = |range: &str| super::read("node.yaml", &text(range));
+    let config = read("{prefix: 192.0.2.0/24, as: 64513, import: all, role: provider}").expect("it is sound");
+    let range = &config.bgp.ranges[0];
+    assert_eq!((range.limit, range.peer.as_number, range.peer.passive), (100, 64513, true));
+    let in_force = super::super::write::to_yaml(&config);
+    assert!(in_force.contains("role: provider"), "{in_force}");
+    assert_eq!(super::read("again", &in_force).expect("its own words").bgp, config.bgp);
+    for (range, what) in [
+        ("{as: 64513}", "bgp.listenRanges[0].prefix: missing"),
+        ("{prefix: 192.0.2.0/24}", "bgp.listenRanges[0].as: missing"),
+        ("{prefix: 192.0.2.0/24, as: 1, port: 179}", "bgp.listenRanges[0].port: unknown field"),
+        (
+            "{prefix: 192.0.2.0/24, as: 1, passwordFile: /x}",
+            "bgp.listenRanges[0].passwordFile: a range has no password",
+        ),
+        ("{prefix: 192.0.2.0/24, as: 1, limit: 0}", "bgp.listenRanges[0].limit: "),
+    ] {
+        let errors = read(range).expect_err(range).iter().map(|error| error.to_string()).collect::<Vec<_>>();
+        assert!(errors.iter().any(|error| error.contains(what)), "{what}: {errors:?}");
     }
 }

@@ -265,6 +265,13 @@ pub const REFERENCE: &[FieldDoc] = &[
     ),
     field("bgp.peers[].roleStrict", "boolean", "false", "Whether a neighbour that says no role of its own is refused."),
     field(
+        "bgp.listenRanges",
+        "list",
+        "none",
+        "Neighbours that are known by where they connect from: `prefix`, `limit` (how many at a time, 100), and the keys of \
+         `bgp.peers` but `name`, `address`, `port`, `passive` and `passwordFile`.",
+    ),
+    field(
         "bgp.originate",
         "list of CIDRs",
         "none",

@@ -5,7 +5,7 @@ use std::path::Path;
 use serde_yaml::{Mapping, Value};
 
 use super::{
-    AddressPool, Announce, AutoAddress, BackendChoice, DataPlane, DockerConfig, FailsafePort, NodeConfig,
+    AddressPool, Announce, AutoAddress, BackendChoice, DataPlane, DockerConfig, FailsafePort, NodeConfig, PeerRange,
     StaticCluster, StoreConfig,
 };
 use crate::model::kind::OWN_VERSION;
@@ -208,6 +208,17 @@ fn peer(peer: &BgpPeer) -> Map {
     map
 }
 
+fn range(range: &PeerRange) -> Map {
+    let mut map = Map::default();
+    map.put("prefix", range.prefix.to_string());
+    map.put("limit", range.limit);
+    let of_range = |key: &str| !["name", "address", "port", "passive"].contains(&key);
+    for (key, value) in peer(&range.peer).0.into_iter().filter(|(key, _)| key.as_str().is_some_and(of_range)) {
+        map.0.insert(key, value);
+    }
+    map
+}
+
 fn bgp(config: &NodeConfig) -> Map {
     let bgp = &config.bgp;
     let mut map = Map::default();
@@ -224,6 +235,7 @@ fn bgp(config: &NodeConfig) -> Map {
     restart.put("restartTime", bgp.restart_time);
     map.put("gracefulRestart", restart);
     map.put("peers", bgp.peers.iter().map(|each| peer(each).into()).collect::<Vec<Value>>());
+    map.put("listenRanges", bgp.ranges.iter().map(|each| range(each).into()).collect::<Vec<Value>>());
     if config.data_plane == DataPlane::Off {
         map.put("originate", texts(&bgp.originate));
     }

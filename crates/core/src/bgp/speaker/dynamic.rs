@@ -1,0 +1,94 @@
+//! Neighbours that nobody named one by one: whoever connects from a range is one, as long as there is room.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use super::Speaker;
+use super::config::{ListenRange, PeerConfig, SpeakerConfig};
+use super::peer::Peer;
+use crate::bgp::session::Session;
+use crate::model::Cidr;
+use crate::time::Time;
+
+/// How long one without a connection is remembered, with its last error and the rest that errors earned it.
+const REMEMBERED: Duration = Duration::from_secs(60);
+
+impl ListenRange {
+    /// What a neighbour of this address is.
+    pub fn peer(&self, address: IpAddr) -> PeerConfig {
+        PeerConfig { name: address.to_string(), passive: true, ..self.template.clone() }
+    }
+}
+
+impl Speaker {
+    /// Makes a neighbour of who connects from a range. Where the range is full, one that is gone is forgotten early.
+    pub(super) fn welcome(&mut self, remote: IpAddr, now: Time) {
+        if self.peers.contains_key(&remote) || self.drained.is_some() {
+            return;
+        }
+        let ranges = self.config.ranges.iter().filter(|range| range.prefix.covers(&Cidr::host(remote)));
+        let Some(range) = ranges.max_by_key(|range| range.prefix.length()).cloned() else { return };
+        let of_range = || self.peers.iter().filter(|(_, peer)| peer.range == Some(range.prefix));
+        if of_range().count() >= range.limit as usize {
+            let gone = of_range().filter(|(_, peer)| peer.may_be_forgotten()).min_by_key(|(_, peer)| peer.left);
+            let Some(gone) = gone.map(|(address, _)| *address) else { return };
+            self.forget_peer(gone);
+        }
+        let config = range.peer(remote);
+        let settings = self.config.settings(&config);
+        let external = settings.peer_as != settings.local_as;
+        self.config.peers.insert(remote, config.clone());
+        let mut peer = Peer::new(remote, config, Session::new(settings, now), external, now);
+        peer.range = Some(range.prefix);
+        self.peers.insert(remote, peer);
+    }
+
+    /// Those of a range that is still there stay, by what it says now; one that has a configuration of its own is no longer
+    /// the range's.
+    pub(super) fn keep_ranges(&mut self, config: &mut SpeakerConfig) {
+        for (address, peer) in &mut self.peers {
+            let Some(prefix) = peer.range else { continue };
+            match config.ranges.iter().find(|range| range.prefix == prefix) {
+                _ if config.peers.contains_key(address) => (peer.range, peer.left) = (None, None),
+                Some(range) => _ = config.peers.insert(*address, range.peer(*address)),
+                None => {}
+            }
+        }
+    }
+
+    /// Notes since when a neighbour of a range has no connection.
+    pub(super) fn note_absence(&mut self, address: IpAddr, now: Time) {
+        let Some(peer) = self.peers.get_mut(&address).filter(|peer| peer.range.is_some()) else { return };
+        peer.left = match (peer.session.is_connected(), peer.left) {
+            (true, _) => None,
+            (false, left) => left.or(Some(now)),
+        };
+    }
+
+    /// When the next one may be forgotten.
+    pub(super) fn next_to_forget(&self) -> Option<Time> {
+        let forgettable = self.peers.values().filter(|peer| peer.may_be_forgotten());
+        forgettable.filter_map(|peer| Some(peer.left? + REMEMBERED)).min()
+    }
+
+    pub(super) fn forget_the_gone(&mut self, now: Time) {
+        let over = |peer: &Peer| peer.left.is_some_and(|left| left + REMEMBERED <= now) && peer.may_be_forgotten();
+        let gone = self.peers.iter().filter(|(_, peer)| over(peer));
+        for address in gone.map(|(address, _)| *address).collect::<Vec<_>>() {
+            self.forget_peer(address);
+        }
+    }
+
+    fn forget_peer(&mut self, address: IpAddr) {
+        self.rib.forget_all(address, |_, _| true);
+        self.peers.remove(&address);
+        self.config.peers.remove(&address);
+    }
+}
+
+impl Peer {
+    /// One of a range that is gone, and of which nothing is kept for its return.
+    fn may_be_forgotten(&self) -> bool {
+        self.range.is_some() && self.left.is_some() && self.stale_until.is_none()
+    }
+}
