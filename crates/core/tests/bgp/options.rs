@@ -239,7 +239,7 @@ fn who_connects_from_a_range_is_a_neighbour_as_long_as_there_is_room() {
 
     world.handle(2, Input::Drain);
     world.seconds(30);
-    assert_eq!(has(&world), [true, true, true], "who is gone makes room");
+    assert_eq!(has(&world), [true, false, true], "who is gone makes room");
     let known = |world: &World| world.speaker(0).status(world.now).len();
     assert_eq!(known(&world), 2);
 
