@@ -163,6 +163,11 @@ impl Engine {
         self.sessions.is_empty() && self.leaving.is_empty()
     }
 
+    /// Whether it is no longer configured, and still told so.
+    pub fn is_leaving(&self, neighbor: &Neighbor) -> bool {
+        self.leaving.contains_key(neighbor)
+    }
+
     pub fn status(&self, now: Time) -> BTreeMap<Neighbor, Status> {
         let status = |held: &Held| Status {
             state: held.session.state(),

@@ -46,6 +46,7 @@ fn read_peer(at: &At<'_>) -> Option<BgpPeer> {
     let hold_time = fields.take("holdTime").map(|at| read_hold_time(&at));
     let transport = yaml::read_transport(&mut fields);
     let options = yaml::read_options(&mut fields);
+    let bfd = fields.take("bfd").map(|at| yaml::read_bfd(&at));
     fields.finish();
     let address = address?;
     let port = port.unwrap_or(Some(yaml::BGP_PORT))?;
@@ -65,5 +66,6 @@ fn read_peer(at: &At<'_>) -> Option<BgpPeer> {
         hold_time: optional(hold_time)?,
         transport: transport?,
         options: options?,
+        bfd: bfd.unwrap_or(Some(None))?,
     })
 }
