@@ -11,7 +11,7 @@ use routenet_core::model::{Cidr, Endpoint, Family, NodeCondition};
 
 use super::Agent;
 use super::health::{SILENCE, epoch_seconds};
-use super::peering::{neighbor_line, peer_line, route_line};
+use super::peering::{neighbor_lines, peer_line, route_line};
 use super::sync::SyncState;
 use crate::api::listing::{EndpointLine, IpamBlockLine, IpamPoolLine, IpamReply, NeighborLine, RouteLine};
 use crate::api::status::{
@@ -228,7 +228,7 @@ impl Agent {
 
     /// Every neighbour, with all that is known of it.
     pub async fn neighbor_lines(&self) -> Vec<NeighborLine> {
-        self.peers().await.iter().map(neighbor_line).collect()
+        self.hands.peering.status().await.map(|status| neighbor_lines(&status)).unwrap_or_default()
     }
 
     /// Every path of the RIB.

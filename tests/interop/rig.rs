@@ -113,6 +113,7 @@ pub fn peer(name: &str, as_number: u32, own: &str) -> PeerConfig {
         local_address: Some(ip(own)),
         transport: Default::default(),
         options: Default::default(),
+        bfd: None,
     }
 }
 

@@ -13,6 +13,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, timeout};
 use tracing::{debug, info, warn};
 
+use super::bfd::{self, Bfd};
 use super::connection::{Connection, FAREWELL, Io};
 use super::listener::Arrival;
 use super::protection::{self, Keys};
@@ -38,6 +39,7 @@ struct Driver {
     keys: watch::Sender<Keys>,
     /// Changes of state that the agent has not taken yet: the last of each neighbour.
     states: BTreeMap<IpAddr, PeeringEvent>,
+    bfd: Bfd,
     stopping: Option<tokio::sync::oneshot::Sender<()>>,
 }
 
@@ -54,6 +56,7 @@ pub async fn run(
     let (io, mut heard) = mpsc::unbounded_channel();
     let origin = Instant::now();
     let startup = Startup { restarting: config.restarting, seed: RandomState::new().hash_one(std::process::id()) };
+    let (bfd, mut seen) = Bfd::new();
     let speaker = Speaker::new(config.speaker, startup, Time::ZERO);
     let mut driver = Driver {
         speaker,
@@ -65,9 +68,11 @@ pub async fn run(
         events,
         keys: watch::Sender::default(),
         states: BTreeMap::new(),
+        bfd,
         stopping: None,
     };
     driver.read_keys();
+    driver.watch();
     driver.listen(config.listen);
     while driver.stopping.is_none() {
         let more = driver.pump();
@@ -80,6 +85,7 @@ pub async fn run(
                 Some(order) => driver.obey(order),
                 None => driver.leave(None),
             },
+            Some(event) = seen.recv() => driver.seen(event),
             Some(io) = heard.recv() => {
                 driver.take_in(io);
                 for _ in 0..INPUTS {
@@ -125,6 +131,7 @@ impl Driver {
             Command::Configure(config) => {
                 self.speaker.handle(Input::Configure(config), now);
                 self.read_keys();
+                self.watch();
             }
             Command::Listen(addresses) => self.listen(addresses),
             Command::Originate(changes) => self.speaker.handle(Input::Originate(changes), now),
@@ -133,7 +140,10 @@ impl Driver {
             Command::Undrain => self.speaker.handle(Input::Undrain, now),
             Command::Reset(peer) => self.speaker.handle(Input::Reset(peer), now),
             // Whoever asked may have gone; that is their matter.
-            Command::Status(answer) => drop(answer.send(self.status(now))),
+            Command::Status(answer) => {
+                let (status, report) = (self.status(now), self.bfd.report());
+                tokio::spawn(async move { drop(answer.send(PeeringStatus { bfd: report.await, ..status })) });
+            }
             Command::Routes(answer) => drop(answer.send(self.speaker.routes())),
             Command::Stop(stopped) => self.leave(Some(stopped)),
         }
@@ -143,6 +153,8 @@ impl Driver {
         for (_, listening) in std::mem::take(&mut self.listeners) {
             listening.task.abort();
         }
+        // First: a neighbour that misses our packets before it knows why would keep nothing.
+        self.bfd.leave();
         self.speaker.handle(Input::Leave, self.now());
         self.stopping = Some(stopped.unwrap_or_else(|| tokio::sync::oneshot::channel().0));
     }
@@ -152,6 +164,7 @@ impl Driver {
             peers: self.speaker.status(now),
             listeners: self.listeners.values().map(|listening| listening.status.clone()).collect(),
             converged: self.speaker.converged(),
+            bfd: bfd::Report::default(),
         }
     }
 
@@ -187,6 +200,27 @@ impl Driver {
             *known = keys;
             differs
         });
+    }
+
+    /// The neighbours that want BFD have it.
+    fn watch(&mut self) {
+        if let Err(error) = self.bfd.configure(bfd::links(self.speaker.config().peers.iter())) {
+            warn!(%error, "there is no thread for BFD: failures are seen when the hold time is over");
+        }
+    }
+
+    fn seen(&mut self, event: bfd::Event) {
+        match event {
+            bfd::Event::Up(neighbor) => info!(peer = %neighbor.address, "BFD is up"),
+            bfd::Event::AdminDown(neighbor) => {
+                info!(peer = %neighbor.address, "BFD was ended by the neighbour's administrator; BGP goes on without");
+            }
+            bfd::Event::Failed { neighbor, diagnostic, independent } => {
+                warn!(peer = %neighbor.address, why = %diagnostic, "BFD is down");
+                let input = Input::BfdDown { peer: neighbor.address, independent };
+                self.speaker.handle(input, self.now());
+            }
+        }
     }
 
     fn transport(&self, neighbor: IpAddr) -> BgpTransport {

@@ -10,8 +10,10 @@
 //! | `connection` | one TCP connection: connect, read, write, farewell |
 //! | `listener` | listening sockets: bound, and bound again when that failed |
 //! | `listing` | answers for `routectl bgp` |
+//! | `bfd` | whether neighbours are there, on a thread of its own |
 //! | `speaker_only` | `dataPlane: off`: the speaker and nothing else |
 
+pub mod bfd;
 mod connection;
 mod driver;
 mod listener;
@@ -27,7 +29,7 @@ use routenet_core::bgp::speaker::{PeerStatus, RouteStatus, SpeakerConfig, State}
 use routenet_core::model::Cidr;
 use tokio::sync::{mpsc, oneshot};
 
-pub use listing::{neighbor_line, peer_line, route_line};
+pub use listing::{neighbor_lines, peer_line, route_line};
 pub use routenet_core::bgp::speaker::speaker_config;
 pub use speaker_only::{SpeakerOnly, run_speaker_only};
 
@@ -74,6 +76,7 @@ pub struct PeeringStatus {
     pub listeners: Vec<ListenerStatus>,
     /// Whether [`PeeringEvent::Converged`] is due or was sent.
     pub converged: bool,
+    pub bfd: bfd::Report,
 }
 
 /// The speaker's thread has ended: it was stopped, or it panicked.

@@ -11,7 +11,7 @@ use routenet_core::model::Pool;
 use routenet_core::model::config::{NodeConfig, StaticCluster, StoreConfig};
 use tokio::task::JoinHandle;
 
-use super::{Peering, PeeringConfig, Stopped, neighbor_line, peer_line, route_line, speaker_config};
+use super::{Peering, PeeringConfig, Stopped, neighbor_lines, peer_line, route_line, speaker_config};
 use crate::agent::answers::{ok, reply};
 use crate::agent::health::{Health, epoch_seconds, peering_problems};
 use crate::agent::local_api::access::AccessRules;
@@ -131,7 +131,7 @@ impl Handler for Answers {
             Request::Status => reply(self.status().await.map_err(unavailable)),
             Request::BgpNeighbors => {
                 let status = self.peering.status().await;
-                reply(status.map(|s| s.peers.iter().map(neighbor_line).collect::<Vec<_>>()).map_err(unavailable))
+                reply(status.map(|status| neighbor_lines(&status)).map_err(unavailable))
             }
             Request::BgpRoutes => {
                 let routes = self.peering.routes().await;
