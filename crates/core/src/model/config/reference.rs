@@ -264,6 +264,7 @@ pub const REFERENCE: &[FieldDoc] = &[
         "What we are to an eBGP neighbour (RFC 9234): it has to agree, and routes that leak are refused by their OTC.",
     ),
     field("bgp.peers[].roleStrict", "boolean", "false", "Whether a neighbour that says no role of its own is refused."),
+    field(
         "bgp.peers[].bfd",
         "boolean or mapping",
         "false",
