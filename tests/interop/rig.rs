@@ -132,7 +132,11 @@ pub fn speaker(transport: usize, their_as: u32) -> SpeakerConfig {
 
 impl Us {
     pub fn start(speaker: SpeakerConfig, restarting: bool) -> Us {
-        let listen = vec![SocketAddr::from(([0u16; 8], 179))];
+        Us::start_at(&["[::]:179"], speaker, restarting)
+    }
+
+    pub fn start_at(listen: &[&str], speaker: SpeakerConfig, restarting: bool) -> Us {
+        let listen = listen.iter().map(|at| at.parse::<SocketAddr>().expect("an address and a port")).collect();
         let (peering, events) = Peering::spawn(PeeringConfig { listen, restarting, speaker }).expect("a thread");
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         Us { runtime, peering, events, kernel: BTreeMap::new(), converged: false }

@@ -106,6 +106,11 @@ pub async fn run(
     driver.pump();
     // What is on its way out gets there, or its time is up.
     let _ = timeout(FAREWELL, async { while driver.farewells.join_next().await.is_some() {} }).await;
+    // Aborted tasks let go of their connections when they get their turn.
+    tokio::task::yield_now().await;
+    // Only now, and before anybody misses our packets: BIRD 2.0 and FRR 8 take AdminDown for a failure all the same, which
+    // is harmless once graceful restart has begun.
+    driver.bfd.leave();
     let stopping = driver.stopping.take();
     drop(driver);
     if let Some(stopped) = stopping {
@@ -153,8 +158,6 @@ impl Driver {
         for (_, listening) in std::mem::take(&mut self.listeners) {
             listening.task.abort();
         }
-        // First: a neighbour that misses our packets before it knows why would keep nothing.
-        self.bfd.leave();
         self.speaker.handle(Input::Leave, self.now());
         self.stopping = Some(stopped.unwrap_or_else(|| tokio::sync::oneshot::channel().0));
     }

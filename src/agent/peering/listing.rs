@@ -49,7 +49,7 @@ fn why_down(bfd: &Status, unsent: Option<&String>) -> Option<String> {
     if let Some(error) = unsent {
         return Some(format!("packets do not go out: {error}"));
     }
-    if let Some((Up::AdminDown, _)) = bfd.remote {
+    if bfd.ended_by_neighbor {
         return Some("the neighbour's administrator ended it".to_string());
     }
     let heard = match (bfd.remote, bfd.last_discard) {

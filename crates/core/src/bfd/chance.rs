@@ -11,7 +11,7 @@ impl Chance {
         Chance(seed)
     }
 
-    pub fn next(&mut self) -> u64 {
+    pub fn draw(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -22,7 +22,7 @@ impl Chance {
     /// RFC 5880 6.8.7: 75 to 100 % of the interval; 75 to 90 % where a single lost packet would end the session.
     pub fn jitter(&mut self, interval: Duration, multiplier: u8) -> Duration {
         let most = if multiplier == 1 { 900 } else { 1000 };
-        let permille = 750 + u32::try_from(self.next() % (most - 750 + 1)).unwrap_or(0);
+        let permille = 750 + u32::try_from(self.draw() % (most - 750 + 1)).unwrap_or(0);
         interval * permille / 1000
     }
 }
@@ -35,13 +35,13 @@ mod tests {
     fn jitter_stays_within_a_quarter_and_below_nine_tenths_where_one_packet_counts() {
         let mut chance = Chance::new(7);
         let interval = Duration::from_millis(100);
-        let mut draw = |multiplier| {
+        let mut range = |multiplier| {
             let all: Vec<Duration> = (0..2000).map(|_| chance.jitter(interval, multiplier)).collect();
             (*all.iter().min().expect("some"), *all.iter().max().expect("some"))
         };
-        let (least, most) = draw(3);
+        let (least, most) = range(3);
         assert!(least >= interval * 75 / 100 && most <= interval && most > interval * 95 / 100, "{least:?} {most:?}");
-        let (least, most) = draw(1);
+        let (least, most) = range(1);
         assert!(least >= interval * 75 / 100 && most <= interval * 90 / 100, "{least:?} {most:?}");
     }
 }

@@ -76,6 +76,8 @@ pub struct Status {
     pub lasting: Duration,
     /// Why it is not Up; while Up none.
     pub diagnostic: Diagnostic,
+    /// The last session was ended by the neighbour's administrator (AdminDown), whatever was heard since.
+    pub ended_by_neighbor: bool,
     /// What the neighbour says of itself: its state and diagnostic.
     pub remote: Option<(State, Diagnostic)>,
     /// What we send at, and how long the neighbour may be silent.
@@ -173,6 +175,7 @@ impl Engine {
             state: held.session.state(),
             lasting: now.since(held.session.since()),
             diagnostic: held.session.diagnostic(),
+            ended_by_neighbor: held.session.ended_by_neighbor(),
             remote: held.session.remote().map(|packet| (packet.state, packet.diagnostic)),
             transmit_interval: held.session.transmit_interval(),
             detection_time: held.session.detection_time(),
@@ -202,7 +205,7 @@ impl Engine {
             // What the last one still had to say would end the next one.
             self.leaving.remove(&neighbor);
             let discriminator = self.discriminator();
-            let session = Session::new(wanted.settings, discriminator, self.chance.next(), now);
+            let session = Session::new(wanted.settings, discriminator, self.chance.draw(), now);
             self.by_discriminator.insert(discriminator, neighbor);
             self.sessions.insert(neighbor, Held { session, wanted, discarded: 0, last_discard: None });
         }
@@ -211,7 +214,7 @@ impl Engine {
     /// RFC 5880 6.8.1: unique, and not 0.
     fn discriminator(&mut self) -> u32 {
         loop {
-            let drawn = (self.chance.next() >> 32) as u32;
+            let drawn = (self.chance.draw() >> 32) as u32;
             if drawn != 0 && !self.by_discriminator.contains_key(&drawn) {
                 return drawn;
             }

@@ -149,6 +149,7 @@ fn a_failure_is_told_and_an_administrators_end_is_something_else() {
     engine.handle(Input::Timeout, Time::from_secs(60));
     assert_eq!(engine.poll_event(), None);
     assert_eq!(state(&engine, a), State::Down);
+    assert!(engine.status(Time::ZERO)[&a].ended_by_neighbor);
 }
 
 #[test]

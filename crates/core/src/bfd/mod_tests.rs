@@ -52,7 +52,7 @@ fn at(side: usize) -> Neighbor {
 impl World {
     fn new(seed: u64, settings: [Settings; 2]) -> World {
         let mut chance = Chance::new(seed);
-        let engines = [Engine::new(chance.next()), Engine::new(chance.next())];
+        let engines = [Engine::new(chance.draw()), Engine::new(chance.draw())];
         let mut world = World {
             now: 0,
             engines,
@@ -74,7 +74,7 @@ impl World {
     }
 
     fn restart(&mut self, side: usize) {
-        self.engines[side] = Engine::new(self.chance.next());
+        self.engines[side] = Engine::new(self.chance.draw());
         self.configure(side, self.settings[side]);
     }
 
@@ -111,13 +111,13 @@ impl World {
 
     fn post(&mut self, side: usize, bytes: [u8; LENGTH]) {
         let link = self.links[side];
-        let mut draw = |permille: u64| self.chance.next() % 1000 < permille;
+        let mut draw = |permille: u64| self.chance.draw() % 1000 < permille;
         let (lost, doubled) = (draw(link.lost_permille), draw(link.doubled_permille));
         if link.cut || lost {
             return;
         }
         for _ in 0..=u64::from(doubled) {
-            let mut arrival = self.now + 1 + self.chance.next() % DELAY;
+            let mut arrival = self.now + 1 + self.chance.draw() % DELAY;
             if !link.disordered {
                 let ahead = self.under_way.iter().filter(|(_, to, _)| *to == 1 - side).map(|(at, ..)| *at);
                 arrival = ahead.max().unwrap_or(0).max(arrival);

@@ -74,6 +74,8 @@ pub struct Session {
     has_news: bool,
     sent_at: Option<Time>,
     transmit_at: Time,
+    /// What ended the last session was the neighbour's administrator.
+    ended_by_neighbor: bool,
     /// AdminDown is still to be said so often.
     farewells: u8,
     since: Time,
@@ -98,6 +100,7 @@ impl Session {
             owes_final: false,
             has_news: false,
             sent_at: None,
+            ended_by_neighbor: false,
             transmit_at: now,
             farewells: 0,
             since: now,
@@ -123,6 +126,11 @@ impl Session {
         self.since
     }
 
+    pub fn ended_by_neighbor(&self) -> bool {
+        self.ended_by_neighbor
+    }
+
+    /// How often it was Up.
     pub fn ups(&self) -> u64 {
         self.ups
     }
@@ -263,6 +271,7 @@ impl Session {
         };
         if from == State::Up || to == State::Up {
             self.since = now;
+            self.ended_by_neighbor = change.remote_admin_down;
         }
         self.ups += u64::from(to == State::Up);
         self.state = to;

@@ -31,7 +31,7 @@ use tokio::sync::{mpsc, oneshot};
 
 /// Changes of state that may wait for the driver; of those beyond it each neighbour's last, or its failure.
 const NEWS: usize = 64;
-/// How long the first AdminDown may take to go out, when the agent leaves.
+/// How long it may take to say AdminDown to everybody, when the agent leaves.
 const FAREWELL: Duration = Duration::from_millis(500);
 
 /// One neighbour to watch.
@@ -55,7 +55,7 @@ pub struct Report {
 enum Order {
     Configure(BTreeMap<Neighbor, Link>),
     Report(oneshot::Sender<Report>),
-    /// Answered when everybody was told once; the thread ends when it was said often enough.
+    /// The thread ends, and drops this, when everybody has been told often enough.
     Leave(Sender<()>),
 }
 
@@ -103,12 +103,12 @@ impl Bfd {
         async move { answered.await.unwrap_or_default() }
     }
 
-    /// Says AdminDown, so that no neighbour takes our silence for a failure (RFC 5882 3.2); returns when it was said once.
+    /// Says AdminDown, so that no neighbour takes our silence for a failure (RFC 5882 3.2), and waits until that is done.
     pub fn leave(&mut self) {
         let Some(running) = self.running.take() else { return };
         let (said, heard) = orders::channel();
         running.tell(Order::Leave(said));
-        // Neither: the thread has died, and there is nobody who could say anything.
+        // It is done when the other end is dropped; nobody ever sends anything.
         let _ = heard.recv_timeout(FAREWELL);
     }
 }

@@ -242,7 +242,7 @@ fn receive_one(
     socket: &Socket,
     multihop: bool,
     bytes: &mut [u8; LONGEST],
-    control: &mut Vec<u8>,
+    control: &mut [u8],
 ) -> io::Result<Option<(Neighbor, u8, usize)>> {
     let mut parts = [IoSliceMut::new(bytes)];
     let flags = MsgFlags::MSG_DONTWAIT;

@@ -32,8 +32,9 @@ struct Thread<'a> {
     /// What the driver had no room for.
     untold: BTreeMap<Neighbor, Event>,
     orders: &'a Receiver<Order>,
-    leaving: Option<Sender<()>>,
     left: bool,
+    /// Whoever waits for the end.
+    waiting: Vec<Sender<()>>,
 }
 
 pub fn run(seed: u64, orders: &Receiver<Order>, wake: &EventFd, news: mpsc::Sender<Event>) {
@@ -46,8 +47,8 @@ pub fn run(seed: u64, orders: &Receiver<Order>, wake: &EventFd, news: mpsc::Send
         news,
         untold: BTreeMap::new(),
         orders,
-        leaving: None,
         left: false,
+        waiting: Vec::new(),
     };
     while !(thread.left && thread.engine.is_over()) {
         thread.wait(wake);
@@ -86,10 +87,6 @@ impl Thread<'_> {
         for (neighbor, bytes) in self.engine.poll_transmit(now) {
             self.sockets.send(neighbor, &bytes);
         }
-        if let Some(said) = self.leaving.take() {
-            // Who asked may have waited long enough.
-            let _ = said.send(());
-        }
         if self.retry_at.is_some_and(|at| at <= now) {
             self.retry_at = (!self.sockets.retry()).then(|| now + RETRY);
         }
@@ -109,9 +106,9 @@ impl Thread<'_> {
                 }
                 // Whoever asked may have gone; that is their matter.
                 Ok(Order::Report(answer)) => drop(answer.send(self.report())),
-                Ok(Order::Leave(said)) => {
+                Ok(Order::Leave(end)) => {
                     self.leave();
-                    self.leaving = Some(said);
+                    self.waiting.push(end);
                 }
                 Err(TryRecvError::Empty) => return,
                 Err(TryRecvError::Disconnected) => {
