@@ -9,7 +9,7 @@ use routenet_core::bgp::speaker::{PeerSource, PeerStatus, State};
 use routenet_core::model::{NodeCondition, Problem};
 
 use super::Agent;
-use super::peering::PeeringStatus;
+use super::peering::{PeeringStatus, neighbor_lines};
 use super::sync::SyncState;
 use crate::plane::PlaneStatus;
 
@@ -192,6 +192,7 @@ pub(super) fn peering_problems(peering: &PeeringStatus, drained: bool) -> Vec<Fo
         let down = |peer: &&PeerStatus| peer.state != State::Established && peer.lasting >= PEER_GRACE && wanted(peer);
         all.extend(peering.peers.iter().filter(down).map(peer_problem));
         all.extend(peering.peers.iter().filter_map(near_its_bound));
+        all.extend(bfd_problems(peering));
     }
     all
 }
@@ -210,6 +211,34 @@ fn near_its_bound(peer: &PeerStatus) -> Option<Found> {
         mend: Some("see what it announces (`routectl bgp routes`), or raise its `maxPrefixes.limit`".to_string()),
         since: None,
     })
+}
+
+/// BFD that is configured, and not up with a neighbour whose session stands: without a session that is what is told.
+fn bfd_problems(peering: &PeeringStatus) -> Vec<Found> {
+    let errors = peering.bfd.errors.iter().map(|error| {
+        let mend = "end the program that has the port, or take `bfd` away from the neighbours; it is tried again";
+        found("bgp", error.clone(), mend)
+    });
+    let lines = neighbor_lines(peering).into_iter().zip(&peering.peers);
+    let down = lines.filter_map(|(line, peer)| {
+        let bfd = line.bfd.filter(|bfd| bfd.state != "Up" && bfd.since_secs >= PEER_GRACE.as_secs())?;
+        let multihop = peer.config.bfd.is_some_and(|bfd| bfd.multihop);
+        (peer.state == State::Established).then(|| {
+            let why = bfd.why.unwrap_or_default();
+            let port = if multihop { 4784 } else { 3784 };
+            Found {
+                part: "bgp",
+                subject: format!("bfd {}", line.address),
+                what: format!("BFD with {} ({}) is {}: {why}", line.name, line.address, bfd.state),
+                mend: Some(format!(
+                    "give that neighbour BFD with this node, and let UDP {port} pass both ways; until then a failure is \
+                     seen when the hold time is over"
+                )),
+                since: Some(epoch_seconds(SystemTime::now()).saturating_sub(bfd.since_secs)),
+            }
+        })
+    });
+    errors.chain(down).collect()
 }
 
 fn peer_problem(peer: &PeerStatus) -> Found {

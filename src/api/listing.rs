@@ -181,6 +181,30 @@ pub struct NeighborLine {
     pub sessions: u64,
     pub last_error: Option<String>,
     pub last_error_secs_ago: Option<u64>,
+    /// Absent: it is not configured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bfd: Option<BfdLine>,
+}
+
+/// BFD with a BGP neighbour (RFC 5880).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BfdLine {
+    /// `Down`, `Init`, `Up`.
+    pub state: String,
+    /// How long it has been Up, or has not been.
+    pub since_secs: u64,
+    /// Why it is not Up, in words.
+    pub why: Option<String>,
+    /// What the neighbour says; `None`: nothing is heard.
+    pub remote_state: Option<String>,
+    pub transmit_interval_ms: u64,
+    /// How long the neighbour may be silent; `None`: nothing is heard.
+    pub detection_time_ms: Option<u64>,
+    /// How often it was Up.
+    pub sessions: u64,
+    /// Packets from its address that were not taken, and why the last was not.
+    pub discarded: u64,
+    pub last_discard: Option<String>,
 }
 
 /// All that is known of one neighbour.

@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use super::listings::OutputArgs;
+use super::listings::{OutputArgs, bfd_words};
 use super::output::{duration, joined, or_dash};
 use super::{Answer, CliError};
 use crate::api::Request;
@@ -76,6 +76,9 @@ fn neighbor(reply: &NeighborReply) -> String {
         ("agreed", or_dash(Some(joined(&line.capabilities)).filter(|words| !words.is_empty()))),
         ("import", line.import.clone()),
     ];
+    if let Some(bfd) = &line.bfd {
+        rows.push(("BFD", bfd_words(bfd)));
+    }
     if !reply.options.is_empty() {
         let options = reply.options.iter().map(|(key, value)| format!("{key}: {value}")).collect::<Vec<_>>();
         rows.push(("options", joined(&options)));

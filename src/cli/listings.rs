@@ -6,7 +6,9 @@ use super::output::{Format, duration, joined, or_dash, table, yes_no};
 use super::{Answer, CliError};
 use crate::api::Request;
 use crate::api::client::Client;
-use crate::api::listing::{DumpReply, EndpointLine, IpamBlockLine, IpamPoolLine, IpamReply, NeighborLine, RouteLine};
+use crate::api::listing::{
+    BfdLine, DumpReply, EndpointLine, IpamBlockLine, IpamPoolLine, IpamReply, NeighborLine, RouteLine,
+};
 
 /// How to print
 #[derive(Debug, Args)]
@@ -174,6 +176,7 @@ fn neighbor_table(lines: &[NeighborLine], wide: bool) -> String {
             "HOLD TIME",
             "SESSIONS",
             "CAPABILITIES",
+            "BFD",
         ]);
     }
     let row = |line: &NeighborLine| {
@@ -202,6 +205,7 @@ fn neighbor_table(lines: &[NeighborLine], wide: bool) -> String {
                 or_dash(line.hold_time.map(|seconds| format!("{seconds} s"))),
                 line.sessions.to_string(),
                 joined(&line.capabilities),
+                or_dash(line.bfd.as_ref().map(bfd_words)),
             ]);
         }
         row
@@ -211,6 +215,16 @@ fn neighbor_table(lines: &[NeighborLine], wide: bool) -> String {
         lines.iter().map(row).collect(),
         "no neighbours: a mesh needs a second node, a BGPPeer makes one too",
     )
+}
+
+/// `Up 5m (300 ms)`, or since when and why not.
+pub(super) fn bfd_words(bfd: &BfdLine) -> String {
+    let lasting = format!("{} {}", bfd.state, duration(bfd.since_secs));
+    match (&bfd.why, bfd.detection_time_ms) {
+        (Some(why), _) => format!("{lasting}: {why}"),
+        (None, Some(millis)) => format!("{lasting} ({millis} ms)"),
+        (None, None) => lasting,
+    }
 }
 
 fn route_table(lines: &[RouteLine], wide: bool) -> String {

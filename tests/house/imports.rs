@@ -23,6 +23,7 @@ const CORE: &[(&str, &[&str])] = &[
     ("policy", &["model", "time", WORDS]),
     ("ipam", &["model", "policy::selector", "time"]),
     ("bgp", &["model", "time"]),
+    ("bfd", &["time"]),
     ("model", &["policy::selector", "time"]),
     ("time", &[]),
 ];

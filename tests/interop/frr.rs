@@ -18,23 +18,31 @@ pub struct Frr {
     daemons: Vec<Process>,
     as_number: u32,
     transport: usize,
+    /// Without it there is no bfdd.
+    bfd: bool,
 }
 
 impl Frr {
     /// Announces these prefixes to us, over IPv4 (0) or IPv6 (1), as a speaker of this AS.
     pub fn new(namespace: Namespace, transport: usize, as_number: u32, announced: &[&str]) -> Frr {
+        Frr::with(namespace, transport, as_number, announced, &[])
+    }
+
+    /// The same, with more statements about its neighbour, without its name. One of `bfd` brings bfdd with a profile `fast`.
+    pub fn with(namespace: Namespace, transport: usize, as_number: u32, announced: &[&str], more: &[&str]) -> Frr {
         let folder = tempfile::tempdir().expect("a folder");
         let networks = |six: bool| -> String {
             let of_family = announced.iter().filter(|prefix| prefix.contains(':') == six);
             of_family.map(|prefix| format!("  network {prefix}\n")).collect()
         };
         let us = OURS[transport];
+        let more: String = more.iter().map(|line| format!(" neighbor {us} {line}\n")).collect();
         let config = format!(
             "log file {folder}/log\nrouter bgp {as_number}\n bgp router-id {router_id}\n no bgp ebgp-requires-policy\n\
              \x20no bgp default ipv4-unicast\n no bgp network import-check\n bgp graceful-restart\n\
              \x20bgp graceful-restart preserve-fw-state\n\
              \x20neighbor {us} remote-as {OUR_AS}\n neighbor {us} timers 10 30\n neighbor {us} timers connect 1\n\
-             \x20neighbor {us} advertisement-interval 0\n\
+             \x20neighbor {us} advertisement-interval 0\n{more}\
              \x20address-family ipv4 unicast\n  neighbor {us} activate\n{networks4} exit-address-family\n\
              \x20address-family ipv6 unicast\n  neighbor {us} activate\n{networks6} exit-address-family\nexit\n",
             folder = folder.path().display(),
@@ -44,8 +52,11 @@ impl Frr {
         );
         std::fs::write(folder.path().join("bgpd.conf"), config).expect("a file");
         std::fs::write(folder.path().join("zebra.conf"), "").expect("a file");
+        let timers = "  detect-multiplier 3\n  receive-interval 100\n  transmit-interval 100\n";
+        let bfd = format!("bfd\n profile fast\n{timers} exit\nexit\n");
+        std::fs::write(folder.path().join("bfdd.conf"), bfd).expect("a file");
         run("chown", &["-R", "frr:frr", &folder.path().display().to_string()]);
-        let mut frr = Frr { namespace, folder, daemons: Vec::new(), as_number, transport };
+        let mut frr = Frr { namespace, folder, daemons: Vec::new(), as_number, transport, bfd: more.contains(" bfd") };
         frr.start();
         frr
     }
@@ -64,8 +75,12 @@ impl Frr {
     }
 
     fn try_ask(&self, question: &str) -> Option<String> {
+        self.try_ask_of("bgpd", question)
+    }
+
+    fn try_ask_of(&self, daemon: &str, question: &str) -> Option<String> {
         let mut command = Command::new("vtysh");
-        command.arg("--vty_socket").arg(self.folder.path()).arg("-d").arg("bgpd");
+        command.arg("--vty_socket").arg(self.folder.path()).arg("-d").arg(daemon);
         for line in question.split('\n') {
             command.args(["-c", line]);
         }
@@ -84,6 +99,19 @@ impl Frr {
     fn ask_json(&self, question: &str) -> Value {
         let answer = self.ask(question);
         serde_json::from_str(&answer).unwrap_or_else(|error| panic!("{question}: {error}\n{answer}"))
+    }
+
+    /// What its bfdd answers.
+    pub fn ask_bfd(&self, question: &str) -> String {
+        self.try_ask_of("bfdd", question).unwrap_or_else(|| panic!("FRR's bfdd does not answer `{question}`"))
+    }
+
+    /// The states of its BFD sessions.
+    pub fn bfd_states(&self) -> Vec<String> {
+        let answer = self.try_ask_of("bfdd", "show bfd peers json").unwrap_or_default();
+        let peers: Value = serde_json::from_str(&answer).unwrap_or_default();
+        let peers = peers.as_array().into_iter().flatten();
+        peers.filter_map(|peer| peer["status"].as_str().map(str::to_string)).collect()
     }
 
     /// In the configuration of its BGP.
@@ -138,6 +166,11 @@ impl Neighbor for Frr {
         if self.daemons.is_empty() {
             self.daemons.push(self.daemon("zebra", &[]));
             wait_for("zebra's socket", LIMIT, || self.file("zserv.api").exists());
+            if self.bfd {
+                let control = self.file("bfdd.sock");
+                let control = control.to_str().expect("a path in UTF-8");
+                self.daemons.insert(0, self.daemon("bfdd", &["--bfdctl", control]));
+            }
         }
         self.daemons.insert(0, self.daemon("bgpd", &[]));
         wait_for("bgpd's socket", LIMIT, || self.try_ask("show version").is_some());

@@ -7,6 +7,7 @@ mod fixture;
 mod support;
 
 mod agent;
+mod bfd;
 mod bird;
 mod bmp;
 mod frr;

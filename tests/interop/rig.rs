@@ -113,6 +113,7 @@ pub fn peer(name: &str, as_number: u32, own: &str) -> PeerConfig {
         local_address: Some(ip(own)),
         transport: Default::default(),
         options: Default::default(),
+        bfd: None,
     }
 }
 
@@ -131,16 +132,20 @@ pub fn speaker(transport: usize, their_as: u32) -> SpeakerConfig {
 
 impl Us {
     pub fn start(speaker: SpeakerConfig, restarting: bool) -> Us {
-        Us::spawn(speaker, restarting, &[])
+        Us::spawn(&["[::]:179"], speaker, restarting, &[])
+    }
+
+    pub fn start_at(listen: &[&str], speaker: SpeakerConfig, restarting: bool) -> Us {
+        Us::spawn(listen, speaker, restarting, &[])
     }
 
     /// With monitoring stations.
     pub fn watched(speaker: SpeakerConfig, stations: &[SocketAddr]) -> Us {
-        Us::spawn(speaker, false, stations)
+        Us::spawn(&["[::]:179"], speaker, false, stations)
     }
 
-    fn spawn(speaker: SpeakerConfig, restarting: bool, stations: &[SocketAddr]) -> Us {
-        let listen = vec![SocketAddr::from(([0u16; 8], 179))];
+    fn spawn(listen: &[&str], speaker: SpeakerConfig, restarting: bool, stations: &[SocketAddr]) -> Us {
+        let listen = listen.iter().map(|at| at.parse::<SocketAddr>().expect("an address and a port")).collect();
         let stations = stations.to_vec();
         let (peering, events) =
             Peering::spawn(PeeringConfig { listen, restarting, stations, name: "us".into(), speaker })

@@ -9,8 +9,10 @@
 //! | [`ipam`] | which block and which address, as values | the agent's attach path |
 //! | [`policy`] | selectors, groups, compilation to sets and chains, the evaluator | [`desired`], `routectl explain` |
 //! | [`bgp`] | wire format, session FSM, RIB, speaker | the agent's peering |
+//! | [`bfd`] | whether a neighbour is there, within a fraction of a second | the agent's peering |
 //! | [`desired`] | facts in, the wanted state of this host out | the agent's loop |
 
+pub mod bfd;
 pub mod bgp;
 pub mod desired;
 pub mod ipam;

@@ -15,6 +15,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, timeout};
 use tracing::{debug, info, warn};
 
+use super::bfd::{self, Bfd};
 use super::connection::{Connection, FAREWELL, Io};
 use super::listener::Arrival;
 use super::protection::{self, Keys};
@@ -44,6 +45,7 @@ struct Driver {
     stations: Stations,
     /// What stations know this node by.
     name: String,
+    bfd: Bfd,
     stopping: Option<tokio::sync::oneshot::Sender<()>>,
 }
 
@@ -60,6 +62,7 @@ pub async fn run(
     let (io, mut heard) = mpsc::unbounded_channel();
     let origin = Instant::now();
     let startup = Startup { restarting: config.restarting, seed: RandomState::new().hash_one(std::process::id()) };
+    let (bfd, mut seen) = Bfd::new();
     let speaker = Speaker::new(config.speaker, startup, Time::ZERO);
     let mut driver = Driver {
         speaker,
@@ -70,6 +73,7 @@ pub async fn run(
         events,
         keys: watch::Sender::default(),
         states: BTreeMap::new(),
+        bfd,
         stations: Stations::new(&config.stations, &io),
         name: config.name,
         io,
@@ -80,6 +84,7 @@ pub async fn run(
         driver.speaker.monitor(Some(since_1970));
     }
     driver.read_keys();
+    driver.watch();
     driver.listen(config.listen);
     while driver.stopping.is_none() {
         let more = driver.pump();
@@ -92,6 +97,7 @@ pub async fn run(
                 Some(order) => driver.obey(order),
                 None => driver.leave(None),
             },
+            Some(event) = seen.recv() => driver.seen(event),
             Some(io) = heard.recv() => {
                 driver.take_in(io);
                 for _ in 0..INPUTS {
@@ -112,6 +118,11 @@ pub async fn run(
     driver.pump();
     // What is on its way out gets there, or its time is up.
     let _ = timeout(FAREWELL, async { while driver.farewells.join_next().await.is_some() {} }).await;
+    // Aborted tasks let go of their connections when they get their turn.
+    tokio::task::yield_now().await;
+    // Only now, and before anybody misses our packets: BIRD 2.0 and FRR 8 take AdminDown for a failure all the same, which
+    // is harmless once graceful restart has begun.
+    driver.bfd.leave();
     let stopping = driver.stopping.take();
     drop(driver);
     if let Some(stopped) = stopping {
@@ -137,6 +148,7 @@ impl Driver {
             Command::Configure(config) => {
                 self.speaker.handle(Input::Configure(config), now);
                 self.read_keys();
+                self.watch();
             }
             Command::Listen(addresses) => self.listen(addresses),
             Command::Originate(changes) => self.speaker.handle(Input::Originate(changes), now),
@@ -152,7 +164,10 @@ impl Driver {
             }
             Command::Dump(dump, at, answer) => drop(answer.send(self.dump(dump, at))),
             Command::Route(prefix, answer) => drop(answer.send(self.speaker.route(&prefix))),
-            Command::Status(answer) => drop(answer.send(self.status(now))),
+            Command::Status(answer) => {
+                let (status, report) = (self.status(now), self.bfd.report());
+                tokio::spawn(async move { drop(answer.send(PeeringStatus { bfd: report.await, ..status })) });
+            }
             Command::Routes(answer) => drop(answer.send(self.speaker.routes())),
             Command::Stop(stopped) => self.leave(Some(stopped)),
         }
@@ -189,6 +204,7 @@ impl Driver {
             listeners: self.listeners.values().map(|listening| listening.status.clone()).collect(),
             stations: self.stations.status(),
             converged: self.speaker.converged(),
+            bfd: bfd::Report::default(),
         }
     }
 
@@ -226,6 +242,27 @@ impl Driver {
         });
     }
 
+    /// The neighbours that want BFD have it.
+    fn watch(&mut self) {
+        if let Err(error) = self.bfd.configure(bfd::links(self.speaker.config().peers.iter())) {
+            warn!(%error, "there is no thread for BFD: failures are seen when the hold time is over");
+        }
+    }
+
+    fn seen(&mut self, event: bfd::Event) {
+        match event {
+            bfd::Event::Up(neighbor) => info!(peer = %neighbor.address, "BFD is up"),
+            bfd::Event::AdminDown(neighbor) => {
+                info!(peer = %neighbor.address, "BFD was ended by the neighbour's administrator; BGP goes on without");
+            }
+            bfd::Event::Failed { neighbor, diagnostic, independent } => {
+                warn!(peer = %neighbor.address, why = %diagnostic, "BFD is down");
+                let input = Input::BfdDown { peer: neighbor.address, independent };
+                self.speaker.handle(input, self.now());
+            }
+        }
+    }
+
     fn transport(&self, neighbor: IpAddr) -> BgpTransport {
         let peer = self.speaker.config().peers.get(&neighbor.to_canonical());
         peer.map(|peer| peer.transport.clone()).unwrap_or_default()
@@ -254,6 +291,9 @@ impl Driver {
                 match protected.map(|()| self.speaker.accept(remote, local, now)) {
                     Ok(Some(conn)) => {
                         self.connections.insert(conn, Connection::open(conn, stream, self.io.clone()));
+                        if !self.speaker.config().ranges.is_empty() {
+                            self.watch();
+                        }
                     }
                     Err(why) => warn!(%remote, why, "BGP connection closed"),
                     Ok(None) => debug!(%remote, "BGP connection closed: nobody is expected from there now"),

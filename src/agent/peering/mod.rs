@@ -12,8 +12,10 @@
 //! | `listing` | answers for `routectl bgp` |
 //! | `request` | `routectl bgp`, whoever answers it |
 //! | `stations` | monitoring stations (BMP) |
+//! | `bfd` | whether neighbours are there, on a thread of its own |
 //! | `speaker_only` | `dataPlane: off`: the speaker and nothing else |
 
+pub mod bfd;
 mod connection;
 mod driver;
 mod listener;
@@ -32,7 +34,7 @@ use routenet_core::bgp::speaker::{PeerDetail, PeerStatus, RouteDetail, RouteStat
 use routenet_core::model::Cidr;
 use tokio::sync::{mpsc, oneshot};
 
-pub use listing::{neighbor_line, neighbor_reply, peer_line, route_line, route_reply};
+pub use listing::{neighbor_lines, neighbor_reply, peer_line, route_line, route_reply};
 pub use routenet_core::bgp::speaker::speaker_config;
 pub use speaker_only::{SpeakerOnly, run_speaker_only};
 
@@ -92,6 +94,7 @@ pub struct PeeringStatus {
     pub stations: Vec<StationStatus>,
     /// Whether [`PeeringEvent::Converged`] is due or was sent.
     pub converged: bool,
+    pub bfd: bfd::Report,
 }
 
 /// The speaker's thread has ended: it was stopped, or it panicked.

@@ -81,7 +81,8 @@ pub fn come_near(socket: &impl AsRawFd, is_v6: bool, hops: u8) -> io::Result<()>
     set(socket, libc::IPPROTO_IP, libc::IP_MINTTL, &least)
 }
 
-fn set(socket: &impl AsRawFd, level: i32, option: i32, value: &[u8]) -> io::Result<()> {
+/// A socket option whose value is these bytes.
+pub fn set(socket: &impl AsRawFd, level: i32, option: i32, value: &[u8]) -> io::Result<()> {
     const { assert!(MD5SIG == 216 && size_of::<i32>() == 4) };
     // SAFETY: the kernel reads `value.len()` bytes from `value`, which lives as long as the call.
     let code = unsafe {

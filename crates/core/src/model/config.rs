@@ -12,7 +12,7 @@ mod write;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 
-use super::{BgpPeer, Cidr, InterfaceName, Network, NodeName, Pool, Protocol};
+use super::{BfdSettings, BgpPeer, Cidr, InterfaceName, Network, NodeName, Pool, Protocol};
 
 pub use read::read;
 pub use reference::{FieldDoc, REFERENCE};
@@ -127,6 +127,8 @@ pub struct BgpConfig {
     pub connect_retry: u16,
     /// RFC 4724 restart time in seconds, at most 4095; 0 turns graceful restart off. Default 120.
     pub restart_time: u16,
+    /// BFD with the other nodes of the mesh; `None`: without it.
+    pub bfd: Option<BfdSettings>,
     /// What a speaker without data plane announces of its own accord (`dataPlane: off`).
     pub originate: Vec<Cidr>,
 }

@@ -208,6 +208,30 @@ pub struct BgpPeer {
     pub transport: BgpTransport,
     #[serde(default)]
     pub options: PeerOptions,
+    /// `None`: without it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bfd: Option<BfdSettings>,
+}
+
+/// Bidirectional Forwarding Detection with a neighbour (RFC 5880): its failure ends the BGP session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BfdSettings {
+    /// What we send at, and take, in milliseconds.
+    pub interval_ms: u32,
+    /// How many packets may be missing.
+    pub multiplier: u8,
+    /// Routers lie between (RFC 5883); else it is on the link (RFC 5881).
+    #[serde(default)]
+    pub multihop: bool,
+    /// The TTL that its packets have at least where they come over routers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub minimum_ttl: Option<u8>,
+}
+
+impl Default for BfdSettings {
+    fn default() -> Self {
+        BfdSettings { interval_ms: 100, multiplier: 3, multihop: false, minimum_ttl: None }
+    }
 }
 
 /// What protects the TCP connection with a neighbour.

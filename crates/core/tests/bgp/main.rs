@@ -1,5 +1,6 @@
 //! Several speakers in memory, with a virtual clock: what they come to agree on, and what they do when one misbehaves.
 
+mod bfd;
 mod garbage;
 mod options;
 mod restart;

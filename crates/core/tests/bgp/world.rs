@@ -45,6 +45,7 @@ pub fn neighbor(index: usize, as_number: u32, import: ImportPolicy) -> PeerConfi
         local_address: Some(address(index)),
         transport: Default::default(),
         options: Default::default(),
+        bfd: None,
     }
 }
 

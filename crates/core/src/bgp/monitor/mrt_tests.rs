@@ -18,6 +18,7 @@ fn speaker() -> Speaker {
         local_address: None,
         transport: Default::default(),
         options: Default::default(),
+        bfd: None,
     };
     let mut config = SpeakerConfig { router_id: [192, 0, 2, 1].into(), ..SpeakerConfig::default() };
     config.peers.insert("2001:db8::9".parse().unwrap(), peer);

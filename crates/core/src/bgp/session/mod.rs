@@ -269,6 +269,16 @@ impl Session {
         self.suspended
     }
 
+    /// Ends what there is of a session with these words, as a fault that the FSM found: the next attempt comes after a wait.
+    pub fn fail(&mut self, env: &mut Env<'_>, notification: Notification) {
+        let greeted: Vec<ConnId> =
+            self.connections.iter().filter(|c| c.phase != Phase::Connecting).map(|c| c.id).collect();
+        for id in greeted {
+            self.end(env, id, Cause::Sent(notification.clone()));
+        }
+        self.settle(env);
+    }
+
     /// A connection from the neighbour; `None`: close it.
     pub fn accept(&mut self, env: &mut Env<'_>, local: IpAddr) -> Option<ConnId> {
         if self.shut || self.idle_until.is_some() {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::bgp::session::Settings;
 use crate::model::peering::PeerOptions;
-use crate::model::{BgpTransport, Cidr, ImportPolicy};
+use crate::model::{BfdSettings, BgpTransport, Cidr, ImportPolicy};
 
 /// The speaker's whole configuration; a change of it resets only the sessions that it touches.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -89,6 +89,8 @@ pub struct PeerConfig {
     /// The driver's business; a change begins the session anew.
     pub transport: BgpTransport,
     pub options: PeerOptions,
+    /// The driver's business, who tells of a failure by [`super::Input::BfdDown`].
+    pub bfd: Option<BfdSettings>,
 }
 
 impl SpeakerConfig {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::config::{ListenRange, PeerConfig, PeerSource, SpeakerConfig};
 use crate::model::config::NodeConfig;
 use crate::model::peering::PeerOptions;
-use crate::model::{BgpConfiguration, BgpPeer, BgpTransport, Family, ImportPolicy, Node};
+use crate::model::{BfdSettings, BgpConfiguration, BgpPeer, BgpTransport, Family, ImportPolicy, Node};
 
 /// The AS where nobody names one.
 pub const DEFAULT_AS: u32 = 64512;
@@ -60,7 +60,7 @@ pub fn speaker_config(
     if config.bgp.mesh && cluster.is_none_or(|cluster| cluster.node_to_node_mesh) {
         for node in nodes.iter().filter(|node| node.mesh && node.name != config.node) {
             if let Some((address, local)) = mesh_addresses(node, address4, address6) {
-                speaker.peers.entry(address).or_insert(mesh(node, local));
+                speaker.peers.entry(address).or_insert(mesh(node, local, config.bgp.bfd));
             }
         }
     }
@@ -90,11 +90,12 @@ fn explicit(peer: &BgpPeer, source: PeerSource, local_address: Option<IpAddr>) -
         local_address,
         transport: peer.transport.clone(),
         options: peer.options.clone(),
+        bfd: peer.bfd,
     }
 }
 
 /// From the mesh only what lies in the pools is accepted.
-fn mesh(node: &Node, local: IpAddr) -> PeerConfig {
+fn mesh(node: &Node, local: IpAddr, bfd: Option<BfdSettings>) -> PeerConfig {
     PeerConfig {
         name: node.name.to_string(),
         source: PeerSource::Node,
@@ -106,6 +107,7 @@ fn mesh(node: &Node, local: IpAddr) -> PeerConfig {
         local_address: Some(local),
         transport: BgpTransport::default(),
         options: PeerOptions::default(),
+        bfd,
     }
 }
 

@@ -83,6 +83,12 @@ pub enum Input<'a> {
     Leave,
     /// End this neighbour's session (Administrative Reset) and begin anew.
     Reset(IpAddr),
+    /// BFD with this neighbour was Up and failed (not by its administrator). `independent`: its BFD does not share the fate of
+    /// its control plane (the C bit).
+    BfdDown {
+        peer: IpAddr,
+        independent: bool,
+    },
     /// The deadline has come.
     Timeout,
 }
@@ -192,6 +198,7 @@ impl Speaker {
             Input::Reset(peer) => {
                 self.session(peer, now, |session, env| session.reset(env, Notification::administrative_reset("")));
             }
+            Input::BfdDown { peer, independent } => self.bfd_down(peer, independent, now),
             Input::Timeout => self.timeout(now),
         }
         if self.progress.advance(&self.peers, now) {
@@ -381,6 +388,18 @@ impl Speaker {
             for peer in waiting.map(|(address, _)| *address).collect::<Vec<_>>() {
                 self.shut_for_drain(peer, now);
             }
+        }
+    }
+
+    /// RFC 5882 4.2 and RFC 9384: the session ends at once, and nothing of it is kept, for its routes lead nowhere.
+    ///
+    /// One that has ended already is another matter (RFC 5882 4.3). Where the neighbour's BFD goes down with its control
+    /// plane, its silence is what a restart looks like: what graceful restart keeps stays. Where it does not, the path is
+    /// broken, and the restart is called off.
+    fn bfd_down(&mut self, peer: IpAddr, independent: bool, now: Time) {
+        self.session(peer, now, |session, env| session.fail(env, Notification::cease(cease::BFD_DOWN)));
+        if independent && self.peers.get(&peer).is_some_and(Peer::is_away) {
+            self.drop_stale(peer, None);
         }
     }
 

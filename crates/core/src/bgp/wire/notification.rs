@@ -146,10 +146,11 @@ impl Notification {
         Self::new(Self::CEASE, cease::HARD_RESET, data)
     }
 
-    /// Whether it says that the session is not meant to come back as it was: such a one goes out as a Hard Reset where RFC
+    /// Whether it says that the session is not meant to come back as it was, or that no packet gets through: such a one goes out as a Hard Reset where RFC
     /// 8538 was agreed on, so that no routes outlive it.
     pub fn ends_for_good(&self) -> bool {
-        let subcodes = [cease::MAXIMUM_PREFIXES, cease::ADMINISTRATIVE_SHUTDOWN, cease::PEER_DECONFIGURED];
+        let subcodes =
+            [cease::MAXIMUM_PREFIXES, cease::ADMINISTRATIVE_SHUTDOWN, cease::PEER_DECONFIGURED, cease::BFD_DOWN];
         self.code == Self::CEASE && subcodes.contains(&self.subcode)
     }
 

@@ -85,6 +85,7 @@ fn read_rest(fields: &mut Fields<'_>) -> Option<BgpPeer> {
     let hold_time = fields.take("holdTime").map(|at| read_hold_time(&at));
     let transport = yaml::read_transport(fields);
     let options = yaml::read_options(fields);
+    let bfd = fields.take("bfd").map(|at| yaml::read_bfd(&at));
     Some(BgpPeer {
         name: String::new(),
         node: None,
@@ -97,5 +98,6 @@ fn read_rest(fields: &mut Fields<'_>) -> Option<BgpPeer> {
         hold_time: optional(hold_time)?,
         transport: transport?,
         options: options?,
+        bfd: bfd.unwrap_or(Some(None))?,
     })
 }

@@ -207,6 +207,7 @@ fn read_bgp(fields: &mut Fields<'_>, data_plane: DataPlane, address: Option<&Add
         let hold_time = bgp.or("holdTime", 90, read_hold_time);
         let connect_retry = bgp.or("connectRetry", 5, |at| at.integer(1, 65535).map(|seconds| seconds as u16));
         let restart_time = bgp.or("gracefulRestart", 120, read_graceful_restart);
+        let bfd = bgp.or("bfd", None, yaml::read_bfd);
         let peers_at = bgp.take("peers");
         let peers = peers_at.as_ref().map(read_peers).unwrap_or_default();
         let ranges = bgp.or("listenRanges", Vec::new(), read_ranges);
@@ -242,6 +243,7 @@ fn read_bgp(fields: &mut Fields<'_>, data_plane: DataPlane, address: Option<&Add
             hold_time: hold_time?,
             connect_retry: connect_retry?,
             restart_time: restart_time?,
+            bfd: bfd?,
             originate,
         })
     })

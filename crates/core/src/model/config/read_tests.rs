@@ -51,7 +51,7 @@ fn wrong_values_are_told_what_was_expected() {
         (
             "bgp: {asNumber: 1}",
             "bgp.asNumber: unknown field (remove it; known here: as, routerId, clusterId, listen, monitoringStations, mesh, announce, \
-                                holdTime, connectRetry, gracefulRestart, peers, listenRanges, originate)",
+                                holdTime, connectRetry, gracefulRestart, bfd, peers, listenRanges, originate)",
         ),
         ("bgp: {as: 0}", "bgp.as: \"0\" is not an AS number: expected an AS number from 1 to 4294967294"),
         (
@@ -69,6 +69,11 @@ fn wrong_values_are_told_what_was_expected() {
         (
             "bgp: {gracefulRestart: {restartTime: 4096}}",
             "bgp.gracefulRestart.restartTime: expected a number from 0 to 4095, found 4096",
+        ),
+        ("bgp: {bfd: {interval: soon}}", "bgp.bfd.interval: \"soon\" is no time: expected one such as 100ms or 1s"),
+        (
+            "bgp: {peers: [{address: 192.0.2.2, as: 1, bfd: {multihop: true, minimumTTL: 0}}]}",
+            "bgp.peers[0].bfd.minimumTTL: expected a number from 1 to 255, found 0",
         ),
         (
             "bgp: {originate: [10.0.0.0/8]}",
@@ -239,7 +244,16 @@ bgp:
   holdTime: 0
   connectRetry: 60
   gracefulRestart: {enabled: false}
-  peers: [{name: tor, address: 'fe80::1', as: 1.10, port: 1179, passive: true, import: pools, holdTime: 9}]
+  bfd: {multiplier: 5}
+  peers:
+  - name: tor
+    address: 'fe80::1'
+    as: 1.10
+    port: 1179
+    passive: true
+    import: pools
+    holdTime: 9
+    bfd: {interval: 1s, multiplier: 1, multihop: true, minimumTTL: 250}
 iptables: {backend: legacy, markMask: 0x0ff00000}
 workloads: {mtu: 9000, toHost: true, addressCooldown: 0}
 paths: {state: /srv/routenet, socket: /srv/routenet/sock}

@@ -183,6 +183,12 @@ pub const REFERENCE: &[FieldDoc] = &[
         "120",
         "How long peers keep the routes while the agent is away; at most 4095, 0 is off.",
     ),
+    field(
+        "bgp.bfd",
+        "boolean or mapping",
+        "false",
+        "BFD (RFC 5880) with the nodes of the mesh, as `bgp.peers[].bfd`. The others need it, too.",
+    ),
     field("bgp.peers", "list", "none", "Neighbours of this node, beside the mesh and the BGPPeers of the store."),
     field(
         "bgp.peers[].name",
@@ -264,6 +270,27 @@ pub const REFERENCE: &[FieldDoc] = &[
         "What we are to an eBGP neighbour (RFC 9234): it has to agree, and routes that leak are refused by their OTC.",
     ),
     field("bgp.peers[].roleStrict", "boolean", "false", "Whether a neighbour that says no role of its own is refused."),
+    field(
+        "bgp.peers[].bfd",
+        "boolean or mapping",
+        "false",
+        "BFD (RFC 5880): the session ends when the neighbour is silent for `interval` times `multiplier`. `true` takes the \
+         defaults below.",
+    ),
+    field("bgp.peers[].bfd.interval", "`10ms` to `60s`", "`100ms`", "What we send at and take, while BFD is up."),
+    field("bgp.peers[].bfd.multiplier", "1 to 255", "3", "How many packets may be missing."),
+    field(
+        "bgp.peers[].bfd.multihop",
+        "boolean",
+        "false",
+        "Whether routers lie between (RFC 5883, UDP 4784), or the neighbour is on the link (RFC 5881, UDP 3784).",
+    ),
+    field(
+        "bgp.peers[].bfd.minimumTTL",
+        "1 to 255",
+        "none",
+        "`multihop: true`: packets that come with less are dropped. On the link they must have 255.",
+    ),
     field(
         "bgp.listenRanges",
         "list",

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::model::kind::OWN_VERSION;
 use crate::model::yaml::{import_word, isolation_word, mode_field, mode_word, write_options};
-use crate::model::{BgpPeer, Network, Pool, TunnelKind};
+use crate::model::{BfdSettings, BgpPeer, Network, Pool, TunnelKind};
 
 pub const BACKENDS: [(&str, BackendChoice); 3] =
     [("auto", BackendChoice::Auto), ("nft", BackendChoice::Nft), ("legacy", BackendChoice::Legacy)];
@@ -205,6 +205,16 @@ fn peer(peer: &BgpPeer) -> Map {
     for (key, value) in write_options(&peer.options) {
         map.put(key, serde_yaml::to_value(value).expect("JSON is YAML"));
     }
+    map.maybe("bfd", peer.bfd.map(bfd));
+    map
+}
+
+fn bfd(bfd: BfdSettings) -> Map {
+    let mut map = Map::default();
+    map.put("interval", format!("{}ms", bfd.interval_ms));
+    map.put("multiplier", bfd.multiplier);
+    map.put("multihop", bfd.multihop);
+    map.maybe("minimumTTL", bfd.minimum_ttl);
     map
 }
 
@@ -234,6 +244,7 @@ fn bgp(config: &NodeConfig) -> Map {
     let mut restart = Map::default();
     restart.put("restartTime", bgp.restart_time);
     map.put("gracefulRestart", restart);
+    map.maybe("bfd", bgp.bfd.map(bfd));
     map.put("peers", bgp.peers.iter().map(|each| peer(each).into()).collect::<Vec<Value>>());
     map.put("listenRanges", bgp.ranges.iter().map(|each| range(each).into()).collect::<Vec<Value>>());
     if config.data_plane == DataPlane::Off {

@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
+use super::bfd::read_bfd;
 use super::fields::{At, Fields, optional};
 use super::object::Meta;
 use super::peering::read_options;
@@ -163,6 +164,7 @@ pub fn read_peer(name: &str, mut spec: Fields<'_>) -> Option<BgpPeer> {
     let hold_time = spec.take("holdTime").map(|at| read_hold_time(&at));
     let transport = read_transport(&mut spec);
     let options = read_options(&mut spec);
+    let bfd = spec.take("bfd").map(|at| read_bfd(&at));
     spec.finish();
     let (address, port) = address?;
     Some(BgpPeer {
@@ -177,6 +179,7 @@ pub fn read_peer(name: &str, mut spec: Fields<'_>) -> Option<BgpPeer> {
         hold_time: optional(hold_time)?,
         transport: transport?,
         options: options?,
+        bfd: bfd.unwrap_or(Some(None))?,
     })
 }
 

@@ -189,6 +189,10 @@ impl<'t> At<'t> {
         }
     }
 
+    pub fn is_mapping(&self) -> bool {
+        matches!(self.node.value, Value::Map(_))
+    }
+
     pub fn is_list(&self) -> bool {
         matches!(self.node.value, Value::List(_))
     }

@@ -12,6 +12,7 @@
 //! | `object`, `pool`, `bgp`, `policy` | one reader a kind |
 //! | `write` | the way back |
 
+mod bfd;
 mod bgp;
 mod error;
 pub(crate) mod fields;
@@ -27,6 +28,7 @@ pub(crate) mod tree;
 mod workload;
 mod write;
 
+pub(crate) use bfd::read_bfd;
 pub(crate) use bgp::{
     BGP_PORT, import_policy, import_word, read_as_number, read_hold_time, read_router_id, read_transport,
 };

@@ -351,6 +351,27 @@ fn peers_and_nodes_refuse_what_cannot_be() {
         ),
         ("peerIP: 192.0.2.3, asNumber: 1, passwordFile: secret", "spec.passwordFile: \"secret\" is no absolute path"),
         ("peerIP: 192.0.2.3, asNumber: 1, ttlSecurity: 255", "spec.ttlSecurity"),
+        (
+            "peerIP: 192.0.2.3, asNumber: 1, bfd: on",
+            "spec.bfd: expected true or false, found the text \"on\" (write true)",
+        ),
+        (
+            "peerIP: 192.0.2.3, asNumber: 1, bfd: {interval: 100}",
+            "spec.bfd.interval: \"100\" is no time: expected one such as 100ms or 1s (write 100ms)",
+        ),
+        (
+            "peerIP: 192.0.2.3, asNumber: 1, bfd: {interval: 9ms}",
+            "spec.bfd.interval: \"9ms\" is out of range: expected 10ms to 60000ms",
+        ),
+        (
+            "peerIP: 192.0.2.3, asNumber: 1, bfd: {multiplier: 0}",
+            "spec.bfd.multiplier: expected a number from 1 to 255, found 0",
+        ),
+        (
+            "peerIP: 192.0.2.3, asNumber: 1, bfd: {minimumTTL: 250}",
+            "spec.bfd.minimumTTL: a neighbour on the link is always held to a TTL of 255 (remove it, or write \
+             `multihop: true` beside it)",
+        ),
     ] {
         let errors = peer(spec);
         assert_eq!(errors.len(), 1, "{spec}: {errors:?}");

@@ -3,6 +3,7 @@
 
 use serde_json::{Map, Value, json};
 
+use super::bfd::bfd_value;
 use super::bgp::{BGP_PORT, import_word};
 use super::peering::write_options;
 use super::policy::{staged_action_word, tier_action_word};
@@ -140,6 +141,7 @@ fn peer_spec(peer: &BgpPeer) -> Value {
     for (key, value) in write_options(&peer.options) {
         spec.insert(key.into(), value);
     }
+    put(&mut spec, "bfd", bfd_value(peer.bfd));
     spec.into()
 }
 

@@ -7,8 +7,8 @@ use proptest::prelude::*;
 use super::*;
 use crate::model::peering::{BgpRole, MaxPrefixes, NextHopMode, PeerOptions};
 use crate::model::{
-    Action, BgpConfiguration, BgpPeer, BgpTransport, Cidr, EntityRule, IcmpMatch, ImportPolicy, Isolation, Kind,
-    Labels, Namespace, Network, NetworkName, NetworkSet, Node, NodeName, Object, ObjectKey, Policy, PolicyRule,
+    Action, BfdSettings, BgpConfiguration, BgpPeer, BgpTransport, Cidr, EntityRule, IcmpMatch, ImportPolicy, Isolation,
+    Kind, Labels, Namespace, Network, NetworkName, NetworkSet, Node, NodeName, Object, ObjectKey, Policy, PolicyRule,
     PolicyStage, Pool, PoolName, PortMatch, Protocol, Reservation, ServiceAccount, ServiceAccountMatch, Tier,
     TierAction,
 };
@@ -231,9 +231,16 @@ fn peer() -> impl Strategy<Value = Object> {
     let hold_time = of(prop_oneof![Just(0u16), 3u16..]);
     let transport = (of(1u8..255), of("/[ -~]{1,9}"))
         .prop_map(|(ttl_security, password_file)| BgpTransport { ttl_security, password_file });
-    let session = (hold_time, transport, options());
+    let bfd = of((10u32..=60_000, 1u8.., of(of(1u8..))).prop_map(|(interval_ms, multiplier, far)| BfdSettings {
+        interval_ms,
+        multiplier,
+        multihop: far.is_some(),
+        minimum_ttl: far.flatten(),
+    }));
+    let session = (hold_time, transport, options(), bfd);
     (name(), nodes, address(), 1u16.., 1..u32::MAX, any::<bool>(), import, session).prop_map(
-        |(name, (node, node_selector), address, port, as_number, passive, import, (hold_time, transport, options))| {
+        |(name, (node, node_selector), address, port, as_number, passive, import, session)| {
+            let (hold_time, transport, options, bfd) = session;
             Object::BGPPeer(BgpPeer {
                 name,
                 node,
@@ -246,6 +253,7 @@ fn peer() -> impl Strategy<Value = Object> {
                 hold_time,
                 transport,
                 options,
+                bfd,
             })
         },
     )
