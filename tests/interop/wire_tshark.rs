@@ -262,8 +262,8 @@ fn routes_for_a_four_octet_peer() {
                 &internal,
             ),
             fields: with(&[
-                (CODES, "1,2,3,4,5,6,7,8,9,10,16,32,77"),
-                (FLAGS, "0x40,0x40,0x40,0x80,0x40,0x40,0xc0,0xc0,0x80,0x80,0xc0,0xc0,0xe0"),
+                (CODES, "1,2,3,4,5,6,7,8,9,10,16,32,35,77"),
+                (FLAGS, "0x40,0x40,0x40,0x80,0x40,0x40,0xc0,0xc0,0x80,0x80,0xc0,0xc0,0xc0,0xe0"),
                 (NEXT_HOP, "192.0.2.1"),
                 (PREFIX, "0.0.0.0,10.0.0.0,10.128.0.0,10.1.2.3"),
                 (LENGTH, "0,8,9,32"),
@@ -277,8 +277,8 @@ fn routes_for_a_four_octet_peer() {
                 &internal,
             ),
             fields: with(&[
-                (CODES, "14,1,2,4,5,6,7,8,9,10,16,32,77"),
-                (FLAGS, "0x90,0x40,0x40,0x80,0x40,0x40,0xc0,0xc0,0x80,0x80,0xc0,0xc0,0xe0"),
+                (CODES, "14,1,2,4,5,6,7,8,9,10,16,32,35,77"),
+                (FLAGS, "0x90,0x40,0x40,0x80,0x40,0x40,0xc0,0xc0,0x80,0x80,0xc0,0xc0,0xc0,0xe0"),
                 (NEXT_HOP_V6, "2001:db8::1"),
                 (NEXT_HOP_LOCAL, "fe80::1"),
                 (REACH_V6, "2001:db8:8000::,2001:db8:1:2:3:4:5:6"),
@@ -303,7 +303,7 @@ fn routes_for_a_two_octet_peer() {
     let cases = [Case {
         message: reach(&all_attributes(), next_hop("192.0.2.1", None), &["10.0.0.0/8"], &context(false, false)),
         fields: vec![
-            (CODES, "1,2,3,4,6,7,8,16,17,18,32,77"),
+            (CODES, "1,2,3,4,6,7,8,16,17,18,32,35,77"),
             (SEGMENTS, "2,1,2,1"),
             (AS2, "65001,23456,64512,64513"),
             (AS4, "65001,4200000001,64512,64513"),
