@@ -1,14 +1,19 @@
 //! What a neighbour's options have the RFCs ask: roles and OTC (RFC 9234), a bound on prefixes (RFC 4486), reflection
-//! (RFC 4456), and no import policy (RFC 8212).
+//! (RFC 4456), no import policy (RFC 8212), and IPv6 between the two.
+
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use serde_json::{Value, json};
 
+use crate::case;
 use crate::peer::Peer;
 use crate::raw::{
     self, IPV4, IPV6, OPTIONAL, OPTIONAL_TRANSITIVE, Open, UNICAST, attribute, capability, multiprotocol, parameter,
 };
 use crate::script::{Scripts, Stage, ends, run};
-use crate::speaker::{OUR_ID, TESTER_AS};
+use crate::speaker::{AT, OUR_ID, Speaker, TESTER_AS, peer};
+use crate::support::in_fresh_netns;
+use crate::watcher::Watcher;
 
 const ROLES: [&str; 5] = ["provider", "rs", "rs-client", "customer", "peer"];
 /// By our role, that of the neighbour which belongs to it (RFC 9234 4.2), as on the wire.
@@ -195,4 +200,31 @@ fn no_policy() {
         peer.is_up()
     });
     run(scripts);
+}
+
+/// Both families over an IPv6 connection, from a neighbour on this host whose next hop is its own (RFC 4271 6.3, RFC 2545).
+#[test]
+fn over_ipv6() {
+    in_fresh_netns(|| {
+        let here = IpAddr::V6(Ipv6Addr::LOCALHOST);
+        let mut speaker = Speaker::start(vec![peer(here, TESTER_AS)]);
+        let mut sender = Peer::connect(here, SocketAddr::new(here, AT.port())).expect("a connection");
+        sender.establish(&case::open(case::EBGP, 0)).expect("a session");
+        let mut failed = Vec::new();
+        for (name, from, next_hop) in [
+            ("IPv4 by an address of elsewhere", case::EBGP, None),
+            ("IPv6 by an address of elsewhere", case::EBGP6, None),
+            ("IPv6 by its own address", case::EBGP6, Some(raw::v6("::1"))),
+        ] {
+            let route = case::prefixes(usize::from(next_hop.is_some()), from.v6).victim;
+            let mut draft = case::good(from, case::AFTER, &[route]);
+            if let Some(next_hop) = next_hop {
+                draft.get(raw::MP_REACH).value = raw::mp_reach(IPV6, UNICAST, &next_hop, &raw::nlri(&[route]));
+            }
+            sender.say(&draft.bytes()).expect("it is up");
+            let seen = |watcher: &Watcher| watcher.must_see(name, route, |table| table.routes.contains_key(&route));
+            failed.extend(speaker.watchers.iter().filter_map(|watcher| seen(watcher).err()));
+        }
+        case::report(failed, 3, speaker.faults());
+    });
 }

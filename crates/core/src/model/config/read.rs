@@ -51,9 +51,7 @@ fn read_node(at: &At<'_>) -> Option<NodeConfig> {
     let node =
         fields.required("node", "the name of this node").and_then(|at| at.parse("the name of a node", NodeName::new));
     let labels = fields.take("labels").map(|at| read_labels(&at));
-    let data_plane = fields
-        .take("dataPlane")
-        .map(|at| at.one_of("data plane", &[("kernel", DataPlane::Kernel), ("off", DataPlane::Off)]));
+    let data_plane = fields.take("dataPlane").map(read_data_plane);
     let data_plane = data_plane.unwrap_or(Some(DataPlane::Kernel));
     let paths = section(&mut fields, "paths", read_paths);
     let address = section(&mut fields, "address", read_address);
@@ -99,6 +97,14 @@ fn read_node(at: &At<'_>) -> Option<NodeConfig> {
         docker: optional(docker)?,
         log: log?,
     })
+}
+
+fn read_data_plane(at: At<'_>) -> Option<DataPlane> {
+    // What a tool that speaks YAML 1.1 makes of a plain `off` when it writes the file again.
+    match at.word("kernel or off")? {
+        "false" => Some(DataPlane::Off),
+        _ => at.one_of("data plane", &[("kernel", DataPlane::Kernel), ("off", DataPlane::Off)]),
+    }
 }
 
 /// A mapping whose every field has a default: where it is absent, it is read as empty.

@@ -207,6 +207,7 @@ fn a_node_without_a_store_says_the_whole_cluster() {
 fn a_speaker_without_data_plane_is_told_what_it_must_be() {
     let config = good(SPEAKER);
     assert_eq!((config.data_plane, config.bgp.mesh), (DataPlane::Off, false));
+    assert_eq!(good(&SPEAKER.replace("dataPlane: off", "dataPlane: false")), config, "as YAML 1.1 writes it");
     assert_eq!((config.bgp.listen.len(), config.bgp.peers.len(), config.bgp.originate.len()), (2, 2, 2));
     assert!(config.bgp.peers.iter().all(|peer| peer.import == ImportPolicy::All));
     assert_eq!(config.store, StoreConfig::None(Box::default()));
