@@ -66,6 +66,7 @@ pub struct RouteStatus {
 impl Speaker {
     /// Every configured neighbour, by address.
     pub fn status(&self, now: Time) -> Vec<PeerStatus> {
+        let told = self.outbound.told();
         self.peers
             .iter()
             .map(|(address, peer)| {
@@ -86,7 +87,7 @@ impl Speaker {
                         .into_iter()
                         .max()
                         .unwrap_or(0),
-                    advertised: peer.outbound.as_ref().map_or(0, |outbound| outbound.told() as u64),
+                    advertised: told.get(address).copied().unwrap_or(0),
                     sessions: peer.session.sessions(),
                     retained: peer.stale_until.is_some(),
                     malformed: peer.malformed,
