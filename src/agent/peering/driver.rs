@@ -187,7 +187,7 @@ impl Driver {
     fn dump(&self, dump: Option<MrtDump>, at: u32) -> Option<(MrtDump, Vec<u8>)> {
         let mut bytes = Vec::new();
         let Some(mut dump) = dump else { return Some((MrtDump::begin(&self.speaker, at, &mut bytes), bytes)) };
-        dump.next(&self.speaker, at, BEST_PORTION, &mut bytes).then_some((dump, bytes))
+        dump.next(&self.speaker, at, BEST_PORTION as u32, &mut bytes).then_some((dump, bytes))
     }
 
     fn leave(&mut self, stopped: Option<tokio::sync::oneshot::Sender<()>>) {

@@ -21,7 +21,7 @@ use super::connection::Io;
 /// Portions that may wait for a station; with more it is too slow, and begins anew.
 const QUEUE: usize = 1024;
 /// Prefixes of the table in one portion.
-const PORTION: usize = 512;
+const PORTION: u32 = 512;
 const CONNECT: Duration = Duration::from_secs(10);
 const RETRY: Duration = Duration::from_secs(5);
 

@@ -110,7 +110,7 @@ impl Import<'_> {
 }
 
 /// What one neighbour is told.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Export {
     pub peer: IpAddr,
     pub external: bool,

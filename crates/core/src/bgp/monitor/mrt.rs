@@ -2,10 +2,10 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use crate::bgp::rib::Destination;
+use crate::bgp::rib::{Destination, Slot};
 use crate::bgp::speaker::Speaker;
 use crate::bgp::wire::encode_table_attributes;
-use crate::model::{Cidr, Family};
+use crate::model::Family;
 
 const TABLE_DUMP_V2: u16 = 13;
 /// Subtypes.
@@ -21,7 +21,7 @@ const FOUR_OCTET_AS: u8 = 2;
 pub struct MrtDump {
     /// The index of each source; the first is this speaker.
     sources: Vec<Option<IpAddr>>,
-    last: Option<Cidr>,
+    next: Slot,
     sequence: u32,
 }
 
@@ -48,22 +48,24 @@ impl MrtDump {
                 out.extend_from_slice(&as_number.to_be_bytes());
             }
         });
-        MrtDump { sources: sources.into_iter().map(|(source, ..)| source).collect(), last: None, sequence: 0 }
+        MrtDump { sources: sources.into_iter().map(|(source, ..)| source).collect(), next: 0, sequence: 0 }
     }
 
     /// Appends the next prefixes, at most `most`; `false` when there was none left.
-    pub fn next(&mut self, speaker: &Speaker, at: u32, most: usize, out: &mut Vec<u8>) -> bool {
-        let mut any = false;
-        for (prefix, destination) in speaker.rib().after(self.last).take(most) {
-            any = true;
-            self.last = Some(*prefix);
-            self.put(prefix, destination, at, out);
+    pub fn next(&mut self, speaker: &Speaker, at: u32, most: Slot, out: &mut Vec<u8>) -> bool {
+        let rib = speaker.rib();
+        let end = rib.slots().end.min(self.next.saturating_add(most));
+        let any = self.next < end;
+        for slot in self.next..end {
+            self.put(rib.destination(slot), at, out);
         }
+        self.next = end;
         any
     }
 
     /// RFC 6396 4.3.2: one prefix, with the route of each source.
-    fn put(&mut self, prefix: &Cidr, destination: &Destination, at: u32, out: &mut Vec<u8>) {
+    fn put(&mut self, destination: &Destination, at: u32, out: &mut Vec<u8>) {
+        let prefix = destination.prefix();
         let index = |source: Option<IpAddr>| self.sources.iter().position(|known| *known == source);
         let entries: Vec<(usize, Vec<u8>)> = destination
             .candidates()

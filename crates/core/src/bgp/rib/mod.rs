@@ -1,47 +1,63 @@
 //! The routes of all neighbours and our own: Adj-RIB-In and Loc-RIB in one table, and a log of what changed.
 //!
-//! Each prefix has one [`Destination`] with the candidates of all sources. A change of its best paths gives it a new
-//! place at the end of the log (and takes away the old one), so the log never holds more than one entry a prefix, and
-//! a newer state replaces an older one for everybody who has not read it yet. Readers (one a neighbour, one for the
-//! kernel's table) keep a position in the log: nobody waits for the slowest, and what is told is always the present.
+//! Each prefix has one [`Destination`] with the candidates of all sources, in a slot that keeps its number as long as the
+//! prefix has routes and somebody has not heard of their end: what readers keep about a prefix they keep by that number. A
+//! change of its best paths gives it a new place at the end of the log (and makes the old one void), so a newer state
+//! replaces an older one for everybody who has not read it yet. Readers (the update groups, and one for the kernel's
+//! table) keep a position in the log: nobody waits for the slowest, and what is told is always the present.
 
+mod candidates;
 pub mod decision;
 pub mod outbound;
 pub mod path;
 pub mod standing;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
+use std::hash::BuildHasher;
 use std::net::IpAddr;
-use std::ops::Bound;
 use std::sync::Arc;
+
+use hashbrown::{DefaultHashBuilder, HashTable};
 
 use crate::bgp::filter::Refusal;
 use crate::model::{Cidr, Family};
+use candidates::Candidates;
 
 pub use path::{Candidate, Interner, Path, Source};
 
-/// A position in the log: everything before it has been read.
+/// A position in the log: everything before it has been read. No change has position 0.
 pub type Position = u64;
 
+/// The number of a destination.
+pub type Slot = u32;
+
+/// Void places of the log that are not worth a sweep.
+const VOID_AT_LEAST: usize = 1024;
+
 /// One prefix and every route to it.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Destination {
+    prefix: Cidr,
+    /// How many at the front share the load; 0: unreachable. At most [`decision::MAX_PATHS`].
+    equal: u8,
     /// The best first, then those of equal rank (ECMP), then the others.
-    candidates: Vec<Candidate>,
-    /// How many at the front share the load; 0: unreachable.
-    equal: usize,
+    candidates: Candidates,
     /// Its place in the log.
     changed: Position,
 }
 
 impl Destination {
+    pub fn prefix(&self) -> &Cidr {
+        &self.prefix
+    }
+
     pub fn best(&self) -> Option<&Candidate> {
-        self.candidates[..self.equal].first()
+        self.candidates[..self.equal()].first()
     }
 
     /// How many of the candidates, from the first on, share the load.
     pub fn equal(&self) -> usize {
-        self.equal
+        usize::from(self.equal)
     }
 
     pub fn candidates(&self) -> &[Candidate] {
@@ -50,12 +66,16 @@ impl Destination {
 
     /// The next hops of the best paths, sorted; empty when it is unreachable or our own.
     pub fn next_hops(&self) -> Vec<IpAddr> {
-        let best = &self.candidates[..self.equal];
+        let best = &self.candidates[..self.equal()];
         let mut hops: Vec<IpAddr> =
             best.iter().filter(|c| c.source.peer.is_some()).map(|c| c.path.next_hop.address).collect();
         hops.sort_unstable();
         hops.dedup();
         hops
+    }
+
+    fn position_of(&self, source: Option<IpAddr>) -> Option<usize> {
+        self.candidates.iter().position(|known| known.source.peer == source)
     }
 }
 
@@ -68,40 +88,59 @@ pub struct Counts {
 
 #[derive(Debug)]
 pub struct Rib {
-    table: BTreeMap<Cidr, Destination>,
-    log: BTreeMap<Position, Cidr>,
+    slots: Vec<Destination>,
+    /// Slots without a prefix.
+    free: Vec<Slot>,
+    index: HashTable<Slot>,
+    /// Its keys differ from run to run; nothing is ever done in the order of the index.
+    hasher: DefaultHashBuilder,
+    /// By position. A place whose destination has changed since is void.
+    log: VecDeque<(Position, Slot)>,
+    void: usize,
     head: Position,
     counts: BTreeMap<(IpAddr, Family), Counts>,
 }
 
 impl Default for Rib {
     fn default() -> Self {
-        Rib { table: BTreeMap::new(), log: BTreeMap::new(), head: 1, counts: BTreeMap::new() }
+        Rib {
+            slots: Vec::new(),
+            free: Vec::new(),
+            index: HashTable::new(),
+            hasher: DefaultHashBuilder::default(),
+            log: VecDeque::new(),
+            void: 0,
+            head: 1,
+            counts: BTreeMap::new(),
+        }
     }
 }
 
 impl Rib {
     /// Adds a source's route, in place of its former one to this prefix.
     pub fn learn(&mut self, prefix: Cidr, candidate: Candidate) {
-        let destination = self.table.entry(prefix).or_default();
-        let known = destination.candidates.iter().position(|known| known.source.peer == candidate.source.peer);
+        let slot = self.find(&prefix).unwrap_or_else(|| self.occupy(prefix));
+        let destination = &mut self.slots[slot as usize];
+        let known = destination.position_of(candidate.source.peer);
         if let Some(index) = known
             && destination.candidates[index].same_route(&candidate)
         {
             // The same again, perhaps from a newer session: nothing to decide, nothing to tell.
-            destination.candidates[index] = candidate;
+            destination.candidates.set(index, candidate);
             return;
         }
         let before = Best::of(destination);
         let old = known.map(|index| destination.candidates.swap_remove(index));
         count(&mut self.counts, prefix.family(), old.as_ref(), Some(&candidate));
         destination.candidates.push(candidate);
-        self.settle(prefix, before);
+        self.settle(slot, before);
     }
 
     /// Takes away the source's route to this prefix.
     pub fn forget(&mut self, prefix: Cidr, source: Option<IpAddr>) {
-        self.forget_if(prefix, source, |_| true);
+        if let Some(slot) = self.find(&prefix) {
+            self.forget_if(slot, source, |_, _| true);
+        }
     }
 
     /// Takes away those routes of a neighbour that `which` names.
@@ -109,44 +148,35 @@ impl Rib {
         if self.counts(peer).received == 0 {
             return;
         }
-        let of_peer: Vec<Cidr> = self.prefixes_of(Some(peer)).collect();
-        for prefix in of_peer {
-            self.forget_if(prefix, Some(peer), |candidate| which(&prefix, &candidate.source));
+        for slot in self.slots() {
+            self.forget_if(slot, Some(peer), &which);
         }
     }
 
-    fn forget_if(&mut self, prefix: Cidr, source: Option<IpAddr>, which: impl Fn(&Candidate) -> bool) {
-        let Some(destination) = self.table.get_mut(&prefix) else { return };
-        let Some(index) = destination.candidates.iter().position(|known| known.source.peer == source) else { return };
-        if !which(&destination.candidates[index]) {
+    fn forget_if(&mut self, slot: Slot, source: Option<IpAddr>, which: impl Fn(&Cidr, &Source) -> bool) {
+        let destination = &mut self.slots[slot as usize];
+        let Some(index) = destination.position_of(source) else { return };
+        if !which(&destination.prefix, &destination.candidates[index].source) {
             return;
         }
         let before = Best::of(destination);
         let old = destination.candidates.swap_remove(index);
-        count(&mut self.counts, prefix.family(), Some(&old), None);
-        self.settle(prefix, before);
+        count(&mut self.counts, destination.prefix.family(), Some(&old), None);
+        self.settle(slot, before);
     }
 
     /// Judges every route of a neighbour anew, after a change of policy.
     pub fn review(&mut self, peer: IpAddr, judge: impl Fn(&Cidr, &Path) -> Option<Refusal>) {
-        let of_peer: Vec<Cidr> = self.prefixes_of(Some(peer)).collect();
-        for prefix in of_peer {
-            let Some(destination) = self.table.get(&prefix) else { continue };
-            let Some(known) = destination.candidates.iter().find(|known| known.source.peer == Some(peer)) else {
-                continue;
-            };
+        for slot in self.slots() {
+            let destination = &self.slots[slot as usize];
+            let Some(index) = destination.position_of(Some(peer)) else { continue };
+            let (prefix, known) = (destination.prefix, &destination.candidates[index]);
             let refused = judge(&prefix, &known.path);
             if refused != known.refused {
                 let judged = Candidate { refused, ..known.clone() };
                 self.learn(prefix, judged);
             }
         }
-    }
-
-    /// The prefixes that a source has a route to.
-    pub fn prefixes_of(&self, source: Option<IpAddr>) -> impl Iterator<Item = Cidr> {
-        let has = move |d: &Destination| d.candidates.iter().any(|known| known.source.peer == source);
-        self.table.iter().filter(move |(_, destination)| has(destination)).map(|(prefix, _)| *prefix)
     }
 
     pub fn counts(&self, peer: IpAddr) -> Counts {
@@ -159,18 +189,24 @@ impl Rib {
     }
 
     pub fn get(&self, prefix: &Cidr) -> Option<&Destination> {
-        self.table.get(prefix)
+        self.find(prefix).map(|slot| &self.slots[slot as usize])
     }
 
-    /// Everything that has a route, usable or not.
+    /// Everything that has a route, usable or not, by prefix.
     pub fn iter(&self) -> impl Iterator<Item = (&Cidr, &Destination)> {
-        self.table.iter().filter(|(_, destination)| !destination.candidates.is_empty())
+        let mut all: Vec<&Destination> = self.slots.iter().filter(|d| !d.candidates.is_empty()).collect();
+        all.sort_unstable_by_key(|destination| destination.prefix);
+        all.into_iter().map(|destination| (&destination.prefix, destination))
     }
 
-    /// The table behind `last`, in order.
-    pub fn after(&self, last: Option<Cidr>) -> impl Iterator<Item = (&Cidr, &Destination)> {
-        let from = last.map_or(Bound::Unbounded, Bound::Excluded);
-        self.table.range((from, Bound::Unbounded))
+    /// All slots there are, those without a route too.
+    pub fn slots(&self) -> std::ops::Range<Slot> {
+        0..Slot::try_from(self.slots.len()).expect("fewer than four billion prefixes")
+    }
+
+    /// One of [`Rib::slots`].
+    pub fn destination(&self, slot: Slot) -> &Destination {
+        &self.slots[slot as usize]
     }
 
     /// The position that has read everything.
@@ -179,45 +215,99 @@ impl Rib {
     }
 
     /// What changed since `position`, each with the position behind it.
-    pub fn since(&self, position: Position) -> impl Iterator<Item = (Position, Cidr)> {
-        self.log.range(position..).map(|(at, prefix)| (at + 1, *prefix))
+    pub fn since(&self, position: Position) -> impl Iterator<Item = (Position, Slot)> {
+        let from = self.log.partition_point(|(at, _)| *at < position);
+        let valid = |(at, slot): &&(Position, Slot)| self.slots[*slot as usize].changed == *at;
+        self.log.range(from..).filter(valid).map(|(at, slot)| (at + 1, *slot))
     }
 
     /// Whether anything changed since `position`.
     pub fn has_news(&self, position: Position) -> bool {
-        self.log.last_key_value().is_some_and(|(last, _)| *last >= position)
+        self.log.back().is_some_and(|(last, _)| *last >= position)
     }
 
     /// Drops the part of the log that every reader has read, and destinations that went with it.
     pub fn trim(&mut self, slowest: Position) {
-        while let Some(entry) = self.log.first_entry() {
-            if *entry.key() >= slowest {
-                return;
+        while let Some(&(at, slot)) = self.log.front()
+            && at < slowest
+        {
+            self.log.pop_front();
+            let destination = &self.slots[slot as usize];
+            if destination.changed != at {
+                self.void -= 1;
+            } else if destination.candidates.is_empty() {
+                self.vacate(slot);
             }
-            let prefix = entry.remove();
-            if self.table.get(&prefix).is_some_and(|destination| destination.candidates.is_empty()) {
-                self.table.remove(&prefix);
-            }
+        }
+        if self.log.is_empty() && self.log.capacity() > VOID_AT_LEAST {
+            self.log.shrink_to(0);
         }
     }
 
     /// How many changes some reader has not read yet; bounded by the number of prefixes.
     pub fn unread(&self) -> usize {
-        self.log.len()
+        self.log.len() - self.void
     }
 
     /// Decides, and logs the prefix if its best paths are no longer what they were.
-    fn settle(&mut self, prefix: Cidr, before: Best) {
-        let Some(destination) = self.table.get_mut(&prefix) else { return };
-        destination.equal = decision::decide(&mut destination.candidates);
+    fn settle(&mut self, slot: Slot, before: Best) {
+        let first = self.log.front().map_or(self.head, |(at, _)| *at);
+        let destination = &mut self.slots[slot as usize];
+        let equal = decision::decide(&mut destination.candidates);
+        destination.equal = u8::try_from(equal).expect("at most MAX_PATHS");
+        let logged = destination.changed >= first;
         if before != Best::of(destination) {
-            self.log.remove(&destination.changed);
             destination.changed = self.head;
-            self.log.insert(self.head, prefix);
+            self.log.push_back((self.head, slot));
             self.head += 1;
-        } else if destination.candidates.is_empty() && !self.log.contains_key(&destination.changed) {
-            self.table.remove(&prefix);
+            if logged {
+                self.void += 1;
+                self.sweep();
+            }
+        } else if destination.candidates.is_empty() && !logged {
+            self.vacate(slot);
         }
+    }
+
+    /// Takes void places out of the log when they are most of it.
+    fn sweep(&mut self) {
+        if self.void > VOID_AT_LEAST.max(self.log.len() / 2) {
+            let slots = &self.slots;
+            self.log.retain(|(at, slot)| slots[*slot as usize].changed == *at);
+            self.void = 0;
+        }
+    }
+
+    /// The slot of a prefix; it keeps it until every reader of the log has read that it is gone.
+    pub fn find(&self, prefix: &Cidr) -> Option<Slot> {
+        let is_it = |slot: &Slot| self.slots[*slot as usize].prefix == *prefix;
+        self.index.find(self.hasher.hash_one(prefix), is_it).copied()
+    }
+
+    fn occupy(&mut self, prefix: Cidr) -> Slot {
+        let destination = Destination { prefix, equal: 0, candidates: Candidates::default(), changed: 0 };
+        let slot = match self.free.pop() {
+            Some(slot) => {
+                self.slots[slot as usize] = destination;
+                slot
+            }
+            None => {
+                self.slots.push(destination);
+                Slot::try_from(self.slots.len() - 1).expect("fewer than four billion prefixes")
+            }
+        };
+        let (slots, hasher) = (&self.slots, &self.hasher);
+        let hash_of = |slot: &Slot| hasher.hash_one(slots[*slot as usize].prefix);
+        self.index.insert_unique(hasher.hash_one(prefix), slot, hash_of);
+        slot
+    }
+
+    fn vacate(&mut self, slot: Slot) {
+        let hash = self.hasher.hash_one(self.slots[slot as usize].prefix);
+        if let Ok(found) = self.index.find_entry(hash, |known| *known == slot) {
+            found.remove();
+        }
+        self.free.push(slot);
     }
 }
 
@@ -260,10 +350,14 @@ impl PartialEq for Identity {
 impl Best {
     fn of(destination: &Destination) -> Best {
         let identity = |candidate: &Candidate| Identity(candidate.source.clone(), candidate.path.clone());
-        match &destination.candidates[..destination.equal] {
+        match &destination.candidates[..destination.equal()] {
             [] => Best::None,
             [one] => Best::One(identity(one)),
             several => Best::Several(several.iter().map(identity).collect()),
         }
     }
 }
+
+#[cfg(test)]
+#[path = "mod_tests.rs"]
+mod tests;

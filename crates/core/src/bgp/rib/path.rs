@@ -1,10 +1,10 @@
 //! What a route is made of: where it came from, its interned attributes, and whether it may be used.
 
-use std::collections::HashSet;
-use std::collections::hash_map::DefaultHasher;
-use std::hash::BuildHasherDefault;
+use std::hash::{BuildHasher, Hash};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
+
+use hashbrown::{DefaultHashBuilder, HashTable};
 
 use crate::bgp::filter::Refusal;
 use crate::bgp::wire::{AsSegment, Attributes, NextHop, Origin};
@@ -104,36 +104,47 @@ impl Candidate {
     }
 }
 
-/// Keeps one copy of equal paths. Its hash has fixed keys, so that a run can be repeated.
-#[derive(Debug, Default)]
-pub struct Interner {
-    paths: HashSet<Arc<Path>, BuildHasherDefault<DefaultHasher>>,
+/// Keeps one copy of equal values, as long as anybody holds it.
+#[derive(Debug)]
+pub struct Interner<T> {
+    values: HashTable<Arc<T>>,
+    /// Its keys differ from run to run; nothing is ever done in the order of the table.
+    hasher: DefaultHashBuilder,
     sweep_at: usize,
 }
 
-/// Below this many paths it is not worth looking for unused ones.
+/// Below this many values it is not worth looking for unused ones.
 const SWEEP_AT_LEAST: usize = 1024;
 
-impl Interner {
-    pub fn intern(&mut self, path: Path) -> Arc<Path> {
-        if let Some(known) = self.paths.get(&path) {
+impl<T> Default for Interner<T> {
+    fn default() -> Self {
+        Interner { values: HashTable::new(), hasher: DefaultHashBuilder::default(), sweep_at: 0 }
+    }
+}
+
+impl<T: Hash + Eq> Interner<T> {
+    pub fn intern(&mut self, value: T) -> Arc<T> {
+        let hash = self.hasher.hash_one(&value);
+        if let Some(known) = self.values.find(hash, |known| **known == value) {
             return known.clone();
         }
-        if self.paths.len() >= self.sweep_at.max(SWEEP_AT_LEAST) {
-            self.paths.retain(|path| Arc::strong_count(path) > 1);
-            self.sweep_at = self.paths.len() * 2;
+        let hasher = &self.hasher;
+        if self.values.len() >= self.sweep_at.max(SWEEP_AT_LEAST) {
+            self.values.retain(|value| Arc::strong_count(value) > 1);
+            self.sweep_at = self.values.len() * 2;
+            self.values.shrink_to(self.sweep_at, |value| hasher.hash_one(value));
         }
-        let path = Arc::new(path);
-        self.paths.insert(path.clone());
-        path
+        let value = Arc::new(value);
+        self.values.insert_unique(hash, value.clone(), |value| hasher.hash_one(value));
+        value
     }
 
-    /// How many distinct paths are held.
+    /// How many distinct values are held.
     pub fn len(&self) -> usize {
-        self.paths.len()
+        self.values.len()
     }
 
     pub fn is_empty(&self) -> bool {
-        self.paths.is_empty()
+        self.values.is_empty()
     }
 }

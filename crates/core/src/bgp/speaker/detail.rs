@@ -58,14 +58,14 @@ impl Speaker {
         let [sent, received] = peer.session.notifications().map(|n| n.map(|(at, what)| (ago(*at), what.to_string())));
         let holds = self.progress.holds_end_of_rib();
         Some(PeerDetail {
-            status: self.peer_status(&address, peer, now),
+            status: self.peer_status(&address, peer, &self.outbound.told(), now),
             messages_in: peer.session.messages_in,
             messages_out: peer.session.messages_out,
             last_fault: peer.faults.last.as_ref().map(|(at, ..)| ago(*at)),
             faults: peer.faults.clone(),
             last_sent: sent,
             last_received: received,
-            waiting: peer.outbound.as_ref().is_some_and(|outbound| outbound.has_news(&self.rib, holds)),
+            waiting: peer.told && self.outbound.has_news(address, &self.rib, holds),
             history: peer.history.iter().map(|(at, what)| (ago(*at), what.clone())).collect(),
         })
     }

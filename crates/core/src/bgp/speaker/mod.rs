@@ -25,10 +25,12 @@ pub mod status;
 mod transmit;
 mod update;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
+
+use roaring::RoaringBitmap;
 
 use crate::bgp::rib::outbound::Outbound;
 use crate::bgp::rib::path::own_attributes;
@@ -124,7 +126,8 @@ pub struct Speaker {
     peers: BTreeMap<IpAddr, Peer>,
     connections: BTreeMap<ConnId, IpAddr>,
     rib: Rib,
-    interner: Interner,
+    interner: Interner<Path>,
+    outbound: Outbound,
     events: VecDeque<Event>,
     progress: Progress,
     rng: Rng,
@@ -136,7 +139,7 @@ pub struct Speaker {
     monitor: Option<monitor::Monitor>,
     /// How far the reader of the best paths has read, and what it was given next hops for.
     kernel: Position,
-    in_kernel: BTreeSet<Cidr>,
+    in_kernel: RoaringBitmap,
 }
 
 impl Speaker {
@@ -151,13 +154,14 @@ impl Speaker {
             kernel: rib.head(),
             rib,
             interner: Interner::default(),
+            outbound: Outbound::default(),
             events: VecDeque::new(),
             rng: Rng::new(startup.seed),
             last_id: 0,
             last_session: 0,
             drained: None,
             monitor: None,
-            in_kernel: BTreeSet::new(),
+            in_kernel: RoaringBitmap::new(),
         };
         speaker.configure(config, now);
         speaker
@@ -213,13 +217,16 @@ impl Speaker {
     /// What changed of the best paths since the last call, at most `most` prefixes at a time.
     pub fn poll_best(&mut self, most: usize) -> Option<BestPaths> {
         let mut changed = Vec::new();
-        while changed.len() < most {
-            let Some((position, prefix)) = self.rib.since(self.kernel).next() else { break };
+        for (position, slot) in self.rib.since(self.kernel) {
             self.kernel = position;
-            let hops = self.rib.get(&prefix).map(|destination| destination.next_hops()).unwrap_or_default();
-            let had = if hops.is_empty() { self.in_kernel.remove(&prefix) } else { !self.in_kernel.insert(prefix) };
+            let destination = self.rib.destination(slot);
+            let hops = destination.next_hops();
+            let had = if hops.is_empty() { self.in_kernel.remove(slot) } else { !self.in_kernel.insert(slot) };
             if had || !hops.is_empty() {
-                changed.push((prefix, hops));
+                changed.push((*destination.prefix(), hops));
+            }
+            if changed.len() >= most {
+                break;
             }
         }
         if !changed.is_empty() {
@@ -242,7 +249,7 @@ impl Speaker {
     pub fn next_deadline(&self) -> Option<Time> {
         let sessions = self.peers.values().flat_map(|peer| [peer.session.next_deadline(), peer.stale_until]);
         let gone = self.next_to_forget();
-        let drain = self.drained.filter(|_| self.peers.values().any(|peer| peer.outbound.is_some()));
+        let drain = self.drained.filter(|_| self.peers.values().any(|peer| peer.told));
         sessions.chain([drain, gone, self.progress.next_deadline(&self.peers)]).flatten().min()
     }
 
@@ -347,11 +354,11 @@ impl Speaker {
         }
         self.drained = Some(now + DRAIN_MOST);
         for peer in self.peers.keys().copied().collect::<Vec<_>>() {
-            match self.peers.get_mut(&peer).and_then(|peer| peer.outbound.as_mut()) {
-                Some(outbound) => outbound.review(),
-                None => self.shut_for_drain(peer, now),
+            if self.peers.get(&peer).is_none_or(|peer| !peer.told) {
+                self.shut_for_drain(peer, now);
             }
         }
+        self.review_outbound();
     }
 
     fn shut_for_drain(&mut self, peer: IpAddr, now: Time) {
@@ -384,7 +391,7 @@ impl Speaker {
             self.drop_stale(peer, None);
         }
         if due(self.drained) {
-            let waiting = self.peers.iter().filter(|(_, peer)| peer.outbound.is_some());
+            let waiting = self.peers.iter().filter(|(_, peer)| peer.told);
             for peer in waiting.map(|(address, _)| *address).collect::<Vec<_>>() {
                 self.shut_for_drain(peer, now);
             }
@@ -452,9 +459,7 @@ impl Speaker {
             Output::Down { graceful } => self.down(address, graceful, now),
             Output::Update(update) => self.update(address, *update, now),
             Output::Refresh(family) => {
-                if let Some(outbound) = self.peers.get_mut(&address).and_then(|peer| peer.outbound.as_mut()) {
-                    outbound.refresh(family);
-                }
+                self.outbound.refresh(address, family);
             }
         }
     }
@@ -484,11 +489,15 @@ impl Speaker {
             router_id: negotiated.router_id,
             session: self.last_session,
         });
-        peer.outbound = Some(Outbound::new(&self.rib, negotiated.codec.families.clone()));
+        peer.told = true;
         peer.negotiated = Some(negotiated);
         peer.end_of_rib.clear();
         peer.faults = Faults::default();
         peer.last_update = now;
+        if let Some(policy) = self.policy(address) {
+            self.outbound.join(address, policy, &self.rib);
+        }
+        let Some(peer) = self.peers.get_mut(&address) else { return };
         if peer.stale_until.is_some() {
             // RFC 4724 4.2: what it did not keep in its own forwarding table goes at once, the rest at End-of-RIB.
             peer.stale_until = Some(now + STALE_MOST);
@@ -506,7 +515,8 @@ impl Speaker {
     fn down(&mut self, address: IpAddr, graceful: bool, now: Time) {
         self.monitor_down(address, now);
         let Some(peer) = self.peers.get_mut(&address) else { return };
-        peer.outbound = None;
+        peer.told = false;
+        self.outbound.leave(address);
         let session = peer.source.session;
         match peer.retains().filter(|_| graceful) {
             Some((families, restart_time)) => {
@@ -545,16 +555,14 @@ impl Speaker {
 
     /// Every neighbour is to be told what follows from a change of our own.
     fn review_outbound(&mut self) {
-        for outbound in self.peers.values_mut().filter_map(|peer| peer.outbound.as_mut()) {
-            outbound.review();
-        }
+        let mut outbound = std::mem::take(&mut self.outbound);
+        outbound.review(|peer| self.policy(peer));
+        self.outbound = outbound;
     }
 
     /// What every reader has read goes.
     fn trim(&mut self) {
-        let positions =
-            self.peers.values().filter_map(|peer| peer.outbound.as_ref()).map(|outbound| outbound.position());
-        let slowest = positions.chain([self.kernel]).min().unwrap_or(self.kernel);
+        let slowest = self.outbound.position().map_or(self.kernel, |position| position.min(self.kernel));
         self.rib.trim(slowest);
     }
 }

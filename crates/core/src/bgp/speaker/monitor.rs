@@ -7,8 +7,8 @@ use std::time::Duration;
 use super::Speaker;
 use super::peer::Peer;
 use crate::bgp::monitor::bmp::{self, Down, PeerHeader};
+use crate::bgp::rib::Slot;
 use crate::bgp::wire::Update;
-use crate::model::Cidr;
 use crate::time::Time;
 
 /// What was written, and when [`Time::ZERO`] was, since 1970.
@@ -22,7 +22,7 @@ pub(super) struct Monitor {
 #[derive(Clone, Debug, Default)]
 pub struct MonitorWalk {
     begun: bool,
-    last: Option<Cidr>,
+    next: Slot,
 }
 
 impl Speaker {
@@ -41,9 +41,9 @@ impl Speaker {
 
     /// Appends the next part of what a new station has to hear first: who is a neighbour, then at most `most` prefixes at a
     /// time, then the ends of the tables. `false` when that was all.
-    pub fn monitor_walk(&self, walk: &mut MonitorWalk, most: usize, now: Time, out: &mut Vec<u8>) -> bool {
+    pub fn monitor_walk(&self, walk: &mut MonitorWalk, most: Slot, now: Time, out: &mut Vec<u8>) -> bool {
         let Some(monitor) = &self.monitor else { return false };
-        let up = || self.peers.iter().filter(|(_, peer)| peer.outbound.is_some());
+        let up = || self.peers.iter().filter(|(_, peer)| peer.told);
         if !walk.begun {
             walk.begun = true;
             for (address, peer) in up() {
@@ -51,19 +51,21 @@ impl Speaker {
             }
             return true;
         }
-        let mut any = false;
-        for (prefix, destination) in self.rib.after(walk.last).take(most) {
-            any = true;
-            walk.last = Some(*prefix);
+        let end = self.rib.slots().end.min(walk.next.saturating_add(most));
+        let any = walk.next < end;
+        for slot in walk.next..end {
+            let destination = self.rib.destination(slot);
+            let prefix = destination.prefix();
             for candidate in destination.candidates() {
                 let peer = candidate.source.peer.and_then(|address| Some((address, self.peers.get(&address)?)));
                 // What is kept from before a restart is no word of the present session.
-                let present = peer.filter(|(_, peer)| peer.outbound.is_some());
+                let present = peer.filter(|(_, peer)| peer.told);
                 let Some((address, peer)) = present else { continue };
                 let header = monitor.header(address, peer, now);
                 bmp::reachable(&header, &candidate.path.attributes, &[(*prefix, candidate.path.next_hop)], out);
             }
         }
+        walk.next = end;
         if !any {
             for (address, peer) in up() {
                 let families = peer.negotiated.iter().flat_map(|negotiated| &negotiated.codec.families);

@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use super::config::PeerConfig;
 use crate::bgp::rib::Source;
-use crate::bgp::rib::outbound::Outbound;
 use crate::bgp::session::{Negotiated, Session, State};
 use crate::bgp::wire::{AfiSafi, DefectAction};
 use crate::model::Cidr;
@@ -50,8 +49,8 @@ pub(super) struct Peer {
     pub session: Session,
     /// Of the present session, or of the last one.
     pub source: Arc<Source>,
-    /// While Established.
-    pub outbound: Option<Outbound>,
+    /// Established: it is among those whom we tell our routes.
+    pub told: bool,
     /// Of the present session, or of the last one.
     pub negotiated: Option<Negotiated>,
     /// Helper (RFC 4724 4.2): routes of the session before are kept until then.
@@ -82,7 +81,7 @@ impl Peer {
                 router_id: Ipv4Addr::UNSPECIFIED,
                 session: 0,
             }),
-            outbound: None,
+            told: false,
             negotiated: None,
             stale_until: None,
             end_of_rib: BTreeSet::new(),
@@ -103,7 +102,7 @@ impl Peer {
 
     /// Whether its routes, if there are any, are from before a restart that is not over.
     pub fn is_away(&self) -> bool {
-        self.outbound.is_none()
+        !self.told
     }
 
     /// The families whose routes are kept when the connection breaks without a NOTIFICATION, and for how long.
@@ -124,7 +123,7 @@ impl Peer {
 
     /// Whether everything that it had to tell at the start of the session is here.
     pub fn told_all(&self, now: Time) -> bool {
-        let Some(negotiated) = self.negotiated.as_ref().filter(|_| self.outbound.is_some()) else { return false };
+        let Some(negotiated) = self.negotiated.as_ref().filter(|_| self.told) else { return false };
         let all = negotiated.codec.families.iter().all(|family| self.end_of_rib.contains(family));
         all || (negotiated.graceful_restart.is_none() && now.since(self.last_update) >= QUIET)
     }
@@ -132,7 +131,7 @@ impl Peer {
     /// Whether our own selection waits for it (RFC 4724 4.1): not for one that is restarting itself, nor for one without
     /// graceful restart.
     pub fn selection_may_go_on(&self) -> bool {
-        let Some(negotiated) = self.negotiated.as_ref().filter(|_| self.outbound.is_some()) else { return false };
+        let Some(negotiated) = self.negotiated.as_ref().filter(|_| self.told) else { return false };
         match &negotiated.graceful_restart {
             Some(theirs) if !theirs.restarted => {
                 theirs.families.iter().all(|(family, _)| self.end_of_rib.contains(family))

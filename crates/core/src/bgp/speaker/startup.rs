@@ -89,7 +89,7 @@ impl Progress {
         if self.converged && self.selected {
             return None;
         }
-        let quiet = peers.values().filter(|peer| peer.outbound.is_some()).map(|peer| peer.last_update + QUIET);
+        let quiet = peers.values().filter(|peer| peer.told).map(|peer| peer.last_update + QUIET);
         let ahead = quiet.filter(|at| !self.converged && *at > self.looked).max();
         Some(ahead.map_or(self.deadline, |at| at.min(self.deadline)))
     }

@@ -1,5 +1,6 @@
 //! What the speaker answers when asked how it is: its neighbours and its routes.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
@@ -68,10 +69,18 @@ pub struct RouteStatus {
 impl Speaker {
     /// Every configured neighbour, by address.
     pub fn status(&self, now: Time) -> Vec<PeerStatus> {
-        self.peers.iter().map(|(address, peer)| self.peer_status(address, peer, now)).collect()
+        let told = self.outbound.told();
+        self.peers.iter().map(|(address, peer)| self.peer_status(address, peer, &told, now)).collect()
     }
 
-    pub(super) fn peer_status(&self, address: &IpAddr, peer: &Peer, now: Time) -> PeerStatus {
+    /// `told`: how many prefixes each was told.
+    pub(super) fn peer_status(
+        &self,
+        address: &IpAddr,
+        peer: &Peer,
+        told: &BTreeMap<IpAddr, u64>,
+        now: Time,
+    ) -> PeerStatus {
         let counts = self.rib.counts(*address);
         let negotiated = peer.session.established().and_then(|connection| connection.negotiated.as_ref());
         PeerStatus {
@@ -89,7 +98,7 @@ impl Speaker {
                 .into_iter()
                 .max()
                 .unwrap_or(0),
-            advertised: peer.outbound.as_ref().map_or(0, |outbound| outbound.told() as u64),
+            advertised: told.get(address).copied().unwrap_or(0),
             sessions: peer.session.sessions(),
             retained: peer.stale_until.is_some(),
             malformed: peer.faults.updates,

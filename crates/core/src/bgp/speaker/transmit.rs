@@ -4,20 +4,20 @@ use std::net::IpAddr;
 
 use super::{ConnId, Speaker};
 use crate::bgp::filter::Export;
-use crate::bgp::rib::outbound::Next;
-use crate::bgp::wire;
+use crate::bgp::rib::outbound::Policy;
 use crate::time::Time;
 
 impl Speaker {
     /// Whether there is something to write on this connection.
     pub fn wants_transmit(&self, conn: ConnId) -> bool {
-        let Some(peer) = self.connections.get(&conn).and_then(|address| self.peers.get(address)) else { return false };
+        let Some(address) = self.connections.get(&conn) else { return false };
+        let Some(peer) = self.peers.get(address) else { return false };
         if peer.session.has_output(conn) {
             return true;
         }
         let established = peer.session.established().is_some_and(|connection| connection.id == conn);
         let holds = self.progress.holds_end_of_rib();
-        established && peer.outbound.as_ref().is_some_and(|outbound| outbound.has_news(&self.rib, holds))
+        established && peer.told && self.outbound.has_news(*address, &self.rib, holds)
     }
 
     /// Appends whole messages to `buffer`, until there is nothing more to say or it has grown by `budget` bytes (and at
@@ -36,40 +36,22 @@ impl Speaker {
         let Some(peer) = self.peers.get_mut(&address) else { return };
         let Some(connection) = peer.session.connection(conn) else { return };
         connection.take_output(buffer);
-        let established = peer.session.established().filter(|connection| connection.id == conn);
-        let Some(local) = established.and_then(|connection| connection.local) else { return };
-        let export = self.export(address, local);
-        let holds = self.progress.holds_end_of_rib();
-        let Some(peer) = self.peers.get_mut(&address) else { return };
-        let (Some(outbound), Some(negotiated)) = (&mut peer.outbound, &peer.negotiated) else { return };
-        let mut drained = false;
-        while buffer.len() < full {
-            match outbound.next(&self.rib, &export, &mut self.interner, holds) {
-                Next::EndOfRib(family) => wire::encode_end_of_rib(family, buffer),
-                Next::Nothing => {
-                    drained = self.drained.is_some();
-                    break;
-                }
-                Next::Group(group) => {
-                    let left = &group.prefixes[group.sent..];
-                    let fitted = match &group.path {
-                        None => Ok(wire::encode_withdraw(left, buffer)),
-                        Some(path) => {
-                            wire::encode_reach(&path.attributes, &path.next_hop, left, &negotiated.codec, buffer)
-                        }
-                    };
-                    match fitted {
-                        Ok(fitted) => outbound.sent(fitted),
-                        // Attributes beyond what a message holds: the neighbour must not keep an older path either.
-                        Err(_) => outbound.unsayable(),
-                    }
-                }
-            }
+        if peer.session.established().is_none_or(|connection| connection.id != conn) || !peer.told {
+            return;
         }
+        let holds = self.progress.holds_end_of_rib();
+        let all = self.outbound.transmit(address, &self.rib, holds, full, buffer);
         self.trim();
-        if drained {
+        if all && self.drained.is_some() {
             self.shut_for_drain(address, now);
         }
+    }
+
+    /// What decides what the neighbour is told, while its session is Established.
+    pub(super) fn policy(&self, address: IpAddr) -> Option<Policy> {
+        let peer = self.peers.get(&address)?;
+        let local = peer.session.established()?.local?;
+        Some(Policy::new(self.export(address, local), peer.negotiated.as_ref()?.codec.clone()))
     }
 
     fn export(&self, address: IpAddr, local: IpAddr) -> Export {

@@ -1,7 +1,6 @@
 //! From an UPDATE to the RIB: what RFC 4271 6.3 and 9.1.2 have us look at beyond its form.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::sync::Arc;
 use std::time::Duration;
 
 use super::config::SpeakerConfig;
@@ -80,26 +79,29 @@ impl Speaker {
             filter::strip_internal(&mut attributes);
             filter::mark_only_to_customer(&mut attributes, peer.config.options.role, peer.config.as_number);
         }
-        // The path of the next hop before: mostly all prefixes of an UPDATE have the same.
-        let mut last: Option<(NextHop, Arc<Path>)> = None;
         let own = self.own_addresses(address);
-        for (prefix, next_hop) in reachable {
-            let path = match &last {
-                Some((known, path)) if *known == next_hop => path.clone(),
-                _ => self.interner.intern(Path { attributes: attributes.clone(), next_hop }),
-            };
-            let judge = self.peers.get(&address).map(|peer| import(&self.config, &self.pools, peer, &own));
-            let refused = judge.and_then(|import| import.judge(&prefix, &path));
-            self.rib.learn(prefix, Candidate { source: source.clone(), path: path.clone(), refused });
-            last = Some((next_hop, path));
+        // The prefixes of an UPDATE have one next hop, or one for each family.
+        let mut left = Some(attributes);
+        for of_hop in reachable.chunk_by(|(_, a), (_, b)| a == b) {
+            let next_hop = of_hop[0].1;
+            let is_last = of_hop.as_ptr_range().end == reachable.as_ptr_range().end;
+            let attributes = if is_last { left.take() } else { left.clone() };
+            let Some(attributes) = attributes else { return };
+            let path = self.interner.intern(Path { attributes, next_hop });
+            let Some(peer) = self.peers.get(&address) else { return };
+            let import = import(&self.config, &self.pools, peer, &own);
+            for (prefix, _) in of_hop {
+                let refused = import.judge(prefix, &path);
+                self.rib.learn(*prefix, Candidate { source: source.clone(), path: path.clone(), refused });
+            }
         }
     }
 
     /// Judges what a neighbour has told anew.
     pub(super) fn review_inbound(&mut self, address: IpAddr) {
         let own = self.own_addresses(address);
-        if let Some(outbound) = self.peers.get_mut(&address).and_then(|peer| peer.outbound.as_mut()) {
-            outbound.review();
+        if let Some(policy) = self.policy(address).filter(|policy| self.outbound.policy(address) != Some(policy)) {
+            self.outbound.set_policy(address, policy);
         }
         let Some(peer) = self.peers.get(&address) else { return };
         let import = import(&self.config, &self.pools, peer, &own);

@@ -27,7 +27,8 @@ pub(super) enum Confederation {
 /// bytes left that make no other, AS 0.
 pub(super) fn decode(value: &[u8], four_octets: bool, confed: Confederation) -> Result<Vec<AsSegment>, &'static str> {
     let mut reader = Reader::new(value);
-    let mut path = Vec::new();
+    // Mostly there is one segment, and a RIB keeps many of them.
+    let mut path = Vec::with_capacity(1);
     while !reader.is_empty() {
         let (Some(kind), Some(count)) = (reader.u8(), reader.u8()) else {
             return Err("a byte is left behind the last segment");
@@ -54,7 +55,7 @@ pub(super) fn decode(value: &[u8], four_octets: bool, confed: Confederation) -> 
 
 fn numbers_of(bytes: &[u8], four_octets: bool) -> Vec<u32> {
     let mut reader = Reader::new(bytes);
-    let mut numbers = Vec::with_capacity(bytes.len() / 2);
+    let mut numbers = Vec::with_capacity(bytes.len() / if four_octets { 4 } else { 2 });
     while let Some(number) = if four_octets { reader.u32() } else { reader.u16().map(u32::from) } {
         numbers.push(number);
     }

@@ -43,45 +43,94 @@ pub fn encode_reach(
     context: &CodecContext,
     out: &mut Vec<u8>,
 ) -> Result<usize, EncodeError> {
-    let Some(&prefix) = prefixes.first() else { return Ok(0) };
-    let family = prefix.family();
-    let classic = match (family, next_hop.address) {
-        (Family::V4, IpAddr::V4(address)) => Some(address),
-        (Family::V6, IpAddr::V6(_)) => None,
-        (_, next_hop) => return Err(EncodeError::NextHopFamily { prefix, next_hop }),
-    };
-    let start = header::begin(MessageType::Update, out);
-    out.extend_from_slice(&[0; 4]);
-    let list = out.len();
-    put_attributes(attributes, classic, context, out);
-    let room = |out: &Vec<u8>| MAX_MESSAGE.saturating_sub(out.len() - start);
-    let taken = if classic.is_some() {
-        let length = out.len() - list;
-        let taken = nlri::fill(prefixes, family, room(out), out);
-        if taken > 0 {
-            put_u16(out, list - 2, length);
-        }
-        taken
-    } else {
-        let reach = out.len();
-        put_reach_head(AfiSafi::of(&prefix), next_hop, out);
-        let taken = nlri::fill(prefixes, family, room(out), out);
-        if taken > 0 {
-            let (length, value) = (out.len() - list, out.len() - reach - LONG_HEADER);
-            put_u16(out, reach + 2, value);
-            // RFC 7606 5.1 wants it first, and its size was not known before that of the others.
-            out[list..].rotate_left(reach - list);
-            put_u16(out, list - 2, length);
-        }
-        taken
-    };
-    if taken == 0 {
-        let length = out.len() - list;
-        out.truncate(start);
-        return Err(EncodeError::AttributesTooLong { prefix, length });
+    let Some(prefix) = prefixes.first() else { return Ok(0) };
+    let reach = EncodedPath::new(attributes, next_hop, prefix.family(), context);
+    let reach = reach.map_err(|next_hop| EncodeError::NextHopFamily { prefix: *prefix, next_hop })?;
+    match reach.announce(prefixes, out) {
+        0 => Err(EncodeError::AttributesTooLong { prefix: *prefix, length: reach.length(prefix.family()) }),
+        taken => Ok(taken),
     }
-    header::finish(start, out);
-    Ok(taken)
+}
+
+/// A path in its encoding for one family of prefixes and one kind of neighbour: equal for all that are told the same.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct EncodedPath {
+    pub next_hop: NextHop,
+    /// The attribute list without MP_REACH_NLRI.
+    attributes: Box<[u8]>,
+}
+
+impl EncodedPath {
+    /// As [`encode_reach`] says it.
+    ///
+    /// # Errors
+    /// The next hop, if it cannot be said for this family.
+    pub fn new(
+        attributes: &Attributes,
+        next_hop: &NextHop,
+        family: Family,
+        context: &CodecContext,
+    ) -> Result<EncodedPath, IpAddr> {
+        let classic = match (family, next_hop.address) {
+            (Family::V4, IpAddr::V4(address)) => Some(address),
+            (Family::V6, IpAddr::V6(_)) => None,
+            (_, next_hop) => return Err(next_hop),
+        };
+        let mut list = Vec::with_capacity(128);
+        put_attributes(attributes, classic, context, &mut list);
+        Ok(EncodedPath { next_hop: *next_hop, attributes: list.into_boxed_slice() })
+    }
+
+    /// Whether any prefix of the family fits into a message beside it.
+    pub fn fits(&self, family: Family) -> bool {
+        let longest = 1 + usize::from(family.bits() / 8);
+        HEADER + 4 + self.length(family) + longest <= MAX_MESSAGE
+    }
+
+    /// What the attribute list takes, without prefixes.
+    fn length(&self, family: Family) -> usize {
+        let mut head = Vec::new();
+        if family == Family::V6 {
+            put_reach_head(AfiSafi::IPV6_UNICAST, &self.next_hop, &mut head);
+        }
+        head.len() + self.attributes.len()
+    }
+
+    /// Appends one UPDATE that announces the leading prefixes of one family, as many as fit; answers how many those are.
+    /// Where none fits the buffer is as it was.
+    pub fn announce(&self, prefixes: &[Cidr], out: &mut Vec<u8>) -> usize {
+        let Some(family) = prefixes.first().map(Cidr::family) else { return 0 };
+        let start = header::begin(MessageType::Update, out);
+        out.extend_from_slice(&[0; 4]);
+        let list = out.len();
+        let taken = if self.next_hop.address.is_ipv4() {
+            out.extend_from_slice(&self.attributes);
+            let (length, room) = (out.len() - list, MAX_MESSAGE.saturating_sub(out.len() - start));
+            let taken = nlri::fill(prefixes, family, room, out);
+            if taken > 0 {
+                put_u16(out, list - 2, length);
+            }
+            taken
+        } else {
+            // RFC 7606 5.1 wants it first.
+            put_reach_head(AfiSafi::unicast(family), &self.next_hop, out);
+            let room = MAX_MESSAGE.saturating_sub(out.len() - start + self.attributes.len());
+            let taken = nlri::fill(prefixes, family, room, out);
+            if taken > 0 {
+                let value = out.len() - list - LONG_HEADER;
+                put_u16(out, list + 2, value);
+                out.extend_from_slice(&self.attributes);
+                let length = out.len() - list;
+                put_u16(out, list - 2, length);
+            }
+            taken
+        };
+        match taken {
+            0 => out.truncate(start),
+            _ => header::finish(start, out),
+        }
+        taken
+    }
 }
 
 /// Appends one UPDATE that withdraws the leading prefixes, as many as fit; answers how many those are (0 only if there

@@ -29,7 +29,7 @@ pub mod types;
 mod update;
 mod zetta;
 
-pub use encode::{EncodeError, encode_end_of_rib, encode_reach, encode_withdraw};
+pub use encode::{EncodeError, EncodedPath, encode_end_of_rib, encode_reach, encode_withdraw};
 pub use header::{MessageType, encode_keepalive, message_length};
 pub use notification::{cease, encode_notification};
 pub use open::{AS_TRANS, encode_open};

@@ -1,0 +1,247 @@
+//! What neighbours are told: update groups, and who is in which.
+//!
+//! Neighbours that are to be told the same in the same encoding ([`Policy`]) share one Adj-RIB-Out and one encoding of
+//! each portion. A neighbour begins in a group of its own, which walks over the whole table; the same holds for one that
+//! wants everything again, one whose policy has changed, and one that reads too slowly for the others. As soon as such a
+//! group has nothing more to say it is joined with one of the same policy, whose table is then the same as its own.
+//!
+//! What waits for slow members of a group is bounded by [`WAITING`]: who is further behind leaves it, and is told, in its
+//! own time, the present state of what it has missed.
+
+mod group;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr};
+
+use super::path::Interner;
+use super::{Position, Rib};
+use crate::bgp::filter::Export;
+use crate::bgp::wire::{self, AfiSafi, CodecContext, EncodedPath};
+use crate::model::peering::PeerOptions;
+use group::Group;
+
+/// Bytes that are kept for members of a group that are behind the others.
+const WAITING: usize = 4 << 20;
+
+/// What decides what a neighbour is told, and how that is encoded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Policy {
+    export: Export,
+    codec: CodecContext,
+}
+
+impl Policy {
+    /// The neighbour itself does not count: that it is not told its own routes is seen to by its group. Nor do its options
+    /// for what it tells us.
+    pub fn new(export: Export, codec: CodecContext) -> Policy {
+        let options = PeerOptions { max_prefixes: None, allowed_local_as: 0, ..export.options };
+        Policy { export: Export { peer: IpAddr::V4(Ipv4Addr::UNSPECIFIED), options, ..export }, codec }
+    }
+
+    /// The next hop, unless it is ourselves: a neighbour on this host may have our own address, and is told all the same.
+    fn foreign_hop(&self, hop: IpAddr) -> Option<IpAddr> {
+        (![self.export.self4, self.export.self6].contains(&Some(hop))).then_some(hop)
+    }
+}
+
+/// One neighbour in its group.
+#[derive(Clone, Debug)]
+struct Member {
+    /// The portion that it is to read next, and how much of that it has.
+    portion: u64,
+    offset: usize,
+    /// End-of-RIB still owed.
+    end_of_rib: BTreeSet<AfiSafi>,
+}
+
+/// The groups of all neighbours whose sessions are Established.
+#[derive(Debug)]
+pub struct Outbound {
+    groups: BTreeMap<u32, Group>,
+    /// The group of each neighbour.
+    places: BTreeMap<IpAddr, u32>,
+    encodings: Interner<EncodedPath>,
+    last: u32,
+    /// [`WAITING`].
+    waiting: usize,
+}
+
+impl Default for Outbound {
+    fn default() -> Self {
+        Outbound {
+            groups: BTreeMap::new(),
+            places: BTreeMap::new(),
+            encodings: Interner::default(),
+            last: 0,
+            waiting: WAITING,
+        }
+    }
+}
+
+impl Outbound {
+    /// For a new session: everything is to be told, then End-of-RIB.
+    pub fn join(&mut self, peer: IpAddr, policy: Policy, rib: &Rib) {
+        self.leave(peer);
+        let end_of_rib = policy.codec.families.iter().copied().collect();
+        let mut group = Group::new(policy, rib.head());
+        group.members.insert(peer, Member { portion: 0, offset: 0, end_of_rib });
+        self.add(group);
+    }
+
+    /// The session is over.
+    pub fn leave(&mut self, peer: IpAddr) {
+        let Some(at) = self.places.remove(&peer) else { return };
+        if let Some(group) = self.groups.get_mut(&at) {
+            group.members.remove(&peer);
+            group.release();
+            if group.members.is_empty() {
+                self.groups.remove(&at);
+            }
+        }
+    }
+
+    /// Puts each neighbour under its policy, if there is one for it, and compares everything with what it was told.
+    pub fn review(&mut self, policy: impl Fn(IpAddr) -> Option<Policy>) {
+        for at in self.groups.keys().copied().collect::<Vec<_>>() {
+            let Some(group) = self.groups.get_mut(&at) else { continue };
+            let mut wanted: Vec<(IpAddr, Policy)> = Vec::new();
+            wanted.extend(group.members.keys().filter_map(|peer| Some((*peer, policy(*peer)?))));
+            let Some((_, first)) = wanted.first().cloned() else { continue };
+            for (peer, policy) in wanted.iter().filter(|(_, policy)| *policy != first) {
+                self.set_policy(*peer, policy.clone());
+            }
+            if let Some(group) = self.groups.get_mut(&at) {
+                group.set_policy(first);
+            }
+        }
+    }
+
+    /// Compares everything with what this neighbour was told, under this policy.
+    pub fn set_policy(&mut self, peer: IpAddr, policy: Policy) {
+        if let Some(group) = self.alone(peer) {
+            group.set_policy(policy);
+        }
+    }
+
+    /// The neighbour's present policy.
+    pub fn policy(&self, peer: IpAddr) -> Option<&Policy> {
+        self.group(peer).map(|group| &group.policy)
+    }
+
+    /// Tells everything of the family again (RFC 2918).
+    pub fn refresh(&mut self, peer: IpAddr, family: AfiSafi) {
+        if let Some(group) = self.alone(peer) {
+            group.refresh(family);
+        }
+    }
+
+    /// How many prefixes each neighbour has been told.
+    pub fn told(&self) -> BTreeMap<IpAddr, u64> {
+        self.groups.values().flat_map(Group::told).collect()
+    }
+
+    /// How many groups there are.
+    pub fn groups(&self) -> usize {
+        self.groups.len()
+    }
+
+    /// The log before this is of no more use to any neighbour.
+    pub fn position(&self) -> Option<Position> {
+        self.groups.values().map(|group| group.position).min()
+    }
+
+    /// Whether there is something to send. `hold_end_of_rib`: our own selection is not done (RFC 4724 4.1).
+    pub fn has_news(&self, peer: IpAddr, rib: &Rib, hold_end_of_rib: bool) -> bool {
+        let Some(group) = self.group(peer) else { return false };
+        let Some(member) = group.members.get(&peer) else { return false };
+        member.portion < group.end() || group.has_news(rib) || (!hold_end_of_rib && !member.end_of_rib.is_empty())
+    }
+
+    /// Appends whole messages for the neighbour, until the buffer is `full` bytes long (and at most one message longer), or
+    /// there is nothing more to say: then the answer is `true`.
+    pub fn transmit(
+        &mut self,
+        peer: IpAddr,
+        rib: &Rib,
+        hold_end_of_rib: bool,
+        full: usize,
+        buffer: &mut Vec<u8>,
+    ) -> bool {
+        let Some(&at) = self.places.get(&peer) else { return true };
+        let Some(group) = self.groups.get_mut(&at) else { return true };
+        let mut all = false;
+        while buffer.len() < full && !all {
+            if !hold_end_of_rib && let Some(family) = group.end_of_rib(peer) {
+                wire::encode_end_of_rib(family, buffer);
+            } else if !group.deliver(peer, full, buffer) {
+                all = !group.stage(rib, &mut self.encodings);
+            }
+        }
+        group.release();
+        self.part_from_slow(at);
+        if all {
+            self.unite(at, rib);
+        }
+        all
+    }
+
+    fn group(&self, peer: IpAddr) -> Option<&Group> {
+        self.groups.get(self.places.get(&peer)?)
+    }
+
+    fn add(&mut self, group: Group) -> u32 {
+        self.last += 1;
+        self.places.extend(group.members.keys().map(|peer| (*peer, self.last)));
+        self.groups.insert(self.last, group);
+        self.last
+    }
+
+    /// The neighbour's group, which nobody else is in from now on.
+    fn alone(&mut self, peer: IpAddr) -> Option<&mut Group> {
+        let mut at = *self.places.get(&peer)?;
+        let group = self.groups.get_mut(&at)?;
+        if group.members.len() > 1
+            && let Some(alone) = group.part_from(peer)
+        {
+            at = self.add(alone);
+        }
+        self.groups.get_mut(&at)
+    }
+
+    /// Who is so far behind that the others' portions cannot be kept for it any longer goes on alone.
+    fn part_from_slow(&mut self, at: u32) {
+        while let Some(slowest) = self.groups.get(&at).and_then(|group| group.too_slow(self.waiting)) {
+            self.alone(slowest);
+            if let Some(group) = self.groups.get_mut(&at) {
+                group.release();
+            }
+        }
+    }
+
+    /// Joins a group that has nothing more to say with another of its policy that has read as much.
+    fn unite(&mut self, at: u32, rib: &Rib) {
+        let Some(group) = self.groups.get(&at).filter(|group| group.is_new && group.is_quiet(rib)) else { return };
+        let mut others = self.groups.iter().filter(|(other, group_)| **other != at && group_.policy == group.policy);
+        let mut any = false;
+        let ready = others.find(|(_, other)| {
+            any = true;
+            other.has_read_all(rib)
+        });
+        let into = ready.map(|(into, _)| *into);
+        if let Some(into) = into {
+            if let Some(group) = self.groups.remove(&at) {
+                self.places.extend(group.members.keys().map(|peer| (*peer, into)));
+                if let Some(other) = self.groups.get_mut(&into) {
+                    other.take_over(group);
+                }
+            }
+        } else if !any && let Some(group) = self.groups.get_mut(&at) {
+            // One of its policy that comes later will look for this one.
+            group.is_new = false;
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "mod_tests.rs"]
+mod tests;
