@@ -11,7 +11,7 @@ use crate::raw::{
     self, IPV4, IPV6, OPTIONAL, OPTIONAL_TRANSITIVE, Open, UNICAST, attribute, capability, multiprotocol, parameter,
 };
 use crate::script::{Scripts, Stage, ends, run};
-use crate::speaker::{AT, OUR_ID, Speaker, TESTER_AS, peer};
+use crate::speaker::{AT, OUR_ID, Speaker, TESTER_AS, peer, tester};
 use crate::support::in_fresh_netns;
 use crate::watcher::Watcher;
 
@@ -227,4 +227,28 @@ fn over_ipv6() {
         }
         case::report(failed, 3, speaker.faults());
     });
+}
+
+/// A speaker without an IPv6 address passes IPv6 routes on over IPv4 all the same: by an IPv4-mapped one (RFC 4291 2.5.5.2).
+#[test]
+fn ipv6_of_a_speaker_that_listens_over_ipv4_alone() {
+    for listen in ["127.0.0.1:1179", "0.0.0.0:1179"] {
+        in_fresh_netns(move || {
+            let from = tester(0);
+            let mut speaker = Speaker::start_on(vec![peer(from, TESTER_AS)], Some(&[listen]));
+            let mut sender = Peer::connect(from, AT).expect("a connection");
+            sender.establish(&case::open(case::EBGP6, 0)).expect("a session");
+            let route = case::prefixes(0, true).victim;
+            sender.say(&case::good(case::EBGP6, case::AFTER, &[route]).bytes()).expect("it is up");
+            let mapped = raw::mp_reach(IPV6, UNICAST, &raw::v6("::ffff:127.0.0.1"), &raw::nlri(&[route]));
+            let seen = |watcher: &Watcher| {
+                watcher.must_see("the route by us", route, |table| {
+                    let reach = table.routes.get(&route).and_then(|route| route.get(&raw::MP_REACH));
+                    reach.is_some_and(|(_, value)| *value == mapped)
+                })
+            };
+            let failed = speaker.watchers.iter().filter_map(|watcher| seen(watcher).err()).collect();
+            case::report(failed, 2, speaker.faults());
+        });
+    }
 }

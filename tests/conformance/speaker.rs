@@ -42,6 +42,11 @@ const INTERNAL_WATCHER: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 21));
 impl Speaker {
     /// Starts it in the network namespace of this thread, with these peers and two watchers, which are up at the end.
     pub fn start(peers: Vec<Value>) -> Speaker {
+        Speaker::start_on(peers, None)
+    }
+
+    /// The same, listening on these addresses alone.
+    pub fn start_on(peers: Vec<Value>, listen: Option<&[&str]>) -> Speaker {
         let folder = tempfile::tempdir().expect("a folder");
         let mut peers = peers;
         peers.push(peer(EXTERNAL_WATCHER, WATCHER_AS));
@@ -49,6 +54,9 @@ impl Speaker {
         let shipped = include_str!("../../config/nodes/speaker-only.yaml");
         let mut config: Value = serde_yaml::from_str(shipped).expect("YAML");
         config["bgp"]["peers"] = json!(peers);
+        if let Some(listen) = listen {
+            config["bgp"]["listen"] = json!(listen);
+        }
         config["bgp"]["connectRetry"] = json!(1);
         config["paths"] = json!({"state": folder.path().join("state"), "socket": folder.path().join("agent.sock")});
         let path = folder.path().join("speaker.yaml");

@@ -18,6 +18,9 @@ pub struct SpeakerConfig {
     /// This node's addresses: next hop self where a session's own address is of the other family.
     pub address4: Option<IpAddr>,
     pub address6: Option<IpAddr>,
+    /// Whether IPv6 routes are told over IPv4 by way of an IPv4-mapped address, where there is no other of ours. No packet
+    /// could go that way, so only a speaker without a data plane does it.
+    pub mapped_next_hop: bool,
     /// Seconds; 0 or at least 3. What we offer where a neighbour's configuration names none.
     pub hold_time: u16,
     pub connect_retry: Duration,
@@ -48,6 +51,7 @@ impl Default for SpeakerConfig {
             cluster_id: None,
             address4: None,
             address6: None,
+            mapped_next_hop: false,
             hold_time: 90,
             connect_retry: Duration::from_secs(5),
             restart_time: 120,

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use super::config::{ListenRange, PeerConfig, PeerSource, SpeakerConfig};
-use crate::model::config::NodeConfig;
+use crate::model::config::{DataPlane, NodeConfig};
 use crate::model::peering::PeerOptions;
 use crate::model::{BfdSettings, BgpConfiguration, BgpPeer, BgpTransport, Family, ImportPolicy, Node};
 
@@ -39,6 +39,7 @@ pub fn speaker_config(
         cluster_id: config.bgp.cluster_id,
         address4,
         address6,
+        mapped_next_hop: config.data_plane == DataPlane::Off,
         hold_time: config.bgp.hold_time,
         connect_retry: Duration::from_secs(config.bgp.connect_retry.max(1).into()),
         restart_time: config.bgp.restart_time,

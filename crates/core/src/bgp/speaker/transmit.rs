@@ -58,6 +58,10 @@ impl Speaker {
         let peer = self.peers.get(&address);
         let external = peer.is_some_and(|peer| peer.source.external);
         let options = peer.map(|peer| peer.config.options.clone()).unwrap_or_default();
+        let mapped = || match local {
+            IpAddr::V4(local) if self.config.mapped_next_hop => Some(local.to_ipv6_mapped().into()),
+            _ => None,
+        };
         Export {
             peer: address,
             external,
@@ -68,7 +72,7 @@ impl Speaker {
             cluster_id: self.config.cluster_id(),
             options,
             self4: if local.is_ipv4() { Some(local) } else { self.config.address4 },
-            self6: if local.is_ipv6() { Some(local) } else { self.config.address6 },
+            self6: if local.is_ipv6() { Some(local) } else { self.config.address6.or_else(mapped) },
         }
     }
 }
