@@ -76,12 +76,12 @@ fn neighbor(reply: &NeighborReply) -> String {
         ("agreed", or_dash(Some(joined(&line.capabilities)).filter(|words| !words.is_empty()))),
         ("import", line.import.clone()),
     ];
-    if let Some(bfd) = &line.bfd {
-        rows.push(("BFD", bfd_words(bfd)));
-    }
     if !reply.options.is_empty() {
         let options = reply.options.iter().map(|(key, value)| format!("{key}: {value}")).collect::<Vec<_>>();
         rows.push(("options", joined(&options)));
+    }
+    if let Some(bfd) = &line.bfd {
+        rows.push(("BFD", bfd_words(bfd)));
     }
     let waiting = if reply.waiting { ", more to come" } else { "" };
     let retained = if reply.retained { ", kept from before its restart" } else { "" };

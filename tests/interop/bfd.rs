@@ -476,23 +476,54 @@ fn tshark_reads_our_packets() {
     }
 }
 
+/// A speaker alone, in our namespace.
+fn alone(site: &Site) -> Agent {
+    let at = site.directory.path().display();
+    let config = format!(
+        "node: s1\ndataPlane: off\nstore: {{type: none}}\n\
+         bgp:\n  as: {OUR_AS}\n  routerId: {ours}\n  listen: ['{ours}:179']\n  connectRetry: 1\n\
+         \x20 peers: [{{name: them, address: {theirs}, as: {THEIR_AS}, import: all, bfd: true}}]\n  originate: [{own}]\n\
+         paths: {{state: {at}/h1, socket: {at}/h1.sock}}\n",
+        ours = OURS[0],
+        theirs = THEIRS[0],
+        own = OWN[0],
+    );
+    Agent::start_with(site, &hosts::Namespace::present(), 1, &config)
+}
+
+/// A kill says nothing but by TCP's end; the silence that BFD sees after it does not end what graceful restart keeps.
+fn a_killed_agent_is_missed_and_its_routes_are_kept(neighbor: &dyn Watches) {
+    let site = Site::new();
+    let mut agent = alone(&site);
+    let told = || neighbor.learned().contains_key(&cidr(OWN[0]));
+    wait_for("all of it", LIMIT, || established(&agent) && neighbor.sees_us() && told());
+    agent.kill();
+    wait_for("the end of both sessions", LIMIT, || !neighbor.established() && !neighbor.sees_us());
+    let until = Instant::now() + Duration::from_secs(1);
+    wait_for("a second", LIMIT, || {
+        assert!(told(), "kept while we are away");
+        Instant::now() >= until
+    });
+}
+
+#[test]
+fn bird_keeps_the_routes_of_a_killed_agent() {
+    between(|namespace| a_killed_agent_is_missed_and_its_routes_are_kept(&bird(namespace, 0, "bfd graceful;")));
+}
+
+#[test]
+fn frr_keeps_the_routes_of_a_killed_agent() {
+    let more = ["bfd check-control-plane-failure"];
+    between(move |namespace| a_killed_agent_is_missed_and_its_routes_are_kept(&frr(namespace, 0, &more)));
+}
+
 /// What a user sees: `routectl bgp neighbors` and `routectl status`, of a speaker alone.
 #[test]
 fn routectl_tells_how_bfd_is() {
     between(|namespace| {
         let bird = bird(namespace, 0, "bfd on;");
         let site = Site::new();
-        let at = site.directory.path().display();
-        let config = format!(
-            "node: s1\ndataPlane: off\nstore: {{type: none}}\n\
-             bgp:\n  as: {OUR_AS}\n  routerId: {ours}\n  listen: ['{ours}:179']\n  connectRetry: 1\n\
-             \x20 peers: [{{name: them, address: {theirs}, as: {THEIR_AS}, import: all, bfd: true}}]\n  originate: [{own}]\n\
-             paths: {{state: {at}/h1, socket: {at}/h1.sock}}\n",
-            ours = OURS[0],
-            theirs = THEIRS[0],
-            own = OWN[0],
-        );
-        let agent = Agent::start_with(&site, &hosts::Namespace::present(), 1, &config);
+        let agent = alone(&site);
         let bfd = || agent.routectl(&["bgp", "neighbors", "-o", "json"]).json()[0]["bfd"].clone();
         wait_for("both sessions", LIMIT, || established(&agent) && bfd()["state"] == "Up" && bird.sees_us());
         let table = agent.routectl(&["bgp", "neighbors", "-o", "wide"]).stdout;

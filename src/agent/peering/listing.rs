@@ -2,15 +2,13 @@
 
 use std::time::Duration;
 
-use routenet_core::bfd::engine::Status;
-use routenet_core::bfd::packet::{Diagnostic, State as Up};
 use routenet_core::bgp::speaker::detail::{Messages, PeerDetail, RouteDetail, Standing};
 use routenet_core::bgp::speaker::{PeerSource, PeerStatus, RouteStatus, State};
 use routenet_core::bgp::wire::Origin;
 use routenet_core::model::ImportPolicy;
 use routenet_core::model::yaml::write_options;
 
-use super::PeeringStatus;
+use super::{PeeringStatus, bfd};
 use crate::api::listing::{
     BfdLine, Malformed, MessageCounts, NeighborLine, NeighborReply, Past, RouteLine, RouteReply,
 };
@@ -18,61 +16,11 @@ use crate::api::status;
 
 /// For `routectl bgp neighbors`.
 pub fn neighbor_lines(status: &PeeringStatus) -> Vec<NeighborLine> {
-    status.peers.iter().map(|peer| neighbor_line(peer, bfd_line(status, peer))).collect()
+    status.peers.iter().map(|peer| NeighborLine { bfd: bfd::line(&status.bfd, peer), ..neighbor_line(peer) }).collect()
 }
 
-/// `None`: it is not configured.
-fn bfd_line(status: &PeeringStatus, peer: &PeerStatus) -> Option<BfdLine> {
-    let multihop = peer.config.bfd?.multihop;
-    let mut sessions = status.bfd.sessions.iter();
-    let found = sessions.find(|(neighbor, _)| neighbor.address == peer.address && neighbor.multihop == multihop);
-    let Some((neighbor, bfd)) = found else {
-        return Some(BfdLine {
-            state: "Down".to_string(),
-            why: Some("there is no session".to_string()),
-            ..BfdLine::default()
-        });
-    };
-    let millis = |time: std::time::Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
-    Some(BfdLine {
-        state: bfd.state.to_string(),
-        since_secs: bfd.lasting.as_secs(),
-        why: why_down(bfd, status.bfd.unsent.get(neighbor)),
-        remote_state: bfd.remote.map(|(state, _)| state.to_string()),
-        transmit_interval_ms: millis(bfd.transmit_interval),
-        detection_time_ms: bfd.detection_time.map(millis),
-        sessions: bfd.ups,
-        discarded: bfd.discarded,
-        last_discard: bfd.last_discard.map(|discard| discard.to_string()),
-    })
-}
-
-/// Nothing while it is Up.
-fn why_down(bfd: &Status, unsent: Option<&String>) -> Option<String> {
-    if bfd.state == Up::Up {
-        return None;
-    }
-    if let Some(error) = unsent {
-        return Some(format!("packets do not go out: {error}"));
-    }
-    if bfd.ended_by_neighbor {
-        return Some("the neighbour's administrator ended it".to_string());
-    }
-    let heard = match (bfd.remote, bfd.last_discard) {
-        (Some((state, diagnostic)), _) if diagnostic != Diagnostic::NONE => {
-            format!("; the neighbour says {state} ({diagnostic})")
-        }
-        (Some((state, _)), _) => format!("; the neighbour says {state}"),
-        (None, Some(discard)) => format!("; the last packet was not taken: {discard}"),
-        (None, None) => "; nothing is heard from the neighbour".to_string(),
-    };
-    Some(match bfd.diagnostic {
-        Diagnostic::NONE => format!("never up{heard}"),
-        diagnostic => format!("{diagnostic}{heard}"),
-    })
-}
-
-fn neighbor_line(peer: &PeerStatus, bfd: Option<BfdLine>) -> NeighborLine {
+/// Without what BFD says.
+fn neighbor_line(peer: &PeerStatus) -> NeighborLine {
     let source = match peer.config.source {
         PeerSource::Node => "node",
         PeerSource::Peer => "peer",
@@ -103,18 +51,18 @@ fn neighbor_line(peer: &PeerStatus, bfd: Option<BfdLine>) -> NeighborLine {
         sessions: peer.sessions,
         last_error: trouble(peer),
         last_error_secs_ago: peer.last_error.as_ref().map(|(ago, _)| ago.as_secs()),
-        bfd,
+        bfd: None,
     }
 }
 
 /// For `routectl bgp neighbor`.
-pub fn neighbor_reply(detail: &PeerDetail, line: NeighborLine) -> NeighborReply {
+pub fn neighbor_reply(detail: &PeerDetail, bfd: Option<BfdLine>) -> NeighborReply {
     let past = |event: &(Duration, String)| Past { secs_ago: event.0.as_secs(), what: event.1.clone() };
     let bytes = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
     let last = detail.faults.last.as_ref().zip(detail.last_fault);
     let options = write_options(&detail.status.config.options);
     NeighborReply {
-        line,
+        line: NeighborLine { bfd, ..neighbor_line(&detail.status) },
         options: options.into_iter().map(|(key, value)| (key.to_string(), value)).collect(),
         messages_received: counts(&detail.messages_in),
         messages_sent: counts(&detail.messages_out),

@@ -6,13 +6,14 @@ use std::time::SystemTime;
 use routenet_core::model::Cidr;
 use tokio::io::AsyncWriteExt;
 
-use super::{Peering, Stopped, neighbor_lines, neighbor_reply, route_line, route_reply};
+use super::{Peering, Stopped, bfd, neighbor_lines, neighbor_reply, route_line, route_reply};
 use crate::agent::answers::reply;
 use crate::api::listing::{DumpReply, NeighborReply, RouteReply};
 use crate::api::{ApiError, Reply};
 
 pub async fn neighbors(peering: &Peering) -> Reply {
-    reply(peering.status().await.map(|status| neighbor_lines(&status)).map_err(stopped))
+    let status = peering.status().await;
+    reply(status.map(|status| neighbor_lines(&status)).map_err(stopped))
 }
 
 pub async fn routes(peering: &Peering) -> Reply {
@@ -37,9 +38,8 @@ pub async fn reset(peering: &Peering, name: &str) -> Reply {
 async fn find(peering: &Peering, name: &str) -> Result<NeighborReply, ApiError> {
     let found = peering.neighbor(name.to_string()).await.map_err(stopped)?;
     let detail = found.ok_or_else(|| nobody(name))?;
-    let lines = neighbor_lines(&peering.status().await.map_err(stopped)?);
-    let line = lines.into_iter().find(|line| line.address == detail.status.address).ok_or_else(|| nobody(name))?;
-    Ok(neighbor_reply(&detail, line))
+    let report = peering.status().await.map_err(stopped)?.bfd;
+    Ok(neighbor_reply(&detail, bfd::line(&report, &detail.status)))
 }
 
 async fn routes_to(peering: &Peering, prefix: &str) -> Result<Vec<RouteReply>, ApiError> {

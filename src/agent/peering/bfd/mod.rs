@@ -7,8 +7,10 @@
 //! |---|---|
 //! | `thread` | the loop around the engine |
 //! | `socket` | UDP: TTL 255 out, the TTL of what comes in |
+//! | `listing` | answers for `routectl bgp` |
 //! | `priority` | the thread's place before others |
 
+mod listing;
 mod priority;
 mod socket;
 mod thread;
@@ -28,6 +30,8 @@ use routenet_core::bfd::engine::{Neighbor, Status, Wanted};
 use routenet_core::bfd::session::Settings;
 use routenet_core::bgp::speaker::PeerConfig;
 use tokio::sync::{mpsc, oneshot};
+
+pub use listing::line;
 
 /// Changes of state that may wait for the driver; of those beyond it each neighbour's last, or its failure.
 const NEWS: usize = 64;
