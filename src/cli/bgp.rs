@@ -73,7 +73,7 @@ fn neighbor(reply: &NeighborReply) -> String {
         ("state", format!("{} for {}", line.state, duration(line.since_secs))),
         ("router id", or_dash(line.router_id)),
         ("hold time", or_dash(line.hold_time.map(|seconds| format!("{seconds} s")))),
-        ("agreed", or_dash(Some(joined(&line.capabilities)).filter(|words| !words.is_empty()))),
+        ("agreed", joined(&line.capabilities)),
         ("import", line.import.clone()),
     ];
     if !reply.options.is_empty() {
@@ -131,7 +131,7 @@ fn route(reply: &RouteReply) -> String {
     };
     let stale = if line.stale { ", stale (kept while the neighbour restarts)" } else { "" };
     let why = reply.why.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
-    let list = |words: &[String]| Some(joined(words)).filter(|words| !words.is_empty());
+    let list = |words: &[String]| (!words.is_empty()).then(|| joined(words));
     let mut rows = vec![
         ("from", from),
         ("next hop", or_dash(line.next_hop)),

@@ -21,6 +21,8 @@ use super::stations::StationIo;
 const CHUNK: usize = 64 * 1024;
 /// Portions that may wait for a neighbour to read them.
 pub const QUEUE: usize = 4;
+/// How long a portion may take to be written (RFC 9687 wants 8 minutes or more).
+const SEND_HOLD: Duration = Duration::from_secs(480);
 const CONNECT: Duration = Duration::from_secs(5);
 /// How long last words may take.
 pub const FAREWELL: Duration = Duration::from_secs(3);
@@ -39,6 +41,10 @@ pub enum Io {
         taken_in: OwnedSemaphorePermit,
     },
     Written {
+        conn: ConnId,
+    },
+    /// The neighbour does not read.
+    Stuck {
         conn: ConnId,
     },
     /// In words.
@@ -205,9 +211,10 @@ async fn write(
     while let Some(outgoing) = queue.recv().await {
         match outgoing {
             Outgoing::Portion(bytes) => {
-                let report = match stream.write_all(&bytes).await {
-                    Ok(()) => Io::Written { conn },
-                    Err(error) => Io::Broken { conn, why: format!("the connection broke: {error}") },
+                let report = match timeout(SEND_HOLD, stream.write_all(&bytes)).await {
+                    Ok(Ok(())) => Io::Written { conn },
+                    Ok(Err(error)) => Io::Broken { conn, why: format!("the connection broke: {error}") },
+                    Err(_) => Io::Stuck { conn },
                 };
                 if io.send(report).is_err() {
                     return;

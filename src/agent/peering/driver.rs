@@ -320,6 +320,7 @@ impl Driver {
                     connection.unwritten -= 1;
                 }
             }
+            Io::Stuck { conn } => self.speaker.handle(Input::SendHoldExpired { conn }, now),
             Io::Broken { conn, why } => self.broken(conn, &why, now),
             Io::Listener { wanted, bound } => self.listener(wanted, bound),
             Io::Station(station) => self.stations.take_in(station, &self.name),

@@ -374,3 +374,19 @@ fn a_neighbor_that_is_not_there_is_tried_at_the_retry_interval() {
     assert!((20..=28).contains(&world.connects), "{} attempts at 3.75 to 5 s", world.connects);
     assert_eq!(world.status(0, 5).last_error.map(|(_, why)| why).as_deref(), Some("connection refused"));
 }
+
+#[test]
+fn a_neighbour_that_does_not_read_is_let_go_with_the_words_of_rfc_9687() {
+    let mut world = World::mesh(&[64512], ImportPolicy::All);
+    let peer = PeerConfig { passive: true, ..neighbor(8, 65009, ImportPolicy::All) };
+    world.hosts[0].config.peers.insert(address(8), peer);
+    world.start();
+    world.puppet_connects(0, address(8));
+    world.puppet_establishes(&puppet_open(65009, None));
+    world.puppet_heard();
+    let conn = world.puppet.as_ref().expect("it").conn;
+    world.handle(0, Input::SendHoldExpired { conn });
+    world.settle();
+    assert_eq!(world.puppet_notified().map(|said| (said.code, said.subcode)), Some((8, 0)));
+    assert_ne!(world.status(0, 8).state, State::Established);
+}

@@ -264,6 +264,12 @@ impl Session {
         self.shut
     }
 
+    /// What we had to say could not be written for too long (RFC 9687).
+    pub fn send_hold_expired(&mut self, env: &mut Env<'_>, id: ConnId) {
+        self.end(env, id, Cause::Sent(Notification::send_hold_timer_expired()));
+        self.settle(env);
+    }
+
     /// Whether it waits for [`Session::reset`].
     pub fn suspended(&self) -> bool {
         self.suspended
@@ -554,7 +560,7 @@ impl Session {
             Phase::Connecting => self.settings.connect_retry,
             _ => {
                 self.failures = self.failures.saturating_add(1);
-                timers::back_off(self.failures)
+                timers::back_off(self.failures, self.settings.connect_retry)
             }
         };
         let again = env.now + env.rng.jitter(wait);

@@ -7,7 +7,8 @@ use std::time::Duration;
 pub const OPEN_HOLD: Duration = Duration::from_secs(240);
 /// Before the next attempt after a session was lost without a NOTIFICATION: the neighbour has probably restarted.
 pub const RECONNECT: Duration = Duration::from_secs(1);
-/// The first wait after an error; it doubles with each one after it, up to [`BACK_OFF_MOST`].
+/// The first wait after an error; it doubles with each one after it, up to the ConnectRetryTime, and after [`PATIENCE`]
+/// errors up to [`BACK_OFF_MOST`].
 pub const BACK_OFF_FIRST: Duration = Duration::from_secs(1);
 pub const BACK_OFF_MOST: Duration = Duration::from_secs(60);
 /// After so many errors in a row a neighbour is not let in for a while each time (RFC 4271 8.1.1, DampPeerOscillations).
@@ -43,10 +44,11 @@ impl Rng {
     }
 }
 
-/// The wait after the `failures`-th error in a row, before jitter.
-pub fn back_off(failures: u32) -> Duration {
+/// The wait after the `failures`-th error in a row, before jitter, where attempts are made every `retry`.
+pub fn back_off(failures: u32, retry: Duration) -> Duration {
+    let most = if failures <= PATIENCE { retry.clamp(BACK_OFF_FIRST, BACK_OFF_MOST) } else { BACK_OFF_MOST };
     let doubled = BACK_OFF_FIRST.saturating_mul(1u32.checked_shl(failures.saturating_sub(1)).unwrap_or(u32::MAX));
-    doubled.min(BACK_OFF_MOST)
+    doubled.min(most)
 }
 
 #[cfg(test)]
@@ -62,8 +64,10 @@ mod tests {
             assert!(wait <= base && wait >= base * 3 / 4, "{wait:?}");
         }
         assert_eq!(rng.jitter(Duration::ZERO), Duration::ZERO);
-        let waits: Vec<u64> = (1..9).map(|failures| back_off(failures).as_secs()).collect();
-        assert_eq!(waits, [1, 2, 4, 8, 16, 32, 60, 60]);
-        assert_eq!(back_off(4_000_000), BACK_OFF_MOST);
+        let waits: Vec<u64> = (1..9).map(|failures| back_off(failures, Duration::from_secs(5)).as_secs()).collect();
+        assert_eq!(waits, [1, 2, 4, 5, 5, 5, 5, 5]);
+        assert_eq!(back_off(7, Duration::from_secs(300)), BACK_OFF_MOST);
+        assert_eq!(back_off(1, Duration::ZERO), BACK_OFF_FIRST);
+        assert_eq!(back_off(4_000_000, Duration::from_secs(5)), BACK_OFF_MOST);
     }
 }

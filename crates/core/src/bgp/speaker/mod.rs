@@ -77,6 +77,10 @@ pub enum Input<'a> {
         conn: ConnId,
         bytes: &'a [u8],
     },
+    /// The neighbour has not read for longer than the SendHoldTime (RFC 9687).
+    SendHoldExpired {
+        conn: ConnId,
+    },
     /// Withdraw everything, then say Cease (Administrative Shutdown), and stay down.
     Drain,
     /// Come up again after [`Input::Drain`].
@@ -194,6 +198,11 @@ impl Speaker {
             Input::Received { conn, bytes } => {
                 if let Some(&peer) = self.connections.get(&conn) {
                     self.session(peer, now, |session, env| session.received(env, conn, bytes));
+                }
+            }
+            Input::SendHoldExpired { conn } => {
+                if let Some(&peer) = self.connections.get(&conn) {
+                    self.session(peer, now, |session, env| session.send_hold_expired(env, conn));
                 }
             }
             Input::Drain => self.drain(now),
