@@ -1,6 +1,11 @@
 //! Several speakers in memory, with a virtual clock: what they come to agree on, and what they do when one misbehaves.
 
+#[path = "../../../../tests/support/dice.rs"]
+mod dice;
 mod garbage;
+mod model;
+mod naive;
+mod net;
 mod options;
 mod restart;
 mod routes;

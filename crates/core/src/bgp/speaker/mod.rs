@@ -472,7 +472,7 @@ impl Speaker {
     }
 
     fn down(&mut self, address: IpAddr, graceful: bool, now: Time) {
-        let Some(peer) = self.peers.get_mut(&address) else { return };
+        let Some(peer) = self.peers.get_mut(&address).filter(|peer| !peer.is_away()) else { return };
         peer.outbound = None;
         let session = peer.source.session;
         match peer.retains().filter(|_| graceful) {

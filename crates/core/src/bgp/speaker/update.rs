@@ -15,7 +15,8 @@ use crate::time::Time;
 
 impl Speaker {
     pub(super) fn update(&mut self, address: IpAddr, update: Update, now: Time) {
-        let Some(peer) = self.peers.get_mut(&address) else { return };
+        // What was read at one time with an UPDATE that ended the session came too late.
+        let Some(peer) = self.peers.get_mut(&address).filter(|peer| !peer.is_away()) else { return };
         peer.last_update = now;
         let mut fault = None;
         for defect in update.defects {
@@ -61,6 +62,13 @@ impl Speaker {
         let wait = bound.restart.map(|seconds| Duration::from_secs(seconds.into()));
         let words = Notification::maximum_prefixes(AfiSafi::unicast(over), bound.limit);
         self.session(address, now, |session, env| session.suspend(env, words, wait));
+        // What is still to follow of what was read at one time with these prefixes, be it more of them or an end that lets
+        // routes be kept, finds no session; and what was kept from before a restart goes too.
+        if let Some(peer) = self.peers.get_mut(&address) {
+            (peer.outbound, peer.stale_until) = (None, None);
+        }
+        self.rib.forget_all(address, |_, _| true);
+        self.trim();
     }
 
     /// RFC 4271 6.3: over eBGP the neighbour's AS comes first; else (RFC 7606 7.2) the routes count as withdrawn. Answers
