@@ -9,9 +9,11 @@
 //! | [`session`] | one neighbour's FSM: connections, timers, collision, OPEN and its negotiation | speaker |
 //! | [`rib`] | routes of all neighbours, the decision, what each neighbour has still to be told | speaker |
 //! | [`filter`] | what is accepted from, and what is told to, which neighbour | speaker, rib |
+//! | [`mesh`] | which nodes reflect, and who speaks with whom | whoever lays out a large mesh |
 //! | [`speaker`] | all of it behind `handle`, `poll_*` and `next_deadline` | the agent's peering |
 
 pub mod filter;
+pub mod mesh;
 pub mod rib;
 pub mod session;
 pub mod speaker;

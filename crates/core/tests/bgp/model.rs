@@ -23,6 +23,7 @@ const TIMING: Timing = Timing {
     jitter: Duration::from_millis(40),
     message: Duration::ZERO,
     pieces: true,
+    tick: Duration::ZERO,
 };
 
 /// The time after which nothing of before is left: a session that is tried again at last, the neighbour that has six

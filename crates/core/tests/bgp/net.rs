@@ -9,7 +9,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use routenet_core::bgp::speaker::*;
-use routenet_core::bgp::wire;
+use routenet_core::bgp::wire::{self, MessageType};
 use routenet_core::model::Cidr;
 use routenet_core::time::Time;
 
@@ -33,9 +33,11 @@ pub struct Timing {
     pub message: Duration,
     /// Whether the bytes arrive in pieces, cut anywhere.
     pub pieces: bool,
+    /// How finely a speaker's timers are kept.
+    pub tick: Duration,
 }
 
-/// What was delivered to speakers.
+/// UPDATEs that were delivered to speakers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Traffic {
     pub messages: u64,
@@ -59,8 +61,9 @@ pub struct Node {
     timer: Option<Time>,
     inbox: VecDeque<Delivery>,
     busy_until: Time,
-    /// When its kernel last changed.
+    /// When its kernel last changed, and how often it lost a route.
     pub changed: Time,
+    pub lost: u64,
 }
 
 #[derive(Clone, Copy)]
@@ -75,11 +78,36 @@ struct Pipe {
 }
 
 enum Delivery {
-    Bytes { pipe: u64, conn: ConnId, bytes: Vec<u8>, messages: u64 },
+    Bytes { pipe: u64, conn: ConnId, bytes: Vec<u8>, content: Content },
     Connected { pipe: u64, conn: ConnId },
     Closed { pipe: u64, conn: ConnId, why: &'static str },
     Failed { generation: u64, conn: ConnId },
     Dialed { from: usize, generation: u64, conn: ConnId },
+}
+
+/// What is in some bytes: messages, UPDATEs among them, and whether all of them are KEEPALIVEs.
+#[derive(Clone, Copy, Default)]
+struct Content {
+    messages: u32,
+    updates: Traffic,
+    keepalives: bool,
+}
+
+impl Content {
+    fn of(mut bytes: &[u8]) -> Content {
+        let mut content = Content { keepalives: true, ..Content::default() };
+        while let Some(length) = wire::message_length(bytes).expect("what we send is well formed") {
+            content.messages += 1;
+            let kind = bytes[wire::HEADER - 1];
+            if kind == MessageType::Update as u8 {
+                content.updates.messages += 1;
+                content.updates.bytes += length as u64;
+            }
+            content.keepalives &= kind == MessageType::Keepalive as u8;
+            bytes = &bytes[length..];
+        }
+        content
+    }
 }
 
 enum Step {
@@ -100,6 +128,8 @@ pub struct Net {
     by_address: BTreeMap<IpAddr, usize>,
     cut: BTreeSet<(usize, usize)>,
     pub traffic: Traffic,
+    /// When the last UPDATE arrived.
+    pub updated: Time,
     /// Everything that happened, in order: what speakers asked for, what arrived, and when.
     trace: DefaultHasher,
     pub steps: u64,
@@ -118,6 +148,7 @@ impl Net {
             by_address: BTreeMap::new(),
             cut: BTreeSet::new(),
             traffic: Traffic::default(),
+            updated: Time::ZERO,
             trace: DefaultHasher::new(),
             steps: 0,
         }
@@ -140,6 +171,7 @@ impl Net {
             inbox: VecDeque::new(),
             busy_until: Time::ZERO,
             changed: Time::ZERO,
+            lost: 0,
         });
         index
     }
@@ -296,17 +328,18 @@ impl Net {
     /// that reads its sockets before it writes.
     fn work(&mut self, index: usize) {
         let Some(delivery) = self.nodes[index].inbox.pop_front() else { return };
-        let cost = match &delivery {
-            Delivery::Bytes { messages, .. } => self.timing.message * (*messages).try_into().unwrap_or(u32::MAX),
-            _ => Duration::ZERO,
+        let content = match &delivery {
+            Delivery::Bytes { content, .. } => *content,
+            _ => Content::default(),
         };
-        let free = self.now + cost;
+        let free = self.now + self.timing.message * content.messages;
         self.nodes[index].busy_until = free;
         self.take(index, delivery);
-        if self.nodes[index].inbox.is_empty() {
-            self.pump(index);
-        } else {
+        if !self.nodes[index].inbox.is_empty() {
             self.schedule(free, Step::Works(index));
+        } else if !content.keepalives || self.follow_all(index) {
+            // A KEEPALIVE that nothing follows from only puts off a timer.
+            self.pump(index);
         }
     }
 
@@ -314,10 +347,13 @@ impl Net {
         let now = self.now;
         let alive = |net: &Net, conn: ConnId, id: u64| net.pipes.get(&(index, conn)).is_some_and(|pipe| pipe.id == id);
         match delivery {
-            Delivery::Bytes { pipe, conn, bytes, messages } if alive(self, conn, pipe) => {
+            Delivery::Bytes { pipe, conn, bytes, content } if alive(self, conn, pipe) => {
                 (now, index, conn, &bytes).hash(&mut self.trace);
-                self.traffic.messages += messages;
-                self.traffic.bytes += bytes.len() as u64;
+                self.traffic.messages += content.updates.messages;
+                self.traffic.bytes += content.updates.bytes;
+                if content.updates.messages > 0 {
+                    self.updated = now;
+                }
                 let mut rest = &bytes[..];
                 while !rest.is_empty() {
                     let most = if self.timing.pieces { 1 + self.dice.below(700) } else { rest.len() };
@@ -378,12 +414,7 @@ impl Net {
         let now = self.now;
         for round in 0.. {
             assert!(round < 10_000, "node {index} never comes to rest");
-            let mut moved = false;
-            while let Some(event) = self.nodes[index].speaker.as_mut().and_then(Speaker::poll_event) {
-                moved = true;
-                (now, index, format!("{event:?}")).hash(&mut self.trace);
-                self.follow(index, event);
-            }
+            let mut moved = self.follow_all(index);
             for conn in self.connections(index) {
                 loop {
                     let mut bytes = Vec::new();
@@ -405,7 +436,10 @@ impl Net {
         }
         self.read_best(index);
         let node = &mut self.nodes[index];
-        let due = node.speaker.as_ref().and_then(Speaker::next_deadline).map(|due| due.max(now));
+        let tick = self.timing.tick.as_millis().max(1) as u64;
+        let ticks = |due: Time| (due.since_origin().as_millis() as u64).div_ceil(tick) * tick;
+        let due = node.speaker.as_ref().and_then(Speaker::next_deadline);
+        let due = due.map(|due| if due <= now { now } else { Time::from_millis(ticks(due)).max(due) });
         if let Some(due) = due.filter(|due| node.timer.is_none_or(|timer| *due < timer)) {
             node.timer = Some(due);
             self.schedule(due, Step::Timer(index));
@@ -416,12 +450,19 @@ impl Net {
         if bytes.is_empty() {
             return;
         }
-        let (mut messages, mut rest) = (0, &bytes[..]);
-        while let Some(length) = wire::message_length(rest).expect("what we send is well formed") {
-            messages += 1;
-            rest = &rest[length..];
+        let content = Content::of(&bytes);
+        self.send(end, |conn, pipe| Delivery::Bytes { pipe, conn, bytes, content });
+    }
+
+    /// Whether there was anything that the speaker wants done.
+    fn follow_all(&mut self, index: usize) -> bool {
+        let mut any = false;
+        while let Some(event) = self.nodes[index].speaker.as_mut().and_then(Speaker::poll_event) {
+            any = true;
+            (self.now, index, format!("{event:?}")).hash(&mut self.trace);
+            self.follow(index, event);
         }
-        self.send(end, |conn, pipe| Delivery::Bytes { pipe, conn, bytes, messages });
+        any
     }
 
     fn follow(&mut self, index: usize, event: Event) {
@@ -456,10 +497,12 @@ impl Net {
                 BestPaths::Changed(changes) => {
                     for (prefix, hops) in changes {
                         node.fresh.insert(prefix);
-                        let same = match hops.is_empty() {
-                            true => node.kernel.remove(&prefix).is_none(),
-                            false => node.kernel.insert(prefix, hops.clone()).is_some_and(|before| before == hops),
+                        let before = match hops.is_empty() {
+                            true => node.kernel.remove(&prefix),
+                            false => node.kernel.insert(prefix, hops.clone()),
                         };
+                        node.lost += u64::from(hops.is_empty() && before.is_some());
+                        let same = before.unwrap_or_default() == hops;
                         if !same {
                             node.changed = self.now;
                         }
