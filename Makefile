@@ -1,6 +1,6 @@
 # What this project can be told to do. Each target is a script of scripts/, which can be run by hand as well.
 .DEFAULT_GOAL := help
-.PHONY: bench-attach bench-bgp bench-policy help deps build release image demo demo-down test test-unit test-house test-kernel test-lab test-labs test-cnitool test-cases test-differential fuzz fmt clippy doc clean install
+.PHONY: bench-attach bench-bgp bench-mesh bench-policy help deps build release image demo demo-down test test-unit test-house test-kernel test-lab test-labs test-cnitool test-cases test-differential fuzz fmt clippy doc clean install
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -61,6 +61,9 @@ bench-bgp: ## the BGP speaker beside BIRD, FRR, GoBGP and OpenBGPD, release buil
 
 bench-policy: ## start, a label, a rule, a stream of updates, a packet: each beside another way, release build (root)
 	@scripts/bench-policy
+
+bench-mesh: ## 500 nodes in memory under a virtual clock: full mesh beside reflectors, release build
+	@scripts/bench-mesh $(NODES)
 
 fmt: ## format
 	@bash -c '. scripts/lib.sh && cargo_ fmt --all'

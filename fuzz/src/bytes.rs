@@ -37,6 +37,13 @@ impl<'a> Bytes<'a> {
         u16::from_be_bytes([self.next() as u8, self.next() as u8])
     }
 
+    /// So many bytes, or those that are left.
+    pub fn take(&mut self, most: usize) -> &'a [u8] {
+        let (taken, rest) = self.data.split_at(most.min(self.data.len()));
+        self.data = rest;
+        taken
+    }
+
     /// The bytes that are left.
     pub fn rest(self) -> &'a [u8] {
         self.data

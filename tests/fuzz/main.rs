@@ -78,6 +78,20 @@ fn objects_read_back_as_they_are_written_and_nothing_makes_their_reader_panic() 
 }
 
 #[test]
+fn messages_are_understood_the_same_when_they_are_said_again() {
+    let mut dice = Dice(4);
+    let understood = (0..20_000).filter(|_| bodies::bgp_decode::run(&some_bytes(&mut dice, 80))).count();
+    assert!(understood > 100, "only {understood} were messages");
+}
+
+#[test]
+fn a_neighbor_that_says_anything_costs_its_own_session_only() {
+    let mut dice = Dice(5);
+    let sessions = (0..400).filter(|_| bodies::bgp_session::run(&some_bytes(&mut dice, 400))).count();
+    assert!(sessions > 100, "only {sessions} had a session");
+}
+
+#[test]
 fn whatever_is_taken_at_the_door_comes_to_rules_of_a_strict_grammar() {
     let mut dice = Dice(3);
     let taken: usize = (0..500).map(|_| bodies::restore::run(&some_bytes(&mut dice, 800))).sum();

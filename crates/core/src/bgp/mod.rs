@@ -10,9 +10,11 @@
 //! | [`rib`] | routes of all neighbours, the decision, what each neighbour has still to be told | speaker |
 //! | [`filter`] | what is accepted from, and what is told to, which neighbour | speaker, rib |
 //! | [`monitor`] | what the speaker knows, in the formats of other tools | the agent's peering |
+//! | [`mesh`] | which nodes reflect, and who speaks with whom | whoever lays out a large mesh |
 //! | [`speaker`] | all of it behind `handle`, `poll_*` and `next_deadline` | the agent's peering |
 
 pub mod filter;
+pub mod mesh;
 pub mod monitor;
 pub mod rib;
 pub mod session;

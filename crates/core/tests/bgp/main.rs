@@ -1,7 +1,12 @@
 //! Several speakers in memory, with a virtual clock: what they come to agree on, and what they do when one misbehaves.
 
 mod bfd;
+#[path = "../../../../tests/support/dice.rs"]
+mod dice;
 mod garbage;
+mod model;
+mod naive;
+mod net;
 mod options;
 mod restart;
 mod routes;

@@ -174,6 +174,48 @@ fn more_prefixes_than_are_allowed_end_the_session_and_leave_none() {
     assert_eq!(world.status(0, 1).state, State::Idle);
 }
 
+/// What is read at one time with the UPDATE that ends the session is not learned.
+#[test]
+fn nothing_behind_one_prefix_too_many_is_learned() {
+    let mut world = World::mesh(&[64512, 64513], ImportPolicy::All);
+    world.start();
+    world.seconds(5);
+    let bound = MaxPrefixes { limit: 2, warning: 75, restart: None };
+    set(&mut world, 0, 1, |options| options.max_prefixes = Some(bound));
+    world.announce(1, &["10.1.0.0/24", "10.2.0.0/24", "10.3.0.0/24", "fd01::/64"]);
+    world.settle();
+    assert_eq!((world.status(0, 1).state, world.status(0, 1).received), (State::Idle, 0));
+    assert_eq!(world.kernel(0), NOTHING, "the IPv6 prefix came in an UPDATE of its own");
+
+    let mut world = World::mesh(&[64512, 64513], ImportPolicy::All);
+    world.start();
+    world.seconds(5);
+    set(&mut world, 0, 1, |options| options.max_prefixes = Some(bound));
+    world.announce(1, &["10.1.0.0/24", "10.2.0.0/24"]);
+    world.settle();
+    assert_eq!((world.status(0, 1).state, world.kernel(0).len()), (State::Established, 2), "as many as it may");
+    world.announce(1, &["10.3.0.0/24"]);
+    world.settle();
+    assert_eq!((world.status(0, 1).received, world.status(0, 1).retained), (0, false));
+    assert_eq!(world.kernel(0), NOTHING);
+}
+
+/// A bound that is set while the neighbour is away counts what is kept of it.
+#[test]
+fn a_bound_counts_what_is_kept_over_a_restart() {
+    let mut world = World::mesh(&[64512, 64513], ImportPolicy::All);
+    world.start();
+    world.announce(1, &["10.1.0.0/24", "10.2.0.0/24"]);
+    world.seconds(5);
+    world.kill(1);
+    world.settle();
+    assert_eq!(world.kernel(0).len(), 2);
+    set(&mut world, 0, 1, |o| o.max_prefixes = Some(MaxPrefixes { limit: 1, warning: 75, restart: None }));
+    world.settle();
+    assert_eq!(world.kernel(0), NOTHING);
+    assert!(!world.status(0, 1).retained);
+}
+
 /// RFC 8538: an error of the session keeps the routes, what is meant for good does not.
 #[test]
 fn a_notification_between_two_that_agreed_is_a_graceful_restart_unless_it_is_hard() {

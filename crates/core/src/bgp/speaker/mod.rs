@@ -522,6 +522,9 @@ impl Speaker {
     }
 
     fn down(&mut self, address: IpAddr, graceful: bool, now: Time) {
+        if self.peers.get(&address).is_none_or(Peer::is_away) {
+            return;
+        }
         self.monitor_down(address, now);
         let Some(peer) = self.peers.get_mut(&address) else { return };
         peer.told = false;

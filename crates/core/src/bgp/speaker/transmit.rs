@@ -17,7 +17,9 @@ impl Speaker {
         }
         let established = peer.session.established().is_some_and(|connection| connection.id == conn);
         let holds = self.progress.holds_end_of_rib();
-        established && peer.told && self.outbound.has_news(*address, &self.rib, holds)
+        // Being drained, a neighbour that has all its withdrawals has still to hear Cease, whoever of its group was first.
+        let farewell = self.drained.is_some();
+        established && peer.told && (farewell || self.outbound.has_news(*address, &self.rib, holds))
     }
 
     /// Appends whole messages to `buffer`, until there is nothing more to say or it has grown by `budget` bytes (and at

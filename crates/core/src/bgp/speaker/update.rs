@@ -14,6 +14,10 @@ use crate::time::Time;
 
 impl Speaker {
     pub(super) fn update(&mut self, address: IpAddr, update: Update, now: Time) {
+        // What was read at one time with an UPDATE that ended the session came too late.
+        if self.peers.get(&address).is_none_or(Peer::is_away) {
+            return;
+        }
         self.monitor_update(address, &update, now);
         let Some(peer) = self.peers.get_mut(&address) else { return };
         peer.last_update = now;
@@ -61,6 +65,14 @@ impl Speaker {
         let wait = bound.restart.map(|seconds| Duration::from_secs(seconds.into()));
         let words = Notification::maximum_prefixes(AfiSafi::unicast(over), bound.limit);
         self.session(address, now, |session, env| session.suspend(env, words, wait));
+        // What is still to follow of what was read at one time with these prefixes, be it more of them or an end that lets
+        // routes be kept, finds no session; and what was kept from before a restart goes too.
+        if let Some(peer) = self.peers.get_mut(&address) {
+            (peer.told, peer.stale_until) = (false, None);
+        }
+        self.outbound.leave(address);
+        self.rib.forget_all(address, |_, _| true);
+        self.trim();
     }
 
     /// RFC 4271 6.3: over eBGP the neighbour's AS comes first; else (RFC 7606 7.2) the routes count as withdrawn. Answers

@@ -1,0 +1,79 @@
+//! 500 nodes in memory, by the speaker's own code under a virtual clock: a full mesh beside automatic reflectors, from the
+//! start of all nodes to the loss of a rack and of a reflector.
+//!
+//! `make bench-mesh`, or `cargo bench -p routenet-core --bench simulation -- [NODES]`. Prints a table, and writes
+//! `benches/mesh-start.svg`.
+#![expect(clippy::disallowed_methods, clippy::disallowed_types, reason = "a program, not the pure half")]
+
+#[path = "../../tests/support/dice.rs"]
+mod dice;
+#[expect(dead_code, reason = "the tests' network can do more")]
+#[path = "../../crates/core/tests/bgp/net.rs"]
+mod net;
+mod plot;
+mod scenario;
+
+use std::process::Command;
+
+use scenario::{Layout, Row};
+
+/// What a child process answers one layout's run by: rows, then points of its curve.
+const CHILD: &str = "--layout";
+
+fn main() {
+    // cargo adds an option of its own.
+    let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
+    if let [flag, layout, nodes] = &arguments[..]
+        && flag == CHILD
+    {
+        return scenario::run(Layout::named(layout), nodes.parse().expect("a number"));
+    }
+    let nodes = arguments.first().map_or(500, |number| number.parse().expect("a number of nodes"));
+    println!("{nodes} nodes, one /26 and ten /32 each; {}\n", scenario::describe());
+    println!(
+        "| layout | what happens | last table changed | last UPDATE | UPDATEs | their bytes | routes taken out of kernels |"
+    );
+    println!("|---|---|---|---|---|---|---|");
+    let mut curves = Vec::new();
+    let mut memory = Vec::new();
+    for layout in Layout::ALL {
+        let program = std::env::current_exe().expect("our own path");
+        let output = Command::new(program).args([CHILD, layout.name(), &nodes.to_string()]).output();
+        let output = output.expect("a child of our own");
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success(), "{}: {}", layout.name(), String::from_utf8_lossy(&output.stderr));
+        let mut curve = Vec::new();
+        for line in text.lines() {
+            match line.split_once(' ') {
+                Some(("row", row)) => println!("{row}"),
+                Some(("memory", line)) => memory.push(line.to_string()),
+                Some(("point", point)) => {
+                    let (x, y) = point.split_once(' ').expect("two numbers");
+                    curve.push((x.parse().expect("a number"), y.parse().expect("a number")));
+                }
+                _ => {}
+            }
+        }
+        curves.push((layout.name().to_string(), curve));
+    }
+    println!("\n| layout | sessions | of the busiest node | memory a node, MB |\n|---|---|---|---|");
+    for line in memory {
+        println!("{line}");
+    }
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../../benches/mesh-start.svg");
+    let title = format!("{nodes} nodes start within a second: routes in place");
+    std::fs::write(file, plot::svg(&title, "seconds", "percent", &curves)).expect("benches/ can be written to");
+    println!("\nthe start, plotted: benches/mesh-start.svg");
+}
+
+impl Row<'_> {
+    fn print(&self) {
+        let Row { layout, what, tables, said, messages, bytes, lost } = self;
+        let [tables, said] = [tables, said].map(|time| match time.as_secs_f64() {
+            0.0 => "never".to_string(),
+            seconds if seconds < 10.0 => format!("{:.0} ms", seconds * 1000.0),
+            seconds => format!("{seconds:.1} s"),
+        });
+        println!("row | {layout} | {what} | {tables} | {said} | {messages} | {bytes} | {lost} |");
+    }
+}
