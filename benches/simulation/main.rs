@@ -30,7 +30,9 @@ fn main() {
     }
     let nodes = arguments.first().map_or(500, |number| number.parse().expect("a number of nodes"));
     println!("{nodes} nodes, one /26 and ten /32 each; {}\n", scenario::describe());
-    println!("| layout | what happens | last table changed | last UPDATE | UPDATEs | their bytes | routes taken out of kernels |");
+    println!(
+        "| layout | what happens | last table changed | last UPDATE | UPDATEs | their bytes | routes taken out of kernels |"
+    );
     println!("|---|---|---|---|---|---|---|");
     let mut curves = Vec::new();
     let mut memory = Vec::new();

@@ -123,8 +123,14 @@ struct Run {
 impl Run {
     fn new(layout: Layout, count: usize) -> Run {
         let timing = Timing { latency: LATENCY, jitter: JITTER, message: MESSAGE, pieces: false, tick: TICK };
-        let mut run =
-            Run { layout, net: Net::new(timing, 1), count, plan: Reflection::default(), next: Reflection::default(), gone: BTreeSet::new() };
+        let mut run = Run {
+            layout,
+            net: Net::new(timing, 1),
+            count,
+            plan: Reflection::default(),
+            next: Reflection::default(),
+            gone: BTreeSet::new(),
+        };
         run.plan = run.plan();
         run.next = run.plan.clone();
         for index in 0..count {
@@ -257,7 +263,8 @@ pub fn run(layout: Layout, count: usize) {
         let anew = "the plan is made anew without it: 15 s with both plans, then the new one";
         run.measure(anew, Duration::from_secs(60), Run::follow_plan);
     }
-    let rack: Vec<usize> = run.alive().filter(|index| !run.plan.reflectors.contains(&name(*index))).take(RACK).collect();
+    let rack: Vec<usize> =
+        run.alive().filter(|index| !run.plan.reflectors.contains(&name(*index))).take(RACK).collect();
     let drained = rack.clone();
     run.measure("a rack of 20 is drained", Duration::from_secs(20), |run| {
         for node in &drained {
@@ -276,7 +283,11 @@ pub fn run(layout: Layout, count: usize) {
 
 fn announce(run: &mut Run, prefix: Cidr, whether: bool) {
     let own = &mut run.net.nodes[0].own;
-    if whether { own.insert(prefix) } else { own.remove(&prefix) };
+    if whether {
+        own.insert(prefix)
+    } else {
+        own.remove(&prefix)
+    };
     run.net.handle(0, Input::Originate(vec![(prefix, whether)]));
 }
 
@@ -287,8 +298,8 @@ fn start(run: &mut Run) {
         let mut booted = 0;
         while run.net.now.since_origin() < START || run.complete() < 100.0 {
             let due = (run.count as f64 * run.net.now.since_origin().as_secs_f64() / START.as_secs_f64()) as usize;
-            for index in booted..due.min(run.count) {
-                run.net.boot(index, false);
+            while booted < due.min(run.count) {
+                run.net.boot(booted, false);
                 booted += 1;
             }
             run.net.run(SLICE);

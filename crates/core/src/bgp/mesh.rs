@@ -63,9 +63,8 @@ pub fn reflectors<'a>(nodes: impl IntoIterator<Item = &'a str>, count: usize) ->
     let nodes: BTreeSet<&str> = nodes.into_iter().collect();
     let reflectors = highest("reflector", nodes.iter().copied(), count);
     let others = nodes.iter().filter(|node| !reflectors.contains(**node));
-    let of = others.map(|node| {
-        (node.to_string(), highest(node, reflectors.iter().map(String::as_str), REFLECTORS_A_NODE))
-    });
+    let of =
+        others.map(|node| (node.to_string(), highest(node, reflectors.iter().map(String::as_str), REFLECTORS_A_NODE)));
     Reflection { of: of.collect(), reflectors }
 }
 
