@@ -299,8 +299,8 @@ fn start(run: &mut Run) {
         let mut booted = 0;
         while run.net.now.since_origin() < START || run.complete() < 100.0 {
             let due = (run.count as f64 * run.net.now.since_origin().as_secs_f64() / START.as_secs_f64()) as usize;
-            for index in booted..due.min(run.count) {
-                run.net.boot(index, false);
+            while booted < due.min(run.count) {
+                run.net.boot(booted, false);
                 booted += 1;
             }
             run.net.run(SLICE);
