@@ -13,6 +13,7 @@ fn candidate(last: u8) -> Candidate {
             attributes: own_attributes(),
             next_hop: NextHop { address: address.into(), link_local: None },
         }),
+        received: None,
         refused: None,
     }
 }
