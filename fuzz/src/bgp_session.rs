@@ -46,6 +46,7 @@ impl World {
             local_address: None,
             transport: Default::default(),
             bfd: None,
+            filters: Vec::new(),
             options,
         };
         let watcher = PeerOptions { reflector_client: true, ..PeerOptions::default() };

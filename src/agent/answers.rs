@@ -109,6 +109,7 @@ impl Agent {
             Request::BgpRoute { prefix } => bgp::route(&self.hands.peering, &prefix).await,
             Request::BgpDump => bgp::dump(&self.hands.peering, &self.config.paths.state).await,
             Request::BgpReset { name } => bgp::reset(&self.hands.peering, &name).await,
+            Request::BgpFilterTest(question) => bgp::test_filter(&self.hands.peering, *question).await,
             Request::Drain => {
                 self.drain();
                 ok(&())

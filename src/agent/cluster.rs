@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use routenet_core::desired::FactDelta;
 use routenet_core::model::{
-    BgpConfiguration, BgpPeer, Block, Cidr, Endpoint, EndpointKey, Network, NetworkName, Node, NodeCondition, NodeName,
-    Pool, PoolName, Reservation,
+    BgpConfiguration, BgpFilter, BgpPeer, Block, Cidr, Endpoint, EndpointKey, Network, NetworkName, Node,
+    NodeCondition, NodeName, Pool, PoolName, Reservation,
 };
 use tokio::sync::Notify;
 
@@ -22,6 +22,7 @@ pub struct Known {
     pub pools: BTreeMap<PoolName, Pool>,
     pub nodes: BTreeMap<NodeName, Node>,
     pub peers: BTreeMap<String, BgpPeer>,
+    pub bgp_filters: BTreeMap<String, BgpFilter>,
     pub bgp_configurations: BTreeMap<String, BgpConfiguration>,
     pub reservations: BTreeMap<String, Reservation>,
     pub blocks: BTreeMap<Cidr, Block>,
@@ -74,6 +75,7 @@ impl ClusterView {
             ClusterChange::Block(cidr, block) => set(&mut known.blocks, cidr, block),
             ClusterChange::Peer(name, peer) => set(&mut known.peers, name, peer),
             ClusterChange::Reservation(name, reservation) => set(&mut known.reservations, name, reservation),
+            ClusterChange::BgpFilter(name, filter) => set(&mut known.bgp_filters, name, filter),
             ClusterChange::BgpConfiguration(name, configuration) => {
                 set(&mut known.bgp_configurations, name, configuration);
             }

@@ -55,7 +55,8 @@ pub fn speaker_settings(config: &NodeConfig, underlay: &Underlay, cluster: &Clus
     let nodes: Vec<Node> = known.nodes.values().cloned().collect();
     let peers: Vec<BgpPeer> = known.peers.values().filter(|peer| selects(peer, config)).cloned().collect();
     let configurations: Vec<_> = known.bgp_configurations.values().cloned().collect();
-    speaker_config(&resolved, &nodes, &peers, &configurations)
+    let filters: Vec<_> = known.bgp_filters.values().cloned().collect();
+    speaker_config(&resolved, &nodes, &peers, &configurations, &filters)
 }
 
 fn selects(peer: &BgpPeer, config: &NodeConfig) -> bool {
@@ -83,7 +84,9 @@ async fn follow_store(agent: Arc<Agent>, mut batches: mpsc::Receiver<Batch>, und
                         warn!(block = %cidr, %error, "a change of a block's owner cannot be written down");
                     }
                 }
-                ClusterChange::Peer(..) | ClusterChange::BgpConfiguration(..) => peers_changed = true,
+                ClusterChange::Peer(..) | ClusterChange::BgpFilter(..) | ClusterChange::BgpConfiguration(..) => {
+                    peers_changed = true;
+                }
                 ClusterChange::Reservation(..) => agent.allocator.set_reserved(agent.cluster.reserved()),
                 ClusterChange::Condition(..) => {}
                 ClusterChange::Cut(id) => cut = Some(id),

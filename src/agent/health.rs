@@ -186,6 +186,14 @@ pub(super) fn peering_problems(peering: &PeeringStatus, drained: bool) -> Vec<Fo
             all.push(found("bgp", what, "start it, or mend `bgp.monitoringStations`; it is tried again"));
         }
     }
+    all.extend(peering.peers.iter().flat_map(|peer| {
+        peer.config.filters.missing().iter().map(|name| {
+            let whom = format!("{} ({})", peer.config.name, peer.address);
+            let what =
+                format!("BGPFilter {name}, which peer {whom} names, is not there: nothing passes to it or from it");
+            found("bgp", what, "apply a BGPFilter of that name, or take the name out of the peer's `filters`")
+        })
+    }));
     if !drained {
         // Nobody says that one of a range has to be there.
         let wanted = |peer: &PeerStatus| peer.config.source != PeerSource::Range;

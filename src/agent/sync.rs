@@ -11,8 +11,8 @@ use tokio::time::Instant;
 use routenet_core::desired::FactDelta;
 use routenet_core::model::keys::{self, StoreKey};
 use routenet_core::model::{
-    BgpConfiguration, BgpPeer, Block, Cidr, EndpointKey, Fact, Kind, NetworkName, NetworkSetKey, NodeCondition,
-    NodeName, Object, ObjectKey, Policy, PoolName, Reservation, staged_for,
+    BgpConfiguration, BgpFilter, BgpPeer, Block, Cidr, EndpointKey, Fact, Kind, NetworkName, NetworkSetKey,
+    NodeCondition, NodeName, Object, ObjectKey, Policy, PoolName, Reservation, staged_for,
 };
 use routenet_core::policy::check::check_policy;
 
@@ -37,6 +37,7 @@ pub enum ClusterChange {
     /// For the allocator's `observe_block`.
     Block(Cidr, Option<Block>),
     Peer(String, Option<BgpPeer>),
+    BgpFilter(String, Option<BgpFilter>),
     BgpConfiguration(String, Option<BgpConfiguration>),
     Reservation(String, Option<Reservation>),
     Condition(NodeName, Option<NodeCondition>),
@@ -466,6 +467,7 @@ fn change_of(fact: Fact) -> ClusterChange {
         Fact::Object(object) => match FactDelta::of_object(object).map_err(|object| *object) {
             Ok(fact) => ClusterChange::Fact(fact),
             Err(Object::BGPPeer(it)) => ClusterChange::Peer(it.name.clone(), Some(it)),
+            Err(Object::BGPFilter(it)) => ClusterChange::BgpFilter(it.name.clone(), Some(it)),
             Err(Object::BGPConfiguration(it)) => ClusterChange::BgpConfiguration(it.name.clone(), Some(it)),
             Err(Object::IPReservation(it)) => ClusterChange::Reservation(it.name.clone(), Some(it)),
             Err(other) => unreachable!("{} is a fact", other.key()),
@@ -504,6 +506,7 @@ fn removal_of(key: StoreKey) -> Option<ClusterChange> {
                 }
                 Kind::Tier => ClusterChange::Fact(FactDelta::Tier(name, None)),
                 Kind::BGPPeer => ClusterChange::Peer(name, None),
+                Kind::BGPFilter => ClusterChange::BgpFilter(name, None),
                 Kind::BGPConfiguration => ClusterChange::BgpConfiguration(name, None),
                 Kind::IPReservation => ClusterChange::Reservation(name, None),
             }

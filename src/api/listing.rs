@@ -165,6 +165,9 @@ pub struct NeighborLine {
     pub passive: bool,
     /// `none`, `pools`, `all`.
     pub import: String,
+    /// BGPFilters, in the order in which they are asked.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub filters: Vec<String>,
     pub state: String,
     /// How long it has been Established, or has not been.
     pub since_secs: u64,

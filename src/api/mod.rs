@@ -13,6 +13,7 @@
 //! | `explain` | [`listing::ExplainReply`] |
 //! | `bgp-neighbors` | a list of [`listing::NeighborLine`] |
 //! | `bgp-routes` | a list of [`listing::RouteLine`] |
+//! | `bgp-filter-test` | `routenet_core::bgp::speaker::FilterAnswer` |
 //! | `drain`, `undrain` | `null` |
 //! | `cni` | [`CniReply`] |
 //!
@@ -24,6 +25,7 @@ pub mod status;
 
 use std::net::IpAddr;
 
+use routenet_core::bgp::speaker::FilterQuestion;
 use serde::{Deserialize, Serialize};
 
 /// What a client asks for. Reading needs the read group, the rest the write group.
@@ -110,6 +112,8 @@ pub enum Request {
     },
     /// Write the table into an MRT file of the node.
     BgpDump,
+    /// What a route would meet at a neighbour's filters.
+    BgpFilterTest(Box<FilterQuestion>),
     /// Withdraw everything, then say Cease.
     Drain,
     Undrain,
@@ -183,7 +187,8 @@ impl Request {
             | Request::BgpNeighbors
             | Request::BgpNeighbor { .. }
             | Request::BgpRoute { .. }
-            | Request::BgpRoutes => false,
+            | Request::BgpRoutes
+            | Request::BgpFilterTest(_) => false,
         }
     }
 }

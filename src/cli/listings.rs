@@ -2,7 +2,8 @@
 
 use clap::{Args, Subcommand};
 
-use super::output::{Format, duration, joined, or_dash, table, yes_no};
+use super::filter::FilterCommand;
+use super::output::{Format, Style, duration, joined, or_dash, table, yes_no};
 use super::{Answer, CliError};
 use crate::api::Request;
 use crate::api::client::Client;
@@ -139,11 +140,15 @@ pub enum BgpCommand {
     Dump,
     /// End the session with a neighbour, and begin anew
     Reset(super::bgp::ResetArgs),
+    /// Filters: what a route would meet
+    #[command(subcommand)]
+    Filter(FilterCommand),
 }
 
 impl BgpCommand {
-    pub fn run(self, client: &Client) -> Result<Answer, CliError> {
+    pub fn run(self, client: &Client, style: Style) -> Result<Answer, CliError> {
         match self {
+            BgpCommand::Filter(command) => command.run(client, style),
             BgpCommand::Neighbors(OutputArgs { output }) => {
                 let lines: Vec<NeighborLine> = client.call(&Request::BgpNeighbors)?;
                 Ok(Answer::good(output.data(&lines).unwrap_or_else(|| neighbor_table(&lines, output.is_wide()))))
@@ -172,6 +177,7 @@ fn neighbor_table(lines: &[NeighborLine], wide: bool) -> String {
             "SOURCE",
             "PASSIVE",
             "IMPORT",
+            "FILTERS",
             "RECEIVED",
             "HOLD TIME",
             "SESSIONS",
@@ -201,6 +207,7 @@ fn neighbor_table(lines: &[NeighborLine], wide: bool) -> String {
                 line.source.clone(),
                 yes_no(line.passive),
                 line.import.clone(),
+                joined(&line.filters),
                 line.received.to_string(),
                 or_dash(line.hold_time.map(|seconds| format!("{seconds} s"))),
                 line.sessions.to_string(),

@@ -5,6 +5,7 @@
 //! | `objects` | `get`, `apply`, `confirm`, `delete` |
 //! | `status` | `status` |
 //! | `bgp` | `bgp neighbor`, `bgp route`, `bgp reset` |
+//! | `filter` | `bgp filter test` |
 //! | `listings` | `endpoints`, `bgp neighbors`, `bgp routes` |
 //! | `ipam` | `ipam show`, `why`, `check`, `release`, `release-node` |
 //! | `explain` | `explain` |
@@ -16,6 +17,7 @@
 
 mod bgp;
 mod explain;
+mod filter;
 mod input;
 mod ipam;
 pub mod lab;
@@ -119,7 +121,7 @@ enum Question {
     /// Policies: test them
     #[command(subcommand)]
     Policy(policy::PolicyCommand),
-    /// BGP: neighbours and routes
+    /// BGP: neighbours, routes and filters
     #[command(subcommand)]
     Bgp(listings::BgpCommand),
     /// The node that answers: take it out of routing, and back
@@ -139,7 +141,7 @@ impl Question {
             Question::Ipam(command) => command.run(client),
             Question::Explain(args) => args.run(client, style),
             Question::Policy(command) => command.run(style),
-            Question::Bgp(command) => command.run(client),
+            Question::Bgp(command) => command.run(client, style),
             Question::Node(command) => command.run(client),
         }
     }

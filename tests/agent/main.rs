@@ -13,6 +13,7 @@ mod etcd;
 #[allow(dead_code)]
 mod etcd_server;
 mod explain;
+mod filters;
 mod firewalls;
 mod fixture;
 mod ipam;

@@ -10,6 +10,7 @@ mod agent;
 mod bfd;
 mod bird;
 mod bmp;
+mod filters;
 mod frr;
 mod garbage;
 mod protection;

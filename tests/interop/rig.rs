@@ -6,7 +6,9 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use routenet::agent::peering::{Peering, PeeringConfig, PeeringEvent, PeeringStatus};
-use routenet_core::bgp::speaker::{PeerConfig, PeerSource, PeerStatus, RouteStatus, SpeakerConfig, State};
+use routenet_core::bgp::speaker::{
+    FilterAnswer, FilterQuestion, PeerConfig, PeerSource, PeerStatus, RouteStatus, SpeakerConfig, State,
+};
 use routenet_core::model::{Cidr, ImportPolicy};
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
@@ -114,6 +116,7 @@ pub fn peer(name: &str, as_number: u32, own: &str) -> PeerConfig {
         transport: Default::default(),
         options: Default::default(),
         bfd: None,
+        filters: Default::default(),
     }
 }
 
@@ -177,6 +180,10 @@ impl Us {
 
     pub fn routes(&self) -> Vec<RouteStatus> {
         self.runtime.block_on(self.peering.routes()).expect("it runs")
+    }
+
+    pub fn test_filter(&self, question: FilterQuestion) -> FilterAnswer {
+        self.runtime.block_on(self.peering.test_filter(question)).expect("it runs").expect("a neighbour")
     }
 
     /// What the neighbour told us, from our own RIB: next hop, AS path.

@@ -168,6 +168,7 @@ impl Driver {
                 let (status, report) = (self.status(now), self.bfd.report());
                 tokio::spawn(async move { drop(answer.send(PeeringStatus { bfd: report.await, ..status })) });
             }
+            Command::TestFilter(question, answer) => drop(answer.send(self.speaker.test_filter(&question))),
             Command::Routes(answer) => drop(answer.send(self.speaker.routes())),
             Command::Stop(stopped) => self.leave(Some(stopped)),
         }

@@ -40,6 +40,7 @@ fn neighbor_line(peer: &PeerStatus) -> NeighborLine {
         source: source.to_string(),
         passive: peer.config.passive,
         import: import.to_string(),
+        filters: peer.config.options.filters.clone(),
         state: peer.state.to_string(),
         since_secs: peer.lasting.as_secs(),
         router_id: peer.router_id,
@@ -93,7 +94,7 @@ pub fn route_reply(detail: &RouteDetail) -> RouteReply {
         Standing::Best { over } => ("best", over.as_ref().map(|step| format!("won by {step}"))),
         Standing::Equal => ("equal", Some("shares the load with the best (ECMP)".to_string())),
         Standing::Lost(step) => ("lost", Some(format!("lost to {step}"))),
-        Standing::Refused(refusal) => ("refused", Some(refusal.to_string())),
+        Standing::Refused(_) => ("refused", detail.route.refused.clone()),
     };
     RouteReply {
         line: route_line(&detail.route),
@@ -155,6 +156,6 @@ pub fn route_line(route: &RouteStatus) -> RouteLine {
         communities: route.communities.clone(),
         best: route.best,
         stale: route.stale,
-        refused: route.refused.map(|refusal| refusal.to_string()),
+        refused: route.refused.clone(),
     }
 }

@@ -30,7 +30,9 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
 use routenet_core::bgp::monitor::mrt::MrtDump;
-use routenet_core::bgp::speaker::{PeerDetail, PeerStatus, RouteDetail, RouteStatus, SpeakerConfig, State};
+use routenet_core::bgp::speaker::{
+    FilterAnswer, FilterQuestion, PeerDetail, PeerStatus, RouteDetail, RouteStatus, SpeakerConfig, State,
+};
 use routenet_core::model::Cidr;
 use tokio::sync::{mpsc, oneshot};
 
@@ -118,6 +120,7 @@ enum Command {
     Dump(Option<MrtDump>, u32, oneshot::Sender<Option<(MrtDump, Vec<u8>)>>),
     Status(oneshot::Sender<PeeringStatus>),
     Routes(oneshot::Sender<Vec<RouteStatus>>),
+    TestFilter(Box<FilterQuestion>, oneshot::Sender<Result<FilterAnswer, String>>),
     /// Answered when every connection is closed.
     Stop(oneshot::Sender<()>),
 }
@@ -226,6 +229,14 @@ impl Peering {
     /// The speaker has stopped.
     pub async fn routes(&self) -> Result<Vec<RouteStatus>, Stopped> {
         self.ask(Command::Routes).await
+    }
+
+    /// What a route would meet at a neighbour's filters, or that there is no such neighbour.
+    ///
+    /// # Errors
+    /// The speaker has stopped.
+    pub async fn test_filter(&self, question: FilterQuestion) -> Result<Result<FilterAnswer, String>, Stopped> {
+        self.ask(|answer| Command::TestFilter(Box::new(question), answer)).await
     }
 
     /// Closes every connection without a NOTIFICATION, so that neighbours with graceful restart keep our routes, and

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::time::SystemTime;
 
+use routenet_core::bgp::speaker::FilterQuestion;
 use routenet_core::model::Cidr;
 use tokio::io::AsyncWriteExt;
 
@@ -27,6 +28,11 @@ pub async fn neighbor(peering: &Peering, name: &str) -> Reply {
 
 pub async fn route(peering: &Peering, prefix: &str) -> Reply {
     reply(routes_to(peering, prefix).await)
+}
+
+pub async fn test_filter(peering: &Peering, question: FilterQuestion) -> Reply {
+    let answer = peering.test_filter(question).await.map_err(stopped);
+    reply(answer.and_then(|answer| answer.map_err(|why| ApiError { code: "not-found".into(), message: why })))
 }
 
 /// `name`: of a neighbour, its address, or `all`.

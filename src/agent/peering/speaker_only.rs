@@ -54,7 +54,7 @@ pub async fn run_speaker_only(config: &NodeConfig) -> Result<SpeakerOnly, String
         }
         StoreConfig::Embedded { .. } | StoreConfig::Etcd(_) => (&[] as &[Pool], &[] as &[_]),
     };
-    let speaker = speaker_config(config, &[], peers, &[]);
+    let speaker = speaker_config(config, &[], peers, &[], &[]);
     let (as_number, router_id) = (speaker.as_number, speaker.router_id);
     let (peering, mut events) = Peering::spawn(PeeringConfig {
         listen: config.bgp.listen.clone(),
@@ -144,6 +144,7 @@ impl Handler for Answers {
             Request::BgpDump => request::dump(&self.peering, &self.state).await,
             Request::BgpReset { name } => request::reset(&self.peering, &name).await,
             Request::Status => reply(self.status().await.map_err(unavailable)),
+            Request::BgpFilterTest(question) => request::test_filter(&self.peering, *question).await,
             Request::Drain => {
                 self.drained.store(true, Ordering::Relaxed);
                 self.peering.drain();

@@ -9,7 +9,8 @@ use routenet_core::model::{Kind, Object, ObjectKey};
 use crate::store::StoreError;
 
 /// The kinds that may stand there: the rest of a cluster without a store is in the node's own file.
-pub(super) const KINDS: [Kind; 14] = [
+pub(super) const KINDS: [Kind; 15] = [
+    Kind::BGPFilter,
     Kind::GlobalNetworkPolicy,
     Kind::NetworkPolicy,
     Kind::Tier,

@@ -219,8 +219,8 @@ proptest! {
         world.pass(detection - detection / 2 + 2 * DELAY);
         prop_assert_ne!(world.status(deaf).state, State::Up);
         prop_assert_ne!(world.status(cut).state, State::Up);
-        for side in 0..2 {
-            prop_assert_eq!(world.failures(side), before[side] + 1, "told once");
+        for (side, before) in before.into_iter().enumerate() {
+            prop_assert_eq!(world.failures(side), before + 1, "told once");
         }
         settles(&mut world)?;
 
@@ -274,8 +274,8 @@ fn a_steady_session_sends_at_the_agreed_pace_and_lasts() {
     world.pass(SETTLED);
     let before = world.sent;
     world.pass(60_000);
-    for side in 0..2 {
-        let sent = world.sent[side] - before[side];
+    for (side, before) in before.into_iter().enumerate() {
+        let sent = world.sent[side] - before;
         assert!((600..=800).contains(&sent), "{sent} packets in a minute");
         assert_eq!(world.failures(side), 0);
     }

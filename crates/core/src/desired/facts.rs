@@ -90,7 +90,10 @@ impl FactDelta {
             },
             Object::Profile(it) => FactDelta::Profile(it.name.clone(), Some(it)),
             Object::Tier(it) => FactDelta::Tier(it.name.clone(), Some(it)),
-            other @ (Object::BGPPeer(_) | Object::BGPConfiguration(_) | Object::IPReservation(_)) => {
+            other @ (Object::BGPPeer(_)
+            | Object::BGPFilter(_)
+            | Object::BGPConfiguration(_)
+            | Object::IPReservation(_)) => {
                 return Err(Box::new(other));
             }
         })

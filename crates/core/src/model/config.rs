@@ -12,7 +12,7 @@ mod write;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 
-use super::{BfdSettings, BgpPeer, Cidr, InterfaceName, Network, NodeName, Pool, Protocol};
+use super::{BfdSettings, BgpFilter, BgpPeer, Cidr, InterfaceName, Network, NodeName, Pool, Protocol};
 
 pub use read::read;
 pub use reference::{FieldDoc, REFERENCE};
@@ -121,6 +121,8 @@ pub struct BgpConfig {
     /// Explicit neighbours in this file, beside the BGPPeers of the store.
     pub peers: Vec<BgpPeer>,
     pub ranges: Vec<PeerRange>,
+    /// BGPFilters in this file, before those of the store.
+    pub filters: Vec<BgpFilter>,
     /// Seconds; 0 or at least 3. Default 90.
     pub hold_time: u16,
     /// Seconds between attempts to connect (RFC 4271 ConnectRetryTime). Default 5.

@@ -14,7 +14,7 @@ pub const KUBERNETES_VERSION: &str = "networking.k8s.io/v1";
 pub const OWN_VERSION: &str = "routenet/v1";
 
 impl Kind {
-    pub const ALL: [Kind; 20] = [
+    pub const ALL: [Kind; 21] = [
         Kind::IPPool,
         Kind::Node,
         Kind::Network,
@@ -22,6 +22,7 @@ impl Kind {
         Kind::NetworkPolicy,
         Kind::GlobalNetworkSet,
         Kind::BGPPeer,
+        Kind::BGPFilter,
         Kind::BGPConfiguration,
         Kind::IPReservation,
         Kind::Tier,
@@ -47,6 +48,7 @@ impl Kind {
             Kind::NetworkPolicy => "NetworkPolicy",
             Kind::GlobalNetworkSet => "GlobalNetworkSet",
             Kind::BGPPeer => "BGPPeer",
+            Kind::BGPFilter => "BGPFilter",
             Kind::BGPConfiguration => "BGPConfiguration",
             Kind::IPReservation => "IPReservation",
             Kind::Tier => "Tier",
@@ -81,6 +83,7 @@ impl Kind {
             Kind::NetworkPolicy => "networkpolicy",
             Kind::GlobalNetworkSet => "globalnetworkset",
             Kind::BGPPeer => "bgppeer",
+            Kind::BGPFilter => "bgpfilter",
             Kind::BGPConfiguration => "bgpconfiguration",
             Kind::IPReservation => "ipreservation",
             Kind::Tier => "tier",
@@ -107,6 +110,7 @@ impl Kind {
             Kind::NetworkPolicy => &["networkpolicies", "np", "nps"],
             Kind::GlobalNetworkSet => &["globalnetworksets", "gns"],
             Kind::BGPPeer => &["bgppeers", "peer", "peers"],
+            Kind::BGPFilter => &["bgpfilters", "filter", "filters"],
             Kind::BGPConfiguration => &["bgpconfigurations", "bgpconfig", "bgpconfigs"],
             Kind::IPReservation => &["ipreservations", "reservation", "reservations"],
             Kind::Tier => &["tiers"],
@@ -220,6 +224,7 @@ impl Object {
             Object::NetworkPolicy(_) => Kind::NetworkPolicy,
             Object::GlobalNetworkSet(_) => Kind::GlobalNetworkSet,
             Object::BGPPeer(_) => Kind::BGPPeer,
+            Object::BGPFilter(_) => Kind::BGPFilter,
             Object::BGPConfiguration(_) => Kind::BGPConfiguration,
             Object::IPReservation(_) => Kind::IPReservation,
             Object::Tier(_) => Kind::Tier,
@@ -244,6 +249,7 @@ impl Object {
             Object::GlobalNetworkPolicy(policy) | Object::NetworkPolicy(policy) => policy.key.clone(),
             Object::GlobalNetworkSet(set) => ObjectKey::global(Kind::GlobalNetworkSet, &set.name),
             Object::BGPPeer(peer) => ObjectKey::global(Kind::BGPPeer, &peer.name),
+            Object::BGPFilter(filter) => ObjectKey::global(Kind::BGPFilter, &filter.name),
             Object::BGPConfiguration(settings) => ObjectKey::global(Kind::BGPConfiguration, &settings.name),
             Object::IPReservation(it) => ObjectKey::global(Kind::IPReservation, &it.name),
             Object::Tier(tier) => ObjectKey::global(Kind::Tier, &tier.name),

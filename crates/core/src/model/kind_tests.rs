@@ -22,7 +22,7 @@ fn an_unknown_word_is_told_its_neighbour_or_all_kinds() {
     assert_eq!(
         error.to_string(),
         "unknown kind \"deployment\"; expected ippool, node, network, globalnetworkpolicy, networkpolicy, \
-         globalnetworkset, bgppeer, bgpconfiguration, ipreservation, tier, networkset, namespace, \
+         globalnetworkset, bgppeer, bgpfilter, bgpconfiguration, ipreservation, tier, networkset, namespace, \
          serviceaccount, hostendpoint, workloadendpoint, profile, kubernetesnetworkpolicy, stagedglobalnetworkpolicy, stagednetworkpolicy or \
          stagedkubernetesnetworkpolicy"
     );

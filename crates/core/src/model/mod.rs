@@ -5,6 +5,8 @@
 
 pub mod config;
 pub mod endpoint;
+pub mod filter;
+mod filter_words;
 pub mod keys;
 pub mod kind;
 pub mod kubernetes;
@@ -22,6 +24,7 @@ pub use endpoint::{
     Attachment, Endpoint, EndpointKey, HostEndpoint, HostInterface, Labels, NamedPort, PublishedPort, Spoken,
     WORKLOAD_INTERFACES, WorkloadEndpoint,
 };
+pub use filter::BgpFilter;
 pub use kubernetes::{
     KubernetesPeer, KubernetesPolicy, KubernetesPort, KubernetesPorts, KubernetesRule, LabelOperator, LabelRequirement,
     LabelSelector,

@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use serde::{Deserialize, Serialize};
 
+use super::filter::BgpFilter;
 use super::peering::PeerOptions;
 use super::{
     Cidr, Endpoint, HostEndpoint, KubernetesPolicy, Labels, Namespace, NetworkName, NetworkSet, NodeName, Policy,
@@ -20,6 +21,7 @@ pub enum Kind {
     NetworkPolicy,
     GlobalNetworkSet,
     BGPPeer,
+    BGPFilter,
     BGPConfiguration,
     IPReservation,
     Tier,
@@ -53,6 +55,7 @@ pub enum Object {
     NetworkPolicy(Policy),
     GlobalNetworkSet(NetworkSet),
     BGPPeer(BgpPeer),
+    BGPFilter(BgpFilter),
     BGPConfiguration(BgpConfiguration),
     IPReservation(Reservation),
     Tier(Tier),

@@ -21,6 +21,9 @@ pub struct PeerOptions {
     pub role: Option<BgpRole>,
     /// Whether it has to say its own role too.
     pub role_strict: bool,
+    /// BGPFilters by name, asked in this order.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub filters: Vec<String>,
 }
 
 impl PeerOptions {

@@ -27,6 +27,7 @@ pub fn columns(kind: Kind, wide: bool) -> Vec<&'static str> {
         }
         Kind::GlobalNetworkSet => (&["NAME", "NETS"], &["LABELS"]),
         Kind::BGPPeer => (&["NAME", "PEER", "AS", "NODES"], &["PASSIVE", "IMPORT", "HOLD TIME"]),
+        Kind::BGPFilter => (&["NAME", "IMPORT V4", "EXPORT V4", "IMPORT V6", "EXPORT V6"], &[]),
         Kind::BGPConfiguration => (&["NAME", "MESH", "AS"], &["LISTEN PORT"]),
         Kind::IPReservation => (&["NAME", "RESERVED"], &[]),
         Kind::Tier => (&["NAME", "ORDER", "DEFAULT ACTION"], &[]),
@@ -133,6 +134,11 @@ pub fn row(object: &Object, wide: bool) -> Vec<String> {
             import_word(peer.import).to_string(),
             or_dash(peer.hold_time),
         ],
+        Object::BGPFilter(filter) => {
+            let rules = [&filter.import4, &filter.export4, &filter.import6, &filter.export6];
+            let counts = rules.into_iter().map(|rules| rules.len().to_string());
+            [filter.name.clone()].into_iter().chain(counts).collect()
+        }
         Object::BGPConfiguration(settings) => vec![
             settings.name.clone(),
             yes_no(settings.node_to_node_mesh),

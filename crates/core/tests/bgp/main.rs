@@ -3,6 +3,7 @@
 mod bfd;
 #[path = "../../../../tests/support/dice.rs"]
 mod dice;
+mod filters;
 mod garbage;
 mod model;
 mod naive;

@@ -46,6 +46,7 @@ pub fn neighbor(index: usize, as_number: u32, import: ImportPolicy) -> PeerConfi
         transport: Default::default(),
         options: Default::default(),
         bfd: None,
+        filters: Default::default(),
     }
 }
 

@@ -19,6 +19,7 @@ fn speaker() -> Speaker {
         transport: Default::default(),
         options: Default::default(),
         bfd: None,
+        filters: Default::default(),
     };
     let mut config = SpeakerConfig { router_id: [192, 0, 2, 1].into(), ..SpeakerConfig::default() };
     config.peers.insert("2001:db8::9".parse().unwrap(), peer);

@@ -13,6 +13,7 @@ fn candidate(last: u8) -> Candidate {
             attributes: own_attributes(),
             next_hop: NextHop { address: address.into(), link_local: None },
         }),
+        received: None,
         refused: None,
     }
 }
@@ -42,5 +43,5 @@ fn they_come_and_go_as_in_a_vector() {
 #[test]
 fn a_prefix_with_one_route_takes_no_more_than_it_must() {
     assert!(size_of::<Candidates>() <= size_of::<Candidate>(), "{}", size_of::<Candidates>());
-    assert!(size_of::<crate::bgp::rib::Destination>() <= 56, "{}", size_of::<crate::bgp::rib::Destination>());
+    assert!(size_of::<crate::bgp::rib::Destination>() <= 64, "{}", size_of::<crate::bgp::rib::Destination>());
 }

@@ -23,6 +23,7 @@ pub fn route(last: u8, ases: &[u32]) -> Candidate {
             session: 1,
         }),
         path: Arc::new(Path { attributes, next_hop: NextHop { address, link_local: None } }),
+        received: None,
         refused: None,
     }
 }

@@ -19,7 +19,6 @@ use std::sync::Arc;
 
 use hashbrown::{DefaultHashBuilder, HashTable};
 
-use crate::bgp::filter::Refusal;
 use crate::model::{Cidr, Family};
 use candidates::Candidates;
 
@@ -166,16 +165,13 @@ impl Rib {
     }
 
     /// Judges every route of a neighbour anew, after a change of policy.
-    pub fn review(&mut self, peer: IpAddr, judge: impl Fn(&Cidr, &Path) -> Option<Refusal>) {
+    pub fn review(&mut self, peer: IpAddr, mut judge: impl FnMut(&Cidr, &Candidate) -> Candidate) {
         for slot in self.slots() {
             let destination = &self.slots[slot as usize];
             let Some(index) = destination.position_of(Some(peer)) else { continue };
-            let (prefix, known) = (destination.prefix, &destination.candidates[index]);
-            let refused = judge(&prefix, &known.path);
-            if refused != known.refused {
-                let judged = Candidate { refused, ..known.clone() };
-                self.learn(prefix, judged);
-            }
+            let prefix = destination.prefix;
+            let judged = judge(&prefix, &destination.candidates[index]);
+            self.learn(prefix, judged);
         }
     }
 

@@ -1,6 +1,7 @@
 use std::net::Ipv4Addr;
 
 use super::*;
+use crate::bgp::filter::Refusal;
 use crate::bgp::rib::path::own_attributes;
 use crate::bgp::wire::NextHop;
 
@@ -17,6 +18,7 @@ fn route(med: u32) -> Candidate {
     Candidate {
         source: Arc::new(Source { peer: Some(PEER.into()), external: true, ..Source::own(PEER) }),
         path: Arc::new(Path { attributes, next_hop: NextHop { address: PEER.into(), link_local: None } }),
+        received: None,
         refused: None,
     }
 }

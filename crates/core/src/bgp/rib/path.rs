@@ -90,12 +90,20 @@ impl Source {
 #[derive(Clone, Debug)]
 pub struct Candidate {
     pub source: Arc<Source>,
+    /// What takes part in the decision, and is passed on.
     pub path: Arc<Path>,
+    /// What was received, where an import filter has changed it.
+    pub received: Option<Arc<Path>>,
     /// Why it takes no part in the decision; it is kept, so that a change of policy needs no new session.
     pub refused: Option<Refusal>,
 }
 
 impl Candidate {
+    /// The path before any filter.
+    pub fn received(&self) -> &Arc<Path> {
+        self.received.as_ref().unwrap_or(&self.path)
+    }
+
     pub fn same_route(&self, other: &Candidate) -> bool {
         self.source.peer == other.source.peer
             && self.source.standing() == other.source.standing()

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
+use crate::bgp::filter::Filters;
 use crate::bgp::session::Settings;
 use crate::model::peering::PeerOptions;
 use crate::model::{BfdSettings, BgpTransport, Cidr, ImportPolicy};
@@ -95,6 +96,8 @@ pub struct PeerConfig {
     pub options: PeerOptions,
     /// The driver's business, who tells of a failure by [`super::Input::BfdDown`].
     pub bfd: Option<BfdSettings>,
+    /// Those that `options.filters` names.
+    pub filters: Filters,
 }
 
 impl SpeakerConfig {

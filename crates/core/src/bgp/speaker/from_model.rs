@@ -5,9 +5,10 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use super::config::{ListenRange, PeerConfig, PeerSource, SpeakerConfig};
+use crate::bgp::filter::Filters;
 use crate::model::config::{DataPlane, NodeConfig};
 use crate::model::peering::PeerOptions;
-use crate::model::{BfdSettings, BgpConfiguration, BgpPeer, BgpTransport, Family, ImportPolicy, Node};
+use crate::model::{BfdSettings, BgpConfiguration, BgpFilter, BgpPeer, BgpTransport, Family, ImportPolicy, Node};
 
 /// The AS where nobody names one.
 pub const DEFAULT_AS: u32 = 64512;
@@ -19,11 +20,13 @@ pub const DEFAULT_AS: u32 = 64512;
 ///   the nodes of the mesh. One address is one neighbour: the first to name it has it.
 /// * The mesh: every other node that takes part, unless the `default` BGPConfiguration turns it off. Over IPv4 where both
 ///   ends have it; one session carries both families.
+/// * Filters: those of the file, then `filters`; of two by one name the first.
 pub fn speaker_config(
     config: &NodeConfig,
     nodes: &[Node],
     peers: &[BgpPeer],
     bgp_configurations: &[BgpConfiguration],
+    filters: &[BgpFilter],
 ) -> SpeakerConfig {
     let cluster = bgp_configurations.iter().find(|configuration| configuration.name == "default");
     let own = nodes.iter().find(|node| node.name == config.node);
@@ -70,6 +73,13 @@ pub fn speaker_config(
         let own = Some(*address) == address4 || Some(*address) == address6;
         !own || peer.source != PeerSource::Node
     });
+    let addresses: BTreeMap<String, IpAddr> =
+        speaker.peers.iter().map(|(address, peer)| (peer.name.clone(), *address)).collect();
+    let known = |name: &str| config.bgp.filters.iter().chain(filters).find(|filter| filter.name == name).cloned();
+    let templates = speaker.ranges.iter_mut().map(|range| &mut range.template);
+    for peer in speaker.peers.values_mut().chain(templates) {
+        peer.filters = Filters::new(&peer.options.filters, known, |name| addresses.get(name).copied());
+    }
     speaker
 }
 
@@ -92,6 +102,7 @@ fn explicit(peer: &BgpPeer, source: PeerSource, local_address: Option<IpAddr>) -
         transport: peer.transport.clone(),
         options: peer.options.clone(),
         bfd: peer.bfd,
+        filters: Filters::default(),
     }
 }
 
@@ -109,6 +120,7 @@ fn mesh(node: &Node, local: IpAddr, bfd: Option<BfdSettings>) -> PeerConfig {
         transport: BgpTransport::default(),
         options: PeerOptions::default(),
         bfd,
+        filters: Filters::default(),
     }
 }
 

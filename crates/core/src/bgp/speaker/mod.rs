@@ -20,6 +20,7 @@ mod dynamic;
 mod from_model;
 pub mod monitor;
 mod peer;
+mod probe;
 mod startup;
 pub mod status;
 mod transmit;
@@ -45,6 +46,7 @@ pub use config::{ListenRange, PeerConfig, PeerSource, SpeakerConfig};
 pub use detail::{PeerDetail, RouteDetail};
 pub use from_model::{DEFAULT_AS, speaker_config};
 use peer::{Faults, Peer, STALE_MOST};
+pub use probe::{AttributeLine, FilterAnswer, FilterQuestion, RuleLine};
 use startup::Progress;
 pub use startup::Startup;
 pub use status::{PeerStatus, RouteStatus};
@@ -299,7 +301,9 @@ impl Speaker {
                 }
                 continue;
             };
-            let policy_changed = peer.config.import != peer_config.import || peer.config.options != peer_config.options;
+            let policy_changed = peer.config.import != peer_config.import
+                || peer.config.options != peer_config.options
+                || peer.config.filters != peer_config.filters;
             let protected_anew = peer.config.transport != peer_config.transport
                 || peer.config.options.needs_new_session(&peer_config.options);
             let bound_changed = peer.config.options.max_prefixes != peer_config.options.max_prefixes;
@@ -349,7 +353,7 @@ impl Speaker {
         let path = self.interner.intern(Path { attributes: own_attributes(), next_hop: here });
         for (prefix, announce) in changes {
             if announce {
-                let own = Candidate { source: source.clone(), path: path.clone(), refused: None };
+                let own = Candidate { source: source.clone(), path: path.clone(), received: None, refused: None };
                 self.rib.learn(prefix, own);
             } else {
                 self.rib.forget(prefix, None);

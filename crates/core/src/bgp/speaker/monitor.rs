@@ -62,7 +62,8 @@ impl Speaker {
                 let present = peer.filter(|(_, peer)| peer.told);
                 let Some((address, peer)) = present else { continue };
                 let header = monitor.header(address, peer, now);
-                bmp::reachable(&header, &candidate.path.attributes, &[(*prefix, candidate.path.next_hop)], out);
+                let path = candidate.received();
+                bmp::reachable(&header, &path.attributes, &[(*prefix, path.next_hop)], out);
             }
         }
         walk.next = end;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::Speaker;
 use super::config::PeerConfig;
 use super::peer::Peer;
-use crate::bgp::filter::Refusal;
+use crate::bgp::filter::{Direction, Refusal};
 use crate::bgp::rib::Destination;
 use crate::bgp::rib::path::Path;
 use crate::bgp::session::State;
@@ -63,7 +63,8 @@ pub struct RouteStatus {
     pub best: bool,
     /// Kept from before the neighbour's restart.
     pub stale: bool,
-    pub refused: Option<Refusal>,
+    /// Why it takes no part in the decision, in words.
+    pub refused: Option<String>,
 }
 
 impl Speaker {
@@ -134,13 +135,19 @@ impl Speaker {
                 communities: attributes.communities.iter().map(|c| format!("{}:{}", c >> 16, c & 0xffff)).collect(),
                 best: index < equal,
                 stale: from.is_some_and(|(_, peer)| peer.source.session != candidate.source.session || peer.is_away()),
-                refused: candidate.refused,
+                refused: candidate.refused.map(|refusal| match (refusal, from) {
+                    (Refusal::Filtered(place), Some((_, peer))) => {
+                        let rule = peer.config.filters.words(Direction::Import, prefix.family(), place);
+                        format!("{rule} rejects it")
+                    }
+                    (refusal, _) => refusal.to_string(),
+                }),
             });
         }
     }
 }
 
-fn as_path_words(path: &Path) -> String {
+pub(super) fn as_path_words(path: &Path) -> String {
     let join = |numbers: &[u32]| numbers.iter().map(u32::to_string).collect::<Vec<_>>().join(" ");
     let segments = path.attributes.as_path.iter().map(|segment| match segment {
         AsSegment::Sequence(numbers) => join(numbers),

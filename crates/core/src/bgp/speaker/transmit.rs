@@ -56,7 +56,7 @@ impl Speaker {
         Some(Policy::new(self.export(address, local), peer.negotiated.as_ref()?.codec.clone()))
     }
 
-    fn export(&self, address: IpAddr, local: IpAddr) -> Export {
+    pub(super) fn export(&self, address: IpAddr, local: IpAddr) -> Export {
         let peer = self.peers.get(&address);
         let external = peer.is_some_and(|peer| peer.source.external);
         let options = peer.map(|peer| peer.config.options.clone()).unwrap_or_default();
@@ -75,6 +75,7 @@ impl Speaker {
             options,
             self4: if local.is_ipv4() { Some(local) } else { self.config.address4 },
             self6: if local.is_ipv6() { Some(local) } else { self.config.address6.or_else(mapped) },
+            filters: peer.map(|peer| peer.config.filters.clone()).unwrap_or_default(),
         }
     }
 }

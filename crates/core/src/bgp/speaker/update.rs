@@ -1,13 +1,14 @@
 //! From an UPDATE to the RIB: what RFC 4271 6.3 and 9.1.2 have us look at beyond its form.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::config::SpeakerConfig;
 use super::peer::Peer;
 use super::{Event, Speaker};
-use crate::bgp::filter::{self, Import};
-use crate::bgp::rib::{Candidate, Path};
+use crate::bgp::filter::{self, Import, Place};
+use crate::bgp::rib::{Candidate, Interner, Path, Source};
 use crate::bgp::wire::{AfiSafi, Attributes, DefectAction, NextHop, Notification, Update};
 use crate::model::{Cidr, Family};
 use crate::time::Time;
@@ -93,6 +94,7 @@ impl Speaker {
         }
         let own = self.own_addresses(address);
         // The prefixes of an UPDATE have one next hop, or one for each family.
+        let mut changed = Changed::default();
         let mut left = Some(attributes);
         for of_hop in reachable.chunk_by(|(_, a), (_, b)| a == b) {
             let next_hop = of_hop[0].1;
@@ -101,10 +103,10 @@ impl Speaker {
             let Some(attributes) = attributes else { return };
             let path = self.interner.intern(Path { attributes, next_hop });
             let Some(peer) = self.peers.get(&address) else { return };
-            let import = import(&self.config, &self.pools, peer, &own);
+            let import = import(&self.config, &self.pools, address, peer, &own);
             for (prefix, _) in of_hop {
-                let refused = import.judge(prefix, &path);
-                self.rib.learn(*prefix, Candidate { source: source.clone(), path: path.clone(), refused });
+                let (interner, source) = (&mut self.interner, source.clone());
+                self.rib.learn(*prefix, changed.judged(&import, prefix, source, path.clone(), interner));
             }
         }
     }
@@ -116,12 +118,16 @@ impl Speaker {
             self.outbound.set_policy(address, policy);
         }
         let Some(peer) = self.peers.get(&address) else { return };
-        let import = import(&self.config, &self.pools, peer, &own);
-        self.rib.review(address, |prefix, path| import.judge(prefix, path));
+        let import = import(&self.config, &self.pools, address, peer, &own);
+        let interner = &mut self.interner;
+        let mut changed = Changed::default();
+        self.rib.review(address, |prefix, known| {
+            changed.judged(&import, prefix, known.source.clone(), known.received().clone(), interner)
+        });
     }
 
     /// The addresses that are this node, as far as the speaker knows: a route via one of them leads nowhere.
-    fn own_addresses(&self, peer: IpAddr) -> Vec<IpAddr> {
+    pub(super) fn own_addresses(&self, peer: IpAddr) -> Vec<IpAddr> {
         let session = self.peers.get(&peer).and_then(|peer| peer.session.established()).and_then(|c| c.local);
         let own = [self.config.address4, self.config.address6, session].into_iter().flatten();
         // Two speakers on one host may share an address; then it tells nothing.
@@ -143,8 +149,43 @@ impl Speaker {
     }
 }
 
+/// What a rule made of a path, and of which: routes that come together mostly share both.
+#[derive(Default)]
+struct Changed(Option<(Arc<Path>, Family, Place, Arc<Path>)>);
+
+impl Changed {
+    /// The route as it enters the RIB: what was received is kept beside what a filter made of it, so that a change of the
+    /// filter needs no new session.
+    fn judged(
+        &mut self,
+        import: &Import<'_>,
+        prefix: &Cidr,
+        source: Arc<Source>,
+        received: Arc<Path>,
+        interner: &mut Interner<Path>,
+    ) -> Candidate {
+        let place = match import.judge(prefix, &received) {
+            Ok(Some(place)) => place,
+            other => return Candidate { source, path: received, received: None, refused: other.err() },
+        };
+        let family = prefix.family();
+        let path = match &self.0 {
+            Some((from, of, by, path)) if Arc::ptr_eq(from, &received) && (*of, *by) == (family, place) => path.clone(),
+            _ => interner.intern(import.rewrite(&received, family, place)),
+        };
+        self.0 = Some((received.clone(), family, place, path.clone()));
+        Candidate { source, path, received: Some(received), refused: None }
+    }
+}
+
 /// What is accepted from this neighbour.
-fn import<'a>(config: &'a SpeakerConfig, pools: &'a [Cidr], peer: &'a Peer, own_addresses: &'a [IpAddr]) -> Import<'a> {
+pub(super) fn import<'a>(
+    config: &'a SpeakerConfig,
+    pools: &'a [Cidr],
+    address: IpAddr,
+    peer: &'a Peer,
+    own_addresses: &'a [IpAddr],
+) -> Import<'a> {
     let options = &peer.config.options;
     Import {
         policy: peer.config.import,
@@ -155,6 +196,8 @@ fn import<'a>(config: &'a SpeakerConfig, pools: &'a [Cidr], peer: &'a Peer, own_
         router_id: config.router_id,
         cluster_id: config.cluster_id(),
         own_addresses,
+        filters: &peer.config.filters,
+        peer: address,
     }
 }
 

@@ -217,6 +217,7 @@ fn read_bgp(fields: &mut Fields<'_>, data_plane: DataPlane, address: Option<&Add
         let peers_at = bgp.take("peers");
         let peers = peers_at.as_ref().map(read_peers).unwrap_or_default();
         let ranges = bgp.or("listenRanges", Vec::new(), read_ranges);
+        let filters = bgp.or("filters", Vec::new(), yaml::read_filters);
         let originate_at = bgp.take("originate");
         let originate = originate_at.as_ref().map(|at| at.each(|item| pool::read_cidr(&item))).unwrap_or_default();
         let (as_number, router_id, listen) = (as_number?, router_id?, listen?);
@@ -246,6 +247,7 @@ fn read_bgp(fields: &mut Fields<'_>, data_plane: DataPlane, address: Option<&Add
             announce: announce?,
             peers,
             ranges: ranges?,
+            filters: filters?,
             hold_time: hold_time?,
             connect_retry: connect_retry?,
             restart_time: restart_time?,

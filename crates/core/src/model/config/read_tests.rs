@@ -51,7 +51,7 @@ fn wrong_values_are_told_what_was_expected() {
         (
             "bgp: {asNumber: 1}",
             "bgp.asNumber: unknown field (remove it; known here: as, routerId, clusterId, listen, monitoringStations, mesh, announce, \
-                                holdTime, connectRetry, gracefulRestart, bfd, peers, listenRanges, originate)",
+                                holdTime, connectRetry, gracefulRestart, bfd, peers, listenRanges, filters, originate)",
         ),
         ("bgp: {as: 0}", "bgp.as: \"0\" is not an AS number: expected an AS number from 1 to 4294967294"),
         (

@@ -292,12 +292,24 @@ pub const REFERENCE: &[FieldDoc] = &[
         "`multihop: true`: packets that come with less are dropped. On the link they must have 255.",
     ),
     field(
+        "bgp.peers[].filters",
+        "list of names",
+        "none",
+        "BGPFilters that are asked in this order, in both directions.",
+    ),
+    field(
         "bgp.listenRanges",
         "list",
         "none",
         "Neighbours that are known by where they connect from: `prefix`, `limit` (how many at a time, 100), and the keys of \
          `bgp.peers` but `name`, `address`, `port`, `passive` and `passwordFile`.",
     ),
+    field("bgp.filters", "list", "none", "BGPFilters of this node, before those of the store: docs/filters.md."),
+    field("bgp.filters[].name", "text", "required", "The name that `filters` of peers call it by."),
+    field("bgp.filters[].importV4", "list of rules", "none", "What is accepted of IPv4."),
+    field("bgp.filters[].exportV4", "list of rules", "none", "What is told of IPv4."),
+    field("bgp.filters[].importV6", "list of rules", "none", "What is accepted of IPv6."),
+    field("bgp.filters[].exportV6", "list of rules", "none", "What is told of IPv6."),
     field(
         "bgp.originate",
         "list of CIDRs",

@@ -9,8 +9,8 @@ use super::{
     StaticCluster, StoreConfig,
 };
 use crate::model::kind::OWN_VERSION;
-use crate::model::yaml::{import_word, isolation_word, mode_field, mode_word, write_options};
-use crate::model::{BfdSettings, BgpPeer, Network, Pool, TunnelKind};
+use crate::model::yaml::{filter_spec, import_word, isolation_word, mode_field, mode_word, write_options};
+use crate::model::{BfdSettings, BgpFilter, BgpPeer, Network, Pool, TunnelKind};
 
 pub const BACKENDS: [(&str, BackendChoice); 3] =
     [("auto", BackendChoice::Auto), ("nft", BackendChoice::Nft), ("legacy", BackendChoice::Legacy)];
@@ -229,6 +229,14 @@ fn range(range: &PeerRange) -> Map {
     map
 }
 
+/// The name beside the rules, since the file has no `metadata`.
+fn filter(filter: &BgpFilter) -> Value {
+    let mut map = serde_json::Map::new();
+    map.insert("name".into(), filter.name.clone().into());
+    map.extend(filter_spec(filter));
+    serde_yaml::to_value(map).expect("JSON is YAML")
+}
+
 fn bgp(config: &NodeConfig) -> Map {
     let bgp = &config.bgp;
     let mut map = Map::default();
@@ -247,6 +255,7 @@ fn bgp(config: &NodeConfig) -> Map {
     map.maybe("bfd", bgp.bfd.map(bfd));
     map.put("peers", bgp.peers.iter().map(|each| peer(each).into()).collect::<Vec<Value>>());
     map.put("listenRanges", bgp.ranges.iter().map(|each| range(each).into()).collect::<Vec<Value>>());
+    map.put("filters", bgp.filters.iter().map(filter).collect::<Vec<Value>>());
     if config.data_plane == DataPlane::Off {
         map.put("originate", texts(&bgp.originate));
     }

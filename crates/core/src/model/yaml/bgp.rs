@@ -137,7 +137,7 @@ fn read_peer_address(at: &At<'_>) -> Option<(IpAddr, u16)> {
 }
 
 pub fn read_peer(name: &str, mut spec: Fields<'_>) -> Option<BgpPeer> {
-    for field in ["peerSelector", "filters", "localWorkloadSelector", "reachableBy"] {
+    for field in ["peerSelector", "localWorkloadSelector", "reachableBy"] {
         spec.not_built(field, &[]);
     }
     if let Some(at) = spec.take("password") {

@@ -9,13 +9,14 @@
 //! | `tree` | text to a tree whose every node knows its line |
 //! | `fields` | taking typed values out of the tree, errors on the side |
 //! | `suggest` | the nearest known word |
-//! | `object`, `pool`, `bgp`, `policy` | one reader a kind |
+//! | `object`, `pool`, `bgp`, `filter`, `policy` | one reader a kind |
 //! | `write` | the way back |
 
 mod bfd;
 mod bgp;
 mod error;
 pub(crate) mod fields;
+mod filter;
 mod host;
 mod kubernetes;
 mod object;
@@ -33,6 +34,7 @@ pub(crate) use bgp::{
     BGP_PORT, import_policy, import_word, read_as_number, read_hold_time, read_router_id, read_transport,
 };
 pub use error::{YamlError, render_errors};
+pub(crate) use filter::{filter_spec, read_filters};
 pub(crate) use host::{read_failsafe_port, read_named_port};
 pub use object::read_documents;
 pub(crate) use object::read_labels;

@@ -2,14 +2,13 @@
 
 use super::fields::{At, Fields, Report, listed};
 use super::suggest::did_you_mean;
-use super::{Located, YamlError, bgp, host, kubernetes, policy, pool, tree, workload};
+use super::{Located, YamlError, bgp, filter, host, kubernetes, policy, pool, tree, workload};
 use crate::model::kind::{CALICO_VERSION, CORE_VERSION, KUBERNETES_VERSION, OWN_VERSION};
 use crate::model::name::is_dns_subdomain;
 use crate::model::{Kind, Labels, Namespace, Object, ObjectKey, ServiceAccount};
 
 /// Kinds that people's files have and that are not built yet.
-const LATER_KINDS: [&str; 6] = [
-    "BGPFilter",
+const LATER_KINDS: [&str; 5] = [
     "FelixConfiguration",
     "KubeControllersConfiguration",
     "ClusterInformation",
@@ -179,6 +178,12 @@ fn read_object(kind: Kind, mut fields: Fields<'_>) -> Option<Object> {
         Kind::NetworkPolicy => Object::NetworkPolicy(policy::read_policy(kind, meta, spec?.fields()?)?),
         Kind::Node => Object::Node(bgp::read_node(meta, spec?.fields()?)?),
         Kind::BGPPeer => Object::BGPPeer(bgp::read_peer(&meta.name, spec?.fields()?)?),
+        Kind::BGPFilter => {
+            let mut spec = spec?.fields()?;
+            let filter = filter::read_filter(&meta.name, &mut spec);
+            spec.finish();
+            Object::BGPFilter(filter?)
+        }
         Kind::BGPConfiguration => Object::BGPConfiguration(bgp::read_configuration(&meta.name, spec?.fields()?)?),
         Kind::IPReservation => Object::IPReservation(pool::read_reservation(&meta.name, spec?.fields()?)?),
     };

@@ -72,7 +72,7 @@ fn a_selector_with_a_typo_is_refused_at_its_character() {
 
 #[test]
 fn an_unknown_kind_is_refused_with_its_neighbour() {
-    let kinds = "IPPool, Node, Network, GlobalNetworkPolicy, NetworkPolicy, GlobalNetworkSet, BGPPeer, \
+    let kinds = "IPPool, Node, Network, GlobalNetworkPolicy, NetworkPolicy, GlobalNetworkSet, BGPPeer, BGPFilter, \
                  BGPConfiguration, IPReservation, Tier, NetworkSet, Namespace, ServiceAccount, HostEndpoint, WorkloadEndpoint, \
                  Profile, \
                  StagedGlobalNetworkPolicy, StagedNetworkPolicy or StagedKubernetesNetworkPolicy";
@@ -81,8 +81,8 @@ fn an_unknown_kind_is_refused_with_its_neighbour() {
         [format!("a.yaml:2: kind: unknown kind \"IPPol\"; expected {kinds} (did you mean IPPool?)")]
     );
     assert_eq!(
-        errors("apiVersion: projectcalico.org/v3\nkind: BGPFilter\nmetadata: {name: a}\nspec: {}\n"),
-        [format!("a.yaml:2: kind: kind BGPFilter is not built yet; expected {kinds}")]
+        errors("apiVersion: projectcalico.org/v3\nkind: FelixConfiguration\nmetadata: {name: a}\nspec: {}\n"),
+        [format!("a.yaml:2: kind: kind FelixConfiguration is not built yet; expected {kinds}")]
     );
     assert_eq!(
         errors("apiVersion: v1\nkind: Network\nmetadata: {name: a}\nspec: {pools: [p]}\n"),

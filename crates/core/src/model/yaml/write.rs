@@ -5,6 +5,7 @@ use serde_json::{Map, Value, json};
 
 use super::bfd::bfd_value;
 use super::bgp::{BGP_PORT, import_word};
+use super::filter::filter_spec;
 use super::peering::write_options;
 use super::policy::{staged_action_word, tier_action_word};
 use super::pool::{isolation_word, mode_field, mode_word};
@@ -41,6 +42,7 @@ pub fn object_to_value(object: &Object) -> Value {
         Object::GlobalNetworkPolicy(policy) | Object::NetworkPolicy(policy) => policy_spec(policy),
         Object::GlobalNetworkSet(set) | Object::NetworkSet(set) => network_set_spec(set),
         Object::BGPPeer(peer) => peer_spec(peer),
+        Object::BGPFilter(filter) => filter_spec(filter).into(),
         Object::BGPConfiguration(settings) => configuration_spec(settings),
         Object::Tier(tier) => tier_spec(tier),
         Object::HostEndpoint(host) => host_endpoint_spec(host),

@@ -208,8 +208,9 @@ fn options() -> impl Strategy<Value = PeerOptions> {
         restart,
     });
     let role = (of(proptest::sample::select(BgpRole::ALL.to_vec())), any::<bool>());
-    (any::<bool>(), next_hop, of(1..u32::MAX), 0u8..=10, of(bound), role).prop_map(
-        |(reflector_client, next_hop, local_as, allowed_local_as, max_prefixes, (role, strict))| PeerOptions {
+    let filters = proptest::collection::vec(name(), 0..3);
+    (any::<bool>(), next_hop, of(1..u32::MAX), 0u8..=10, of(bound), role, filters).prop_map(
+        |(reflector_client, next_hop, local_as, allowed_local_as, max_prefixes, (role, strict), filters)| PeerOptions {
             reflector_client,
             next_hop,
             local_as,
@@ -217,6 +218,7 @@ fn options() -> impl Strategy<Value = PeerOptions> {
             max_prefixes,
             role,
             role_strict: strict && role.is_some(),
+            filters,
         },
     )
 }

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use hashbrown::HashMap;
 
 use super::{Member, Policy};
+use crate::bgp::filter::Place;
 use crate::bgp::rib::path::{Candidate, Interner, Path, Source};
 use crate::bgp::rib::{Position, Rib, Slot};
 use crate::bgp::wire::{self, AfiSafi, EncodedPath};
@@ -300,7 +301,7 @@ impl Group {
         if self.members.len() == 1 && candidate.source.peer.is_some_and(|peer| self.members.contains_key(&peer)) {
             return None;
         }
-        let path = batch.path_for(&self.policy, candidate, destination.prefix().family())?;
+        let path = batch.path_for(&self.policy, destination.prefix(), candidate)?;
         let told = Told { path, source: candidate.source.clone() };
         (self.members.len() > 1 || self.concerned(Some(&told)) == [None; 2]).then_some(told)
     }
@@ -370,8 +371,9 @@ impl Said {
     }
 }
 
-/// The address of a path, whose it is where that matters (0: anybody's), and the family of the prefix.
-type PathKey = (*const Path, u32, Family);
+/// The address of a path, whose it is where that matters (0: anybody's), the family of the prefix, and the rule of a
+/// filter that changes it.
+type PathKey = (*const Path, u32, Family, Option<Place>);
 /// The address of a path as told (null: withdrawn), the family, and to whom.
 type RunKey = (*const EncodedPath, Family, Audience);
 
@@ -387,18 +389,17 @@ struct Batch<'a> {
 }
 
 impl Batch<'_> {
-    fn path_for(&mut self, policy: &Policy, candidate: &Candidate, family: Family) -> Option<Arc<EncodedPath>> {
+    fn path_for(&mut self, policy: &Policy, prefix: &Cidr, candidate: &Candidate) -> Option<Arc<EncodedPath>> {
         let export = &policy.export;
-        if !export.tells(candidate) {
-            return None;
-        }
+        let place = export.tells(prefix, candidate).ok()?;
+        let family = prefix.family();
         // What is reflected says who was first to say it.
         let originator = if export.reflects(candidate) { u32::from(candidate.source.router_id) } else { 0 };
-        let key = (Arc::as_ptr(&candidate.path), originator, family);
+        let key = (Arc::as_ptr(&candidate.path), originator, family, place);
         if let Some(known) = self.paths.get(&key) {
             return known.clone();
         }
-        let encoded = export.rewrite(candidate, family).and_then(|path| {
+        let encoded = export.rewrite(candidate, family, place).and_then(|path| {
             // Attributes beyond what a message holds: nobody must keep an older path either.
             let encoded = EncodedPath::new(&path.attributes, &path.next_hop, family, &policy.codec).ok()?;
             encoded.fits(family).then(|| self.encodings.intern(encoded))

@@ -24,7 +24,7 @@ fn route(from: u8, tag: u32, next_hop: u8) -> Candidate {
     let mut attributes = own_attributes();
     attributes.as_path = vec![AsSegment::Sequence(vec![64600 + tag])];
     let next_hop = NextHop { address: address(next_hop), link_local: None };
-    Candidate { source: Arc::new(source), path: Arc::new(Path { attributes, next_hop }), refused: None }
+    Candidate { source: Arc::new(source), path: Arc::new(Path { attributes, next_hop }), received: None, refused: None }
 }
 
 /// What a neighbour makes of what it is told.
@@ -74,6 +74,7 @@ impl World {
             cluster_id: [192, 0, 2, 100].into(),
             self4: Some(address(100)),
             self6: None,
+            filters: Default::default(),
         }
     }
 
@@ -164,8 +165,8 @@ impl World {
     fn expected(&self, neighbor: &Neighbor) -> BTreeMap<Cidr, (NextHop, Vec<AsSegment>)> {
         let export = self.export(neighbor.peer, neighbor.as_number);
         let told = self.rib.iter().filter_map(|(prefix, destination)| {
-            let best = destination.best().filter(|best| export.tells(best))?;
-            let path = export.rewrite(best, Family::V4)?;
+            let best = destination.best().filter(|best| export.tells(prefix, best).is_ok())?;
+            let path = export.rewrite(best, Family::V4, None)?;
             Some((*prefix, (path.next_hop, path.attributes.as_path)))
         });
         told.collect()

@@ -1,4 +1,4 @@
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use super::super::rib::path::{Source, own_attributes};
 use super::*;
@@ -14,7 +14,7 @@ fn from(peer: Option<[u8; 4]>, external: bool, communities: &[u32]) -> Candidate
     let mut path = path();
     path.attributes.communities = communities.iter().copied().collect();
     let source = Source { peer: peer.map(IpAddr::from), external, client: false, router_id: PEER.into(), session: 1 };
-    Candidate { source: Arc::new(source), path: Arc::new(path), refused: None }
+    Candidate { source: Arc::new(source), path: Arc::new(path), received: None, refused: None }
 }
 
 fn export(external: bool) -> Export {
@@ -29,11 +29,19 @@ fn export(external: bool) -> Export {
         cluster_id: CLUSTER.into(),
         self4: Some(IpAddr::from([192, 0, 2, 1])),
         self6: None,
+        filters: Filters::default(),
     }
 }
 
+fn prefix() -> Cidr {
+    "10.65.1.7/32".parse().unwrap()
+}
+
 fn import(options: &PeerOptions) -> Import<'_> {
+    static NO_FILTERS: LazyLock<Filters> = LazyLock::new(Filters::default);
     Import {
+        filters: &NO_FILTERS,
+        peer: PEER.into(),
         policy: ImportPolicy::All,
         pools: &[],
         local_as: [64512; 2],
@@ -50,7 +58,7 @@ fn pools_let_in_what_lies_inside_them_and_nothing_wider() {
     let pools: Vec<Cidr> = vec!["10.65.0.0/16".parse().unwrap(), "fd65::/64".parse().unwrap()];
     let options = PeerOptions::default();
     let import = |policy| Import { policy, pools: &pools, ..import(&options) };
-    let judge = |policy, prefix: &str| import(policy).judge(&prefix.parse().unwrap(), &path());
+    let judge = |policy, prefix: &str| import(policy).judge(&prefix.parse().unwrap(), &path()).err();
     for inside in ["10.65.1.7/32", "10.65.0.0/16", "fd65::1/128"] {
         assert_eq!(judge(ImportPolicy::Pools, inside), None, "{inside}");
     }
@@ -67,17 +75,17 @@ fn what_came_from_here_is_refused_whatever_the_policy() {
     let options = PeerOptions::default();
     let mut import = Import { own_addresses: &own, ..import(&options) };
     let prefix: Cidr = "10.65.1.7/32".parse().unwrap();
-    assert_eq!(import.judge(&prefix, &path()), Some(Refusal::OwnNextHop));
+    assert_eq!(import.judge(&prefix, &path()).err(), Some(Refusal::OwnNextHop));
     import.own_addresses = &[];
     let mut looped = path();
     looped.attributes.as_path = vec![AsSegment::Sequence(vec![65001]), AsSegment::Set(vec![65002, 64512])];
-    assert_eq!(import.judge(&prefix, &looped), Some(Refusal::AsLoop));
+    assert_eq!(import.judge(&prefix, &looped).err(), Some(Refusal::AsLoop));
     let mut reflected = path();
     reflected.attributes.originator_id = Some(import.router_id);
-    assert_eq!(import.judge(&prefix, &reflected), Some(Refusal::Originator));
+    assert_eq!(import.judge(&prefix, &reflected).err(), Some(Refusal::Originator));
     let mut reflected = path();
     reflected.attributes.cluster_list = vec![[192, 0, 2, 8].into(), CLUSTER.into()];
-    assert_eq!(import.judge(&prefix, &reflected), Some(Refusal::ClusterLoop));
+    assert_eq!(import.judge(&prefix, &reflected).err(), Some(Refusal::ClusterLoop));
 }
 
 #[test]
@@ -88,24 +96,30 @@ fn our_as_may_be_in_the_path_as_often_as_is_allowed() {
     for (allowed, refused) in [(0, true), (1, true), (2, false)] {
         let options = PeerOptions { allowed_local_as: allowed, ..PeerOptions::default() };
         let import = Import { local_as: [64512, 64999], ..import(&options) };
-        assert_eq!(import.judge(&prefix, &looped), refused.then_some(Refusal::AsLoop), "{allowed} allowed");
+        assert_eq!(import.judge(&prefix, &looped).err(), refused.then_some(Refusal::AsLoop), "{allowed} allowed");
     }
 }
 
 #[test]
 fn a_route_goes_neither_back_nor_from_ibgp_to_ibgp() {
     let elsewhere = Some([192, 0, 2, 3]);
-    assert!(export(false).tells(&from(None, false, &[])) && export(true).tells(&from(None, false, &[])));
-    assert!(!export(true).tells(&from(Some(PEER), true, &[])), "back to whom it came from");
-    assert!(export(false).tells(&from(elsewhere, true, &[])), "eBGP to iBGP");
-    assert!(!export(false).tells(&from(elsewhere, false, &[])), "iBGP to iBGP");
-    assert!(export(true).tells(&from(elsewhere, false, &[])), "iBGP to eBGP, with transit");
+    assert!(
+        export(false).tells(&prefix(), &from(None, false, &[])).is_ok()
+            && export(true).tells(&prefix(), &from(None, false, &[])).is_ok()
+    );
+    assert!(export(true).tells(&prefix(), &from(Some(PEER), true, &[])).is_err(), "back to whom it came from");
+    assert!(export(false).tells(&prefix(), &from(elsewhere, true, &[])).is_ok(), "eBGP to iBGP");
+    assert!(export(false).tells(&prefix(), &from(elsewhere, false, &[])).is_err(), "iBGP to iBGP");
+    assert!(export(true).tells(&prefix(), &from(elsewhere, false, &[])).is_ok(), "iBGP to eBGP, with transit");
     let no_transit = Export { transit: false, ..export(true) };
-    assert!(!no_transit.tells(&from(elsewhere, false, &[])), "iBGP to eBGP, without");
+    assert!(no_transit.tells(&prefix(), &from(elsewhere, false, &[])).is_err(), "iBGP to eBGP, without");
     let draining = Export { nothing: true, ..export(false) };
-    assert!(!draining.tells(&from(None, false, &[])));
+    assert!(draining.tells(&prefix(), &from(None, false, &[])).is_err());
     let deferred = Export { own_only: true, ..export(false) };
-    assert!(deferred.tells(&from(None, false, &[])) && !deferred.tells(&from(elsewhere, true, &[])));
+    assert!(
+        deferred.tells(&prefix(), &from(None, false, &[])).is_ok()
+            && deferred.tells(&prefix(), &from(elsewhere, true, &[])).is_err()
+    );
 }
 
 #[test]
@@ -115,8 +129,8 @@ fn well_known_communities_stop_a_route() {
         [(NO_EXPORT, true, false), (NO_EXPORT_SUBCONFED, true, false), (NO_ADVERTISE, false, false), (1, true, true)]
     {
         let candidate = from(elsewhere, true, &[community]);
-        assert_eq!(export(false).tells(&candidate), inside, "{community:x} to iBGP");
-        assert_eq!(export(true).tells(&candidate), outside, "{community:x} to eBGP");
+        assert_eq!(export(false).tells(&prefix(), &candidate).is_ok(), inside, "{community:x} to iBGP");
+        assert_eq!(export(true).tells(&prefix(), &candidate).is_ok(), outside, "{community:x} to eBGP");
     }
 }
 
@@ -130,17 +144,17 @@ fn across_the_border_our_as_leads_and_what_is_internal_stays_inside() {
     let (transitive, within) = ([0, 2, 0, 0, 0, 0, 0, 1], [0x40, 2, 0, 0, 0, 0, 0, 1]);
     learned.attributes.extended_communities = [transitive, within].into();
     let learned = Candidate { path: Arc::new(learned), ..from(Some([192, 0, 2, 3]), true, &[]) };
-    let told = export(true).rewrite(&learned, Family::V4).unwrap();
+    let told = export(true).rewrite(&learned, Family::V4, None).unwrap();
     assert_eq!(told.attributes.as_path, [AsSegment::Sequence(vec![64512, 65001])]);
     assert_eq!((told.attributes.local_pref, told.attributes.med), (None, None));
     assert!(told.attributes.cluster_list.is_empty());
     assert_eq!(told.attributes.extended_communities, [transitive].into(), "RFC 4360 section 6");
     assert_eq!(told.next_hop.address, IpAddr::from([192, 0, 2, 1]));
-    let told = export(false).rewrite(&learned, Family::V4).unwrap();
+    let told = export(false).rewrite(&learned, Family::V4, None).unwrap();
     assert_eq!(told.attributes.as_path, [AsSegment::Sequence(vec![65001])]);
     assert_eq!((told.attributes.local_pref, told.attributes.med), (Some(300), Some(5)));
     assert_eq!(told.attributes.extended_communities.len(), 2);
-    assert_eq!(export(true).rewrite(&learned, Family::V6), None, "no next hop of that family");
+    assert_eq!(export(true).rewrite(&learned, Family::V6, None), None, "no next hop of that family");
 }
 
 #[test]
@@ -159,7 +173,7 @@ fn internal(client: bool) -> Candidate {
     let mut path = path();
     path.next_hop.address = [192, 0, 2, 3].into();
     path.attributes.local_pref = Some(200);
-    Candidate { source: Arc::new(source), path: Arc::new(path), refused: None }
+    Candidate { source: Arc::new(source), path: Arc::new(path), received: None, refused: None }
 }
 
 fn to(external: bool, options: PeerOptions) -> Export {
@@ -169,11 +183,14 @@ fn to(external: bool, options: PeerOptions) -> Export {
 #[test]
 fn a_reflector_passes_clients_routes_to_all_and_others_to_clients_and_signs_them() {
     let client = || PeerOptions { reflector_client: true, ..PeerOptions::default() };
-    assert!(to(false, client()).tells(&internal(false)) && to(false, client()).tells(&internal(true)));
-    assert!(export(false).tells(&internal(true)), "a client's goes to all");
-    assert!(!export(false).tells(&internal(false)), "and of two that are none nothing passes");
+    assert!(
+        to(false, client()).tells(&prefix(), &internal(false)).is_ok()
+            && to(false, client()).tells(&prefix(), &internal(true)).is_ok()
+    );
+    assert!(export(false).tells(&prefix(), &internal(true)).is_ok(), "a client's goes to all");
+    assert!(export(false).tells(&prefix(), &internal(false)).is_err(), "and of two that are none nothing passes");
 
-    let told = to(false, client()).rewrite(&internal(false), Family::V4).unwrap();
+    let told = to(false, client()).rewrite(&internal(false), Family::V4, None).unwrap();
     assert_eq!(told.next_hop.address, IpAddr::from([192, 0, 2, 3]), "RFC 4456 10: the next hop stays");
     assert_eq!(told.attributes.local_pref, Some(200));
     assert_eq!(told.attributes.originator_id, Some([192, 0, 2, 3].into()));
@@ -182,13 +199,13 @@ fn a_reflector_passes_clients_routes_to_all_and_others_to_clients_and_signs_them
     let path = Arc::make_mut(&mut again.path);
     path.attributes.originator_id = Some([10, 0, 0, 9].into());
     path.attributes.cluster_list = vec![[10, 0, 0, 8].into()];
-    let told = to(false, client()).rewrite(&again, Family::V4).unwrap();
+    let told = to(false, client()).rewrite(&again, Family::V4, None).unwrap();
     assert_eq!(told.attributes.originator_id, Some([10, 0, 0, 9].into()), "who was first stays first");
     assert_eq!(told.attributes.cluster_list, [CLUSTER.into(), std::net::Ipv4Addr::from([10, 0, 0, 8])]);
     let own = PeerOptions { next_hop: NextHopMode::Own, ..client() };
-    let told = to(false, own).rewrite(&internal(true), Family::V4).unwrap();
+    let told = to(false, own).rewrite(&internal(true), Family::V4, None).unwrap();
     assert_eq!(told.next_hop.address, IpAddr::from([192, 0, 2, 1]));
-    let told = to(false, client()).rewrite(&from(None, false, &[]), Family::V4).unwrap();
+    let told = to(false, client()).rewrite(&from(None, false, &[]), Family::V4, None).unwrap();
     assert_eq!(
         (told.attributes.originator_id, told.attributes.cluster_list.len()),
         (None, 0),
@@ -199,13 +216,13 @@ fn a_reflector_passes_clients_routes_to_all_and_others_to_clients_and_signs_them
 #[test]
 fn a_next_hop_is_kept_where_that_was_asked_for_but_nobody_is_told_itself() {
     let keep = || PeerOptions { next_hop: NextHopMode::Keep, ..PeerOptions::default() };
-    let told = to(true, keep()).rewrite(&internal(false), Family::V4).unwrap();
+    let told = to(true, keep()).rewrite(&internal(false), Family::V4, None).unwrap();
     assert_eq!(told.next_hop.address, IpAddr::from([192, 0, 2, 3]));
     let itself = from(Some([192, 0, 2, 3]), true, &[]);
     assert_eq!(itself.path.next_hop.address, IpAddr::from(PEER));
-    assert_eq!(to(true, keep()).rewrite(&itself, Family::V4), None);
-    assert!(export(true).rewrite(&itself, Family::V4).is_some());
-    assert!(to(true, keep()).rewrite(&from(None, false, &[]), Family::V4).is_some(), "our own has us");
+    assert_eq!(to(true, keep()).rewrite(&itself, Family::V4, None), None);
+    assert!(export(true).rewrite(&itself, Family::V4, None).is_some());
+    assert!(to(true, keep()).rewrite(&from(None, false, &[]), Family::V4, None).is_some(), "our own has us");
 }
 
 /// RFC 9234 section 5, the five rules, by our role.
@@ -225,23 +242,23 @@ fn otc_lets_routes_go_down_and_nowhere_else() {
         (BgpRole::RsClient, false, false, true, false, false),
     ] {
         let options = PeerOptions { role: Some(role), ..PeerOptions::default() };
-        let leaks = |otc| import(&options).judge(&prefix, &with_otc(Some(otc))) == Some(Refusal::RouteLeak);
+        let leaks = |otc| import(&options).judge(&prefix, &with_otc(Some(otc))).err() == Some(Refusal::RouteLeak);
         assert_eq!((leaks(65001), leaks(65002)), (from_peer_as, from_other), "{role}: taken in");
-        assert_eq!(import(&options).judge(&prefix, &with_otc(None)), None);
+        assert_eq!(import(&options).judge(&prefix, &with_otc(None)).err(), None);
         let inside = Import { peer_as: 64512, ..import(&options) };
-        assert_eq!(inside.judge(&prefix, &with_otc(Some(1))), None, "not over iBGP");
+        assert_eq!(inside.judge(&prefix, &with_otc(Some(1))).err(), None, "not over iBGP");
 
         let mut attributes = own_attributes();
         mark_only_to_customer(&mut attributes, Some(role), 65001);
         assert_eq!(attributes.otc, marked.then_some(65001), "{role}: marked on the way in");
 
         let mut passed = from(Some([192, 0, 2, 3]), true, &[]);
-        assert!(to(true, options.clone()).tells(&passed));
-        let rewritten = to(true, options.clone()).rewrite(&passed, Family::V4).unwrap();
+        assert!(to(true, options.clone()).tells(&prefix, &passed).is_ok());
+        let rewritten = to(true, options.clone()).rewrite(&passed, Family::V4, None).unwrap();
         assert_eq!(rewritten.attributes.otc, marks.then_some(64512), "{role}: marked on the way out");
         Arc::make_mut(&mut passed.path).attributes.otc = Some(65009);
-        assert_eq!(to(true, options.clone()).tells(&passed), told, "{role}: told with OTC");
-        assert!(to(false, options).tells(&passed), "not over iBGP");
+        assert_eq!(to(true, options.clone()).tells(&prefix, &passed).is_ok(), told, "{role}: told with OTC");
+        assert!(to(false, options).tells(&prefix, &passed).is_ok(), "not over iBGP");
     }
 }
 
