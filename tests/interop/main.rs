@@ -8,8 +8,11 @@ mod support;
 
 mod agent;
 mod bird;
+mod exabgp;
 mod frr;
 mod garbage;
+mod gobgp;
+mod openbgpd;
 mod protection;
 mod restart;
 mod rig;
