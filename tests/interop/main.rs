@@ -14,6 +14,7 @@ mod garbage;
 mod gobgp;
 mod openbgpd;
 mod protection;
+mod reflection;
 mod restart;
 mod rig;
 mod routes;
