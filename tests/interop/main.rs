@@ -13,6 +13,7 @@ mod frr;
 mod garbage;
 mod gobgp;
 mod openbgpd;
+mod options;
 mod protection;
 mod reflection;
 mod restart;
