@@ -97,6 +97,7 @@ fn config(index: usize, peers: BTreeMap<usize, Hold>) -> SpeakerConfig {
             local_address: Some(address(index)),
             transport: Default::default(),
             bfd: None,
+            filters: Default::default(),
             options,
         };
         (address(other), peer)

@@ -46,7 +46,7 @@ impl World {
             local_address: None,
             transport: Default::default(),
             bfd: None,
-            filters: Vec::new(),
+            filters: Default::default(),
             options,
         };
         let watcher = PeerOptions { reflector_client: true, ..PeerOptions::default() };

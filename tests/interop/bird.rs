@@ -1,13 +1,14 @@
 //! BIRD 2 as a neighbour.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 use std::path::PathBuf;
 use std::process::Command;
 
 use routenet_core::model::Cidr;
 
-use crate::rig::{LIMIT, Namespace, Neighbor, OUR_AS, OURS, THEIRS};
+use crate::rig::{
+    COMMUNITY, LARGE_COMMUNITY, LIMIT, LOCAL_PREF, MED, Namespace, Neighbor, OUR_AS, ROUTE_TARGET, Told, numbers,
+};
 use crate::support::{Process, wait_for};
 
 pub struct Bird {
@@ -24,25 +25,40 @@ impl Bird {
 
     /// The same, with more statements in its `protocol bgp`.
     pub fn with(namespace: Namespace, transport: usize, as_number: u32, announced: &[&str], more: &str) -> Bird {
+        Bird::beside(namespace, transport, as_number, announced, more, "")
+    }
+
+    /// The same, with more protocols.
+    pub fn beside(
+        namespace: Namespace,
+        transport: usize,
+        as_number: u32,
+        announced: &[&str],
+        more: &str,
+        other: &str,
+    ) -> Bird {
         let folder = tempfile::tempdir().expect("a folder");
         let routes = |six: bool| -> String {
             let of_family = announced.iter().filter(|prefix| prefix.contains(':') == six);
             of_family.map(|prefix| format!("  route {prefix} blackhole;\n")).collect()
         };
         let config = format!(
-            "log stderr all;\nrouter id {router_id};\nprotocol device {{ scan time 1; }}\n\
+            "log stderr all;\nrouter id {router_id};{attributes}\nprotocol device {{ scan time 1; }}\n\
              protocol kernel kernel4 {{ ipv4 {{ export where source = RTS_BGP; }}; }}\n\
              protocol kernel kernel6 {{ ipv6 {{ export where source = RTS_BGP; }}; }}\n\
              protocol static static4 {{\n  ipv4;\n{routes4}}}\nprotocol static static6 {{\n  ipv6;\n{routes6}}}\n\
              protocol bgp routenet {{\n  local {local} as {as_number};\n  neighbor {remote} as {OUR_AS};\n\
              \x20 hold time 30; connect delay time 1; connect retry time 1; error wait time 1, 2;\n  graceful restart on;\n  {more}\n\
-             \x20 ipv4 {{ import all; export where source = RTS_STATIC; next hop self; }};\n\
-             \x20 ipv6 {{ import all; export where source = RTS_STATIC; next hop self; }};\n}}\n",
-            router_id = THEIRS[0],
+             \x20 ipv4 {{ import all; export filter announced; {hop} }};\n\
+             \x20 ipv6 {{ import all; export filter announced; {hop} }};\n}}\n{other}",
+            router_id = namespace.theirs[0],
+            attributes = attributes(),
+            // A reflector is in the way of no packet.
+            hop = if more.contains("rr client") { "" } else { "next hop self;" },
             routes4 = routes(false),
             routes6 = routes(true),
-            local = THEIRS[transport],
-            remote = OURS[transport],
+            local = namespace.theirs[transport],
+            remote = namespace.ours[transport],
         );
         std::fs::write(folder.path().join("bird.conf"), config).expect("a file");
         let mut bird = Bird { namespace, folder, daemon: None };
@@ -89,29 +105,60 @@ impl Bird {
     }
 }
 
+/// Sets what is said of all that is announced.
+fn attributes() -> String {
+    let tuple = |community: &str| community.replace(':', ", ");
+    format!(
+        "\nfilter announced {{\n  if source = RTS_BGP && proto != \"routenet\" then accept;\n  if source != RTS_STATIC then reject;\n  bgp_med = {MED}; bgp_local_pref = {LOCAL_PREF};\n\
+         \x20 bgp_community.add(({})); bgp_large_community.add(({})); bgp_ext_community.add((rt, {}));\n  accept;\n}}\n",
+        tuple(COMMUNITY),
+        tuple(LARGE_COMMUNITY),
+        tuple(ROUTE_TARGET)
+    )
+}
+
+/// One line of `show route all`.
+fn attribute(told: &mut Told, key: &str, value: &str) {
+    // (65002,7) (65002,8); (65002, 1, 2); (rt, 65002, 9)
+    let tuples = || value.split_terminator(')').map(|tuple| tuple.replace([' ', '('], "").replace(',', ":")).collect();
+    let number = || Some(value.parse().expect("a number"));
+    match key {
+        "BGP.next_hop" => told.next_hop = value.split_whitespace().next().map(|hop| hop.parse().expect("an address")),
+        "BGP.as_path" => told.as_path = numbers(value),
+        "BGP.med" => told.med = number(),
+        "BGP.local_pref" => told.local_pref = number(),
+        "BGP.community" => told.communities = tuples(),
+        "BGP.large_community" => told.large = tuples(),
+        "BGP.ext_community" => told.extended = tuples(),
+        "BGP.originator_id" => told.originator = Some(value.parse().expect("an identifier")),
+        "BGP.cluster_list" => {
+            told.clusters = value.split_whitespace().map(|id| id.parse().expect("an identifier")).collect();
+        }
+        "BGP.otc" => told.otc = number(),
+        _ => {}
+    }
+}
+
 impl Neighbor for Bird {
     fn established(&self) -> bool {
         self.ask("show protocols routenet").contains("Established")
     }
 
-    fn learned(&self) -> BTreeMap<Cidr, (IpAddr, Vec<u32>)> {
+    fn table(&self) -> BTreeMap<Cidr, Told> {
         let listing = self.ask("show route protocol routenet all");
-        let mut learned = BTreeMap::new();
+        let mut table = BTreeMap::new();
         let mut prefix: Option<Cidr> = None;
-        let mut path = Vec::new();
         for line in listing.lines() {
             let first = line.split_whitespace().next().unwrap_or_default();
             if let (false, Ok(next)) = (line.starts_with([' ', '\t']), first.parse()) {
                 prefix = Some(next);
-                path.clear();
-            } else if let Some(numbers) = line.trim().strip_prefix("BGP.as_path:") {
-                path = numbers.split_whitespace().map(|number| number.parse().expect("an AS number")).collect();
-            } else if let (Some(hops), Some(prefix)) = (line.trim().strip_prefix("BGP.next_hop:"), prefix) {
-                let hop = hops.split_whitespace().next().expect("a next hop").parse().expect("an address");
-                learned.insert(prefix, (hop, path.clone()));
+                table.insert(next, Told::default());
+            } else if let (Some((key, value)), Some(prefix)) = (line.trim().split_once(':'), prefix) {
+                let told = table.get_mut(&prefix).expect("an entry");
+                attribute(told, key, value.trim());
             }
         }
-        learned
+        table
     }
 
     fn withdraw_all(&self) {

@@ -1,14 +1,15 @@
 //! FRR (zebra and bgpd) as a neighbour.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use routenet_core::model::Cidr;
 use serde_json::Value;
 
-use crate::rig::{LIMIT, Namespace, Neighbor, OUR_AS, OURS, THEIRS};
+use crate::rig::{
+    COMMUNITY, LARGE_COMMUNITY, LIMIT, LOCAL_PREF, MED, Namespace, Neighbor, OUR_AS, ROUTE_TARGET, Told, numbers,
+};
 use crate::support::{Process, run, wait_for};
 
 pub struct Frr {
@@ -30,23 +31,38 @@ impl Frr {
 
     /// The same, with more statements about its neighbour, without its name. One of `bfd` brings bfdd with a profile `fast`.
     pub fn with(namespace: Namespace, transport: usize, as_number: u32, announced: &[&str], more: &[&str]) -> Frr {
+        let us = &namespace.ours[transport];
+        let more: String = more.iter().map(|line| format!(" neighbor {us} {line}\n")).collect();
+        Frr::beside(namespace, transport, as_number, announced, &more, "")
+    }
+
+    /// The same, with more lines in its `router bgp`, and in both of its address families.
+    pub fn beside(
+        namespace: Namespace,
+        transport: usize,
+        as_number: u32,
+        announced: &[&str],
+        more: &str,
+        families: &str,
+    ) -> Frr {
         let folder = tempfile::tempdir().expect("a folder");
         let networks = |six: bool| -> String {
             let of_family = announced.iter().filter(|prefix| prefix.contains(':') == six);
-            of_family.map(|prefix| format!("  network {prefix}\n")).collect()
+            of_family.map(|prefix| format!("  network {prefix} route-map announced\n")).collect()
         };
-        let us = OURS[transport];
-        let more: String = more.iter().map(|line| format!(" neighbor {us} {line}\n")).collect();
+        let us = &namespace.ours[transport];
         let config = format!(
-            "log file {folder}/log\nrouter bgp {as_number}\n bgp router-id {router_id}\n no bgp ebgp-requires-policy\n\
+            "log file {folder}/log\nroute-map announced permit 10\n set metric {MED}\n set local-preference {LOCAL_PREF}\n\
+             \x20set community {COMMUNITY}\n set large-community {LARGE_COMMUNITY}\n set extcommunity rt {ROUTE_TARGET}\nexit\n\
+             router bgp {as_number}\n bgp router-id {router_id}\n no bgp ebgp-requires-policy\n\
              \x20no bgp default ipv4-unicast\n no bgp network import-check\n bgp graceful-restart\n\
              \x20bgp graceful-restart preserve-fw-state\n\
              \x20neighbor {us} remote-as {OUR_AS}\n neighbor {us} timers 10 30\n neighbor {us} timers connect 1\n\
              \x20neighbor {us} advertisement-interval 0\n{more}\
-             \x20address-family ipv4 unicast\n  neighbor {us} activate\n{networks4} exit-address-family\n\
-             \x20address-family ipv6 unicast\n  neighbor {us} activate\n{networks6} exit-address-family\nexit\n",
+             \x20address-family ipv4 unicast\n  neighbor {us} activate\n{families}{networks4} exit-address-family\n\
+             \x20address-family ipv6 unicast\n  neighbor {us} activate\n{families}{networks6} exit-address-family\nexit\n",
             folder = folder.path().display(),
-            router_id = THEIRS[0],
+            router_id = namespace.theirs[0],
             networks4 = networks(false),
             networks6 = networks(true),
         );
@@ -59,6 +75,11 @@ impl Frr {
         let mut frr = Frr { namespace, folder, daemons: Vec::new(), as_number, transport, bfd: more.contains(" bfd") };
         frr.start();
         frr
+    }
+
+    /// What we are to it.
+    fn us(&self) -> &str {
+        &self.namespace.ours[self.transport]
     }
 
     fn file(&self, name: &str) -> PathBuf {
@@ -96,9 +117,11 @@ impl Frr {
         })
     }
 
-    fn ask_json(&self, question: &str) -> Value {
-        let answer = self.ask(question);
-        serde_json::from_str(&answer).unwrap_or_else(|error| panic!("{question}: {error}\n{answer}"))
+    /// An answer for each line that has one.
+    fn ask_json(&self, questions: &str) -> Vec<Value> {
+        let answer = self.ask(questions);
+        let values = serde_json::Deserializer::from_str(&answer).into_iter();
+        values.collect::<Result<_, _>>().unwrap_or_else(|error| panic!("{questions}: {error}\n{answer}"))
     }
 
     /// What its bfdd answers.
@@ -120,31 +143,53 @@ impl Frr {
     }
 }
 
+/// A path of its JSON.
+fn told(path: &Value) -> Told {
+    let number = |value: &Value| value.as_u64().map(|number| u32::try_from(number).expect("32 bits"));
+    let words = |key: &str| {
+        let text = path[key]["string"].as_str().unwrap_or_default();
+        text.split_whitespace().map(|word| word.replace("RT:", "rt:")).collect()
+    };
+    let address = |value: &Value| value.as_str().map(|text| text.parse().expect("an identifier"));
+    let hops = path["nexthops"].as_array().expect("next hops");
+    let hop = hops.iter().find(|hop| hop["scope"] != "link-local").expect("a next hop");
+    Told {
+        next_hop: hop["ip"].as_str().map(|hop| hop.parse().expect("an address")),
+        as_path: numbers(path["aspath"]["string"].as_str().unwrap_or_default().trim_start_matches("Local")),
+        med: number(&path["metric"]),
+        local_pref: number(&path["locPrf"]),
+        communities: words("community"),
+        large: words("largeCommunity"),
+        extended: words("extendedCommunity"),
+        originator: address(&path["originatorId"]),
+        clusters: path["clusterList"]["list"].as_array().into_iter().flatten().filter_map(address).collect(),
+        otc: None,
+    }
+}
+
 impl Neighbor for Frr {
     fn established(&self) -> bool {
-        let us = OURS[self.transport];
-        self.ask_json(&format!("show bgp neighbors {us} json"))[us]["bgpState"] == "Established"
+        let us = self.us();
+        self.ask_json(&format!("show bgp neighbors {us} json"))[0][us]["bgpState"] == "Established"
     }
 
-    fn learned(&self) -> BTreeMap<Cidr, (IpAddr, Vec<u32>)> {
-        let mut learned = BTreeMap::new();
-        for family in ["ipv4", "ipv6"] {
-            let table = self.ask_json(&format!("show bgp {family} unicast json"));
-            let Some(routes) = table["routes"].as_object() else { continue };
-            for (prefix, paths) in routes {
-                for path in
-                    paths.as_array().expect("paths").iter().filter(|path| path["peerId"] == OURS[self.transport])
-                {
-                    let hops = path["nexthops"].as_array().expect("next hops");
-                    let hop = hops.iter().find(|hop| hop["scope"] != "link-local").expect("a next hop");
-                    let hop = hop["ip"].as_str().expect("an address").parse().expect("an address");
-                    let numbers = path["path"].as_str().expect("a path");
-                    let numbers = numbers.split_whitespace().map(|number| number.parse().expect("an AS number"));
-                    learned.insert(prefix.parse().expect("a prefix"), (hop, numbers.collect()));
-                }
+    fn table(&self) -> BTreeMap<Cidr, Told> {
+        let tables = self.ask_json("show bgp ipv4 unicast json\nshow bgp ipv6 unicast json");
+        let prefixes =
+            tables.iter().filter_map(|table| table["routes"].as_object()).flatten().map(|(prefix, _)| prefix);
+        let questions = prefixes.map(|prefix| {
+            let family = if prefix.contains(':') { "ipv6" } else { "ipv4" };
+            format!("show bgp {family} unicast {prefix} json")
+        });
+        let mut table = BTreeMap::new();
+        let questions = questions.collect::<Vec<_>>().join("\n");
+        for routes in if questions.is_empty() { Vec::new() } else { self.ask_json(&questions) } {
+            let paths = routes["paths"].as_array().into_iter().flatten();
+            for path in paths.filter(|path| path["peer"]["peerId"] == self.us()) {
+                table.insert(routes["prefix"].as_str().expect("a prefix").parse().expect("a prefix"), told(path));
             }
         }
-        learned
+        table
     }
 
     fn withdraw_all(&self) {
@@ -178,13 +223,13 @@ impl Neighbor for Frr {
     }
 
     fn shut(&self) {
-        self.configure(&format!("neighbor {} shutdown", OURS[self.transport]));
+        self.configure(&format!("neighbor {} shutdown", self.us()));
     }
 
     fn last_error(&self) -> String {
-        let us = OURS[self.transport];
+        let us = self.us();
         let answer = self.ask_json(&format!("show bgp neighbors {us} json"));
-        answer[us]["lastNotificationReason"].as_str().unwrap_or_default().to_string()
+        answer[0][us]["lastNotificationReason"].as_str().unwrap_or_default().to_string()
     }
 
     fn command(&self, program: &str) -> Command {

@@ -2,6 +2,8 @@
 
 use crate::bird::Bird;
 use crate::frr::Frr;
+use crate::gobgp::GoBgp;
+use crate::openbgpd::OpenBgpd;
 use crate::rig::{LIMIT, Neighbor, THEIR_AS, THEIRS, Us, between, cidr, speaker};
 use crate::support::wait_for;
 
@@ -57,12 +59,52 @@ fn we_help_them(neighbor: &mut dyn Neighbor) {
     assert_eq!(us.kernel.len(), 2);
     wait_for("our routes", LIMIT, || neighbor.learned().len() == 2);
 
+    // RFC 8538: between two that agreed to keep routes over NOTIFICATIONs it comes as the cause of a Hard Reset.
+    let agreed = us.peer(THEIRS[0]).capabilities.iter().any(|has| has == "graceful-notification");
+    neighbor.shut();
+    wait_for("the Cease", LIMIT, || !us.established(THEIRS[0]));
+    // What is no Hard Reset ends nothing between such two (RFC 8538 section 4); FRR says one, GoBGP does not.
+    let why = us.last_error(THEIRS[0]);
+    let hard = why.starts_with("received Cease: Hard Reset (6/9): ");
+    assert!(agreed || !hard, "{why}");
+    assert!(why.contains("Cease: Administrative Shutdown (6/2)"), "{why}");
+    let kept = agreed && !hard;
+    assert_eq!(us.learned().len(), if kept { FOREIGN.len() } else { 0 }, "after {why}");
+    assert_eq!(us.peer(THEIRS[0]).retained, kept);
+    us.stop();
+}
+
+/// It has no graceful restart, or asks for none: what it told is gone with its session, and comes again with the next.
+fn nothing_is_kept(neighbor: &mut dyn Neighbor) {
+    let us = up(neighbor, false, &OWN);
+    wait_for("its routes", LIMIT, || us.learned().len() == 2);
+    wait_for("our routes", LIMIT, || neighbor.learned().len() == 2);
+    neighbor.kill();
+    wait_for("the end of the session", LIMIT, || !us.established(THEIRS[0]));
+    assert!(!us.peer(THEIRS[0]).retained);
+    assert_eq!(us.learned().len(), 0, "gone with the session");
+
+    neighbor.start();
+    wait_for("the second session", LIMIT, || us.established(THEIRS[0]) && neighbor.established());
+    wait_for("its routes", LIMIT, || us.learned().len() == 2);
+    wait_for("our routes", LIMIT, || neighbor.learned().len() == 2);
     neighbor.shut();
     wait_for("the Cease", LIMIT, || !us.established(THEIRS[0]));
     assert_eq!(us.learned().len(), 0, "a Cease leaves nothing");
-    let (_, why) = us.peer(THEIRS[0]).last_error.expect("an error");
-    // Where RFC 8538 was agreed on, as with FRR, it is inside a Hard Reset.
-    assert!(why.starts_with("received Cease") && why.contains("Administrative Shutdown (6/2)"), "{why}");
+    let why = us.last_error(THEIRS[0]);
+    assert!(why.starts_with("received Cease: Administrative Shutdown (6/2)"), "{why}");
+    us.stop();
+}
+
+/// Our own Cease, in its words.
+fn they_hear_our_cease(neighbor: &dyn Neighbor, words: &str) {
+    let us = up(neighbor, false, &OWN);
+    wait_for("our routes", LIMIT, || neighbor.learned().len() == 2);
+    us.peering.drain();
+    // Read at once: when it tries again it finds another reason.
+    wait_for("our Cease in its words", LIMIT, || neighbor.last_error().to_lowercase().contains(words));
+    wait_for("the end of the session", LIMIT, || !neighbor.established());
+    wait_for("its table to be empty", LIMIT, || neighbor.learned().is_empty());
     us.stop();
 }
 
@@ -84,4 +126,39 @@ fn we_help_bird() {
 #[test]
 fn we_help_frr() {
     between(|namespace| we_help_them(&mut Frr::new(namespace, 0, THEIR_AS, &FOREIGN)));
+}
+
+#[test]
+fn gobgp_helps_us() {
+    between(|namespace| they_help_us(&GoBgp::new(namespace, 0, THEIR_AS, &FOREIGN)));
+}
+
+#[test]
+fn we_help_gobgp() {
+    between(|namespace| we_help_them(&mut GoBgp::new(namespace, 0, THEIR_AS, &FOREIGN)));
+}
+
+#[test]
+fn openbgpd_keeps_nothing_and_nothing_of_it_is_kept() {
+    between(|namespace| nothing_is_kept(&mut OpenBgpd::new(namespace, 0, THEIR_AS, &FOREIGN)));
+}
+
+#[test]
+fn bird_hears_our_cease() {
+    between(|namespace| they_hear_our_cease(&Bird::new(namespace, 0, THEIR_AS, &FOREIGN), "administrative shutdown"));
+}
+
+#[test]
+fn frr_hears_our_cease() {
+    between(|namespace| they_hear_our_cease(&Frr::new(namespace, 0, THEIR_AS, &FOREIGN), "administrative shutdown"));
+}
+
+#[test]
+fn gobgp_hears_our_cease() {
+    between(|namespace| they_hear_our_cease(&GoBgp::new(namespace, 0, THEIR_AS, &FOREIGN), "code=6 data=\"[6 2 "));
+}
+
+#[test]
+fn openbgpd_hears_our_cease() {
+    between(|namespace| they_hear_our_cease(&OpenBgpd::new(namespace, 0, THEIR_AS, &FOREIGN), "administratively down"));
 }

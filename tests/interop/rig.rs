@@ -1,13 +1,14 @@
 //! Two namespaces joined by a veth: our speaker on the test's own thread in one, a daemon in the other.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use routenet::agent::peering::{Peering, PeeringConfig, PeeringEvent, PeeringStatus};
 use routenet_core::bgp::speaker::{
-    FilterAnswer, FilterQuestion, PeerConfig, PeerSource, PeerStatus, RouteStatus, SpeakerConfig, State,
+    FilterAnswer, FilterQuestion, PeerConfig, PeerDetail, PeerSource, PeerStatus, RouteDetail, RouteStatus,
+    SpeakerConfig, State,
 };
 use routenet_core::model::{Cidr, ImportPolicy};
 use tokio::runtime::Runtime;
@@ -30,12 +31,62 @@ pub fn ip(text: &str) -> IpAddr {
     text.parse().expect("an address")
 }
 
+/// Our addresses on the link to the namespace of this number.
+pub fn ours(number: usize) -> [String; 2] {
+    ends(number).map(|net| format!("{net}1"))
+}
+
+/// The addresses at its far end.
+pub fn theirs(number: usize) -> [String; 2] {
+    ends(number).map(|net| format!("{net}2"))
+}
+
+fn ends(number: usize) -> [String; 2] {
+    let six = if number == 0 { "fd09::".to_string() } else { format!("fd09:0:0:{number}::") };
+    [format!("10.9.{number}."), six]
+}
+
+/// A route as a table shows it, in one form for all tables.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Told {
+    pub next_hop: Option<IpAddr>,
+    pub as_path: Vec<u32>,
+    pub med: Option<u32>,
+    pub local_pref: Option<u32>,
+    /// `65002:7`
+    pub communities: BTreeSet<String>,
+    /// `65002:1:2`
+    pub large: BTreeSet<String>,
+    /// `rt:65002:9`
+    pub extended: BTreeSet<String>,
+    pub originator: Option<Ipv4Addr>,
+    pub clusters: Vec<Ipv4Addr>,
+    pub otc: Option<u32>,
+}
+
+/// What each daemon says of what it announces; over eBGP without the LOCAL_PREF.
+pub const MED: u32 = 50;
+pub const LOCAL_PREF: u32 = 150;
+pub const COMMUNITY: &str = "65002:7";
+pub const LARGE_COMMUNITY: &str = "65002:1:2";
+pub const ROUTE_TARGET: &str = "65002:9";
+
+/// The numbers of an AS_PATH in words.
+pub fn numbers(words: &str) -> Vec<u32> {
+    words.split_whitespace().map(|number| number.parse().expect("an AS number")).collect()
+}
+
 /// A daemon that speaks BGP, in a namespace that is joined to ours.
 pub trait Neighbor {
     /// Whether its session with us is up.
     fn established(&self) -> bool;
-    /// What it learned from us: the next hop and the AS path of each prefix.
-    fn learned(&self) -> BTreeMap<Cidr, (IpAddr, Vec<u32>)>;
+    /// What it learned from us, with all that it shows of it.
+    fn table(&self) -> BTreeMap<Cidr, Told>;
+    /// The same: the next hop and the AS path of each prefix.
+    fn learned(&self) -> BTreeMap<Cidr, (IpAddr, Vec<u32>)> {
+        let table = self.table().into_iter();
+        table.map(|(prefix, told)| (prefix, (told.next_hop.expect("a next hop"), told.as_path))).collect()
+    }
     /// Withdraws all that it announces.
     fn withdraw_all(&self);
     /// Ends it without a chance to say anything.
@@ -53,11 +104,16 @@ pub trait Neighbor {
 /// A namespace that lives as long as this value.
 pub struct Namespace {
     holder: Process,
+    /// Our and its addresses on the link, IPv4 and IPv6.
+    pub ours: [String; 2],
+    pub theirs: [String; 2],
 }
 
 impl Namespace {
-    /// One joined to the present namespace: `us0` here, `them0` there, both with addresses.
-    pub fn joined() -> Namespace {
+    /// One joined to the present namespace: `us` and its number here, `them0` there, both with addresses. What it has no
+    /// route to it sends to us.
+    pub fn joined(number: usize) -> Namespace {
+        let near = format!("us{number}");
         let holder =
             Command::new("unshare").args(["--net", "sleep", "infinity"]).spawn().expect("unshare (util-linux)");
         let holder = Process(holder);
@@ -67,15 +123,17 @@ impl Namespace {
             std::fs::read_link(format!("/proc/{pid}/ns/net")).is_ok_and(|theirs| theirs != own)
         });
         let pid = pid.to_string();
-        let namespace = Namespace { holder };
-        run("ip", &["link", "add", "us0", "type", "veth", "peer", "name", "them0", "netns", &pid]);
-        run("ip", &["address", "add", &format!("{}/24", OURS[0]), "dev", "us0"]);
-        run("ip", &["address", "add", &format!("{}/64", OURS[1]), "dev", "us0", "nodad"]);
-        run("ip", &["link", "set", "us0", "up"]);
+        let namespace = Namespace { holder, ours: ours(number), theirs: theirs(number) };
+        run("ip", &["link", "add", &near, "type", "veth", "peer", "name", "them0", "netns", &pid]);
+        run("ip", &["address", "add", &format!("{}/24", namespace.ours[0]), "dev", &near]);
+        run("ip", &["address", "add", &format!("{}/64", namespace.ours[1]), "dev", &near, "nodad"]);
+        run("ip", &["link", "set", &near, "up"]);
         namespace.run("ip", &["link", "set", "lo", "up"]);
-        namespace.run("ip", &["address", "add", &format!("{}/24", THEIRS[0]), "dev", "them0"]);
-        namespace.run("ip", &["address", "add", &format!("{}/64", THEIRS[1]), "dev", "them0", "nodad"]);
+        namespace.run("ip", &["address", "add", &format!("{}/24", namespace.theirs[0]), "dev", "them0"]);
+        namespace.run("ip", &["address", "add", &format!("{}/64", namespace.theirs[1]), "dev", "them0", "nodad"]);
         namespace.run("ip", &["link", "set", "them0", "up"]);
+        namespace.run("ip", &["route", "add", "default", "via", &namespace.ours[0]]);
+        namespace.run("ip", &["-6", "route", "add", "default", "via", &namespace.ours[1]]);
         namespace
     }
 
@@ -131,6 +189,18 @@ pub fn speaker(transport: usize, their_as: u32) -> SpeakerConfig {
         peers: BTreeMap::from([(ip(THEIRS[transport]), peer("them", their_as, OURS[transport]))]),
         ..SpeakerConfig::default()
     }
+}
+
+/// One more neighbour of ours, at the far end of the link of this number; the first one is 0.
+pub fn add<'a>(
+    config: &'a mut SpeakerConfig,
+    name: &str,
+    number: usize,
+    family: usize,
+    as_number: u32,
+) -> &'a mut PeerConfig {
+    let address = ip(&theirs(number)[family]);
+    config.peers.entry(address).or_insert_with(|| peer(name, as_number, &ours(number)[family]))
 }
 
 impl Us {
@@ -192,6 +262,26 @@ impl Us {
         learned.filter_map(|route| Some((route.prefix, (route.next_hop?, route.as_path)))).collect()
     }
 
+    /// All that we know of the routes to this prefix, the best first.
+    pub fn route(&self, prefix: &str) -> Vec<RouteDetail> {
+        self.runtime.block_on(self.peering.route(cidr(prefix))).expect("it runs")
+    }
+
+    pub fn neighbor(&self, address: &str) -> PeerDetail {
+        self.runtime.block_on(self.peering.neighbor(address.to_string())).expect("it runs").expect("a neighbour")
+    }
+
+    /// The last NOTIFICATION of either side, or what else ended the last session.
+    pub fn last_error(&self, address: &str) -> String {
+        self.peer(address).last_error.map(|(_, why)| why).unwrap_or_default()
+    }
+
+    /// The best learned routes of our own RIB, in the form of the neighbours' tables.
+    pub fn table(&self) -> BTreeMap<Cidr, Told> {
+        let best = self.routes().into_iter().filter(|route| route.best && route.from.is_some());
+        best.map(|route| (route.prefix, told(&self.route(&route.prefix.to_string())[0]))).collect()
+    }
+
     /// Takes in what the agent would hear.
     pub fn listen(&mut self) {
         while let Ok(event) = self.events.try_recv() {
@@ -217,7 +307,42 @@ impl Us {
     }
 }
 
+fn told(detail: &RouteDetail) -> Told {
+    Told {
+        next_hop: detail.route.next_hop,
+        as_path: numbers(&detail.route.as_path),
+        med: detail.route.med,
+        local_pref: detail.route.local_pref,
+        communities: detail.route.communities.iter().cloned().collect(),
+        large: detail.large_communities.iter().map(|(global, one, two)| format!("{global}:{one}:{two}")).collect(),
+        extended: detail.extended_communities.iter().map(extended_community).collect(),
+        originator: detail.originator_id,
+        clusters: detail.cluster_list.clone(),
+        otc: detail.otc,
+    }
+}
+
+/// RFC 4360 section 4: a route target of a two-octet AS in words, others in hex.
+fn extended_community(bytes: &[u8; 8]) -> String {
+    match *bytes {
+        [0, 2, a, b, c, d, e, f] => {
+            format!("rt:{}:{}", u16::from_be_bytes([a, b]), u32::from_be_bytes([c, d, e, f]))
+        }
+        other => other.iter().map(|byte| format!("{byte:02x}")).collect(),
+    }
+}
+
 /// Runs a test in a fresh namespace that has another one joined to it.
 pub fn between(test: impl FnOnce(Namespace) + Send + 'static) {
-    in_fresh_netns(move || test(Namespace::joined()));
+    in_fresh_netns(move || test(Namespace::joined(0)));
+}
+
+/// The same with more of them: what they have for each other goes through us.
+pub fn among<const N: usize>(test: impl FnOnce([Namespace; N]) + Send + 'static) {
+    in_fresh_netns(move || {
+        for family in ["ipv4/conf/all/forwarding", "ipv6/conf/all/forwarding"] {
+            std::fs::write(format!("/proc/sys/net/{family}"), "1").expect("a setting of this namespace");
+        }
+        test(std::array::from_fn(Namespace::joined));
+    });
 }

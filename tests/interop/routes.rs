@@ -1,10 +1,17 @@
 //! Routes both ways, both families, over both families of TCP: eBGP and iBGP.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use crate::bird::Bird;
+use crate::exabgp::ExaBgp;
 use crate::frr::Frr;
-use crate::rig::{LIMIT, Neighbor, OUR_AS, OURS, THEIR_AS, THEIRS, Us, between, cidr, ip, speaker};
+use crate::gobgp::GoBgp;
+use crate::openbgpd::OpenBgpd;
+use crate::rig::{
+    COMMUNITY, LARGE_COMMUNITY, LIMIT, LOCAL_PREF, MED, Neighbor, OUR_AS, OURS, ROUTE_TARGET, THEIR_AS, THEIRS, Told,
+    Us, between, cidr, ip, speaker,
+};
 use crate::support::wait_for;
 
 const OWN: [&str; 3] = ["10.65.0.0/26", "10.65.0.200/32", "fd65::/122"];
@@ -27,9 +34,19 @@ fn exchange(neighbor: &dyn Neighbor, transport: usize, their_as: u32) {
         let expected = (ip(of_family(OURS, prefix)), if external { vec![OUR_AS] } else { vec![] });
         assert_eq!(theirs.get(&cidr(prefix)), Some(&expected), "{prefix} in its table");
     }
-    let ours = us.learned();
+    let ours = us.table();
     for prefix in FOREIGN {
-        let expected = (ip(of_family(THEIRS, prefix)), if external { their_as.to_string() } else { String::new() });
+        let set = |word: &str| BTreeSet::from([word.to_string()]);
+        let expected = Told {
+            next_hop: Some(ip(of_family(THEIRS, prefix))),
+            as_path: if external { vec![their_as] } else { vec![] },
+            med: Some(MED),
+            local_pref: (!external).then_some(LOCAL_PREF),
+            communities: set(COMMUNITY),
+            large: set(LARGE_COMMUNITY),
+            extended: set(&format!("rt:{ROUTE_TARGET}")),
+            ..Told::default()
+        };
         assert_eq!(ours.get(&cidr(prefix)), Some(&expected), "{prefix} in ours");
     }
     let status = us.peer(THEIRS[transport]);
@@ -74,4 +91,34 @@ fn frr_over_ebgp_and_ipv4() {
 #[test]
 fn frr_over_ibgp_and_ipv6() {
     between(|namespace| exchange(&Frr::new(namespace, 1, OUR_AS, &FOREIGN), 1, OUR_AS));
+}
+
+#[test]
+fn gobgp_over_ebgp_and_ipv4() {
+    between(|namespace| exchange(&GoBgp::new(namespace, 0, THEIR_AS, &FOREIGN), 0, THEIR_AS));
+}
+
+#[test]
+fn gobgp_over_ibgp_and_ipv6() {
+    between(|namespace| exchange(&GoBgp::new(namespace, 1, OUR_AS, &FOREIGN), 1, OUR_AS));
+}
+
+#[test]
+fn openbgpd_over_ebgp_and_ipv4() {
+    between(|namespace| exchange(&OpenBgpd::new(namespace, 0, THEIR_AS, &FOREIGN), 0, THEIR_AS));
+}
+
+#[test]
+fn openbgpd_over_ibgp_and_ipv6() {
+    between(|namespace| exchange(&OpenBgpd::new(namespace, 1, OUR_AS, &FOREIGN), 1, OUR_AS));
+}
+
+#[test]
+fn exabgp_over_ebgp_and_ipv4() {
+    between(|namespace| exchange(&ExaBgp::new(namespace, 0, THEIR_AS, &FOREIGN), 0, THEIR_AS));
+}
+
+#[test]
+fn exabgp_over_ibgp_and_ipv6() {
+    between(|namespace| exchange(&ExaBgp::new(namespace, 1, OUR_AS, &FOREIGN), 1, OUR_AS));
 }
