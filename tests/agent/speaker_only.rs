@@ -63,7 +63,7 @@ fn speakers_without_root_exchange_routes_and_leave_the_kernel_alone() {
     });
 }
 
-/// `bgp dump`, by the eyes of bgpdump: the routes of both sources, the refused one too.
+/// `bgp dump`, by the eyes of bgpdump: the routes of both sources, refused ones too.
 fn read_a_dump(two: &Agent) {
     let said = two.routectl(&["bgp", "dump"]).stdout;
     let file = said.split_once(": ").expect("FILE: N bytes").0;
@@ -71,7 +71,7 @@ fn read_a_dump(two: &Agent) {
     let text = String::from_utf8_lossy(&read.stdout);
     let lines: Vec<&str> = text.lines().filter_map(|line| line.split_once("|B|")).map(|(_, rest)| rest).collect();
     // Source, its AS, prefix, AS path, ORIGIN, next hop.
-    assert_eq!(lines.len(), 3, "{text}{}", String::from_utf8_lossy(&read.stderr));
+    assert_eq!(lines.len(), 4, "{text}{}", String::from_utf8_lossy(&read.stderr));
     for begins in [
         "192.0.2.1|64511|10.1.0.0/16|64511|IGP|192.0.2.1|",
         "192.0.2.2|64512|10.2.0.0/16||IGP|",
@@ -86,7 +86,7 @@ fn ask_about_one(two: &Agent) {
     let asked = |words: &[&str]| two.routectl(&[&["bgp"], words].concat());
     let neighbor = asked(&["neighbor", "192.0.2.1"]);
     assert!(neighbor.stdout.starts_with("other (192.0.2.1, AS 64511)\n"), "{neighbor:?}");
-    assert!(neighbor.stdout.contains("routes in     1 accepted of 2\n"), "{neighbor:?}");
+    assert!(neighbor.stdout.contains("routes in     2 accepted of 3\n"), "{neighbor:?}");
     assert!(neighbor.stdout.contains("1 OPEN, "), "{neighbor:?}");
     let nobody = asked(&["neighbor", "192.0.2.9"]);
     assert!(nobody.exit == 1 && nobody.stderr.contains("192.0.2.9: no neighbour has this name"), "{nobody:?}");

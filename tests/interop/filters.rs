@@ -100,7 +100,7 @@ fn bird_what_it_tells_is_taken_by_prefix_community_and_path() {
     between(|namespace| {
         let bird = Bird::new(namespace, 0, THEIR_AS, &FOREIGN);
         bird.reconfigure(
-            "export where source = RTS_STATIC",
+            "export filter announced",
             "export filter { if source != RTS_STATIC then reject; bgp_med = 5; bgp_community.add((65002, 666)); \
              bgp_path.prepend(64999); accept; }",
         );
