@@ -5,7 +5,7 @@
 //! wants everything again, one whose policy has changed, and one that reads too slowly for the others. As soon as such a
 //! group has nothing more to say it is joined with one of the same policy, whose table is then the same as its own.
 //!
-//! What waits for slow members of a group is bounded by [`WAITING`]: who is further behind leaves it, and is told, in its
+//! What waits for slow members of a group is bounded (`WAITING`): who is further behind leaves it, and is told, in its
 //! own time, the present state of what it has missed.
 
 mod group;
@@ -62,7 +62,7 @@ pub struct Outbound {
     places: BTreeMap<IpAddr, u32>,
     encodings: Interner<EncodedPath>,
     last: u32,
-    /// [`WAITING`].
+    /// `WAITING`, unless a test says otherwise.
     waiting: usize,
 }
 
