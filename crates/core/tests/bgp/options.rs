@@ -1,7 +1,7 @@
 //! Options of a neighbour: reflection, an AS of our own for one neighbour, roles, and a bound on what it may send.
 
 use routenet_core::bgp::speaker::*;
-use routenet_core::bgp::wire::{AfiSafi, Message, Notification, cease};
+use routenet_core::bgp::wire::{self, AfiSafi, Message, Notification, cease};
 use routenet_core::model::ImportPolicy;
 use routenet_core::model::peering::{BgpRole, MaxPrefixes, PeerOptions};
 
@@ -327,4 +327,75 @@ fn who_connects_from_elsewhere_or_with_another_as_is_none() {
     assert_eq!(world.status(0, 1).sessions, 1, "a wider range changes nothing for it");
     let other = world.status(0, 2);
     assert!(other.state != State::Established && other.last_error.is_some_and(|(_, why)| why.contains("Bad Peer AS")));
+}
+
+/// A neighbour that knows enhanced route refresh, as the test plays it.
+fn refreshing() -> World {
+    let mut world = World::mesh(&[64512], ImportPolicy::All);
+    let peer = crate::world::neighbor(8, 65009, ImportPolicy::All);
+    world.hosts[0].config.peers.insert(address(8), PeerConfig { passive: true, ..peer });
+    world.start();
+    world.announce(0, &["10.1.0.0/24", "10.2.0.0/24", "fd01::/64"]);
+    world.puppet_connects(0, address(8));
+    let mut open = crate::world::puppet_open(65009, None);
+    open.capabilities.push(wire::Capability::EnhancedRouteRefresh);
+    world.puppet_establishes(&open);
+    world.puppet_heard();
+    world
+}
+
+#[test]
+fn what_is_told_again_has_its_beginning_and_its_end() {
+    let mut world = refreshing();
+    let ask = |subtype| wire::encode_route_refresh(AfiSafi::IPV4_UNICAST, subtype);
+    world.puppet_says(&ask(wire::refresh_subtype::REQUEST));
+    let heard: Vec<String> = world
+        .puppet_heard()
+        .into_iter()
+        .map(|message| match message {
+            Message::RouteRefresh { family, subtype } => format!("{} {subtype}", family.afi),
+            Message::Update(update) => update.reachable.iter().map(|(prefix, _)| prefix.to_string()).collect(),
+            other => format!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(heard, ["1 1", "10.1.0.0/2410.2.0.0/24", "1 2"]);
+    // Of a family that was not agreed on there is nothing to tell.
+    world.puppet_says(&wire::encode_route_refresh(AfiSafi { afi: 1, safi: 128 }, wire::refresh_subtype::REQUEST));
+    assert_eq!(world.puppet_heard(), []);
+}
+
+#[test]
+fn what_is_not_told_again_goes_at_the_end_of_the_refresh() {
+    let mut world = refreshing();
+    let update = |prefixes: &[&str]| {
+        let mut attributes = routenet_core::bgp::rib::path::own_attributes();
+        attributes.as_path = vec![wire::AsSegment::Sequence(vec![65009])];
+        let next_hop = wire::NextHop { address: address(8), link_local: None };
+        let mut bytes = Vec::new();
+        let prefixes: Vec<_> = prefixes.iter().map(|prefix| cidr(prefix)).collect();
+        wire::encode_reach(&attributes, &next_hop, &prefixes, &crate::world::puppet_context(), &mut bytes)
+            .expect("it fits");
+        bytes
+    };
+    let mark = |subtype| wire::encode_route_refresh(AfiSafi::IPV4_UNICAST, subtype);
+    let [begin, end] = [wire::refresh_subtype::BEGIN, wire::refresh_subtype::END];
+    world.puppet_says(&update(&["10.3.0.0/24", "10.4.0.0/24"]));
+    world.puppet_says(&mark(end));
+    assert_eq!(world.kernel(0).len(), 2, "an end without a beginning is nothing");
+    world.puppet_says(&mark(begin));
+    world.puppet_says(&update(&["10.4.0.0/24"]));
+    assert_eq!(world.kernel(0).len(), 2, "not before the end");
+    world.puppet_says(&mark(end));
+    assert_eq!(world.kernel(0), ["10.4.0.0/24 via 10.0.0.9"]);
+    assert_eq!(world.hosts[0].lost, [cidr("10.3.0.0/24")]);
+
+    world.puppet_says(&mark(begin));
+    for _ in 0..14 {
+        world.seconds(25);
+        world.puppet_says(&wire::encode_keepalive());
+    }
+    assert_eq!(world.kernel(0).len(), 1);
+    world.seconds(20);
+    assert_eq!(world.kernel(0), NOTHING, "an end that never comes is not waited for for ever");
+    assert_eq!(world.status(0, 8).state, State::Established);
 }

@@ -73,6 +73,11 @@ impl Destination {
         hops
     }
 
+    /// Whether this neighbour has a route to it, usable or not.
+    pub fn has_from(&self, peer: IpAddr) -> bool {
+        self.position_of(Some(peer)).is_some()
+    }
+
     fn position_of(&self, source: Option<IpAddr>) -> Option<usize> {
         self.candidates.iter().position(|known| known.source.peer == source)
     }

@@ -73,6 +73,9 @@ pub enum Output {
     Update(Box<Update>),
     /// The neighbour wants to be told everything again.
     Refresh(AfiSafi),
+    /// It begins, or has ended, to tell everything again (RFC 7313).
+    RefreshBegins(AfiSafi),
+    RefreshEnds(AfiSafi),
 }
 
 /// The states of RFC 4271 8.2.2.
@@ -412,9 +415,13 @@ impl Session {
             (Phase::Established, Message::RouteRefresh { family, subtype }) => {
                 connection.heard(env.now);
                 let enhanced = connection.negotiated.as_ref().is_some_and(|negotiated| negotiated.enhanced_refresh);
-                if subtype == refresh_subtype::REQUEST || !enhanced {
-                    env.out.push(Output::Refresh(family));
-                }
+                env.out.extend(match subtype {
+                    _ if !enhanced => Some(Output::Refresh(family)),
+                    refresh_subtype::REQUEST => Some(Output::Refresh(family)),
+                    refresh_subtype::BEGIN => Some(Output::RefreshBegins(family)),
+                    refresh_subtype::END => Some(Output::RefreshEnds(family)),
+                    _ => None,
+                });
             }
             // Out of turn: refused before it was decoded.
             _ => {}

@@ -33,6 +33,7 @@ impl Negotiated {
         let others = [
             ("four-octet-as", self.codec.four_octet_as),
             ("route-refresh", self.route_refresh),
+            ("enhanced-route-refresh", self.enhanced_refresh),
             ("graceful-restart", self.graceful_restart.is_some()),
             ("graceful-notification", self.graceful_restart.as_ref().is_some_and(|theirs| theirs.notification)),
         ];
@@ -45,6 +46,7 @@ impl Negotiated {
 pub fn offer(settings: &Settings, restarting: bool, preserved: bool) -> Open {
     let mut capabilities: Vec<Capability> = FAMILIES.into_iter().map(Capability::Multiprotocol).collect();
     capabilities.push(Capability::RouteRefresh);
+    capabilities.push(Capability::EnhancedRouteRefresh);
     capabilities.push(Capability::FourOctetAs(settings.local_as));
     if let Some(role) = settings.role.filter(|_| settings.local_as != settings.peer_as) {
         capabilities.push(Capability::Role(role as u8));

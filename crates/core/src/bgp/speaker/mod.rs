@@ -21,6 +21,7 @@ mod from_model;
 pub mod monitor;
 mod peer;
 mod probe;
+mod refresh;
 mod startup;
 pub mod status;
 mod transmit;
@@ -259,9 +260,10 @@ impl Speaker {
     /// When [`Input::Timeout`] is due; perhaps at once.
     pub fn next_deadline(&self) -> Option<Time> {
         let sessions = self.peers.values().flat_map(|peer| [peer.session.next_deadline(), peer.stale_until]);
+        let refreshes = self.peers.values().flat_map(|peer| peer.refreshing.values().map(|it| Some(it.until)));
         let gone = self.next_to_forget();
         let drain = self.drained.filter(|_| self.peers.values().any(|peer| peer.told));
-        sessions.chain([drain, gone, self.progress.next_deadline(&self.peers)]).flatten().min()
+        sessions.chain(refreshes).chain([drain, gone, self.progress.next_deadline(&self.peers)]).flatten().min()
     }
 
     /// Whether every configured neighbour has told what it had to tell at the start, or had its time.
@@ -394,6 +396,7 @@ impl Speaker {
 
     fn timeout(&mut self, now: Time) {
         self.forget_the_gone(now);
+        self.end_overdue_refreshes(now);
         let due = |at: Option<Time>| at.is_some_and(|at| at <= now);
         let sessions = self.peers.iter().filter(|(_, peer)| due(peer.session.next_deadline()));
         for peer in sessions.map(|(address, _)| *address).collect::<Vec<_>>() {
@@ -471,9 +474,9 @@ impl Speaker {
             }
             Output::Down { graceful } => self.down(address, graceful, now),
             Output::Update(update) => self.update(address, *update, now),
-            Output::Refresh(family) => {
-                self.outbound.refresh(address, family);
-            }
+            Output::Refresh(family) => self.refresh(address, family),
+            Output::RefreshBegins(family) => self.refresh_begins(address, family, now),
+            Output::RefreshEnds(family) => self.refresh_ends(address, family),
         }
     }
 
@@ -532,6 +535,7 @@ impl Speaker {
         self.monitor_down(address, now);
         let Some(peer) = self.peers.get_mut(&address) else { return };
         peer.told = false;
+        peer.refreshing.clear();
         self.outbound.leave(address);
         let session = peer.source.session;
         match peer.retains().filter(|_| graceful) {

@@ -1,11 +1,12 @@
 //! One neighbour as the speaker holds it: its session, what it was told, and how it comes through a restart.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::config::PeerConfig;
+use super::refresh::Refreshing;
 use crate::bgp::rib::Source;
 use crate::bgp::session::{Negotiated, Session, State};
 use crate::bgp::wire::{AfiSafi, DefectAction};
@@ -63,6 +64,8 @@ pub(super) struct Peer {
     pub history: VecDeque<(Time, String)>,
     /// The state that was last reported.
     pub reported: State,
+    /// Families that it is telling again (RFC 7313).
+    pub refreshing: BTreeMap<AfiSafi, Refreshing>,
     /// The range that it connected from, where nobody named it, and since when it has no connection.
     pub range: Option<Cidr>,
     pub left: Option<Time>,
@@ -86,6 +89,7 @@ impl Peer {
             stale_until: None,
             end_of_rib: BTreeSet::new(),
             last_update: now,
+            refreshing: BTreeMap::new(),
             range: None,
             left: None,
             faults: Faults::default(),

@@ -20,6 +20,7 @@ impl Speaker {
             return;
         }
         self.monitor_update(address, &update, now);
+        self.refresh_goes_on(address, &update);
         let Some(peer) = self.peers.get_mut(&address) else { return };
         peer.last_update = now;
         let mut fault = None;

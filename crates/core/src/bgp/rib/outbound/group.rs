@@ -13,7 +13,7 @@ use super::{Member, Policy};
 use crate::bgp::filter::Place;
 use crate::bgp::rib::path::{Candidate, Interner, Path, Source};
 use crate::bgp::rib::{Position, Rib, Slot};
-use crate::bgp::wire::{self, AfiSafi, EncodedPath};
+use crate::bgp::wire::{self, AfiSafi, EncodedPath, refresh_subtype};
 use crate::model::{Cidr, Family};
 
 /// Prefixes that are looked at, and grouped by their attributes, at one time.
@@ -74,6 +74,8 @@ struct Walk {
     next: Slot,
     /// Said again although it was told (RFC 2918), of these families.
     again: BTreeSet<AfiSafi>,
+    /// Those whose beginning was said (RFC 7313), so that the end is owed.
+    marked: BTreeSet<AfiSafi>,
 }
 
 #[derive(Debug)]
@@ -121,15 +123,27 @@ impl Group {
         self.walk_again(None);
     }
 
-    pub fn refresh(&mut self, family: AfiSafi) {
+    /// `enhanced`: with its beginning and its end (RFC 7313 section 4).
+    pub fn refresh(&mut self, family: AfiSafi, enhanced: bool) {
         self.walk_again(Some(family));
+        if enhanced {
+            self.say(wire::encode_route_refresh(family, refresh_subtype::BEGIN));
+            self.walk.get_or_insert_default().marked.insert(family);
+        }
     }
 
     fn walk_again(&mut self, family: Option<AfiSafi>) {
-        let mut again = self.walk.take().map(|walk| walk.again).unwrap_or_default();
-        again.extend(family);
-        self.walk = Some(Walk { next: 0, again });
+        let walk = self.walk.get_or_insert_default();
+        walk.next = 0;
+        walk.again.extend(family);
         self.walked = None;
+    }
+
+    /// A message for all members that is about no prefix.
+    fn say(&mut self, bytes: Vec<u8>) {
+        let portion = Portion { audience: Audience::ALL, bytes, prefixes: Vec::new() };
+        self.bytes += portion.size();
+        self.portions.push_back(portion);
     }
 
     /// How many prefixes each member was told.
@@ -250,19 +264,24 @@ impl Group {
             Batch { encodings, paths: HashMap::new(), runs: Vec::new(), of_key: HashMap::new(), staged: Vec::new() };
         self.told.resize_with(rib.slots().len().max(self.told.len()), || None);
         let missing = !self.missed.is_empty();
+        let mut ended = BTreeSet::new();
         let looked = if missing {
             let rest = self.missed.split_off(self.missed.len().min(LOOK));
             for prefix in std::mem::replace(&mut self.missed, rest) {
                 self.say_again(rib, prefix, &mut batch);
             }
             true
-        } else if let Some(Walk { next, again }) = self.walk.take() {
+        } else if let Some(Walk { next, again, marked }) = self.walk.take() {
             let end = rib.slots().end.min(next.saturating_add(LOOK as Slot));
             for slot in next..end {
                 let family = AfiSafi::of(rib.destination(slot).prefix());
                 self.look(rib, slot, again.contains(&family), &mut batch);
             }
-            self.walk = (end < rib.slots().end).then_some(Walk { next: end, again });
+            if end < rib.slots().end {
+                self.walk = Some(Walk { next: end, again, marked });
+            } else {
+                ended = marked;
+            }
             true
         } else {
             let before = self.position;
@@ -276,6 +295,9 @@ impl Group {
         let before = self.portions.len();
         batch.encode(&mut self.portions);
         self.bytes += self.portions.range(before..).map(Portion::size).sum::<usize>();
+        for family in ended {
+            self.say(wire::encode_route_refresh(family, refresh_subtype::END));
+        }
         if self.walk.is_none() && self.walked.is_none_or(|_| missing) {
             self.walked = Some(self.end());
         }

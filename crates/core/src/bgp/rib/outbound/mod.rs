@@ -128,10 +128,12 @@ impl Outbound {
         self.group(peer).map(|group| &group.policy)
     }
 
-    /// Tells everything of the family again (RFC 2918).
-    pub fn refresh(&mut self, peer: IpAddr, family: AfiSafi) {
+    /// Tells everything of the family again (RFC 2918), with its beginning and its end where the neighbour knows them, unless
+    /// it is still being told for the first time (RFC 7313 section 4).
+    pub fn refresh(&mut self, peer: IpAddr, family: AfiSafi, enhanced: bool) {
         if let Some(group) = self.alone(peer) {
-            group.refresh(family);
+            let first = group.members.values().any(|member| member.end_of_rib.contains(&family));
+            group.refresh(family, enhanced && !first);
         }
     }
 

@@ -260,7 +260,7 @@ fn a_refresh_is_for_who_asked() {
     world.learn(7, route(1, 0, 1));
     world.settle();
     [2, 3].into_iter().for_each(|last| drop(world.heard(last)));
-    world.outbound.refresh(address(2), AfiSafi::IPV4_UNICAST);
+    world.outbound.refresh(address(2), AfiSafi::IPV4_UNICAST, false);
     assert_eq!(world.outbound.groups(), 2);
     world.settle();
     assert_eq!((world.heard(2), world.heard(3)), (vec![(prefix(7), true)], vec![]));
@@ -321,7 +321,7 @@ fn who_has_missed_that_a_prefix_is_gone_hears_it_when_another_has_its_slot() {
     world.settle();
     world.forget(7, 1);
     assert!(world.read(1, BUDGET) & world.read(2, BUDGET), "the third has not read it");
-    world.outbound.refresh(address(3), AfiSafi::IPV4_UNICAST);
+    world.outbound.refresh(address(3), AfiSafi::IPV4_UNICAST, false);
     world.learn(8, route(1, 0, 1));
     assert_eq!(world.rib.slots().len(), 1, "the slot is free for others");
     world.settle();
@@ -349,7 +349,7 @@ proptest! {
                 0 if world.neighbors.contains_key(&last) && number < 2 => world.leave(last),
                 0 if !world.neighbors.contains_key(&last) => world.join(last),
                 1 => world.forget(number, last),
-                2 if number == 0 => world.outbound.refresh(address(last), AfiSafi::IPV4_UNICAST),
+                2 if number == 0 => world.outbound.refresh(address(last), AfiSafi::IPV4_UNICAST, false),
                 3 if number == 0 => world.be_called(last, 64512 + tag),
                 4 if number == 0 => world.settle(),
                 4 | 5 => drop(world.read(last, BUDGET)),

@@ -1,0 +1,69 @@
+//! Route refresh, both ways (RFC 2918, RFC 7313): everything is told again, and what a neighbour did not tell again goes.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use super::Speaker;
+use crate::bgp::wire::{AfiSafi, Update};
+use crate::model::Cidr;
+use crate::time::Time;
+
+/// How long a neighbour may take to tell everything again; what is left then goes as at the end (RFC 7313 section 4).
+const REFRESH_MOST: Duration = Duration::from_secs(360);
+
+/// What a neighbour that has begun to tell everything of a family again has not told yet.
+#[derive(Debug)]
+pub(super) struct Refreshing {
+    left: BTreeSet<Cidr>,
+    pub until: Time,
+}
+
+impl Speaker {
+    /// The neighbour wants to be told everything of the family again.
+    pub(super) fn refresh(&mut self, address: IpAddr, family: AfiSafi) {
+        let negotiated = self.peers.get(&address).and_then(|peer| peer.negotiated.as_ref());
+        let Some(negotiated) = negotiated.filter(|negotiated| negotiated.codec.families.contains(&family)) else {
+            return;
+        };
+        self.outbound.refresh(address, family, negotiated.enhanced_refresh);
+    }
+
+    /// A second beginning before the end begins anew.
+    pub(super) fn refresh_begins(&mut self, address: IpAddr, family: AfiSafi, now: Time) {
+        let destinations = self.rib.slots().map(|slot| self.rib.destination(slot));
+        let told =
+            destinations.filter(|destination| destination.has_from(address)).map(|destination| *destination.prefix());
+        let left = told.filter(|prefix| AfiSafi::of(prefix) == family).collect();
+        if let Some(peer) = self.peers.get_mut(&address) {
+            peer.refreshing.insert(family, Refreshing { left, until: now + REFRESH_MOST });
+        }
+    }
+
+    pub(super) fn refresh_ends(&mut self, address: IpAddr, family: AfiSafi) {
+        let refreshing = self.peers.get_mut(&address).and_then(|peer| peer.refreshing.remove(&family));
+        for prefix in refreshing.into_iter().flat_map(|refreshing| refreshing.left) {
+            self.rib.forget(prefix, Some(address));
+        }
+    }
+
+    /// What an UPDATE speaks of is told again.
+    pub(super) fn refresh_goes_on(&mut self, address: IpAddr, update: &Update) {
+        let Some(peer) = self.peers.get_mut(&address).filter(|peer| !peer.refreshing.is_empty()) else { return };
+        for prefix in update.reachable.iter().map(|(prefix, _)| prefix).chain(&update.withdrawn) {
+            if let Some(refreshing) = peer.refreshing.get_mut(&AfiSafi::of(prefix)) {
+                refreshing.left.remove(prefix);
+            }
+        }
+    }
+
+    pub(super) fn end_overdue_refreshes(&mut self, now: Time) {
+        let overdue = self.peers.iter().flat_map(|(address, peer)| {
+            let late = peer.refreshing.iter().filter(|(_, refreshing)| refreshing.until <= now);
+            late.map(|(family, _)| (*address, *family))
+        });
+        for (address, family) in overdue.collect::<Vec<_>>() {
+            self.refresh_ends(address, family);
+        }
+    }
+}
