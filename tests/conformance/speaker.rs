@@ -58,6 +58,8 @@ impl Speaker {
             config["bgp"]["listen"] = json!(listen);
         }
         config["bgp"]["connectRetry"] = json!(1);
+        // For the rows of RFC 8538; those without its bit show that it changes nothing for others.
+        config["bgp"]["gracefulRestart"]["notification"] = json!(true);
         config["paths"] = json!({"state": folder.path().join("state"), "socket": folder.path().join("agent.sock")});
         let path = folder.path().join("speaker.yaml");
         std::fs::write(&path, serde_yaml::to_string(&config).expect("YAML")).expect("a file");

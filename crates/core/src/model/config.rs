@@ -129,6 +129,8 @@ pub struct BgpConfig {
     pub connect_retry: u16,
     /// RFC 4724 restart time in seconds, at most 4095; 0 turns graceful restart off. Default 120.
     pub restart_time: u16,
+    /// Whether routes outlive NOTIFICATIONs and a hold time that is over (RFC 8538).
+    pub restart_on_notification: bool,
     /// BFD with the other nodes of the mesh; `None`: without it.
     pub bfd: Option<BfdSettings>,
     /// What a speaker without data plane announces of its own accord (`dataPlane: off`).

@@ -29,6 +29,7 @@ pub fn config(index: usize, as_number: u32) -> SpeakerConfig {
         router_id: Ipv4Addr::new(10, 0, 0, index as u8 + 1),
         address4: Some(address(index)),
         address6: Some(address6(index)),
+        restart_on_notification: true,
         ..SpeakerConfig::default()
     }
 }

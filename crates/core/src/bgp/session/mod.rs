@@ -36,6 +36,8 @@ pub struct Settings {
     pub passive: bool,
     /// Seconds; 0: no graceful restart, in either role.
     pub restart_time: u16,
+    /// Whether it holds over NOTIFICATIONs (RFC 8538).
+    pub restart_on_notification: bool,
     /// What we say that we are to an external neighbour (RFC 9234), and whether it has to say what it is.
     pub role: Option<BgpRole>,
     pub role_strict: bool,
@@ -193,7 +195,8 @@ impl Session {
 
     /// New settings. What the neighbour was told in an OPEN cannot change under a session: that ends it.
     pub fn configure(&mut self, env: &mut Env<'_>, settings: Settings) {
-        let told = |s: &Settings| (s.local_as, s.router_id, s.peer_as, s.hold_time, s.restart_time);
+        let told =
+            |s: &Settings| (s.local_as, s.router_id, s.peer_as, s.hold_time, s.restart_time, s.restart_on_notification);
         let reset = told(&self.settings) != told(&settings);
         let passive = settings.passive;
         self.settings = settings;

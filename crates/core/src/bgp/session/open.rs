@@ -54,7 +54,7 @@ pub fn offer(settings: &Settings, restarting: bool, preserved: bool) -> Open {
     if settings.restart_time > 0 {
         capabilities.push(Capability::GracefulRestart(GracefulRestart {
             restarted: restarting,
-            notification: true,
+            notification: settings.restart_on_notification,
             restart_time: settings.restart_time.min(4095),
             families: FAMILIES.into_iter().map(|family| (family, preserved)).collect(),
         }));
@@ -84,6 +84,7 @@ pub fn negotiate(settings: &Settings, open: &Open) -> Result<Negotiated, Notific
         Capability::GracefulRestart(theirs) if settings.restart_time > 0 => {
             let mut theirs = theirs.clone();
             theirs.families.retain(|(family, _)| families.contains(family));
+            theirs.notification &= settings.restart_on_notification;
             Some(theirs)
         }
         _ => None,

@@ -27,6 +27,8 @@ pub struct SpeakerConfig {
     pub connect_retry: Duration,
     /// Seconds, at most 4095 (RFC 4724); 0 turns graceful restart off, in both roles.
     pub restart_time: u16,
+    /// Whether graceful restart holds over NOTIFICATIONs (RFC 8538).
+    pub restart_on_notification: bool,
     /// By address: it is what tells neighbours apart when they connect.
     pub peers: BTreeMap<IpAddr, PeerConfig>,
     /// Whoever connects from one of these is a neighbour, too.
@@ -56,6 +58,7 @@ impl Default for SpeakerConfig {
             hold_time: 90,
             connect_retry: Duration::from_secs(5),
             restart_time: 120,
+            restart_on_notification: false,
             peers: BTreeMap::new(),
             ranges: Vec::new(),
         }
@@ -115,6 +118,7 @@ impl SpeakerConfig {
             connect_retry: self.connect_retry,
             passive: peer.passive,
             restart_time: self.restart_time,
+            restart_on_notification: self.restart_on_notification,
             role: peer.options.role,
             role_strict: peer.options.role_strict,
         }

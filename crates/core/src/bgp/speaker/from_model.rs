@@ -46,6 +46,7 @@ pub fn speaker_config(
         hold_time: config.bgp.hold_time,
         connect_retry: Duration::from_secs(config.bgp.connect_retry.max(1).into()),
         restart_time: config.bgp.restart_time,
+        restart_on_notification: config.bgp.restart_on_notification,
         peers: BTreeMap::new(),
         ranges: Vec::new(),
     };

@@ -212,7 +212,7 @@ fn read_bgp(fields: &mut Fields<'_>, data_plane: DataPlane, address: Option<&Add
         });
         let hold_time = bgp.or("holdTime", 90, read_hold_time);
         let connect_retry = bgp.or("connectRetry", 5, |at| at.integer(1, 65535).map(|seconds| seconds as u16));
-        let restart_time = bgp.or("gracefulRestart", 120, read_graceful_restart);
+        let restart_time = bgp.or("gracefulRestart", (120, false), read_graceful_restart);
         let bfd = bgp.or("bfd", None, yaml::read_bfd);
         let peers_at = bgp.take("peers");
         let peers = peers_at.as_ref().map(read_peers).unwrap_or_default();
@@ -250,7 +250,8 @@ fn read_bgp(fields: &mut Fields<'_>, data_plane: DataPlane, address: Option<&Add
             filters: filters?,
             hold_time: hold_time?,
             connect_retry: connect_retry?,
-            restart_time: restart_time?,
+            restart_time: restart_time?.0,
+            restart_on_notification: restart_time?.1,
             bfd: bfd?,
             originate,
         })
@@ -286,14 +287,16 @@ fn read_socket(at: &At<'_>) -> Option<SocketAddr> {
     }
 }
 
-/// Seconds; 0 is off.
-fn read_graceful_restart(at: &At<'_>) -> Option<u16> {
+/// Seconds, 0 is off; and whether it holds over NOTIFICATIONs.
+fn read_graceful_restart(at: &At<'_>) -> Option<(u16, bool)> {
     let mut fields = at.fields()?;
     let enabled = fields.take("enabled").map(|at| at.boolean());
     let seconds = fields.take("restartTime").map(|at| at.integer(0, 4095));
+    let notification = fields.take("notification").map(|at| at.boolean());
     fields.finish();
     let seconds = seconds.unwrap_or(Some(120))? as u16;
-    Some(if enabled.unwrap_or(Some(true))? { seconds } else { 0 })
+    let seconds = if enabled.unwrap_or(Some(true))? { seconds } else { 0 };
+    Some((seconds, notification.unwrap_or(Some(false))?))
 }
 
 fn read_iptables(fields: &mut Section<'_, '_>) -> Option<IptablesConfig> {

@@ -184,6 +184,13 @@ pub const REFERENCE: &[FieldDoc] = &[
         "How long peers keep the routes while the agent is away; at most 4095, 0 is off.",
     ),
     field(
+        "bgp.gracefulRestart.notification",
+        "boolean",
+        "false",
+        "With a peer that wants it too, routes outlive NOTIFICATIONs and a hold time that is over (RFC 8538), for the restart \
+         time. A link that fails without BFD is then missed for that long as well.",
+    ),
+    field(
         "bgp.bfd",
         "boolean or mapping",
         "false",

@@ -251,6 +251,7 @@ fn bgp(config: &NodeConfig) -> Map {
     map.put("connectRetry", bgp.connect_retry);
     let mut restart = Map::default();
     restart.put("restartTime", bgp.restart_time);
+    restart.put("notification", bgp.restart_on_notification);
     map.put("gracefulRestart", restart);
     map.maybe("bfd", bgp.bfd.map(bfd));
     map.put("peers", bgp.peers.iter().map(|each| peer(each).into()).collect::<Vec<Value>>());
