@@ -155,7 +155,7 @@ fn frr_hears_our_cease() {
 
 #[test]
 fn gobgp_hears_our_cease() {
-    between(|namespace| they_hear_our_cease(&GoBgp::new(namespace, 0, THEIR_AS, &FOREIGN), "code=6 data=\"[6 2 "));
+    between(|namespace| they_hear_our_cease(&GoBgp::new(namespace, 0, THEIR_AS, &FOREIGN), "subcode=2"));
 }
 
 #[test]
