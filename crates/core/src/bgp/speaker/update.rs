@@ -69,10 +69,10 @@ impl Speaker {
         self.session(address, now, |session, env| session.suspend(env, words, wait));
         // What is still to follow of what was read at one time with these prefixes, be it more of them or an end that lets
         // routes be kept, finds no session; and what was kept from before a restart goes too.
+        self.down(address, false, now);
         if let Some(peer) = self.peers.get_mut(&address) {
-            (peer.told, peer.stale_until) = (false, None);
+            peer.stale_until = None;
         }
-        self.outbound.leave(address);
         self.rib.forget_all(address, |_, _| true);
         self.trim();
     }
