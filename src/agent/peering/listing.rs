@@ -59,7 +59,6 @@ fn neighbor_line(peer: &PeerStatus) -> NeighborLine {
 /// For `routectl bgp neighbor`.
 pub fn neighbor_reply(detail: &PeerDetail, bfd: Option<BfdLine>) -> NeighborReply {
     let past = |event: &(Duration, String)| Past { secs_ago: event.0.as_secs(), what: event.1.clone() };
-    let bytes = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
     let last = detail.faults.last.as_ref().zip(detail.last_fault);
     let options = write_options(&detail.status.config.options);
     NeighborReply {
@@ -75,12 +74,16 @@ pub fn neighbor_reply(detail: &PeerDetail, bfd: Option<BfdLine>) -> NeighborRepl
         prefixes_ignored: detail.faults.ignored,
         last_malformed: last.map(|((_, what, offending), ago)| Malformed {
             past: Past { secs_ago: ago.as_secs(), what: what.clone() },
-            bytes: bytes(offending),
+            bytes: hex(offending),
         }),
         last_notification_sent: detail.last_sent.as_ref().map(past),
         last_notification_received: detail.last_received.as_ref().map(past),
         history: detail.history.iter().map(past).collect(),
     }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn counts(messages: &Messages) -> MessageCounts {
@@ -102,11 +105,7 @@ pub fn route_reply(detail: &RouteDetail) -> RouteReply {
         why,
         router_id: detail.router_id,
         external: detail.external,
-        extended_communities: detail
-            .extended_communities
-            .iter()
-            .map(|community| community.iter().map(|byte| format!("{byte:02x}")).collect())
-            .collect(),
+        extended_communities: detail.extended_communities.iter().map(|community| hex(community)).collect(),
         large_communities: detail.large_communities.iter().map(|(a, b, c)| format!("{a}:{b}:{c}")).collect(),
         originator_id: detail.originator_id,
         cluster_list: detail.cluster_list.clone(),

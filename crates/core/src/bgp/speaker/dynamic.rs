@@ -6,7 +6,6 @@ use std::time::Duration;
 use super::Speaker;
 use super::config::{ListenRange, PeerConfig, SpeakerConfig};
 use super::peer::Peer;
-use crate::bgp::session::Session;
 use crate::model::Cidr;
 use crate::time::Time;
 
@@ -36,9 +35,8 @@ impl Speaker {
         }
         let config = range.peer(remote);
         let settings = self.config.settings(&config);
-        let external = settings.peer_as != settings.local_as;
         self.config.peers.insert(remote, config.clone());
-        let mut peer = Peer::new(remote, config, Session::new(settings, now), external, now);
+        let mut peer = Peer::new(remote, config, settings, now);
         peer.range = Some(range.prefix);
         self.peers.insert(remote, peer);
     }

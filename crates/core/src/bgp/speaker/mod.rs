@@ -290,10 +290,9 @@ impl Speaker {
         }
         for (address, peer_config) in config.peers {
             let settings = self.config.settings(&peer_config);
-            let external = settings.peer_as != settings.local_as;
             self.config.peers.insert(address, peer_config.clone());
             let Some(peer) = self.peers.get_mut(&address) else {
-                let mut peer = Peer::new(address, peer_config, Session::new(settings, now), external, now);
+                let mut peer = Peer::new(address, peer_config, settings, now);
                 peer.reported = State::Idle;
                 self.peers.insert(address, peer);
                 if self.drained.is_some() {
@@ -317,14 +316,14 @@ impl Speaker {
                 let change = Notification::cease(cease::OTHER_CONFIGURATION_CHANGE);
                 self.session(address, now, |session, env| session.reset(env, change));
             }
-            let Some(peer) = self.peers.get_mut(&address) else { continue };
-            if peer.session.suspended() && bound_changed {
-                self.session(address, now, |session, env| session.start(env));
-            }
-            let Some(peer) = self.peers.get_mut(&address) else { continue };
-            if *peer.session.settings() != settings {
-                self.session(address, now, |session, env| session.configure(env, settings));
-            }
+            self.session(address, now, |session, env| {
+                if session.suspended() && bound_changed {
+                    session.start(env);
+                }
+                if *session.settings() != settings {
+                    session.configure(env, settings);
+                }
+            });
             if policy_changed || self_changed {
                 self.review_inbound(address);
             }
@@ -528,6 +527,7 @@ impl Speaker {
         }
     }
 
+    /// Nothing where it is down already.
     fn down(&mut self, address: IpAddr, graceful: bool, now: Time) {
         if self.peers.get(&address).is_none_or(Peer::is_away) {
             return;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::config::PeerConfig;
 use super::refresh::Refreshing;
 use crate::bgp::rib::Source;
-use crate::bgp::session::{Negotiated, Session, State};
+use crate::bgp::session::{Negotiated, Session, Settings, State};
 use crate::bgp::wire::{AfiSafi, DefectAction};
 use crate::model::Cidr;
 use crate::time::Time;
@@ -72,7 +72,9 @@ pub(super) struct Peer {
 }
 
 impl Peer {
-    pub fn new(address: IpAddr, config: PeerConfig, session: Session, external: bool, now: Time) -> Peer {
+    pub fn new(address: IpAddr, config: PeerConfig, settings: Settings, now: Time) -> Peer {
+        let external = settings.peer_as != settings.local_as;
+        let session = Session::new(settings, now);
         Peer {
             config,
             reported: session.state(),

@@ -129,9 +129,8 @@ impl Speaker {
     }
 
     fn neighbour(&self, word: &str) -> Result<(IpAddr, &Peer), String> {
-        let by_address = word.parse::<IpAddr>().ok();
-        let found = self.peers.iter().find(|(address, peer)| Some(**address) == by_address || peer.config.name == word);
-        found.map(|(address, peer)| (*address, peer)).ok_or_else(|| {
+        let found = self.find(word).and_then(|address| Some((address, self.peers.get(&address)?)));
+        found.ok_or_else(|| {
             let names: Vec<&str> = self.peers.values().map(|peer| peer.config.name.as_str()).collect();
             match names.as_slice() {
                 [] => format!("no neighbour \"{word}\": this node has none"),
