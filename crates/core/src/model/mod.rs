@@ -15,6 +15,7 @@ pub mod net;
 pub mod object;
 pub mod peering;
 pub mod policy;
+pub mod scope;
 pub mod staged;
 pub mod table;
 pub mod validate;
