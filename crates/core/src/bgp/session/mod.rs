@@ -7,7 +7,9 @@
 mod cause;
 pub mod connection;
 pub mod counters;
+mod ending;
 pub mod open;
+mod schedule;
 pub mod timers;
 
 use std::fmt;
@@ -342,43 +344,6 @@ impl Session {
         self.settle(env);
     }
 
-    /// Runs whatever is due.
-    pub fn timeout(&mut self, env: &mut Env<'_>) {
-        let now = env.now;
-        let due = |at: Option<Time>| at.is_some_and(|at| at <= now);
-        let expired: Vec<ConnId> = self.connections.iter().filter(|c| due(c.hold_at)).map(|c| c.id).collect();
-        for id in expired {
-            self.end(env, id, Cause::Sent(Notification::hold_timer_expired()));
-        }
-        for connection in self.connections.iter_mut().filter(|connection| due(connection.keepalive_at)) {
-            connection.keepalive(now, env.rng);
-        }
-        if due(self.idle_until) {
-            self.idle_until = None;
-        }
-        if due(self.attempt_at) && self.idle_until.is_none() {
-            self.attempt(env);
-        }
-        self.settle(env);
-    }
-
-    pub fn next_deadline(&self) -> Option<Time> {
-        let timers = self.connections.iter().flat_map(|connection| [connection.hold_at, connection.keepalive_at]);
-        timers.chain([self.idle_until, self.attempt_at]).flatten().min()
-    }
-
-    fn attempt(&mut self, env: &mut Env<'_>) {
-        // Incoming ones that say nothing may be dead, or somebody else's.
-        let under_way = |c: &Connection| c.direction == Direction::Outgoing || c.phase > Phase::OpenSent;
-        if !self.connections.iter().any(under_way) {
-            self.attempt_at = None;
-            let id = self.open_connection(env, Direction::Outgoing);
-            env.out.push(Output::Connect(id));
-        } else {
-            self.attempt_at = Some(env.now + env.rng.jitter(self.settings.connect_retry));
-        }
-    }
-
     fn open_connection(&mut self, env: &mut Env<'_>, direction: Direction) -> ConnId {
         *env.last_id += 1;
         let id = ConnId(*env.last_id);
@@ -494,108 +459,6 @@ impl Session {
                 env.out.push(Output::Established(Box::new(negotiated)));
             }
         }
-    }
-
-    fn end_all(&mut self, env: &mut Env<'_>, cause: impl Fn() -> Cause) {
-        while let Some(connection) = self.connections.first() {
-            let id = connection.id;
-            self.end(env, id, cause());
-        }
-    }
-
-    /// Ends one connection, and decides when to try again.
-    fn end(&mut self, env: &mut Env<'_>, id: ConnId, cause: Cause) {
-        let Some(index) = self.connections.iter().position(|connection| connection.id == id) else { return };
-        let connection = self.connections.remove(index);
-        let phase = connection.phase;
-        let collision = cause.is_collision();
-        let broken = matches!(cause, Cause::Broken(_) | Cause::Quiet);
-        let cause = cause.between(&connection);
-        let graceful = broken || (connection.survives_notifications() && !cause.is_hard());
-        let error = match &cause {
-            Cause::Sent(notification) => Some(format!("sent {notification}")),
-            Cause::Received(notification) => Some(format!("received {notification}")),
-            Cause::Broken(why) => Some(why.clone()),
-            Cause::Quiet => None,
-        };
-        if !collision && let Some(error) = error {
-            self.note(env.now, phase, error);
-        }
-        match &cause {
-            Cause::Sent(n) => self.last_sent = Some((env.now, n.clone())),
-            Cause::Received(n) => self.last_received = Some((env.now, n.clone())),
-            Cause::Broken(_) | Cause::Quiet => {}
-        }
-        match cause {
-            // Before TCP stands there is nobody to speak to.
-            Cause::Sent(_) if phase == Phase::Connecting => {
-                env.out.push(Output::Close { conn: id, last_words: vec![] })
-            }
-            Cause::Sent(n) => {
-                let last_words = connection.last_words(&n);
-                self.messages_out.count_all(&last_words);
-                env.out.push(Output::Close { conn: id, last_words });
-            }
-            Cause::Received(_) | Cause::Quiet => env.out.push(Output::Close { conn: id, last_words: vec![] }),
-            Cause::Broken(_) => {}
-        }
-        if phase == Phase::Established {
-            env.out.push(Output::Down { graceful });
-            if env.now.since(self.turned) >= timers::STEADY {
-                self.failures = 0;
-            }
-        }
-        self.schedule(env, phase, broken, collision);
-    }
-
-    /// Keeps what ended a connection in this phase, unless the session goes on without it: then it lost a collision (RFC 4271
-    /// 6.8), of which the neighbour may tell us no more than a closed connection.
-    fn note(&mut self, now: Time, phase: Phase, error: String) {
-        if phase == Phase::Established {
-            self.session_error = Some((now, error));
-            self.attempt_error = None;
-        } else if self.established().is_none() {
-            self.attempt_error = Some((now, error));
-        }
-    }
-
-    /// When to try again after a connection has ended in this phase.
-    fn schedule(&mut self, env: &mut Env<'_>, phase: Phase, broken: bool, collision: bool) {
-        if self.established().is_some() {
-            return;
-        }
-        let wait = match phase {
-            Phase::Established if broken => timers::RECONNECT,
-            _ if collision => self.settings.connect_retry,
-            Phase::Connecting => self.settings.connect_retry,
-            _ => {
-                self.failures = self.failures.saturating_add(1);
-                timers::back_off(self.failures, self.settings.connect_retry)
-            }
-        };
-        let again = env.now + env.rng.jitter(wait);
-        let harmless = collision || (broken && matches!(phase, Phase::Established | Phase::Connecting));
-        // Whoever errs is let in again at once: he may have been mended. One that does nothing else has to wait a little.
-        if !harmless && self.failures > timers::PATIENCE && self.connections.is_empty() {
-            self.idle_until = Some(env.now + timers::REST);
-        }
-        self.attempt_at = (!self.settings.passive).then_some(again);
-    }
-
-    /// Notes a change of state.
-    fn settle(&mut self, env: &mut Env<'_>) {
-        let state = match self.connections.iter().map(|connection| connection.phase).max() {
-            Some(Phase::Established) => State::Established,
-            Some(Phase::OpenConfirm) => State::OpenConfirm,
-            Some(Phase::OpenSent) => State::OpenSent,
-            Some(Phase::Connecting) => State::Connect,
-            None if self.shut || self.idle_until.is_some() => State::Idle,
-            None => State::Active,
-        };
-        if (state == State::Established) != (self.state == State::Established) {
-            self.turned = env.now;
-        }
-        self.state = state;
     }
 }
 

@@ -1,0 +1,71 @@
+//! The end of a connection: the last words, what is remembered of it, and what it means for the session.
+
+use super::cause::Cause;
+use super::connection::{ConnId, Phase};
+use super::{Env, Output, Session, timers};
+use crate::time::Time;
+
+impl Session {
+    pub(super) fn end_all(&mut self, env: &mut Env<'_>, cause: impl Fn() -> Cause) {
+        while let Some(connection) = self.connections.first() {
+            let id = connection.id;
+            self.end(env, id, cause());
+        }
+    }
+
+    /// Ends one connection, and decides when to try again.
+    pub(super) fn end(&mut self, env: &mut Env<'_>, id: ConnId, cause: Cause) {
+        let Some(index) = self.connections.iter().position(|connection| connection.id == id) else { return };
+        let connection = self.connections.remove(index);
+        let phase = connection.phase;
+        let collision = cause.is_collision();
+        let broken = matches!(cause, Cause::Broken(_) | Cause::Quiet);
+        let cause = cause.between(&connection);
+        let graceful = broken || (connection.survives_notifications() && !cause.is_hard());
+        let error = match &cause {
+            Cause::Sent(notification) => Some(format!("sent {notification}")),
+            Cause::Received(notification) => Some(format!("received {notification}")),
+            Cause::Broken(why) => Some(why.clone()),
+            Cause::Quiet => None,
+        };
+        if !collision && let Some(error) = error {
+            self.note(env.now, phase, error);
+        }
+        match &cause {
+            Cause::Sent(n) => self.last_sent = Some((env.now, n.clone())),
+            Cause::Received(n) => self.last_received = Some((env.now, n.clone())),
+            Cause::Broken(_) | Cause::Quiet => {}
+        }
+        match cause {
+            // Before TCP stands there is nobody to speak to.
+            Cause::Sent(_) if phase == Phase::Connecting => {
+                env.out.push(Output::Close { conn: id, last_words: vec![] })
+            }
+            Cause::Sent(n) => {
+                let last_words = connection.last_words(&n);
+                self.messages_out.count_all(&last_words);
+                env.out.push(Output::Close { conn: id, last_words });
+            }
+            Cause::Received(_) | Cause::Quiet => env.out.push(Output::Close { conn: id, last_words: vec![] }),
+            Cause::Broken(_) => {}
+        }
+        if phase == Phase::Established {
+            env.out.push(Output::Down { graceful });
+            if env.now.since(self.turned) >= timers::STEADY {
+                self.failures = 0;
+            }
+        }
+        self.schedule(env, phase, broken, collision);
+    }
+
+    /// Keeps what ended a connection in this phase, unless the session goes on without it: then it lost a collision (RFC 4271
+    /// 6.8), of which the neighbour may tell us no more than a closed connection.
+    fn note(&mut self, now: Time, phase: Phase, error: String) {
+        if phase == Phase::Established {
+            self.session_error = Some((now, error));
+            self.attempt_error = None;
+        } else if self.established().is_none() {
+            self.attempt_error = Some((now, error));
+        }
+    }
+}
