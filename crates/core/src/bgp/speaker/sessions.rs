@@ -1,0 +1,179 @@
+//! What follows from the neighbours' sessions: what they want done, who is told our routes, and whose routes stay, be it
+//! through a restart (RFC 4724 4.2).
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use super::peer::{Faults, Peer, STALE_MOST};
+use super::{Event, Speaker, State};
+use crate::bgp::rib::Source;
+use crate::bgp::session::{Env, Negotiated, Output, Session};
+use crate::bgp::wire::{AfiSafi, Notification, cease};
+use crate::time::Time;
+
+impl Speaker {
+    /// Runs a step of a neighbour's session, and does what follows from it. `None`: there is no such neighbour.
+    pub(super) fn session<T>(
+        &mut self,
+        peer: IpAddr,
+        now: Time,
+        step: impl FnOnce(&mut Session, &mut Env<'_>) -> T,
+    ) -> Option<T> {
+        let mut out = Vec::new();
+        let answer = {
+            let held = self.peers.get_mut(&peer)?;
+            let mut env = Env {
+                now,
+                rng: &mut self.rng,
+                last_id: &mut self.last_id,
+                restarting: self.progress.deferring(),
+                preserved: self.progress.preserved(),
+                out: &mut out,
+            };
+            step(&mut held.session, &mut env)
+        };
+        for output in out {
+            self.follow(peer, output, now);
+        }
+        self.report(peer, now);
+        self.note_absence(peer, now);
+        Some(answer)
+    }
+
+    pub(super) fn every_session(&mut self, now: Time, mut step: impl FnMut(&mut Session, &mut Env<'_>)) {
+        for peer in self.peers.keys().copied().collect::<Vec<_>>() {
+            self.session(peer, now, &mut step);
+        }
+    }
+
+    fn follow(&mut self, address: IpAddr, output: Output, now: Time) {
+        match output {
+            Output::Connect(conn) => {
+                self.connections.insert(conn, address);
+                if let Some(peer) = self.peers.get(&address) {
+                    let remote = SocketAddr::new(address, peer.config.port);
+                    self.events.push_back(Event::Connect { conn, remote, local: peer.config.local_address });
+                }
+            }
+            Output::Close { conn, last_words } => {
+                self.connections.remove(&conn);
+                self.events.push_back(Event::Close { conn, last_words });
+            }
+            Output::Established(negotiated) => {
+                self.up(address, *negotiated, now);
+                self.monitor_up(address, now);
+            }
+            Output::Down { graceful } => self.down(address, graceful, now),
+            Output::Update(update) => self.update(address, *update, now),
+            Output::Refresh(family) => self.refresh(address, family),
+            Output::RefreshBegins(family) => self.refresh_begins(address, family, now),
+            Output::RefreshEnds(family) => self.refresh_ends(address, family),
+        }
+    }
+
+    fn report(&mut self, address: IpAddr, now: Time) {
+        let Some(peer) = self.peers.get_mut(&address) else { return };
+        let state = peer.session.state();
+        if state != peer.reported {
+            let why = peer.session.last_error().filter(|_| state < peer.reported).map(|(_, what)| what.clone());
+            peer.reported = state;
+            let because = why.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
+            // Between attempts its state changes all the time, which is no news.
+            if state == State::Established || !because.is_empty() {
+                peer.remember(now, format!("{state}{because}"));
+            }
+            self.events.push_back(Event::State { peer: address, name: peer.config.name.clone(), state, why });
+        }
+    }
+
+    /// RFC 5882 4.2 and RFC 9384: the session ends at once, and nothing of it is kept, for its routes lead nowhere.
+    ///
+    /// One that has ended already is another matter (RFC 5882 4.3). Where the neighbour's BFD goes down with its control
+    /// plane, its silence is what a restart looks like: what graceful restart keeps stays. Where it does not, the path is
+    /// broken, and the restart is called off.
+    pub(super) fn bfd_down(&mut self, peer: IpAddr, independent: bool, now: Time) {
+        self.session(peer, now, |session, env| session.fail(env, Notification::cease(cease::BFD_DOWN)));
+        if independent && self.peers.get(&peer).is_some_and(Peer::is_away) {
+            self.drop_stale(peer, None);
+        }
+    }
+
+    fn up(&mut self, address: IpAddr, negotiated: Negotiated, now: Time) {
+        self.last_session += 1;
+        let Some(peer) = self.peers.get_mut(&address) else { return };
+        peer.source = Arc::new(Source {
+            peer: Some(address),
+            external: !negotiated.codec.ibgp,
+            client: negotiated.codec.ibgp && peer.config.options.reflector_client,
+            router_id: negotiated.router_id,
+            session: self.last_session,
+        });
+        peer.told = true;
+        peer.negotiated = Some(negotiated);
+        peer.end_of_rib.clear();
+        peer.faults = Faults::default();
+        peer.last_update = now;
+        if let Some(policy) = self.policy(address) {
+            self.outbound.join(address, policy, &self.rib);
+        }
+        let Some(peer) = self.peers.get_mut(&address) else { return };
+        if peer.stale_until.is_some() {
+            // RFC 4724 4.2: what it did not keep in its own forwarding table goes at once, the rest at End-of-RIB.
+            peer.stale_until = Some(now + STALE_MOST);
+            let preserved = peer.preserved();
+            let session = self.last_session;
+            self.rib.forget_all(address, |prefix, source| {
+                source.session != session && !preserved.contains(&AfiSafi::of(prefix))
+            });
+            if preserved.is_empty() {
+                peer.stale_until = None;
+            }
+        }
+    }
+
+    /// Nothing where it is down already.
+    pub(super) fn down(&mut self, address: IpAddr, graceful: bool, now: Time) {
+        if self.peers.get(&address).is_none_or(Peer::is_away) {
+            return;
+        }
+        self.monitor_down(address, now);
+        let Some(peer) = self.peers.get_mut(&address) else { return };
+        peer.told = false;
+        peer.refreshing.clear();
+        self.outbound.leave(address);
+        let session = peer.source.session;
+        match peer.retains().filter(|_| graceful) {
+            Some((families, restart_time)) => {
+                peer.stale_until = Some(now + restart_time);
+                // What was stale already is not kept a second time.
+                self.rib.forget_all(address, |prefix, source| {
+                    source.session != session || !families.contains(&AfiSafi::of(prefix))
+                });
+            }
+            None => {
+                peer.stale_until = None;
+                self.rib.forget_all(address, |_, _| true);
+            }
+        }
+        self.trim();
+    }
+
+    /// The end of a restart: what the neighbour did not tell again (of a family, or of all) is no longer true.
+    pub(super) fn drop_stale(&mut self, address: IpAddr, family: Option<AfiSafi>) {
+        let Some(peer) = self.peers.get_mut(&address) else { return };
+        if peer.stale_until.is_none() {
+            return;
+        }
+        let away = peer.is_away();
+        let session = peer.source.session;
+        let told = peer.negotiated.as_ref().is_some_and(|negotiated| {
+            !away && negotiated.codec.families.iter().all(|family| peer.end_of_rib.contains(family))
+        });
+        if family.is_none() || told {
+            peer.stale_until = None;
+        }
+        self.rib.forget_all(address, |prefix, source| {
+            (away || source.session != session) && family.is_none_or(|family| AfiSafi::of(prefix) == family)
+        });
+    }
+}
