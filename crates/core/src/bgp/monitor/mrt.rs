@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use crate::bgp::rib::{Destination, Slot};
+use crate::bgp::rib::{Destination, Slot, Walk};
 use crate::bgp::speaker::Speaker;
 use crate::bgp::wire::encode_table_attributes;
 use crate::model::Family;
@@ -21,7 +21,7 @@ const FOUR_OCTET_AS: u8 = 2;
 pub struct MrtDump {
     /// The index of each source; the first is this speaker.
     sources: Vec<Option<IpAddr>>,
-    next: Slot,
+    walk: Walk,
     sequence: u32,
 }
 
@@ -48,19 +48,17 @@ impl MrtDump {
                 out.extend_from_slice(&as_number.to_be_bytes());
             }
         });
-        MrtDump { sources: sources.into_iter().map(|(source, ..)| source).collect(), next: 0, sequence: 0 }
+        let sources = sources.into_iter().map(|(source, ..)| source).collect();
+        MrtDump { sources, walk: Walk::default(), sequence: 0 }
     }
 
     /// Appends the next prefixes, at most `most`; `false` when there was none left.
     pub fn next(&mut self, speaker: &Speaker, at: u32, most: Slot, out: &mut Vec<u8>) -> bool {
-        let rib = speaker.rib();
-        let end = rib.slots().end.min(self.next.saturating_add(most));
-        let any = self.next < end;
-        for slot in self.next..end {
-            self.put(rib.destination(slot), at, out);
+        let Some(portion) = self.walk.portion(speaker.rib(), most) else { return false };
+        for destination in portion {
+            self.put(destination, at, out);
         }
-        self.next = end;
-        any
+        true
     }
 
     /// RFC 6396 4.3.2: one prefix, with the route of each source.

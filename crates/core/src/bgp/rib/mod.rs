@@ -11,6 +11,7 @@ pub mod decision;
 pub mod outbound;
 pub mod path;
 pub mod standing;
+mod walk;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::hash::BuildHasher;
@@ -23,6 +24,7 @@ use crate::model::{Cidr, Family};
 use candidates::Candidates;
 
 pub use path::{Candidate, Interner, Path, Source};
+pub use walk::Walk;
 
 /// A position in the log: everything before it has been read. No change has position 0.
 pub type Position = u64;

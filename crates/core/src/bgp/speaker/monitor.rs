@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::Speaker;
 use super::peer::Peer;
 use crate::bgp::monitor::bmp::{self, Down, PeerHeader};
-use crate::bgp::rib::Slot;
+use crate::bgp::rib::{Slot, Walk};
 use crate::bgp::wire::Update;
 use crate::time::Time;
 
@@ -22,7 +22,7 @@ pub(super) struct Monitor {
 #[derive(Clone, Debug, Default)]
 pub struct MonitorWalk {
     begun: bool,
-    next: Slot,
+    table: Walk,
 }
 
 impl Speaker {
@@ -51,10 +51,16 @@ impl Speaker {
             }
             return true;
         }
-        let end = self.rib.slots().end.min(walk.next.saturating_add(most));
-        let any = walk.next < end;
-        for slot in walk.next..end {
-            let destination = self.rib.destination(slot);
+        let Some(portion) = walk.table.portion(&self.rib, most) else {
+            for (address, peer) in up() {
+                let families = peer.negotiated.iter().flat_map(|negotiated| &negotiated.codec.families);
+                for family in families {
+                    bmp::end_of_rib(&monitor.header(*address, peer, now), *family, out);
+                }
+            }
+            return false;
+        };
+        for destination in portion {
             let prefix = destination.prefix();
             for candidate in destination.candidates() {
                 let peer = candidate.source.peer.and_then(|address| Some((address, self.peers.get(&address)?)));
@@ -66,16 +72,7 @@ impl Speaker {
                 bmp::reachable(&header, &path.attributes, &[(*prefix, path.next_hop)], out);
             }
         }
-        walk.next = end;
-        if !any {
-            for (address, peer) in up() {
-                let families = peer.negotiated.iter().flat_map(|negotiated| &negotiated.codec.families);
-                for family in families {
-                    bmp::end_of_rib(&monitor.header(*address, peer, now), *family, out);
-                }
-            }
-        }
-        any
+        true
     }
 
     pub(super) fn monitor_up(&mut self, address: IpAddr, now: Time) {

@@ -1,0 +1,37 @@
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+
+use super::*;
+use crate::bgp::rib::path::own_attributes;
+use crate::bgp::rib::{Candidate, Path, Source};
+use crate::bgp::wire::NextHop;
+use crate::model::Cidr;
+
+fn prefix(number: u8) -> Cidr {
+    Cidr::host([10, 0, 0, number].into())
+}
+
+fn learn(rib: &mut Rib, number: u8) {
+    let source = Arc::new(Source::own(Ipv4Addr::new(192, 0, 2, 1)));
+    let next_hop = NextHop { address: Ipv4Addr::UNSPECIFIED.into(), link_local: None };
+    let path = Arc::new(Path { attributes: own_attributes(), next_hop });
+    rib.learn(prefix(number), Candidate { source, path, received: None, refused: None });
+}
+
+fn met(walk: &mut Walk, rib: &Rib, most: Slot) -> Option<Vec<Cidr>> {
+    walk.portion(rib, most).map(|portion| portion.map(|destination| *destination.prefix()).collect())
+}
+
+#[test]
+fn portions_make_the_whole_and_what_comes_meanwhile_is_in_the_rest() {
+    let mut rib = Rib::default();
+    let mut walk = Walk::default();
+    assert_eq!(met(&mut walk, &rib, 2), None, "nothing is there");
+    (0..3).for_each(|number| learn(&mut rib, number));
+    assert_eq!(met(&mut walk, &rib, 2), Some(vec![prefix(0), prefix(1)]));
+    learn(&mut rib, 3);
+    learn(&mut rib, 0);
+    assert_eq!(met(&mut walk, &rib, 1), Some(vec![prefix(2)]));
+    assert_eq!(met(&mut walk, &rib, Slot::MAX), Some(vec![prefix(3)]), "once, whatever changed behind it");
+    assert_eq!(met(&mut walk, &rib, 2), None);
+}
