@@ -2,6 +2,7 @@
 
 use std::net::Ipv4Addr;
 
+use super::super::test_support;
 use super::*;
 
 const SETTINGS: Settings = Settings { interval: Duration::from_millis(100), multiplier: 3 };
@@ -28,20 +29,7 @@ fn said(engine: &mut Engine, to: Neighbor, now: Time) -> Packet {
 }
 
 fn packet(state: State, your_discriminator: u32) -> Packet {
-    Packet {
-        diagnostic: Diagnostic::NONE,
-        state,
-        poll: false,
-        final_: false,
-        control_plane_independent: false,
-        demand: false,
-        multiplier: 3,
-        my_discriminator: 5,
-        your_discriminator,
-        desired_min_tx: Duration::from_secs(1),
-        required_min_rx: Duration::from_millis(100),
-        required_min_echo_rx: Duration::ZERO,
-    }
+    Packet { your_discriminator, desired_min_tx: Duration::from_secs(1), ..test_support::packet(state) }
 }
 
 fn hear(engine: &mut Engine, from: Neighbor, ttl: u8, packet: Packet) {

@@ -14,6 +14,8 @@ pub mod chance;
 pub mod engine;
 pub mod packet;
 pub mod session;
+#[cfg(test)]
+mod test_support;
 
 #[cfg(test)]
 #[path = "mod_tests.rs"]

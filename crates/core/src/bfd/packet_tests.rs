@@ -2,6 +2,7 @@
 
 use proptest::prelude::*;
 
+use super::super::test_support;
 use super::*;
 
 /// As RFC 5880 4.1 draws it: Up, Poll, C, multiplier 3, 100 ms both ways.
@@ -10,18 +11,10 @@ const BYTES: [u8; LENGTH] =
 
 fn packet() -> Packet {
     Packet {
-        diagnostic: Diagnostic::NONE,
-        state: State::Up,
         poll: true,
-        final_: false,
         control_plane_independent: true,
-        demand: false,
-        multiplier: 3,
-        my_discriminator: 7,
         your_discriminator: 0x1234_5678,
-        desired_min_tx: Duration::from_millis(100),
-        required_min_rx: Duration::from_millis(100),
-        required_min_echo_rx: Duration::ZERO,
+        ..test_support::packet(State::Up)
     }
 }
 

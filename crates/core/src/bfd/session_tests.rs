@@ -1,5 +1,6 @@
 //! States and timers of one session, against a neighbour that the tests write by hand.
 
+use super::super::test_support::packet;
 use super::*;
 
 const INTERVAL: Duration = Duration::from_millis(100);
@@ -10,20 +11,8 @@ fn ms(millis: u64) -> Duration {
 
 /// What the neighbour says: Up-side timers of 100 ms, multiplier 3.
 fn theirs(state: State) -> Packet {
-    Packet {
-        diagnostic: Diagnostic::NONE,
-        state,
-        poll: false,
-        final_: false,
-        control_plane_independent: false,
-        demand: false,
-        multiplier: 3,
-        my_discriminator: 99,
-        your_discriminator: if state > State::Down { 7 } else { 0 },
-        desired_min_tx: INTERVAL,
-        required_min_rx: INTERVAL,
-        required_min_echo_rx: Duration::ZERO,
-    }
+    let your_discriminator = if state > State::Down { 7 } else { 0 };
+    Packet { my_discriminator: 99, your_discriminator, ..packet(state) }
 }
 
 /// A session of ours and a clock.
