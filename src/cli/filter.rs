@@ -104,19 +104,18 @@ fn as_path(text: &str) -> Result<AsPath, String> {
 
 impl TestArgs {
     fn run(self, client: &Client, style: Style) -> Result<Answer, CliError> {
+        let direction = match self.direction {
+            Way::Import => Direction::Import,
+            Way::Export => Direction::Export,
+        };
         let question = FilterQuestion {
-            peer: self.peer,
-            direction: match self.direction {
-                Way::Import => Direction::Import,
-                Way::Export => Direction::Export,
-            },
-            prefix: self.prefix,
             from: self.from,
             as_path: self.as_path.map(|AsPath(numbers)| numbers),
             communities: Some(self.community).filter(|communities| !communities.is_empty()),
             next_hop: self.next_hop,
             med: self.med,
             local_pref: self.local_pref,
+            ..FilterQuestion::new(&self.peer, direction, self.prefix)
         };
         let answer = match &self.file {
             Some(file) => offline(file, &question)?,

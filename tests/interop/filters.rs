@@ -177,20 +177,8 @@ fn bird_a_filter_that_is_not_there_closes_both_ways_and_what_a_prefix_meets_is_t
         us.peering.configure(closed);
         wait_for("silence", LIMIT, || bird.learned().is_empty() && us.learned().is_empty());
         assert_eq!(us.peer(THEIRS[0]).sessions, sessions);
-        let ask = |us: &Us, direction, prefix: &str| {
-            let question = FilterQuestion {
-                peer: "them".into(),
-                direction,
-                prefix: cidr(prefix),
-                from: None,
-                as_path: None,
-                communities: None,
-                next_hop: None,
-                med: None,
-                local_pref: None,
-            };
-            us.test_filter(question)
-        };
+        let ask =
+            |us: &Us, direction, prefix: &str| us.test_filter(FilterQuestion::new("them", direction, cidr(prefix)));
         for (direction, prefix) in [(Direction::Import, FOREIGN[0]), (Direction::Export, OWN[0])] {
             let answer = ask(&us, direction, prefix);
             assert!(!answer.accepted && answer.in_rib, "{answer:?}");

@@ -48,17 +48,7 @@ fn sessions(world: &World) -> Vec<u64> {
 }
 
 fn question(peer: &str, direction: Direction, prefix: &str) -> FilterQuestion {
-    FilterQuestion {
-        peer: peer.to_string(),
-        direction,
-        prefix: cidr(prefix),
-        from: None,
-        as_path: None,
-        communities: None,
-        next_hop: None,
-        med: None,
-        local_pref: None,
-    }
+    FilterQuestion::new(peer, direction, cidr(prefix))
 }
 
 #[test]

@@ -3,21 +3,17 @@ use std::net::IpAddr;
 use proptest::prelude::*;
 
 use super::super::rules::{Direction, Filters, Place, Verdict};
+use super::super::test_support::{self, OTHER, PEER as TOR};
 use super::*;
-use crate::bgp::rib::path::own_attributes;
-use crate::bgp::wire::NextHop;
 use crate::model::BgpFilter;
 
-const TOR: [u8; 4] = [192, 0, 2, 2];
-const OTHER: [u8; 4] = [192, 0, 2, 3];
-
 fn path(as_path: &[u32], communities: &[u32]) -> Path {
-    let mut attributes = own_attributes();
+    let mut path = test_support::path();
     if !as_path.is_empty() {
-        attributes.as_path = vec![AsSegment::Sequence(as_path.to_vec())];
+        path.attributes.as_path = vec![AsSegment::Sequence(as_path.to_vec())];
     }
-    attributes.communities = communities.iter().copied().collect();
-    Path { attributes, next_hop: NextHop { address: TOR.into(), link_local: None } }
+    path.attributes.communities = communities.iter().copied().collect();
+    path
 }
 
 /// What a rule makes of a route from the neighbour `tor`.

@@ -14,6 +14,8 @@ mod explain;
 mod matching;
 mod operations;
 mod rules;
+#[cfg(test)]
+mod test_support;
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};

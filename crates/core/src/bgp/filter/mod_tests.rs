@@ -1,56 +1,17 @@
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 
 use super::super::rib::path::{Source, own_attributes};
+use super::test_support::{CLUSTER, OTHER, OURS, PEER, candidate, export, import, path};
 use super::*;
-
-const PEER: [u8; 4] = [192, 0, 2, 2];
-const CLUSTER: [u8; 4] = [192, 0, 2, 100];
-
-fn path() -> Path {
-    Path { attributes: own_attributes(), next_hop: NextHop { address: IpAddr::from(PEER), link_local: None } }
-}
 
 fn from(peer: Option<[u8; 4]>, external: bool, communities: &[u32]) -> Candidate {
     let mut path = path();
     path.attributes.communities = communities.iter().copied().collect();
-    let source = Source { peer: peer.map(IpAddr::from), external, client: false, router_id: PEER.into(), session: 1 };
-    Candidate { source: Arc::new(source), path: Arc::new(path), received: None, refused: None }
-}
-
-fn export(external: bool) -> Export {
-    Export {
-        peer: IpAddr::from(PEER),
-        external,
-        transit: true,
-        own_only: false,
-        nothing: false,
-        local_as: 64512,
-        options: PeerOptions::default(),
-        cluster_id: CLUSTER.into(),
-        self4: Some(IpAddr::from([192, 0, 2, 1])),
-        self6: None,
-        filters: Filters::default(),
-    }
+    candidate(peer, external, path)
 }
 
 fn prefix() -> Cidr {
     "10.65.1.7/32".parse().unwrap()
-}
-
-fn import(options: &PeerOptions) -> Import<'_> {
-    static NO_FILTERS: LazyLock<Filters> = LazyLock::new(Filters::default);
-    Import {
-        filters: &NO_FILTERS,
-        peer: PEER.into(),
-        policy: ImportPolicy::All,
-        pools: &[],
-        local_as: [64512; 2],
-        peer_as: 65001,
-        options,
-        router_id: [192, 0, 2, 1].into(),
-        cluster_id: CLUSTER.into(),
-        own_addresses: &[],
-    }
 }
 
 #[test]
@@ -102,7 +63,7 @@ fn our_as_may_be_in_the_path_as_often_as_is_allowed() {
 
 #[test]
 fn a_route_goes_neither_back_nor_from_ibgp_to_ibgp() {
-    let elsewhere = Some([192, 0, 2, 3]);
+    let elsewhere = Some(OTHER);
     assert!(
         export(false).tells(&prefix(), &from(None, false, &[])).is_ok()
             && export(true).tells(&prefix(), &from(None, false, &[])).is_ok()
@@ -124,7 +85,7 @@ fn a_route_goes_neither_back_nor_from_ibgp_to_ibgp() {
 
 #[test]
 fn well_known_communities_stop_a_route() {
-    let elsewhere = Some([192, 0, 2, 3]);
+    let elsewhere = Some(OTHER);
     for (community, inside, outside) in
         [(NO_EXPORT, true, false), (NO_EXPORT_SUBCONFED, true, false), (NO_ADVERTISE, false, false), (1, true, true)]
     {
@@ -143,13 +104,13 @@ fn across_the_border_our_as_leads_and_what_is_internal_stays_inside() {
     learned.attributes.cluster_list = vec![[192, 0, 2, 9].into()];
     let (transitive, within) = ([0, 2, 0, 0, 0, 0, 0, 1], [0x40, 2, 0, 0, 0, 0, 0, 1]);
     learned.attributes.extended_communities = [transitive, within].into();
-    let learned = Candidate { path: Arc::new(learned), ..from(Some([192, 0, 2, 3]), true, &[]) };
+    let learned = Candidate { path: Arc::new(learned), ..from(Some(OTHER), true, &[]) };
     let told = export(true).rewrite(&learned, Family::V4, None).unwrap();
     assert_eq!(told.attributes.as_path, [AsSegment::Sequence(vec![64512, 65001])]);
     assert_eq!((told.attributes.local_pref, told.attributes.med), (None, None));
     assert!(told.attributes.cluster_list.is_empty());
     assert_eq!(told.attributes.extended_communities, [transitive].into(), "RFC 4360 section 6");
-    assert_eq!(told.next_hop.address, IpAddr::from([192, 0, 2, 1]));
+    assert_eq!(told.next_hop.address, IpAddr::from(OURS));
     let told = export(false).rewrite(&learned, Family::V4, None).unwrap();
     assert_eq!(told.attributes.as_path, [AsSegment::Sequence(vec![65001])]);
     assert_eq!((told.attributes.local_pref, told.attributes.med), (Some(300), Some(5)));
@@ -168,12 +129,12 @@ fn a_full_sequence_and_a_set_get_a_new_segment_before_them() {
 
 /// From an internal neighbour other than [`PEER`], a client or not.
 fn internal(client: bool) -> Candidate {
-    let candidate = from(Some([192, 0, 2, 3]), false, &[]);
-    let source = Source { client, router_id: [192, 0, 2, 3].into(), ..Source::clone(&candidate.source) };
     let mut path = path();
-    path.next_hop.address = [192, 0, 2, 3].into();
+    path.next_hop.address = OTHER.into();
     path.attributes.local_pref = Some(200);
-    Candidate { source: Arc::new(source), path: Arc::new(path), received: None, refused: None }
+    let candidate = candidate(Some(OTHER), false, path);
+    let source = Source { client, router_id: OTHER.into(), ..Source::clone(&candidate.source) };
+    Candidate { source: Arc::new(source), ..candidate }
 }
 
 fn to(external: bool, options: PeerOptions) -> Export {
@@ -191,9 +152,9 @@ fn a_reflector_passes_clients_routes_to_all_and_others_to_clients_and_signs_them
     assert!(export(false).tells(&prefix(), &internal(false)).is_err(), "and of two that are none nothing passes");
 
     let told = to(false, client()).rewrite(&internal(false), Family::V4, None).unwrap();
-    assert_eq!(told.next_hop.address, IpAddr::from([192, 0, 2, 3]), "RFC 4456 10: the next hop stays");
+    assert_eq!(told.next_hop.address, IpAddr::from(OTHER), "RFC 4456 10: the next hop stays");
     assert_eq!(told.attributes.local_pref, Some(200));
-    assert_eq!(told.attributes.originator_id, Some([192, 0, 2, 3].into()));
+    assert_eq!(told.attributes.originator_id, Some(OTHER.into()));
     assert_eq!(told.attributes.cluster_list, [std::net::Ipv4Addr::from(CLUSTER)]);
     let mut again = internal(true);
     let path = Arc::make_mut(&mut again.path);
@@ -204,7 +165,7 @@ fn a_reflector_passes_clients_routes_to_all_and_others_to_clients_and_signs_them
     assert_eq!(told.attributes.cluster_list, [CLUSTER.into(), std::net::Ipv4Addr::from([10, 0, 0, 8])]);
     let own = PeerOptions { next_hop: NextHopMode::Own, ..client() };
     let told = to(false, own).rewrite(&internal(true), Family::V4, None).unwrap();
-    assert_eq!(told.next_hop.address, IpAddr::from([192, 0, 2, 1]));
+    assert_eq!(told.next_hop.address, IpAddr::from(OURS));
     let told = to(false, client()).rewrite(&from(None, false, &[]), Family::V4, None).unwrap();
     assert_eq!(
         (told.attributes.originator_id, told.attributes.cluster_list.len()),
@@ -217,8 +178,8 @@ fn a_reflector_passes_clients_routes_to_all_and_others_to_clients_and_signs_them
 fn a_next_hop_is_kept_where_that_was_asked_for_but_nobody_is_told_itself() {
     let keep = || PeerOptions { next_hop: NextHopMode::Keep, ..PeerOptions::default() };
     let told = to(true, keep()).rewrite(&internal(false), Family::V4, None).unwrap();
-    assert_eq!(told.next_hop.address, IpAddr::from([192, 0, 2, 3]));
-    let itself = from(Some([192, 0, 2, 3]), true, &[]);
+    assert_eq!(told.next_hop.address, IpAddr::from(OTHER));
+    let itself = from(Some(OTHER), true, &[]);
     assert_eq!(itself.path.next_hop.address, IpAddr::from(PEER));
     assert_eq!(to(true, keep()).rewrite(&itself, Family::V4, None), None);
     assert!(export(true).rewrite(&itself, Family::V4, None).is_some());
@@ -252,7 +213,7 @@ fn otc_lets_routes_go_down_and_nowhere_else() {
         mark_only_to_customer(&mut attributes, Some(role), 65001);
         assert_eq!(attributes.otc, marked.then_some(65001), "{role}: marked on the way in");
 
-        let mut passed = from(Some([192, 0, 2, 3]), true, &[]);
+        let mut passed = from(Some(OTHER), true, &[]);
         assert!(to(true, options.clone()).tells(&prefix, &passed).is_ok());
         let rewritten = to(true, options.clone()).rewrite(&passed, Family::V4, None).unwrap();
         assert_eq!(rewritten.attributes.otc, marks.then_some(64512), "{role}: marked on the way out");

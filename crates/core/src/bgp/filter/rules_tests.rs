@@ -1,15 +1,11 @@
-use std::sync::Arc;
-
+use super::super::test_support::{self, OTHER, PEER, export, import};
 use super::super::{Export, Import, Refusal, Silence};
 use super::*;
-use crate::bgp::rib::path::{Candidate, Source, own_attributes};
-use crate::bgp::wire::{AsSegment, NextHop};
+use crate::bgp::rib::path::Candidate;
+use crate::bgp::wire::AsSegment;
 use crate::model::filter::{FilterOperation, MatchOperator, RouteSource};
 use crate::model::peering::PeerOptions;
 use crate::model::{Cidr, ImportPolicy};
-
-const PEER: [u8; 4] = [192, 0, 2, 2];
-const OTHER: [u8; 4] = [192, 0, 2, 3];
 
 /// `f`: accepts 10.1.0.0/16 with local preference 200 and refuses 10.2.0.0/16; tells 10.1.0.0/16, with a MED and two more
 /// AS, and not what is our own in 10.2.0.0/16. Of the rest it says nothing.
@@ -39,31 +35,21 @@ fn prefix(text: &str) -> Cidr {
     text.parse().unwrap()
 }
 
+/// Its AS_PATH is 65009, unless it is our own.
 fn candidate(from: Option<[u8; 4]>, external: bool) -> Candidate {
-    let mut attributes = own_attributes();
-    attributes.as_path = from.map(|_| AsSegment::Sequence(vec![65009])).into_iter().collect();
-    attributes.med = Some(9);
-    let path = Path { attributes, next_hop: NextHop { address: from.unwrap_or(PEER).into(), link_local: None } };
-    let source = Source { peer: from.map(IpAddr::from), external, ..Source::own(OTHER.into()) };
-    Candidate { source: Arc::new(source), path: Arc::new(path), received: None, refused: None }
+    let mut path = test_support::path();
+    path.attributes.as_path = from.map(|_| AsSegment::Sequence(vec![65009])).into_iter().collect();
+    path.attributes.med = Some(9);
+    path.next_hop.address = from.unwrap_or(PEER).into();
+    test_support::candidate(from, external, path)
 }
 
 #[test]
 fn what_no_rule_decides_the_import_policy_decides() {
     let options = PeerOptions::default();
     let judge = |filters: &Filters, policy, text: &str| {
-        let import = Import {
-            policy,
-            pools: &[prefix("10.3.0.0/16")],
-            local_as: [64512; 2],
-            peer_as: 65009,
-            options: &options,
-            router_id: [192, 0, 2, 1].into(),
-            cluster_id: [192, 0, 2, 1].into(),
-            own_addresses: &[],
-            filters,
-            peer: PEER.into(),
-        };
+        let pools = [prefix("10.3.0.0/16")];
+        let import = Import { policy, pools: &pools, peer_as: 65009, filters, ..import(&options) };
         import.judge(&prefix(text), &candidate(Some(PEER), true).path)
     };
     let place = |rule| Place { filter: 0, rule };
@@ -86,19 +72,7 @@ fn what_no_rule_decides_the_import_policy_decides() {
 
 #[test]
 fn an_export_rule_opens_and_closes_but_not_against_the_protocol() {
-    let export = |names: &[&str], external, transit| Export {
-        peer: PEER.into(),
-        external,
-        transit,
-        own_only: false,
-        nothing: false,
-        local_as: 64512,
-        options: PeerOptions::default(),
-        cluster_id: [192, 0, 2, 1].into(),
-        self4: Some([192, 0, 2, 1].into()),
-        self6: None,
-        filters: filters(names),
-    };
+    let export = |names: &[&str], external, transit| Export { transit, filters: filters(names), ..export(external) };
     let (own, learned) = (candidate(None, false), candidate(Some(OTHER), true));
     let place = |rule| Place { filter: 0, rule };
     let closed = export(&["f"], true, false);

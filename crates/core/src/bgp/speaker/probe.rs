@@ -32,6 +32,23 @@ pub struct FilterQuestion {
     pub local_pref: Option<u32>,
 }
 
+impl FilterQuestion {
+    /// With nothing given in place of what the route has.
+    pub fn new(peer: &str, direction: Direction, prefix: Cidr) -> FilterQuestion {
+        FilterQuestion {
+            peer: peer.to_string(),
+            direction,
+            prefix,
+            from: None,
+            as_path: None,
+            communities: None,
+            next_hop: None,
+            med: None,
+            local_pref: None,
+        }
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FilterAnswer {
     /// The neighbour's name and address.
