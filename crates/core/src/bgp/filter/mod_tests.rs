@@ -1,6 +1,6 @@
 use std::sync::{Arc, LazyLock};
 
-use super::super::rib::path::{Source, own_attributes};
+use super::super::rib::path::{Judged, Source, own_attributes};
 use super::*;
 
 const PEER: [u8; 4] = [192, 0, 2, 2];
@@ -14,7 +14,7 @@ fn from(peer: Option<[u8; 4]>, external: bool, communities: &[u32]) -> Candidate
     let mut path = path();
     path.attributes.communities = communities.iter().copied().collect();
     let source = Source { peer: peer.map(IpAddr::from), external, client: false, router_id: PEER.into(), session: 1 };
-    Candidate { source: Arc::new(source), path: Arc::new(path), received: None, refused: None }
+    Candidate { source: Arc::new(source), path: Arc::new(path), judged: Judged::AsReceived }
 }
 
 fn export(external: bool) -> Export {
@@ -173,7 +173,7 @@ fn internal(client: bool) -> Candidate {
     let mut path = path();
     path.next_hop.address = [192, 0, 2, 3].into();
     path.attributes.local_pref = Some(200);
-    Candidate { source: Arc::new(source), path: Arc::new(path), received: None, refused: None }
+    Candidate { source: Arc::new(source), path: Arc::new(path), judged: Judged::AsReceived }
 }
 
 fn to(external: bool, options: PeerOptions) -> Export {

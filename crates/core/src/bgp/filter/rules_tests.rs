@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use super::super::{Export, Import, Refusal, Silence};
 use super::*;
-use crate::bgp::rib::path::{Candidate, Source, own_attributes};
+use crate::bgp::rib::path::{Candidate, Judged, Source, own_attributes};
 use crate::bgp::wire::{AsSegment, NextHop};
 use crate::model::filter::{FilterOperation, MatchOperator, RouteSource};
 use crate::model::peering::PeerOptions;
@@ -45,7 +45,7 @@ fn candidate(from: Option<[u8; 4]>, external: bool) -> Candidate {
     attributes.med = Some(9);
     let path = Path { attributes, next_hop: NextHop { address: from.unwrap_or(PEER).into(), link_local: None } };
     let source = Source { peer: from.map(IpAddr::from), external, ..Source::own(OTHER.into()) };
-    Candidate { source: Arc::new(source), path: Arc::new(path), received: None, refused: None }
+    Candidate { source: Arc::new(source), path: Arc::new(path), judged: Judged::AsReceived }
 }
 
 #[test]

@@ -36,7 +36,7 @@ use roaring::RoaringBitmap;
 
 use crate::bgp::rib::outbound::Outbound;
 use crate::bgp::rib::path::own_attributes;
-use crate::bgp::rib::{Candidate, Interner, Path, Position, Rib, Source};
+use crate::bgp::rib::{Candidate, Interner, Judged, Path, Position, Rib, Source};
 use crate::bgp::session::timers::Rng;
 pub use crate::bgp::session::{ConnId, State};
 use crate::bgp::session::{Env, Negotiated, Output, Session};
@@ -354,7 +354,7 @@ impl Speaker {
         let path = self.interner.intern(Path { attributes: own_attributes(), next_hop: here });
         for (prefix, announce) in changes {
             if announce {
-                let own = Candidate { source: source.clone(), path: path.clone(), received: None, refused: None };
+                let own = Candidate { source: source.clone(), path: path.clone(), judged: Judged::AsReceived };
                 self.rib.learn(prefix, own);
             } else {
                 self.rib.forget(prefix, None);
