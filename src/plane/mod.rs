@@ -25,6 +25,7 @@ pub mod link;
 pub mod namespace;
 pub mod neighbours;
 mod netlink;
+mod nexthop;
 mod nfnetlink;
 pub mod probe;
 pub mod reach;
