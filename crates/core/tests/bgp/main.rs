@@ -3,8 +3,10 @@
 mod bfd;
 #[path = "../../../../tests/support/dice.rs"]
 mod dice;
+mod drain;
 mod filters;
 mod garbage;
+mod long_lived;
 mod model;
 mod naive;
 mod net;

@@ -40,9 +40,19 @@ pub struct Settings {
     pub restart_time: u16,
     /// Whether it holds over NOTIFICATIONs (RFC 8538).
     pub restart_on_notification: bool,
+    /// Seconds that routes are kept beyond the restart time, ours there and theirs here (RFC 9494); 0: not at all.
+    pub long_lived_time: u32,
     /// What we say that we are to an external neighbour (RFC 9234), and whether it has to say what it is.
     pub role: Option<BgpRole>,
     pub role_strict: bool,
+}
+
+impl Settings {
+    /// Whether graceful restart is offered, and done for others; its restart time may be zero where only the long-lived
+    /// kind is wanted (RFC 9494 4.1).
+    pub fn restarts(&self) -> bool {
+        self.restart_time > 0 || self.long_lived_time > 0
+    }
 }
 
 /// What a step needs from outside, and where it puts what follows.
@@ -197,8 +207,10 @@ impl Session {
 
     /// New settings. What the neighbour was told in an OPEN cannot change under a session: that ends it.
     pub fn configure(&mut self, env: &mut Env<'_>, settings: Settings) {
-        let told =
-            |s: &Settings| (s.local_as, s.router_id, s.peer_as, s.hold_time, s.restart_time, s.restart_on_notification);
+        let told = |s: &Settings| {
+            let restart = (s.restart_time, s.restart_on_notification, s.long_lived_time);
+            (s.local_as, s.router_id, s.peer_as, s.hold_time, restart)
+        };
         let reset = told(&self.settings) != told(&settings);
         let passive = settings.passive;
         self.settings = settings;
