@@ -126,6 +126,7 @@ impl SpeakerConfig {
             hold_time: peer.hold_time.unwrap_or(self.hold_time),
             connect_retry: self.connect_retry,
             passive: peer.passive,
+            delay_open: Duration::from_secs(peer.options.delay_open.into()),
             restart_time: self.restart_time,
             restart_on_notification: self.restart_on_notification,
             long_lived_time: peer.options.long_lived_time.unwrap_or(self.long_lived_time),
