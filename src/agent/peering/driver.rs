@@ -153,7 +153,7 @@ impl Driver {
             Command::Listen(addresses) => self.listen(addresses),
             Command::Originate(changes) => self.speaker.handle(Input::Originate(changes), now),
             Command::Pools(pools) => self.speaker.handle(Input::Pools(pools), now),
-            Command::Drain => self.speaker.handle(Input::Drain, now),
+            Command::Drain(notice) => self.speaker.handle(Input::Drain { notice }, now),
             Command::Undrain => self.speaker.handle(Input::Undrain, now),
             Command::Reset(peer) => self.speaker.handle(Input::Reset(peer), now),
             Command::ResetNamed(name, answer) => drop(answer.send(self.reset(&name, now))),

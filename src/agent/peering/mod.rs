@@ -28,6 +28,7 @@ mod stations;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use routenet_core::bgp::monitor::mrt::MrtDump;
 use routenet_core::bgp::speaker::{
@@ -109,7 +110,7 @@ enum Command {
     Listen(Vec<SocketAddr>),
     Originate(Vec<(Cidr, bool)>),
     Pools(Vec<Cidr>),
-    Drain,
+    Drain(Duration),
     Undrain,
     Reset(IpAddr),
     /// Answered with whom it ended: `all`, or by name or address.
@@ -169,9 +170,9 @@ impl Peering {
         self.tell(Command::Pools(pools));
     }
 
-    /// Withdraws everything, then says Cease, and stays down.
-    pub fn drain(&self) {
-        self.tell(Command::Drain);
+    /// Tells everything as the last choice for so long, withdraws it, then says Cease, and stays down.
+    pub fn drain(&self, notice: Duration) {
+        self.tell(Command::Drain(notice));
     }
 
     /// Comes up again after a drain.

@@ -17,6 +17,10 @@ pub struct PeerOptions {
     /// How often our AS may be in the AS_PATH of what it sends.
     pub allowed_local_as: u8,
     pub max_prefixes: Option<MaxPrefixes>,
+    /// Seconds that its routes are kept beyond its restart time, and ours there (RFC 9494); `None`: the node's.
+    pub long_lived_time: Option<u32>,
+    /// Seconds for which we wait with our OPEN for its own (the DelayOpenTimer of RFC 4271 8.1.1); 0: not at all.
+    pub delay_open: u16,
     /// What we are to it (RFC 9234).
     pub role: Option<BgpRole>,
     /// Whether it has to say its own role too.

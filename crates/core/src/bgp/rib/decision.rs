@@ -13,6 +13,8 @@ pub const MAX_PATHS: usize = 64;
 pub enum Step {
     /// Ours goes before what others say.
     Own,
+    /// What is marked LLGR_STALE is the last choice (RFC 9494 4.3).
+    LongLivedStale,
     LocalPref {
         best: u32,
         lost: u32,
@@ -50,6 +52,7 @@ pub(super) fn contest(candidates: &[Candidate], lost: impl FnMut(usize, Step)) -
     let left = (0..candidates.len()).filter(|&i| candidates[i].refused().is_none()).collect();
     let mut contest = Contest { candidates, left, lost };
     contest.least(|c| c.source.peer.is_some(), |_, _| Step::Own);
+    contest.least(|c| c.path.is_long_lived_stale(), |_, _| Step::LongLivedStale);
     // The highest is the best.
     let local_pref = |c: &Candidate| u32::MAX - c.path.attributes.local_pref.unwrap_or(DEFAULT_LOCAL_PREF);
     contest.least(local_pref, |best, lost| Step::LocalPref { best: u32::MAX - best, lost: u32::MAX - lost });

@@ -50,6 +50,10 @@ fn decided(mut candidates: Vec<Candidate>) -> (Vec<u8>, usize) {
 fn each_step_decides_before_the_next_one() {
     let preferred = with(route(4, &[65001, 65002, 65003]), |a| a.local_pref = Some(200));
     assert_eq!(decided(vec![preferred.clone(), own()]).0[0], 1, "our own before any LOCAL_PREF");
+    let stale = with(preferred.clone(), |a| _ = a.communities.insert(crate::bgp::filter::LLGR_STALE));
+    assert_eq!(decided(vec![stale.clone(), route(2, &[65001, 65002])]).0, [2, 4], "long-lived stale loses to any other");
+    assert_eq!(decided(vec![stale.clone(), own()]).0[0], 1);
+    assert_eq!(decided(vec![stale]), (vec![4], 1));
     assert_eq!(decided(vec![route(2, &[65001]), preferred]).0[0], 4, "LOCAL_PREF before the length of the AS_PATH");
     let incomplete = with(route(3, &[65001]), |a| a.origin = Origin::Incomplete);
     assert_eq!(decided(vec![route(2, &[65001, 65002]), incomplete.clone()]).0[0], 3, "the length before ORIGIN");

@@ -104,7 +104,8 @@ pub struct Rib {
     log: VecDeque<(Position, Slot)>,
     void: usize,
     head: Position,
-    counts: BTreeMap<(IpAddr, Family), Counts>,
+    /// By neighbour, family, and the session that they came in.
+    counts: BTreeMap<(IpAddr, Family, u64), Counts>,
 }
 
 impl Default for Rib {
@@ -132,6 +133,10 @@ impl Rib {
             && destination.candidates[index].same_route(&candidate)
         {
             // The same again, perhaps from a newer session: nothing to decide, nothing to tell.
+            let old = &destination.candidates[index];
+            if old.source.session != candidate.source.session {
+                count(&mut self.counts, prefix.family(), Some(old), Some(&candidate));
+            }
             destination.candidates.set(index, candidate);
             return;
         }
@@ -150,7 +155,7 @@ impl Rib {
     }
 
     /// Takes away those routes of a neighbour that `which` names.
-    pub fn forget_all(&mut self, peer: IpAddr, which: impl Fn(&Cidr, &Source) -> bool) {
+    pub fn forget_all(&mut self, peer: IpAddr, which: impl Fn(&Cidr, &Candidate) -> bool) {
         if self.counts(peer).received == 0 {
             return;
         }
@@ -159,10 +164,10 @@ impl Rib {
         }
     }
 
-    fn forget_if(&mut self, slot: Slot, source: Option<IpAddr>, which: impl Fn(&Cidr, &Source) -> bool) {
+    fn forget_if(&mut self, slot: Slot, source: Option<IpAddr>, which: impl Fn(&Cidr, &Candidate) -> bool) {
         let destination = &mut self.slots[slot as usize];
         let Some(index) = destination.position_of(source) else { return };
-        if !which(&destination.prefix, &destination.candidates[index].source) {
+        if !which(&destination.prefix, &destination.candidates[index]) {
             return;
         }
         let before = Best::of(destination);
@@ -188,7 +193,16 @@ impl Rib {
     }
 
     pub fn counts_of(&self, peer: IpAddr, family: Family) -> Counts {
-        self.counts.get(&(peer, family)).copied().unwrap_or_default()
+        let of_sessions = self.counts.range((peer, family, 0)..=(peer, family, u64::MAX)).map(|(_, counts)| counts);
+        of_sessions.fold(Counts::default(), |sum, one| Counts {
+            received: sum.received + one.received,
+            accepted: sum.accepted + one.accepted,
+        })
+    }
+
+    /// Of one session: without what is kept from earlier ones.
+    pub fn counts_in(&self, peer: IpAddr, family: Family, session: u64) -> Counts {
+        self.counts.get(&(peer, family, session)).copied().unwrap_or_default()
     }
 
     pub fn get(&self, prefix: &Cidr) -> Option<&Destination> {
@@ -315,7 +329,7 @@ impl Rib {
 }
 
 fn count(
-    counts: &mut BTreeMap<(IpAddr, Family), Counts>,
+    counts: &mut BTreeMap<(IpAddr, Family, u64), Counts>,
     family: Family,
     old: Option<&Candidate>,
     new: Option<&Candidate>,
@@ -323,10 +337,14 @@ fn count(
     for (candidate, step) in [(old, -1i64), (new, 1)] {
         let Some(candidate) = candidate else { continue };
         let Some(peer) = candidate.source.peer else { continue };
-        let counts = counts.entry((peer, family)).or_default();
-        counts.received = counts.received.saturating_add_signed(step);
+        let key = (peer, family, candidate.source.session);
+        let of_session = counts.entry(key).or_default();
+        of_session.received = of_session.received.saturating_add_signed(step);
         if candidate.refused().is_none() {
-            counts.accepted = counts.accepted.saturating_add_signed(step);
+            of_session.accepted = of_session.accepted.saturating_add_signed(step);
+        }
+        if of_session.received == 0 {
+            counts.remove(&key);
         }
     }
 }

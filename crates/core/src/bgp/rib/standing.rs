@@ -23,6 +23,7 @@ impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Step::Own => f.write_str("this node's own goes first"),
+            Step::LongLivedStale => f.write_str("not being long-lived stale (RFC 9494)"),
             Step::LocalPref { best, lost } => write!(f, "LOCAL_PREF {best} over {lost}"),
             Step::AsPathLength { best, lost } => write!(f, "an AS_PATH of {best} over {lost}"),
             Step::Origin => f.write_str("the lower ORIGIN (igp, egp, incomplete)"),

@@ -29,6 +29,8 @@ pub struct SpeakerConfig {
     pub restart_time: u16,
     /// Whether graceful restart holds over NOTIFICATIONs (RFC 8538).
     pub restart_on_notification: bool,
+    /// Seconds that routes are kept beyond the restart time (RFC 9494); 0: not at all.
+    pub long_lived_time: u32,
     /// By address: it is what tells neighbours apart when they connect.
     pub peers: BTreeMap<IpAddr, PeerConfig>,
     /// Whoever connects from one of these is a neighbour, too.
@@ -59,6 +61,7 @@ impl Default for SpeakerConfig {
             connect_retry: Duration::from_secs(5),
             restart_time: 120,
             restart_on_notification: false,
+            long_lived_time: 0,
             peers: BTreeMap::new(),
             ranges: Vec::new(),
         }
@@ -104,6 +107,12 @@ pub struct PeerConfig {
 }
 
 impl SpeakerConfig {
+    /// Whether a neighbour may keep our routes while we are away.
+    pub(super) fn restarts(&self) -> bool {
+        let of_peers = self.peers.values().any(|peer| peer.options.long_lived_time.is_some_and(|seconds| seconds > 0));
+        self.restart_time > 0 || self.long_lived_time > 0 || of_peers
+    }
+
     pub(super) fn cluster_id(&self) -> Ipv4Addr {
         self.cluster_id.unwrap_or(self.router_id)
     }
@@ -117,8 +126,10 @@ impl SpeakerConfig {
             hold_time: peer.hold_time.unwrap_or(self.hold_time),
             connect_retry: self.connect_retry,
             passive: peer.passive,
+            delay_open: Duration::from_secs(peer.options.delay_open.into()),
             restart_time: self.restart_time,
             restart_on_notification: self.restart_on_notification,
+            long_lived_time: peer.options.long_lived_time.unwrap_or(self.long_lived_time),
             role: peer.options.role,
             role_strict: peer.options.role_strict,
         }

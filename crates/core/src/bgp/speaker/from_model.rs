@@ -47,6 +47,7 @@ pub fn speaker_config(
         connect_retry: Duration::from_secs(config.bgp.connect_retry.max(1).into()),
         restart_time: config.bgp.restart_time,
         restart_on_notification: config.bgp.restart_on_notification,
+        long_lived_time: config.bgp.long_lived_time,
         peers: BTreeMap::new(),
         ranges: Vec::new(),
     };

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
+use super::config::SpeakerConfig;
 use super::peer::{Peer, QUIET};
 use crate::time::Time;
 
@@ -36,10 +37,11 @@ pub(super) struct Progress {
 }
 
 impl Progress {
-    pub fn new(startup: Startup, restart_time: u16, now: Time) -> Progress {
-        let wait = if restart_time > 0 { Duration::from_secs(restart_time.into()) } else { DEFERRAL };
+    pub fn new(startup: Startup, config: &SpeakerConfig, now: Time) -> Progress {
+        let wait =
+            if config.restart_time > 0 { Duration::from_secs(config.restart_time.into()) } else { DEFERRAL };
         Progress {
-            restarting: startup.restarting && restart_time > 0,
+            restarting: startup.restarting && config.restarts(),
             originated: false,
             deadline: now + wait,
             looked: now,

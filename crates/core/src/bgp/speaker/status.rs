@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::Speaker;
 use super::config::PeerConfig;
 use super::peer::Peer;
+use super::restart::StaleStatus;
 use crate::bgp::filter::{Direction, Refusal};
 use crate::bgp::rib::Destination;
 use crate::bgp::rib::path::Path;
@@ -32,13 +33,14 @@ pub struct PeerStatus {
     /// Prefixes it sent, those of them that take part in the decision, and prefixes that it was told.
     pub received: u64,
     pub accepted: u64,
-    /// Of the family that it sent most of.
+    /// Of the family that it sent most of, in the present session or the last.
     pub received_most: u64,
     pub advertised: u64,
     /// How often the session was Established.
     pub sessions: u64,
-    /// Whether routes from before its restart are kept (RFC 4724).
+    /// Whether routes from before its restart are kept (RFC 4724), and more of that.
     pub retained: bool,
+    pub stale: Option<StaleStatus>,
     /// UPDATEs with faults that the present session, or else the last one, survived (RFC 7606), and the last one in words.
     pub malformed: u64,
     pub last_malformed: Option<String>,
@@ -95,13 +97,14 @@ impl Speaker {
             received: counts.received,
             accepted: counts.accepted,
             received_most: Family::BOTH
-                .map(|family| self.rib.counts_of(*address, family).received)
+                .map(|family| self.rib.counts_in(*address, family, peer.source.session).received)
                 .into_iter()
                 .max()
                 .unwrap_or(0),
             advertised: told.get(address).copied().unwrap_or(0),
             sessions: peer.session.sessions(),
-            retained: peer.stale_until.is_some(),
+            retained: peer.stale.is_active(),
+            stale: peer.stale.status(now),
             malformed: peer.faults.updates,
             last_malformed: peer.faults.last.as_ref().map(|(_, what, _)| what.clone()),
             last_error: peer.session.last_error().map(|(at, what)| (now.since(*at), what.clone())),

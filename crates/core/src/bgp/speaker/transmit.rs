@@ -18,7 +18,7 @@ impl Speaker {
         let established = peer.session.established().is_some_and(|connection| connection.id == conn);
         let holds = self.progress.holds_end_of_rib();
         // Being drained, a neighbour that has all its withdrawals has still to hear Cease, whoever of its group was first.
-        let farewell = self.drained.is_some();
+        let farewell = self.is_withdrawn();
         established && peer.told && (farewell || self.outbound.has_news(*address, &self.rib, holds))
     }
 
@@ -44,7 +44,7 @@ impl Speaker {
         let holds = self.progress.holds_end_of_rib();
         let all = self.outbound.transmit(address, &self.rib, holds, full, buffer);
         self.trim();
-        if all && self.drained.is_some() {
+        if all && self.is_withdrawn() {
             self.shut_for_drain(address, now);
         }
     }
@@ -69,7 +69,9 @@ impl Speaker {
             external,
             transit: peer.is_some_and(|peer| peer.config.transit()),
             own_only: self.progress.deferring(),
-            nothing: self.drained.is_some(),
+            nothing: self.is_withdrawn(),
+            leaving: self.is_leaving(),
+            long_lived: peer.is_some_and(|peer| peer.negotiated.as_ref().is_some_and(|theirs| theirs.long_lived_aware)),
             local_as: options.local_as.unwrap_or(self.config.as_number),
             cluster_id: self.config.cluster_id(),
             options,

@@ -1,5 +1,5 @@
 use super::super::test_support::{ebgp, message, refused};
-use super::super::{AfiSafi, GracefulRestart, Message};
+use super::super::{AfiSafi, GracefulRestart, LongLived, Message};
 use super::*;
 
 /// An OPEN of version 4, AS 65001, hold time 90, router id 10.0.0.1 with these bytes behind its router id.
@@ -114,6 +114,20 @@ fn unknown_capabilities_are_kept() {
     assert_eq!(open.capabilities, [unknown(5, &[]), unknown(6, &[]), Capability::Role(3), unknown(200, &[7])]);
 }
 
+/// RFC 9494 3.1, octet by octet.
+#[test]
+fn long_lived_graceful_restart() {
+    let octets = [0, 2, 1, 0x80, 0x01, 0x02, 0x03, 0, 1, 1, 0x7f, 0, 0, 0];
+    let open = decoded(&with(&[&[18, 2, 16, 71, 14][..], &octets].concat()));
+    let families = vec![
+        LongLived { family: AfiSafi::IPV6_UNICAST, forwarding: true, seconds: 0x0001_0203 },
+        LongLived { family: AfiSafi::IPV4_UNICAST, forwarding: false, seconds: 0 },
+    ];
+    assert_eq!(open.capabilities, [Capability::LongLivedGracefulRestart(families)]);
+    let cut = decoded(&with(&[10, 2, 8, 71, 6, 0, 1, 1, 0x80, 0, 0]));
+    assert_eq!(cut.capabilities, [Capability::Unknown { code: 71, value: vec![0, 1, 1, 0x80, 0, 0] }]);
+}
+
 #[test]
 fn known_capabilities_of_a_wrong_length_are_malformed() {
     for capability in [
@@ -155,6 +169,11 @@ fn every_capability() -> Open {
                 restart_time: 0,
                 families: Vec::new(),
             }),
+            Capability::LongLivedGracefulRestart(vec![
+                LongLived { family: AfiSafi::IPV4_UNICAST, forwarding: true, seconds: LongLived::MOST },
+                LongLived { family: AfiSafi::IPV6_UNICAST, forwarding: false, seconds: 3600 },
+            ]),
+            Capability::LongLivedGracefulRestart(Vec::new()),
             Capability::Unknown { code: 73, value: b"\x04host\x06domain".to_vec() },
         ],
     }

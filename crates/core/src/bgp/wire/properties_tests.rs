@@ -118,6 +118,11 @@ fn some_message() -> impl Strategy<Value = Vec<u8>> {
                 restart_time: 120,
                 families: vec![(AfiSafi::IPV4_UNICAST, true)],
             }),
+            Capability::LongLivedGracefulRestart(vec![LongLived {
+                family: AfiSafi::IPV6_UNICAST,
+                forwarding: true,
+                seconds: 86_400,
+            }]),
             Capability::Unknown { code: 73, value: vec![1, b'a', 1, b'b'] },
         ],
     };

@@ -70,6 +70,8 @@ pub enum Capability {
     FourOctetAs(u32),
     /// RFC 4724.
     GracefulRestart(GracefulRestart),
+    /// RFC 9494 3.1: how long routes may be kept beyond the restart time, by family.
+    LongLivedGracefulRestart(Vec<LongLived>),
     /// RFC 9234 4.1; the value may be one that nobody defined.
     Role(u8),
     Unknown {
@@ -88,6 +90,21 @@ pub struct GracefulRestart {
     pub restart_time: u16,
     /// Families, with the F bit: forwarding state was kept.
     pub families: Vec<(AfiSafi, bool)>,
+}
+
+/// One family of the long-lived graceful restart capability.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LongLived {
+    pub family: AfiSafi,
+    /// F bit: forwarding state was kept.
+    pub forwarding: bool,
+    /// The long-lived stale time, at most [`LongLived::MOST`].
+    pub seconds: u32,
+}
+
+impl LongLived {
+    /// Its width is 24 bits.
+    pub const MOST: u32 = 0x00ff_ffff;
 }
 
 /// An UPDATE after validation. Malformed attributes have been dealt with: see [`Update::defects`]. `withdrawn` applies

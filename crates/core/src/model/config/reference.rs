@@ -191,6 +191,13 @@ pub const REFERENCE: &[FieldDoc] = &[
          time. A link that fails without BFD is then missed for that long as well.",
     ),
     field(
+        "bgp.gracefulRestart.longLivedTime",
+        "seconds",
+        "0",
+        "With a peer that wants it too, how long routes are kept beyond the restart time as the last choice (RFC 9494), ours \
+         there and theirs here; 0 is off.",
+    ),
+    field(
         "bgp.bfd",
         "boolean or mapping",
         "false",
@@ -269,6 +276,18 @@ pub const REFERENCE: &[FieldDoc] = &[
         "seconds",
         "never",
         "How long after that the session is tried again, from 5; without it `routectl bgp reset` begins it anew.",
+    ),
+    field(
+        "bgp.peers[].longLivedTime",
+        "seconds",
+        "`bgp.gracefulRestart.longLivedTime`",
+        "How long its routes are kept beyond its restart time at most, and what it is asked to do for ours (RFC 9494).",
+    ),
+    field(
+        "bgp.peers[].delayOpen",
+        "seconds",
+        "0",
+        "How long we wait for its OPEN before we say ours (RFC 4271 8.1.1), at most 240; 0 is not at all.",
     ),
     field(
         "bgp.peers[].role",

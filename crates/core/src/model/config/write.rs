@@ -252,6 +252,7 @@ fn bgp(config: &NodeConfig) -> Map {
     let mut restart = Map::default();
     restart.put("restartTime", bgp.restart_time);
     restart.put("notification", bgp.restart_on_notification);
+    restart.put("longLivedTime", bgp.long_lived_time);
     map.put("gracefulRestart", restart);
     map.maybe("bfd", bgp.bfd.map(bfd));
     map.put("peers", bgp.peers.iter().map(|each| peer(each).into()).collect::<Vec<Value>>());

@@ -30,6 +30,7 @@ mod workload;
 mod write;
 
 pub(crate) use bfd::read_bfd;
+pub(crate) use peering::read_long_lived;
 pub(crate) use bgp::{
     BGP_PORT, import_policy, import_word, read_as_number, read_hold_time, read_router_id, read_transport,
 };

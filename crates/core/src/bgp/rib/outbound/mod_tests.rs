@@ -66,6 +66,8 @@ impl World {
             transit: true,
             own_only: false,
             nothing: false,
+            leaving: false,
+            long_lived: false,
             local_as: as_number,
             options: PeerOptions {
                 next_hop: if self.keep { crate::model::peering::NextHopMode::Keep } else { Default::default() },
