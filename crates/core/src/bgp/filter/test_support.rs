@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::sync::{Arc, LazyLock};
 
 use super::{Export, Filters, Import};
-use crate::bgp::rib::path::{Candidate, Path, Source, own_attributes};
+use crate::bgp::rib::path::{Candidate, Judged, Path, Source, own_attributes};
 use crate::bgp::wire::NextHop;
 use crate::model::ImportPolicy;
 use crate::model::peering::PeerOptions;
@@ -23,7 +23,7 @@ pub fn path() -> Path {
 /// `from`: the neighbour that told it; `None`: our own.
 pub fn candidate(from: Option<[u8; 4]>, external: bool, path: Path) -> Candidate {
     let source = Source { peer: from.map(IpAddr::from), external, session: 1, ..Source::own(PEER.into()) };
-    Candidate { source: Arc::new(source), path: Arc::new(path), received: None, refused: None }
+    Candidate { source: Arc::new(source), path: Arc::new(path), judged: Judged::AsReceived }
 }
 
 /// Over eBGP, all of it, without filters.

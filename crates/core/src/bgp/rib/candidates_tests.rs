@@ -2,7 +2,7 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use super::*;
-use crate::bgp::rib::path::{Path, Source, own_attributes};
+use crate::bgp::rib::path::{Judged, Path, Source, own_attributes};
 use crate::bgp::wire::NextHop;
 
 fn candidate(last: u8) -> Candidate {
@@ -13,8 +13,7 @@ fn candidate(last: u8) -> Candidate {
             attributes: own_attributes(),
             next_hop: NextHop { address: address.into(), link_local: None },
         }),
-        received: None,
-        refused: None,
+        judged: Judged::AsReceived,
     }
 }
 

@@ -1,4 +1,5 @@
-//! The decision process (RFC 4271 9.1): which of several routes to one prefix is the best, and which are as good.
+//! The decision process (RFC 4271 9.1): which of several routes to one prefix is the best, which are as good, and at which
+//! step each other one is taken out.
 
 use std::net::IpAddr;
 
@@ -7,42 +8,100 @@ use super::path::{Candidate, DEFAULT_LOCAL_PREF};
 /// At most so many next hops for one prefix.
 pub const MAX_PATHS: usize = 64;
 
+/// The steps, in their order, each with the best route's value and the loser's where there are such.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Ours goes before what others say.
+    Own,
+    LocalPref {
+        best: u32,
+        lost: u32,
+    },
+    AsPathLength {
+        best: usize,
+        lost: usize,
+    },
+    Origin,
+    /// Between routes of one neighbouring AS.
+    Med {
+        best: u32,
+        lost: u32,
+    },
+    External,
+    /// As good as the best, but beyond what shares a load.
+    TooMany,
+}
+
 /// Puts the best candidate first, those that share its load (ECMP) behind it, then the rest; answers how many share.
 /// 0: none is usable.
 pub fn decide(candidates: &mut [Candidate]) -> usize {
     if let [only] = candidates {
-        return usize::from(only.refused.is_none());
+        return usize::from(only.refused().is_none());
     }
-    let mut left: Vec<usize> = (0..candidates.len()).filter(|&i| candidates[i].refused.is_none()).collect();
-    keep_least(&mut left, |i| candidates[i].source.peer.is_some());
-    keep_least(&mut left, |i| u32::MAX - candidates[i].path.attributes.local_pref.unwrap_or(DEFAULT_LOCAL_PREF));
-    keep_least(&mut left, |i| candidates[i].path.as_path_length());
-    keep_least(&mut left, |i| candidates[i].path.attributes.origin);
-    keep_least_med(&mut left, candidates);
-    keep_least(&mut left, |i| !candidates[i].source.external);
-    left.sort_by_key(|&i| tie_break(&candidates[i]));
-    left.truncate(MAX_PATHS);
+    let left = contest(candidates, |_, _| {});
     let equal = left.len();
     reorder(candidates, left);
     equal
 }
 
-fn keep_least<K: Ord>(left: &mut Vec<usize>, key: impl Fn(usize) -> K) {
-    if let Some(least) = left.iter().map(|&i| key(i)).min() {
-        left.retain(|&i| key(i) == least);
+/// Goes through the steps of RFC 4271 9.1.2.2, and names each candidate that one of them takes out, in the order of the
+/// steps. Answers those that are left, the best first.
+pub(super) fn contest(candidates: &[Candidate], lost: impl FnMut(usize, Step)) -> Vec<usize> {
+    let left = (0..candidates.len()).filter(|&i| candidates[i].refused().is_none()).collect();
+    let mut contest = Contest { candidates, left, lost };
+    contest.least(|c| c.source.peer.is_some(), |_, _| Step::Own);
+    // The highest is the best.
+    let local_pref = |c: &Candidate| u32::MAX - c.path.attributes.local_pref.unwrap_or(DEFAULT_LOCAL_PREF);
+    contest.least(local_pref, |best, lost| Step::LocalPref { best: u32::MAX - best, lost: u32::MAX - lost });
+    contest.least(|c| c.path.as_path_length(), |best, lost| Step::AsPathLength { best, lost });
+    contest.least(|c| c.path.attributes.origin, |_, _| Step::Origin);
+    contest.least_med();
+    contest.least(|c| !c.source.external, |_, _| Step::External);
+    let Contest { mut left, mut lost, .. } = contest;
+    left.sort_by_key(|&i| tie_break(&candidates[i]));
+    for beyond in left.drain(MAX_PATHS.min(left.len())..) {
+        lost(beyond, Step::TooMany);
     }
+    left
 }
 
-/// RFC 4271 9.1.2.2 c: MED compares routes of the same neighbouring AS only. Taking out every route that loses against
-/// any other, all at once, does not depend on the order in which they came.
-fn keep_least_med(left: &mut Vec<usize>, candidates: &[Candidate]) {
-    if left.len() < 2 {
-        return;
+struct Contest<'a, F> {
+    candidates: &'a [Candidate],
+    left: Vec<usize>,
+    lost: F,
+}
+
+impl<F: FnMut(usize, Step)> Contest<'_, F> {
+    fn least<K: Ord + Copy>(&mut self, key: impl Fn(&Candidate) -> K, step: impl Fn(K, K) -> Step) {
+        let key = |i: usize| key(&self.candidates[i]);
+        let Some(best) = self.left.iter().map(|&i| key(i)).min() else { return };
+        self.left.retain(|&i| {
+            let stays = key(i) == best;
+            if !stays {
+                (self.lost)(i, step(best, key(i)));
+            }
+            stays
+        });
     }
-    let med = |i: usize| candidates[i].path.attributes.med.unwrap_or(0);
-    let neighbor = |i: usize| candidates[i].path.attributes.neighbor_as();
-    let before = left.clone();
-    left.retain(|&i| !before.iter().any(|&other| neighbor(other) == neighbor(i) && med(other) < med(i)));
+
+    /// RFC 4271 9.1.2.2 c: MED compares routes of the same neighbouring AS only. Taking out every route that loses against
+    /// any other, all at once, does not depend on the order in which they came.
+    fn least_med(&mut self) {
+        if self.left.len() < 2 {
+            return;
+        }
+        let med = |i: usize| self.candidates[i].path.attributes.med.unwrap_or(0);
+        let neighbor = |i: usize| self.candidates[i].path.attributes.neighbor_as();
+        let before = self.left.clone();
+        self.left.retain(|&i| {
+            let rivals = before.iter().filter(|&&other| neighbor(other) == neighbor(i));
+            let best = rivals.map(|&other| med(other)).min().unwrap_or(0);
+            if best < med(i) {
+                (self.lost)(i, Step::Med { best, lost: med(i) });
+            }
+            best >= med(i)
+        });
+    }
 }
 
 /// RFC 4271 9.1.2.2 f and g, with RFC 4456 section 9 (ORIGINATOR_ID, then the shorter CLUSTER_LIST).

@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 
-use super::super::path::{Path, Source, own_attributes};
+use super::super::path::{Judged, Path, Source, own_attributes};
 use super::*;
 use crate::bgp::filter::Refusal;
 use crate::bgp::wire::{AsSegment, NextHop, Origin};
@@ -23,8 +23,7 @@ pub fn route(last: u8, ases: &[u32]) -> Candidate {
             session: 1,
         }),
         path: Arc::new(Path { attributes, next_hop: NextHop { address, link_local: None } }),
-        received: None,
-        refused: None,
+        judged: Judged::AsReceived,
     }
 }
 
@@ -80,7 +79,7 @@ fn ebgp_goes_before_ibgp_and_equals_share_the_load() {
 
 #[test]
 fn what_is_refused_takes_no_part() {
-    let refused = |last| Candidate { refused: Some(Refusal::NoImport), ..route(last, &[65001]) };
+    let refused = |last| Candidate { judged: Judged::Refused(Refusal::NoImport), ..route(last, &[65001]) };
     assert_eq!(decided(vec![refused(2)]).1, 0);
     assert_eq!(decided(vec![refused(2), refused(3)]).1, 0);
     assert_eq!(decided(vec![refused(2), route(3, &[65001, 65002])]), (vec![3, 2], 1));

@@ -23,7 +23,7 @@ use hashbrown::{DefaultHashBuilder, HashTable};
 use crate::model::{Cidr, Family};
 use candidates::Candidates;
 
-pub use path::{Candidate, Interner, Path, Source};
+pub use path::{Candidate, Interner, Judged, Path, Source};
 pub use walk::Walk;
 
 /// A position in the log: everything before it has been read. No change has position 0.
@@ -325,7 +325,7 @@ fn count(
         let Some(peer) = candidate.source.peer else { continue };
         let counts = counts.entry((peer, family)).or_default();
         counts.received = counts.received.saturating_add_signed(step);
-        if candidate.refused.is_none() {
+        if candidate.refused().is_none() {
             counts.accepted = counts.accepted.saturating_add_signed(step);
         }
     }

@@ -18,8 +18,7 @@ fn route(med: u32) -> Candidate {
     Candidate {
         source: Arc::new(Source { peer: Some(PEER.into()), external: true, ..Source::own(PEER) }),
         path: Arc::new(Path { attributes, next_hop: NextHop { address: PEER.into(), link_local: None } }),
-        received: None,
-        refused: None,
+        judged: Judged::AsReceived,
     }
 }
 
@@ -74,7 +73,7 @@ fn a_slot_is_kept_until_all_have_read_that_its_prefix_is_gone() {
 #[test]
 fn a_refused_route_that_goes_leaves_nothing() {
     let mut rib = Rib::default();
-    let refused = Candidate { refused: Some(Refusal::NoImport), ..route(0) };
+    let refused = Candidate { judged: Judged::Refused(Refusal::NoImport), ..route(0) };
     rib.learn(prefix(1), refused);
     assert_eq!((rib.unread(), rib.counts(PEER.into())), (0, Counts { received: 1, accepted: 0 }));
     rib.forget_all(PEER.into(), |_, _| true);

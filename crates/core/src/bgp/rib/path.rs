@@ -92,23 +92,41 @@ pub struct Candidate {
     pub source: Arc<Source>,
     /// What takes part in the decision, and is passed on.
     pub path: Arc<Path>,
-    /// What was received, where an import filter has changed it.
-    pub received: Option<Arc<Path>>,
-    /// Why it takes no part in the decision; it is kept, so that a change of policy needs no new session.
-    pub refused: Option<Refusal>,
+    pub judged: Judged,
+}
+
+/// What import made of a route; whatever it was, what was received is kept, so that a change of policy needs no new session.
+#[derive(Clone, Debug)]
+pub enum Judged {
+    AsReceived,
+    /// A filter has changed it; what was received.
+    Changed(Arc<Path>),
+    /// It takes no part in the decision.
+    Refused(Refusal),
 }
 
 impl Candidate {
     /// The path before any filter.
     pub fn received(&self) -> &Arc<Path> {
-        self.received.as_ref().unwrap_or(&self.path)
+        match &self.judged {
+            Judged::Changed(received) => received,
+            Judged::AsReceived | Judged::Refused(_) => &self.path,
+        }
+    }
+
+    /// Why it takes no part in the decision, if import refused it.
+    pub fn refused(&self) -> Option<Refusal> {
+        match self.judged {
+            Judged::Refused(refusal) => Some(refusal),
+            Judged::AsReceived | Judged::Changed(_) => None,
+        }
     }
 
     pub fn same_route(&self, other: &Candidate) -> bool {
         self.source.peer == other.source.peer
             && self.source.standing() == other.source.standing()
             && Arc::ptr_eq(&self.path, &other.path)
-            && self.refused == other.refused
+            && self.refused() == other.refused()
     }
 }
 

@@ -2,13 +2,14 @@ use proptest::prelude::*;
 
 use super::super::decision::decide;
 use super::super::decision::tests::{own, route, with};
+use super::super::path::Judged;
 use super::*;
 use crate::bgp::wire::Origin;
 
 /// The outcome of each, the decided order kept, as text.
 fn told(mut candidates: Vec<Candidate>) -> Vec<String> {
-    let equal = decide(&mut candidates);
-    let words = standings(&candidates, equal).into_iter().map(|standing| match standing {
+    decide(&mut candidates);
+    let words = standings(&candidates).into_iter().map(|standing| match standing {
         Standing::Best { over: Some(step) } => format!("best: {step}"),
         Standing::Best { over: None } => "best".to_string(),
         Standing::Equal => "equal".to_string(),
@@ -31,7 +32,7 @@ fn each_step_is_named_with_what_it_compared() {
     assert_eq!(told(vec![route(2, &[65001]), egp])[1], "the lower ORIGIN (igp, egp, incomplete)");
     let dear = with(route(3, &[65001]), |a| a.med = Some(7));
     assert_eq!(told(vec![route(2, &[65001]), dear])[1], "MED 0 over 7 of the same neighbouring AS");
-    let refused = Candidate { refused: Some(Refusal::NoImport), ..route(3, &[65001]) };
+    let refused = Candidate { judged: Judged::Refused(Refusal::NoImport), ..route(3, &[65001]) };
     assert_eq!(told(vec![refused.clone(), route(2, &[65001, 65002])]), ["best", "the peer's import policy is `none`"]);
     assert_eq!(told(vec![refused]), ["the peer's import policy is `none`"]);
 }
@@ -51,12 +52,13 @@ proptest! {
                     a.med = Some(*med);
                     a.local_pref = Some(*preference);
                 });
-                let refused = (refuse & 1 << (last - 2) != 0).then_some(Refusal::NoImport);
-                Candidate { refused, ..candidate }
+                let refused = refuse & 1 << (last - 2) != 0;
+                let judged = if refused { Judged::Refused(Refusal::NoImport) } else { Judged::AsReceived };
+                Candidate { judged, ..candidate }
             })
             .collect();
         let equal = decide(&mut candidates);
-        for (index, standing) in standings(&candidates, equal).iter().enumerate() {
+        for (index, standing) in standings(&candidates).iter().enumerate() {
             let shares = matches!(standing, Standing::Best { .. } | Standing::Equal);
             prop_assert_eq!(shares, index < equal, "{}: {:?}", index, standing);
         }

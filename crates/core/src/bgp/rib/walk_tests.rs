@@ -3,7 +3,7 @@ use std::sync::Arc;
 
 use super::*;
 use crate::bgp::rib::path::own_attributes;
-use crate::bgp::rib::{Candidate, Path, Source};
+use crate::bgp::rib::{Candidate, Judged, Path, Source};
 use crate::bgp::wire::NextHop;
 use crate::model::Cidr;
 
@@ -15,7 +15,7 @@ fn learn(rib: &mut Rib, number: u8) {
     let source = Arc::new(Source::own(Ipv4Addr::new(192, 0, 2, 1)));
     let next_hop = NextHop { address: Ipv4Addr::UNSPECIFIED.into(), link_local: None };
     let path = Arc::new(Path { attributes: own_attributes(), next_hop });
-    rib.learn(prefix(number), Candidate { source, path, received: None, refused: None });
+    rib.learn(prefix(number), Candidate { source, path, judged: Judged::AsReceived });
 }
 
 fn met(walk: &mut Walk, rib: &Rib, most: Slot) -> Option<Vec<Cidr>> {

@@ -8,7 +8,7 @@ use super::config::SpeakerConfig;
 use super::peer::Peer;
 use super::{Speaker, State};
 use crate::bgp::rib::path::own_attributes;
-use crate::bgp::rib::{Candidate, Path, Source};
+use crate::bgp::rib::{Candidate, Judged, Path, Source};
 use crate::bgp::wire::{NextHop, Notification, cease};
 use crate::model::{Cidr, ImportPolicy};
 use crate::time::Time;
@@ -93,7 +93,7 @@ impl Speaker {
         let path = self.interner.intern(Path { attributes: own_attributes(), next_hop: here });
         for (prefix, announce) in changes {
             if announce {
-                let own = Candidate { source: source.clone(), path: path.clone(), received: None, refused: None };
+                let own = Candidate { source: source.clone(), path: path.clone(), judged: Judged::AsReceived };
                 self.rib.learn(prefix, own);
             } else {
                 self.rib.forget(prefix, None);

@@ -11,7 +11,7 @@ use super::status::as_path_words;
 use super::update::import;
 use crate::bgp::filter::{Asked, Direction, Place, Refusal, Silence};
 use crate::bgp::rib::path::own_attributes;
-use crate::bgp::rib::{Candidate, Path, Source};
+use crate::bgp::rib::{Candidate, Judged, Path, Source};
 use crate::bgp::wire::{AsSegment, NextHop};
 use crate::model::filter::Community;
 use crate::model::{Cidr, Family};
@@ -206,7 +206,7 @@ impl Speaker {
         if let Some(address) = question.next_hop {
             path.next_hop = NextHop { address, link_local: None };
         }
-        Ok((Candidate { path: Arc::new(path), received: None, ..base }, known.is_some()))
+        Ok((Candidate { path: Arc::new(path), judged: Judged::AsReceived, ..base }, known.is_some()))
     }
 
     fn made_up(&self, source: Option<(IpAddr, &Peer)>) -> Candidate {
@@ -221,7 +221,7 @@ impl Speaker {
             None => (Arc::new(Source::own(self.config.router_id)), IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED)),
         };
         let path = Path { attributes, next_hop: NextHop { address: next_hop, link_local: None } };
-        Candidate { source, path: Arc::new(path), received: None, refused: None }
+        Candidate { source, path: Arc::new(path), judged: Judged::AsReceived }
     }
 
     /// Our end of the session or, while there is none, what it would probably be.

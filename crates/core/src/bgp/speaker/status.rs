@@ -135,7 +135,7 @@ impl Speaker {
                 communities: attributes.communities.iter().map(|c| format!("{}:{}", c >> 16, c & 0xffff)).collect(),
                 best: index < equal,
                 stale: from.is_some_and(|(_, peer)| peer.source.session != candidate.source.session || peer.is_away()),
-                refused: candidate.refused.map(|refusal| match (refusal, from) {
+                refused: candidate.refused().map(|refusal| match (refusal, from) {
                     (Refusal::Filtered(place), Some((_, peer))) => {
                         let rule = peer.config.filters.words(Direction::Import, prefix.family(), place);
                         format!("{rule} rejects it")

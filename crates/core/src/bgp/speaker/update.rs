@@ -8,7 +8,7 @@ use super::config::SpeakerConfig;
 use super::peer::Peer;
 use super::{Event, Speaker};
 use crate::bgp::filter::{self, Import, Place};
-use crate::bgp::rib::{Candidate, Interner, Path, Source};
+use crate::bgp::rib::{Candidate, Interner, Judged, Path, Source};
 use crate::bgp::wire::{AfiSafi, Attributes, DefectAction, NextHop, Notification, Update};
 use crate::model::{Cidr, Family};
 use crate::time::Time;
@@ -167,7 +167,8 @@ impl Changed {
     ) -> Candidate {
         let place = match import.judge(prefix, &received) {
             Ok(Some(place)) => place,
-            other => return Candidate { source, path: received, received: None, refused: other.err() },
+            Ok(None) => return Candidate { source, path: received, judged: Judged::AsReceived },
+            Err(refusal) => return Candidate { source, path: received, judged: Judged::Refused(refusal) },
         };
         let family = prefix.family();
         let path = match &self.0 {
@@ -175,7 +176,7 @@ impl Changed {
             _ => interner.intern(import.rewrite(&received, family, place)),
         };
         self.0 = Some((received.clone(), family, place, path.clone()));
-        Candidate { source, path, received: Some(received), refused: None }
+        Candidate { source, path, judged: Judged::Changed(received) }
     }
 }
 

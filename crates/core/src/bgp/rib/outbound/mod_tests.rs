@@ -3,7 +3,7 @@ use std::sync::Arc;
 use proptest::prelude::*;
 
 use super::*;
-use crate::bgp::rib::path::{Candidate, Path, Source, own_attributes};
+use crate::bgp::rib::path::{Candidate, Judged, Path, Source, own_attributes};
 use crate::bgp::wire::{AsSegment, Message, NextHop, decode, message_length};
 use crate::model::{Cidr, Family};
 
@@ -24,7 +24,7 @@ fn route(from: u8, tag: u32, next_hop: u8) -> Candidate {
     let mut attributes = own_attributes();
     attributes.as_path = vec![AsSegment::Sequence(vec![64600 + tag])];
     let next_hop = NextHop { address: address(next_hop), link_local: None };
-    Candidate { source: Arc::new(source), path: Arc::new(Path { attributes, next_hop }), received: None, refused: None }
+    Candidate { source: Arc::new(source), path: Arc::new(Path { attributes, next_hop }), judged: Judged::AsReceived }
 }
 
 /// What a neighbour makes of what it is told.
