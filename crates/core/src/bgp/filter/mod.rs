@@ -20,6 +20,7 @@ mod test_support;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 
+use super::rib::next_hops::NoWay;
 use super::rib::path::{Candidate, DEFAULT_LOCAL_PREF, Path};
 use super::wire::{AsSegment, Attributes, NextHop};
 use crate::model::filter::NextHopChoice;
@@ -64,6 +65,8 @@ pub enum Refusal {
     Filtered(Place),
     /// The neighbour names a filter that is not there.
     NoFilter,
+    /// Its next hop does not resolve.
+    NextHop(NoWay),
 }
 
 impl fmt::Display for Refusal {
@@ -78,6 +81,7 @@ impl fmt::Display for Refusal {
             Refusal::OwnNextHop => "its next hop is this node",
             Refusal::Filtered(_) => "a BGPFilter rejects it",
             Refusal::NoFilter => "a BGPFilter that the peer names is not there",
+            Refusal::NextHop(_) => "its next hop does not resolve",
         })
     }
 }

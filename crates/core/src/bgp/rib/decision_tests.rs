@@ -36,9 +36,14 @@ pub fn with(mut candidate: Candidate, change: impl FnOnce(&mut crate::bgp::wire:
     candidate
 }
 
+/// Every next hop is here.
+pub fn free(candidate: &Candidate) -> Option<u32> {
+    candidate.refused().is_none().then_some(0)
+}
+
 /// The last octets of the neighbours in the order decided (1 is our own), and how many share the load.
 fn decided(mut candidates: Vec<Candidate>) -> (Vec<u8>, usize) {
-    let equal = decide(&mut candidates);
+    let equal = decide(&mut candidates, free);
     let last = |candidate: &Candidate| match candidate.path.next_hop.address {
         IpAddr::V4(address) => address.octets()[3],
         IpAddr::V6(_) => unreachable!("the routes of these tests are IPv4"),

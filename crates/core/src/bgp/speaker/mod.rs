@@ -4,6 +4,7 @@
 //! loop {
 //!     speaker.handle(input, now)                                what happened: bytes, connections, configuration
 //!     while let Some(event) = speaker.poll_event()              what to do: connect, close, report
+//!     speaker.poll_next_hops()                                  which next hops to look up, in Input::NextHops
 //!     for each connection with room in its queue:
 //!         speaker.poll_transmit(conn, &mut buffer, budget, now) what to write, in portions
 //!     if the consumer has room: speaker.poll_best(n)            what the best paths are now, in portions
@@ -21,6 +22,7 @@ mod drain;
 mod dynamic;
 mod from_model;
 pub mod monitor;
+mod next_hops;
 mod peer;
 mod probe;
 mod refresh;
@@ -35,6 +37,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use roaring::RoaringBitmap;
 
+pub use crate::bgp::rib::next_hops::{NoWay, Resolution, Unresolved};
 use crate::bgp::rib::outbound::Outbound;
 use crate::bgp::rib::{Interner, Path, Position, Rib};
 use crate::bgp::session::timers::Rng;
@@ -94,6 +97,8 @@ pub enum Input<'a> {
         peer: IpAddr,
         independent: bool,
     },
+    /// Answers to [`Speaker::poll_next_hops`], and what has changed of them.
+    NextHops(Vec<(IpAddr, Resolution)>),
     /// The deadline has come.
     Timeout,
 }
@@ -211,9 +216,11 @@ impl Speaker {
                 self.session(peer, now, |session, env| session.reset(env, Notification::administrative_reset("")));
             }
             Input::BfdDown { peer, independent } => self.bfd_down(peer, independent, now),
+            Input::NextHops(answers) => self.rib.resolve(answers),
             Input::Timeout => self.timeout(now),
         }
-        if self.progress.advance(&self.peers, now) {
+        self.rib.follow_carriers();
+        if self.progress.advance(&self.peers, self.rib.awaits_answers(), now) {
             self.review_outbound();
         }
     }
