@@ -20,12 +20,11 @@ mod test_support;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 
-use super::rib::next_hops::NoWay;
 use super::rib::path::{Candidate, DEFAULT_LOCAL_PREF, Path};
 use super::wire::{AsSegment, Attributes, NextHop};
 use crate::model::filter::NextHopChoice;
 use crate::model::peering::{BgpRole, NextHopMode, PeerOptions};
-use crate::model::{Cidr, Family, ImportPolicy};
+use crate::model::{Cidr, Family, ImportPolicy, NoWay};
 
 pub use explain::Asked;
 pub use matching::{Mismatch, Route};
@@ -67,6 +66,8 @@ pub enum Refusal {
     NoFilter,
     /// Its next hop does not resolve.
     NextHop(NoWay),
+    /// Whether its next hop resolves is just being asked.
+    Unanswered,
 }
 
 impl fmt::Display for Refusal {
@@ -82,6 +83,7 @@ impl fmt::Display for Refusal {
             Refusal::Filtered(_) => "a BGPFilter rejects it",
             Refusal::NoFilter => "a BGPFilter that the peer names is not there",
             Refusal::NextHop(_) => "its next hop does not resolve",
+            Refusal::Unanswered => "whether its next hop resolves is just being asked",
         })
     }
 }

@@ -6,49 +6,12 @@
 //! follows from the host and from what was told, never from what was decided, and no two routes can hold up each other.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 use std::net::IpAddr;
 
 use super::path::Candidate;
 use super::{Rib, Slot, decision};
 use crate::bgp::filter::Refusal;
-use crate::model::{Cidr, Family};
-
-/// What the host's routes say of a next hop, those left out that BGP has learned.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Resolution {
-    /// It is reached at this cost (RFC 4271 9.1.2.2 e).
-    Via { metric: u32 },
-    /// `closed`: the length of the prefix of a route that says so, if one does.
-    Unreachable { why: NoWay, closed: Option<u8> },
-}
-
-/// Why a next hop does not resolve.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NoWay {
-    /// The answer is on its way.
-    Unanswered,
-    NoRoute,
-    /// A blackhole, unreachable or prohibit route.
-    Closed,
-    LinkDown,
-    /// Of many: a multicast or broadcast address.
-    NoHost,
-}
-
-impl fmt::Display for NoWay {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            NoWay::Unanswered => "the kernel is just being asked",
-            NoWay::NoRoute => {
-                "no route of this host leads there (add one, or have the neighbour say itself: `nextHopMode: Self` there)"
-            }
-            NoWay::Closed => "the route there is a blackhole, unreachable or prohibit (`ip route get` shows it)",
-            NoWay::LinkDown => "its link is down (`ip link` shows it)",
-            NoWay::NoHost => "it is a broadcast or multicast address (mend what the neighbour says)",
-        })
-    }
-}
+use crate::model::{Cidr, Family, NoWay, Resolution};
 
 /// A learned route by which a next hop is reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,7 +25,7 @@ struct Hop {
     /// Those of them that import accepted.
     routes: u32,
     answer: Option<Resolution>,
-    /// Until the answer is here: the cost of what it takes the place of, which is not given up for a question.
+    /// Until the answer is there: the cost of what it takes the place of, which is not given up for a question.
     meanwhile: Option<u32>,
     /// Whose routes have to be decided anew with the answer.
     waiting: Vec<Slot>,
@@ -117,7 +80,7 @@ impl NextHops {
                 let carrier = hop.and_then(|hop| hop.carrier).filter(|carrier| !itself(carrier));
                 carrier.map(|carrier| carrier.metric).ok_or(Refusal::NextHop(why))
             }
-            None => hop.and_then(|hop| hop.meanwhile).ok_or(Refusal::NextHop(NoWay::Unanswered)),
+            None => hop.and_then(|hop| hop.meanwhile).ok_or(Refusal::Unanswered),
         }
     }
 
@@ -267,7 +230,7 @@ impl Rib {
         let Some(Resolution::Unreachable { closed, .. }) = self.next_hops.hops.get(&address)?.answer else {
             return None;
         };
-        let shortest = closed.map_or(0, |length| length + 1);
+        let shortest = closed.map_or(0, |length| length.saturating_add(1));
         for length in (shortest..=Family::of(address).bits()).rev() {
             let around = Cidr::new(address, length).ok();
             let Some(destination) = around.and_then(|prefix| self.get(&prefix)) else { continue };

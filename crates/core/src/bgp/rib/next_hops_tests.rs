@@ -66,7 +66,7 @@ fn a_route_waits_for_the_answer_and_is_asked_about_once() {
     }
     assert_eq!(rib.take_questions(), BTreeMap::from([(hop, true)]));
     assert_eq!((best(&rib, "10.0.0.0/24"), rib.awaits_answers()), (vec![], true));
-    assert_eq!(refused(&rib, "10.0.0.0/24"), [Some(Refusal::NextHop(NoWay::Unanswered))]);
+    assert_eq!(refused(&rib, "10.0.0.0/24"), [Some(Refusal::Unanswered)]);
     rib.resolve(vec![(hop, via(7))]);
     assert_eq!((best(&rib, "10.0.0.0/24"), best(&rib, "10.0.1.0/24")), (vec![hop], vec![hop]));
     assert!(!rib.awaits_answers());

@@ -37,13 +37,13 @@ use std::net::{IpAddr, SocketAddr};
 
 use roaring::RoaringBitmap;
 
-pub use crate::bgp::rib::next_hops::{NoWay, Resolution, Unresolved};
+pub use crate::bgp::rib::next_hops::Unresolved;
 use crate::bgp::rib::outbound::Outbound;
 use crate::bgp::rib::{Interner, Path, Position, Rib};
 use crate::bgp::session::timers::Rng;
 pub use crate::bgp::session::{ConnId, State};
 use crate::bgp::wire::Notification;
-use crate::model::Cidr;
+use crate::model::{Cidr, Resolution};
 use crate::time::Time;
 pub use config::{ListenRange, PeerConfig, PeerSource, SpeakerConfig};
 pub use detail::{PeerDetail, RouteDetail};

@@ -143,7 +143,7 @@ impl Speaker {
                     }
                     (Refusal::NextHop(why), _) => {
                         let (hop, _) = unscoped(candidate.path.next_hop.address);
-                        format!("its next hop {hop} does not resolve: {why}")
+                        format!("its next hop {hop} does not resolve: {why}; {}", why.mend())
                     }
                     (refusal, _) => refusal.to_string(),
                 }),
