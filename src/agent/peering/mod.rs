@@ -32,7 +32,7 @@ use std::time::Duration;
 
 use routenet_core::bgp::monitor::mrt::MrtDump;
 use routenet_core::bgp::speaker::{
-    FilterAnswer, FilterQuestion, PeerDetail, PeerStatus, RouteDetail, RouteStatus, SpeakerConfig, State,
+    FilterAnswer, FilterQuestion, PeerDetail, PeerStatus, RouteDetail, RouteStatus, SpeakerConfig, State, Unresolved,
 };
 use routenet_core::model::Cidr;
 use tokio::sync::{mpsc, oneshot};
@@ -52,6 +52,8 @@ pub struct PeeringConfig {
     /// Whether the kernel holds routes of an earlier incarnation, own or learned: neighbours are then told that this is a
     /// restart (RFC 4724).
     pub restarting: bool,
+    /// Whether next hops have to resolve by the kernel's routes; else all do.
+    pub resolve: bool,
     /// Monitoring stations (BMP), and what they know this node by.
     pub stations: Vec<SocketAddr>,
     pub name: String,
@@ -95,6 +97,8 @@ pub struct PeeringStatus {
     pub peers: Vec<PeerStatus>,
     pub listeners: Vec<ListenerStatus>,
     pub stations: Vec<StationStatus>,
+    /// Next hops of accepted routes that do not resolve.
+    pub unresolved: Vec<Unresolved>,
     /// Whether [`PeeringEvent::Converged`] is due or was sent.
     pub converged: bool,
     pub bfd: bfd::Report,

@@ -59,6 +59,7 @@ pub async fn run_speaker_only(config: &NodeConfig) -> Result<SpeakerOnly, String
     let (peering, mut events) = Peering::spawn(PeeringConfig {
         listen: config.bgp.listen.clone(),
         restarting: false,
+        resolve: false,
         stations: config.bgp.stations.clone(),
         name: config.node.to_string(),
         speaker,

@@ -24,7 +24,7 @@ use super::rib::path::{Candidate, DEFAULT_LOCAL_PREF, Path};
 use super::wire::{AsSegment, Attributes, NextHop};
 use crate::model::filter::NextHopChoice;
 use crate::model::peering::{BgpRole, NextHopMode, PeerOptions};
-use crate::model::{Cidr, Family, ImportPolicy};
+use crate::model::{Cidr, Family, ImportPolicy, NoWay};
 
 pub use explain::Asked;
 pub use matching::{Mismatch, Route};
@@ -67,6 +67,10 @@ pub enum Refusal {
     Filtered(Place),
     /// The neighbour names a filter that is not there.
     NoFilter,
+    /// Its next hop does not resolve.
+    NextHop(NoWay),
+    /// Whether its next hop resolves is just being asked.
+    Unanswered,
 }
 
 impl fmt::Display for Refusal {
@@ -81,6 +85,8 @@ impl fmt::Display for Refusal {
             Refusal::OwnNextHop => "its next hop is this node",
             Refusal::Filtered(_) => "a BGPFilter rejects it",
             Refusal::NoFilter => "a BGPFilter that the peer names is not there",
+            Refusal::NextHop(_) => "its next hop does not resolve",
+            Refusal::Unanswered => "whether its next hop resolves is just being asked",
         })
     }
 }

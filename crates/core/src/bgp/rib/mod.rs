@@ -8,6 +8,7 @@
 
 mod candidates;
 pub mod decision;
+pub mod next_hops;
 pub mod outbound;
 pub mod path;
 pub mod standing;
@@ -20,8 +21,11 @@ use std::sync::Arc;
 
 use hashbrown::{DefaultHashBuilder, HashTable};
 
+use crate::bgp::filter::Refusal;
 use crate::model::{Cidr, Family};
 use candidates::Candidates;
+use next_hops::NextHops;
+use standing::{Standing, standings};
 
 pub use path::{Candidate, Interner, Judged, Path, Source};
 pub use walk::Walk;
@@ -106,6 +110,7 @@ pub struct Rib {
     head: Position,
     /// By neighbour, family, and the session that they came in.
     counts: BTreeMap<(IpAddr, Family, u64), Counts>,
+    next_hops: NextHops,
 }
 
 impl Default for Rib {
@@ -119,6 +124,7 @@ impl Default for Rib {
             void: 0,
             head: 1,
             counts: BTreeMap::new(),
+            next_hops: NextHops::default(),
         }
     }
 }
@@ -142,6 +148,12 @@ impl Rib {
         }
         let before = Best::of(destination);
         let old = known.map(|index| destination.candidates.swap_remove(index));
+        self.next_hops.touch(&prefix);
+        // In this order: a next hop that both have is not forgotten in between.
+        self.next_hops.enter(slot, &prefix, old.as_ref(), &candidate);
+        if let Some(old) = &old {
+            self.next_hops.leave(old);
+        }
         count(&mut self.counts, prefix.family(), old.as_ref(), Some(&candidate));
         destination.candidates.push(candidate);
         self.settle(slot, before);
@@ -172,6 +184,8 @@ impl Rib {
         }
         let before = Best::of(destination);
         let old = destination.candidates.swap_remove(index);
+        self.next_hops.touch(&destination.prefix);
+        self.next_hops.leave(&old);
         count(&mut self.counts, destination.prefix.family(), Some(&old), None);
         self.settle(slot, before);
     }
@@ -266,11 +280,33 @@ impl Rib {
         self.log.len() - self.void
     }
 
+    /// What became of each route to a destination.
+    pub fn standings(&self, destination: &Destination) -> Vec<Standing> {
+        standings(&destination.candidates, |candidate| self.next_hops.metric(&destination.prefix, candidate))
+    }
+
+    /// Why a route to this prefix takes no part in the decision.
+    pub fn refused(&self, prefix: &Cidr, candidate: &Candidate) -> Option<Refusal> {
+        self.next_hops.metric(prefix, candidate).err()
+    }
+
+    /// The costs of its next hops, or what resolves, are others.
+    fn decide_anew(&mut self, slot: Slot) {
+        let destination = &self.slots[slot as usize];
+        // A slot that is free by now has nothing to decide.
+        if !destination.candidates.is_empty() {
+            let before = Best::of(destination);
+            self.settle(slot, before);
+        }
+    }
+
     /// Decides, and logs the prefix if its best paths are no longer what they were.
     fn settle(&mut self, slot: Slot, before: Best) {
         let first = self.log.front().map_or(self.head, |(at, _)| *at);
         let destination = &mut self.slots[slot as usize];
-        let equal = decision::decide(&mut destination.candidates);
+        let (next_hops, prefix) = (&self.next_hops, destination.prefix);
+        let metric = |candidate: &Candidate| next_hops.metric(&prefix, candidate).ok();
+        let equal = decision::decide(&mut destination.candidates, metric);
         destination.equal = u8::try_from(equal).expect("at most MAX_PATHS");
         let logged = destination.changed >= first;
         if before != Best::of(destination) {

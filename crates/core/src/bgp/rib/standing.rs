@@ -29,24 +29,29 @@ impl fmt::Display for Step {
             Step::Origin => f.write_str("the lower ORIGIN (igp, egp, incomplete)"),
             Step::Med { best, lost } => write!(f, "MED {best} over {lost} of the same neighbouring AS"),
             Step::External => f.write_str("eBGP over iBGP"),
+            Step::Metric { best, lost } => write!(f, "IGP metric {best} against {lost}"),
             Step::TooMany => write!(f, "no more than {MAX_PATHS} share a load"),
         }
     }
 }
 
-/// What became of each candidate.
-pub fn standings(candidates: &[Candidate]) -> Vec<Standing> {
+/// What became of each candidate. `metric`: the cost of the way to its next hop, or why it takes no part.
+pub fn standings(candidates: &[Candidate], metric: impl Fn(&Candidate) -> Result<u32, Refusal>) -> Vec<Standing> {
     let mut standings = vec![Standing::Equal; candidates.len()];
     let mut over = None;
-    let left = contest(candidates, |index, step| {
-        over = Some(step.clone());
-        standings[index] = Standing::Lost(step);
-    });
+    let left = contest(
+        candidates,
+        |candidate| metric(candidate).ok(),
+        |index, step| {
+            over = Some(step.clone());
+            standings[index] = Standing::Lost(step);
+        },
+    );
     if let Some(&best) = left.first() {
         standings[best] = Standing::Best { over };
     }
     for (standing, candidate) in standings.iter_mut().zip(candidates) {
-        if let Some(refusal) = candidate.refused() {
+        if let Err(refusal) = metric(candidate) {
             *standing = Standing::Refused(refusal);
         }
     }

@@ -105,10 +105,11 @@ pub fn negotiate(settings: &Settings, open: &Open) -> Result<Negotiated, Notific
         theirs
     });
     // RFC 9494 4.5: without the other capability it is as if it were not there.
-    let long_lived = open.capabilities.iter().rev().filter(|_| restart.is_some()).find_map(|capability| match capability {
-        Capability::LongLivedGracefulRestart(theirs) => Some(theirs.as_slice()),
-        _ => None,
-    });
+    let long_lived =
+        open.capabilities.iter().rev().filter(|_| restart.is_some()).find_map(|capability| match capability {
+            Capability::LongLivedGracefulRestart(theirs) => Some(theirs.as_slice()),
+            _ => None,
+        });
     Ok(Negotiated {
         router_id: open.router_id,
         hold_time: settings.hold_time.min(open.hold_time),

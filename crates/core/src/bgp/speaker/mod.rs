@@ -4,6 +4,7 @@
 //! loop {
 //!     speaker.handle(input, now)                                what happened: bytes, connections, configuration
 //!     while let Some(event) = speaker.poll_event()              what to do: connect, close, report
+//!     speaker.poll_next_hops()                                  which next hops to look up, in Input::NextHops
 //!     for each connection with room in its queue:
 //!         speaker.poll_transmit(conn, &mut buffer, budget, now) what to write, in portions
 //!     if the consumer has room: speaker.poll_best(n)            what the best paths are now, in portions
@@ -21,6 +22,7 @@ mod drain;
 mod dynamic;
 mod from_model;
 pub mod monitor;
+mod next_hops;
 mod peer;
 mod probe;
 mod refresh;
@@ -37,17 +39,18 @@ use std::time::Duration;
 
 use roaring::RoaringBitmap;
 
+pub use crate::bgp::rib::next_hops::Unresolved;
 use crate::bgp::rib::outbound::Outbound;
 use crate::bgp::rib::{Interner, Path, Position, Rib};
 use crate::bgp::session::timers::Rng;
 pub use crate::bgp::session::{ConnId, State};
 use crate::bgp::wire::Notification;
-use crate::model::Cidr;
+use crate::model::{Cidr, Resolution};
 use crate::time::Time;
 pub use config::{ListenRange, PeerConfig, PeerSource, SpeakerConfig};
 pub use detail::{PeerDetail, RouteDetail};
-pub use from_model::{DEFAULT_AS, speaker_config};
 use drain::Drain;
+pub use from_model::{DEFAULT_AS, speaker_config};
 use peer::Peer;
 pub use probe::{AttributeLine, FilterAnswer, FilterQuestion, RuleLine};
 pub use restart::StaleStatus;
@@ -101,6 +104,8 @@ pub enum Input<'a> {
         peer: IpAddr,
         independent: bool,
     },
+    /// Answers to [`Speaker::poll_next_hops`], and what has changed of them.
+    NextHops(Vec<(IpAddr, Resolution)>),
     /// The deadline has come.
     Timeout,
 }
@@ -222,9 +227,11 @@ impl Speaker {
                 self.session(peer, now, |session, env| session.reset(env, Notification::administrative_reset("")));
             }
             Input::BfdDown { peer, independent } => self.bfd_down(peer, independent, now),
+            Input::NextHops(answers) => self.rib.resolve(answers),
             Input::Timeout => self.timeout(now),
         }
-        if self.progress.advance(&self.peers, now) {
+        self.rib.follow_carriers();
+        if self.progress.advance(&self.peers, self.rib.awaits_answers(), now) {
             self.review_outbound();
         }
     }
@@ -271,7 +278,12 @@ impl Speaker {
         let refreshes = self.peers.values().flat_map(|peer| peer.refreshing.values().map(|it| Some(it.until)));
         let gone = self.next_to_forget();
         let drain = self.drain_deadline();
-        sessions.chain(restarts).chain(refreshes).chain([drain, gone, self.progress.next_deadline(&self.peers)]).flatten().min()
+        sessions
+            .chain(restarts)
+            .chain(refreshes)
+            .chain([drain, gone, self.progress.next_deadline(&self.peers)])
+            .flatten()
+            .min()
     }
 
     /// Whether every configured neighbour has told what it had to tell at the start, or had its time.

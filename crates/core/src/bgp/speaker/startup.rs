@@ -38,8 +38,7 @@ pub(super) struct Progress {
 
 impl Progress {
     pub fn new(startup: Startup, config: &SpeakerConfig, now: Time) -> Progress {
-        let wait =
-            if config.restart_time > 0 { Duration::from_secs(config.restart_time.into()) } else { DEFERRAL };
+        let wait = if config.restart_time > 0 { Duration::from_secs(config.restart_time.into()) } else { DEFERRAL };
         Progress {
             restarting: startup.restarting && config.restarts(),
             originated: false,
@@ -72,18 +71,19 @@ impl Progress {
         self.converged
     }
 
-    /// Looks at the neighbours; `true` when the selection has just been done.
-    pub fn advance(&mut self, peers: &BTreeMap<IpAddr, Peer>, now: Time) -> bool {
+    /// Looks at the neighbours; `true` when the selection has just been done. `unanswered`: some next hop waits for its
+    /// answer, and with it routes that were told.
+    pub fn advance(&mut self, peers: &BTreeMap<IpAddr, Peer>, unanswered: bool, now: Time) -> bool {
         self.looked = now;
         let late = now >= self.deadline;
         if !self.converged {
-            self.converged = late || peers.values().all(|peer| peer.told_all(now));
+            self.converged = late || (!unanswered && peers.values().all(|peer| peer.told_all(now)));
         }
         if self.selected {
             return false;
         }
         let neighbors_done = !self.restarting || peers.values().all(Peer::selection_may_go_on);
-        self.selected = late || (self.originated && neighbors_done);
+        self.selected = late || (self.originated && neighbors_done && !unanswered);
         self.selected
     }
 

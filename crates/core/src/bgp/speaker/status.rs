@@ -13,6 +13,7 @@ use crate::bgp::rib::Destination;
 use crate::bgp::rib::path::Path;
 use crate::bgp::session::State;
 use crate::bgp::wire::{AsSegment, Origin};
+use crate::model::scope::unscoped;
 use crate::model::{Cidr, Family};
 use crate::time::Time;
 
@@ -30,7 +31,7 @@ pub struct PeerStatus {
     pub hold_time: Option<u16>,
     /// `ipv4-unicast`, `four-octet-as`, `graceful-restart`, ...
     pub capabilities: Vec<String>,
-    /// Prefixes it sent, those of them that take part in the decision, and prefixes that it was told.
+    /// Prefixes it sent, those of them that import accepted, and prefixes that it was told.
     pub received: u64,
     pub accepted: u64,
     /// Of the family that it sent most of, in the present session or the last.
@@ -138,10 +139,14 @@ impl Speaker {
                 communities: attributes.communities.iter().map(|c| format!("{}:{}", c >> 16, c & 0xffff)).collect(),
                 best: index < equal,
                 stale: from.is_some_and(|(_, peer)| peer.source.session != candidate.source.session || peer.is_away()),
-                refused: candidate.refused().map(|refusal| match (refusal, from) {
+                refused: self.rib.refused(prefix, candidate).map(|refusal| match (refusal, from) {
                     (Refusal::Filtered(place), Some((_, peer))) => {
                         let rule = peer.config.filters.words(Direction::Import, prefix.family(), place);
                         format!("{rule} rejects it")
+                    }
+                    (Refusal::NextHop(why), _) => {
+                        let (hop, _) = unscoped(candidate.path.next_hop.address);
+                        format!("its next hop {hop} does not resolve: {why}; {}", why.mend())
                     }
                     (refusal, _) => refusal.to_string(),
                 }),

@@ -211,17 +211,19 @@ fn options() -> impl Strategy<Value = PeerOptions> {
     let role = (of(proptest::sample::select(BgpRole::ALL.to_vec())), any::<bool>());
     let filters = proptest::collection::vec(name(), 0..3);
     (any::<bool>(), next_hop, of(1..u32::MAX), 0u8..=10, of(bound), times, role, filters).prop_map(
-        |(reflector_client, next_hop, local_as, allowed_local_as, max_prefixes, times, (role, strict), filters)| PeerOptions {
-            reflector_client,
-            next_hop,
-            local_as,
-            allowed_local_as,
-            max_prefixes,
-            long_lived_time: times.0,
-            delay_open: times.1,
-            role,
-            role_strict: strict && role.is_some(),
-            filters,
+        |(reflector_client, next_hop, local_as, allowed_local_as, max_prefixes, times, (role, strict), filters)| {
+            PeerOptions {
+                reflector_client,
+                next_hop,
+                local_as,
+                allowed_local_as,
+                max_prefixes,
+                long_lived_time: times.0,
+                delay_open: times.1,
+                role,
+                role_strict: strict && role.is_some(),
+                filters,
+            }
         },
     )
 }
