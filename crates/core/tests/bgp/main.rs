@@ -3,6 +3,7 @@
 mod bfd;
 #[path = "../../../../tests/support/dice.rs"]
 mod dice;
+mod extended_next_hop;
 mod filters;
 mod garbage;
 mod model;

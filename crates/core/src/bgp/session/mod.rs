@@ -41,6 +41,8 @@ pub struct Settings {
     /// What we say that we are to an external neighbour (RFC 9234), and whether it has to say what it is.
     pub role: Option<BgpRole>,
     pub role_strict: bool,
+    /// Whether IPv4 routes may have IPv6 next hops (RFC 8950), where the neighbour offers it too.
+    pub extended_next_hop: bool,
 }
 
 /// What a step needs from outside, and where it puts what follows.
@@ -392,7 +394,7 @@ impl Session {
         // has forwarded ever since. Without the F bit a helper drops our routes at once (RFC 4724 4.2). A first session
         // has it only from an earlier incarnation: after a reboot there is nothing that was preserved.
         let preserved = env.preserved || self.sessions > 0;
-        let offer = wire::encode_open(&open::offer(&self.settings, env.restarting, preserved));
+        let offer = wire::encode_open(&open::offer(&self.settings, local, env.restarting, preserved));
         let now = env.now;
         if let Some(connection) = self.connection(id) {
             connection.local = Some(local);
@@ -432,7 +434,9 @@ impl Session {
     }
 
     fn opened(&mut self, env: &mut Env<'_>, id: ConnId, open: &wire::Open) {
-        let negotiated = match open::negotiate(&self.settings, open) {
+        let local =
+            self.connections.iter().find(|connection| connection.id == id).and_then(|connection| connection.local);
+        let negotiated = match open::negotiate(&self.settings, local, open) {
             Ok(negotiated) => negotiated,
             Err(notification) => return self.end(env, id, Cause::Sent(notification)),
         };

@@ -43,7 +43,7 @@ use crate::bgp::session::{Env, Negotiated, Output, Session};
 use crate::bgp::wire::{AfiSafi, NextHop, Notification, cease};
 use crate::model::{Cidr, ImportPolicy};
 use crate::time::Time;
-pub use config::{ListenRange, PeerConfig, PeerSource, SpeakerConfig};
+pub use config::{LinkPeer, ListenRange, PeerConfig, PeerSource, SpeakerConfig};
 pub use detail::{PeerDetail, RouteDetail};
 pub use from_model::{DEFAULT_AS, speaker_config};
 use peer::{Faults, Peer, STALE_MOST};
