@@ -102,7 +102,12 @@ fn assert_read(cases: &[Case], as_length: &str) {
 }
 
 fn context(four_octet_as: bool, ibgp: bool) -> CodecContext {
-    CodecContext { four_octet_as, ibgp, families: vec![AfiSafi::IPV4_UNICAST, AfiSafi::IPV6_UNICAST] }
+    CodecContext {
+        four_octet_as,
+        ibgp,
+        families: vec![AfiSafi::IPV4_UNICAST, AfiSafi::IPV6_UNICAST],
+        extended_next_hop: true,
+    }
 }
 
 fn prefixes(texts: &[&str]) -> Vec<Cidr> {

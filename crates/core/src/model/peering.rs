@@ -25,6 +25,8 @@ pub struct PeerOptions {
     pub role: Option<BgpRole>,
     /// Whether it has to say its own role too.
     pub role_strict: bool,
+    /// Whether IPv4 routes keep to IPv4 next hops: RFC 8950 is not offered.
+    pub classic_next_hop: bool,
     /// BGPFilters by name, asked in this order.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub filters: Vec<String>,
@@ -34,8 +36,10 @@ impl PeerOptions {
     /// Whether a session under `other` has to begin anew: what the two sides said in their OPENs, or what the neighbour is
     /// to us, would no longer be true.
     pub fn needs_new_session(&self, other: &PeerOptions) -> bool {
-        let identity =
-            |options: &PeerOptions| (options.reflector_client, options.local_as, options.role, options.role_strict);
+        let identity = |options: &PeerOptions| {
+            let PeerOptions { reflector_client, local_as, role, role_strict, classic_next_hop, .. } = *options;
+            (reflector_client, local_as, role, role_strict, classic_next_hop)
+        };
         identity(self) != identity(other)
     }
 }

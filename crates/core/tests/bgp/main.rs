@@ -5,6 +5,7 @@ mod delay_open;
 #[path = "../../../../tests/support/dice.rs"]
 mod dice;
 mod drain;
+mod extended_next_hop;
 mod filters;
 mod garbage;
 mod long_lived;

@@ -24,6 +24,7 @@ use super::rib::path::{Candidate, DEFAULT_LOCAL_PREF, Path};
 use super::wire::{AsSegment, Attributes, NextHop};
 use crate::model::filter::NextHopChoice;
 use crate::model::peering::{BgpRole, NextHopMode, PeerOptions};
+use crate::model::scope::unscoped;
 use crate::model::{Cidr, Family, ImportPolicy, NoWay};
 
 pub use explain::Asked;
@@ -168,7 +169,8 @@ impl Import<'_> {
         if self.leaks(path) {
             return Some(Refusal::RouteLeak);
         }
-        if self.own_addresses.contains(&path.next_hop.address) {
+        let hop = path.next_hop;
+        if self.own_addresses.contains(&hop.address) || self.own_addresses.contains(&hop.way()) {
             return Some(Refusal::OwnNextHop);
         }
         None
@@ -285,6 +287,12 @@ impl Export {
         Route { prefix, path: &candidate.path, source: candidate.source.peer, external: self.external }
     }
 
+    /// RFC 2545 section 3: a link-local address is told on its own link only.
+    fn shares_link(&self, hop: IpAddr) -> bool {
+        let link_local = matches!(hop, IpAddr::V6(address) if address.is_unicast_link_local());
+        !link_local || self.self6.is_some_and(|own| unscoped(own).1.is_some() && unscoped(own).1 == unscoped(hop).1)
+    }
+
     /// What the protocol has us keep to ourselves, whatever the policy.
     fn forbids(&self, candidate: &Candidate) -> Option<Silence> {
         if self.nothing {
@@ -343,7 +351,7 @@ impl Export {
             (Some(NextHopChoice::Own), _) | (None, NextHopMode::Own) => false,
         };
         let address = match family {
-            _ if keeps => candidate.path.next_hop.address,
+            _ if keeps && self.shares_link(candidate.path.next_hop.address) => candidate.path.next_hop.address,
             Family::V4 => self.self4?,
             Family::V6 => self.self6?,
         };

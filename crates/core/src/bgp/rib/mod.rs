@@ -73,7 +73,7 @@ impl Destination {
     pub fn next_hops(&self) -> Vec<IpAddr> {
         let best = &self.candidates[..self.equal()];
         let mut hops: Vec<IpAddr> =
-            best.iter().filter(|c| c.source.peer.is_some()).map(|c| c.path.next_hop.address).collect();
+            best.iter().filter(|c| c.source.peer.is_some()).map(|c| c.path.next_hop.way()).collect();
         hops.sort_unstable();
         hops.dedup();
         hops

@@ -47,6 +47,8 @@ pub struct Settings {
     /// What we say that we are to an external neighbour (RFC 9234), and whether it has to say what it is.
     pub role: Option<BgpRole>,
     pub role_strict: bool,
+    /// Whether IPv4 routes may have IPv6 next hops (RFC 8950), where the neighbour offers it too.
+    pub extended_next_hop: bool,
 }
 
 impl Settings {
@@ -384,7 +386,8 @@ impl Session {
         // has forwarded ever since. Without the F bit a helper drops our routes at once (RFC 4724 4.2). A first session
         // has it only from an earlier incarnation: after a reboot there is nothing that was preserved.
         let preserved = env.preserved || self.sessions > 0;
-        let offer = wire::encode_open(&open::offer(&self.settings, env.restarting, preserved));
+        let local = self.local(id);
+        let offer = wire::encode_open(&open::offer(&self.settings, local, env.restarting, preserved));
         let now = env.now;
         if let Some(connection) = self.connection(id) {
             connection.open_at = None;
@@ -393,6 +396,11 @@ impl Session {
             connection.send(&offer);
             connection.opens[0] = offer;
         }
+    }
+
+    /// Our end of a connection.
+    fn local(&self, id: ConnId) -> Option<IpAddr> {
+        self.connections.iter().find(|connection| connection.id == id)?.local
     }
 
     fn message(&mut self, env: &mut Env<'_>, id: ConnId, message: Message) {
@@ -424,7 +432,8 @@ impl Session {
     }
 
     fn opened(&mut self, env: &mut Env<'_>, id: ConnId, open: &wire::Open) {
-        let negotiated = match open::negotiate(&self.settings, open) {
+        let local = self.local(id);
+        let negotiated = match open::negotiate(&self.settings, local, open) {
             Ok(negotiated) => negotiated,
             Err(notification) => return self.end(env, id, Cause::Sent(notification)),
         };

@@ -1,9 +1,12 @@
-//! OPEN: what we offer, and what comes of the neighbour's (RFC 4271 6.2, RFC 5492, RFC 4724, RFC 6286, RFC 6793).
+//! OPEN: what we offer, and what comes of the neighbour's (RFC 4271 6.2, RFC 5492, RFC 4724, RFC 6286, RFC 6793, RFC 8950).
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use super::Settings;
 use crate::bgp::wire::{AfiSafi, Capability, CodecContext, GracefulRestart, LongLived, Notification, Open};
+
+/// `AFI_IP6`, as the AFI of a next hop.
+const IPV4_OVER_IPV6: (AfiSafi, u16) = (AfiSafi::IPV4_UNICAST, AfiSafi::IPV6_UNICAST.afi);
 
 /// The families that we speak.
 pub const FAMILIES: [AfiSafi; 2] = [AfiSafi::IPV4_UNICAST, AfiSafi::IPV6_UNICAST];
@@ -36,6 +39,7 @@ impl Negotiated {
             AfiSafi { afi, safi } => format!("{afi}/{safi}"),
         });
         let others = [
+            ("extended-next-hop", self.codec.extended_next_hop),
             ("four-octet-as", self.codec.four_octet_as),
             ("route-refresh", self.route_refresh),
             ("enhanced-route-refresh", self.enhanced_refresh),
@@ -48,11 +52,14 @@ impl Negotiated {
 }
 
 /// The OPEN that we send. `restarting`: we have restarted, and our selection is not done yet (the R bit of RFC 4724);
-/// `preserved`: what we told this neighbour before was forwarded all the while (the F bit).
-pub fn offer(settings: &Settings, restarting: bool, preserved: bool) -> Open {
+/// `preserved`: what we told this neighbour before was forwarded all the while (the F bit); `local`: our end of the connection.
+pub fn offer(settings: &Settings, local: Option<IpAddr>, restarting: bool, preserved: bool) -> Open {
     let mut capabilities: Vec<Capability> = FAMILIES.into_iter().map(Capability::Multiprotocol).collect();
     capabilities.push(Capability::RouteRefresh);
     capabilities.push(Capability::EnhancedRouteRefresh);
+    if offers_extended_next_hop(settings, local) {
+        capabilities.push(Capability::ExtendedNextHop(vec![IPV4_OVER_IPV6]));
+    }
     capabilities.push(Capability::FourOctetAs(settings.local_as));
     if let Some(role) = settings.role.filter(|_| settings.local_as != settings.peer_as) {
         capabilities.push(Capability::Role(role as u8));
@@ -73,11 +80,16 @@ pub fn offer(settings: &Settings, restarting: bool, preserved: bool) -> Open {
     Open { as_number: settings.local_as, hold_time: settings.hold_time, router_id: settings.router_id, capabilities }
 }
 
+/// RFC 8950, wherever the connection is one of IPv6: over IPv4 we have a next hop of IPv4.
+fn offers_extended_next_hop(settings: &Settings, local: Option<IpAddr>) -> bool {
+    settings.extended_next_hop && local.is_some_and(|local| local.is_ipv6())
+}
+
 /// Judges the neighbour's OPEN, as far as [`crate::bgp::wire::decode`] could not without knowing who was expected.
 ///
 /// # Errors
 /// The NOTIFICATION of RFC 4271 6.2 that it is answered with.
-pub fn negotiate(settings: &Settings, open: &Open) -> Result<Negotiated, Notification> {
+pub fn negotiate(settings: &Settings, local: Option<IpAddr>, open: &Open) -> Result<Negotiated, Notification> {
     if open.as_number != settings.peer_as {
         return Err(Notification::bad_peer_as());
     }
@@ -121,6 +133,10 @@ pub fn negotiate(settings: &Settings, open: &Open) -> Result<Negotiated, Notific
         codec: CodecContext {
             four_octet_as: has(|capability| matches!(capability, Capability::FourOctetAs(_))),
             ibgp,
+            extended_next_hop: offers_extended_next_hop(settings, local)
+                && has(
+                    |capability| matches!(capability, Capability::ExtendedNextHop(theirs) if theirs.contains(&IPV4_OVER_IPV6)),
+                ),
             families,
         },
     })

@@ -47,7 +47,7 @@ pub use crate::bgp::session::{ConnId, State};
 use crate::bgp::wire::Notification;
 use crate::model::{Cidr, Resolution};
 use crate::time::Time;
-pub use config::{ListenRange, PeerConfig, PeerSource, SpeakerConfig};
+pub use config::{LinkPeer, ListenRange, PeerConfig, PeerSource, SpeakerConfig};
 pub use detail::{PeerDetail, RouteDetail};
 use drain::Drain;
 pub use from_model::{DEFAULT_AS, speaker_config};

@@ -131,7 +131,7 @@ impl Speaker {
             routes.push(RouteStatus {
                 prefix: *prefix,
                 from: from.map(|(address, peer)| (address, peer.config.name.clone())),
-                next_hop: peer.map(|_| candidate.path.next_hop.address),
+                next_hop: peer.map(|_| candidate.path.next_hop.way()),
                 as_path: as_path_words(&candidate.path),
                 origin: attributes.origin,
                 local_pref: attributes.local_pref,

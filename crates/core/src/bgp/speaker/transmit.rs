@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use super::{ConnId, Speaker};
 use crate::bgp::filter::Export;
 use crate::bgp::rib::outbound::Policy;
+use crate::model::scope::unscoped;
 use crate::time::Time;
 
 impl Speaker {
@@ -60,6 +61,10 @@ impl Speaker {
         let peer = self.peers.get(&address);
         let external = peer.is_some_and(|peer| peer.source.external);
         let options = peer.map(|peer| peer.config.options.clone()).unwrap_or_default();
+        let on_link = unscoped(local).1.is_some();
+        let own4 = if local.is_ipv4() { Some(local) } else { self.config.address4.filter(|_| !on_link) };
+        let negotiated = peer.and_then(|peer| peer.negotiated.as_ref());
+        let extended = negotiated.is_some_and(|negotiated| negotiated.codec.extended_next_hop);
         let mapped = || match local {
             IpAddr::V4(local) if self.config.mapped_next_hop => Some(local.to_ipv6_mapped().into()),
             _ => None,
@@ -75,7 +80,8 @@ impl Speaker {
             local_as: options.local_as.unwrap_or(self.config.as_number),
             cluster_id: self.config.cluster_id(),
             options,
-            self4: if local.is_ipv4() { Some(local) } else { self.config.address4 },
+            // On a link without an address of ours but the link-local one, it is the way to us for IPv4 too (RFC 8950).
+            self4: own4.or_else(|| extended.then_some(local)),
             self6: if local.is_ipv6() { Some(local) } else { self.config.address6.or_else(mapped) },
             filters: peer.map(|peer| peer.config.filters.clone()).unwrap_or_default(),
         }

@@ -10,14 +10,18 @@ use super::{Event, Speaker};
 use crate::bgp::filter::{self, Import, Place};
 use crate::bgp::rib::{Candidate, Interner, Judged, Path, Source};
 use crate::bgp::wire::{AfiSafi, Attributes, DefectAction, NextHop, Notification, Update};
+use crate::model::scope::unscoped;
 use crate::model::{Cidr, Family};
 use crate::time::Time;
 
 impl Speaker {
-    pub(super) fn update(&mut self, address: IpAddr, update: Update, now: Time) {
+    pub(super) fn update(&mut self, address: IpAddr, mut update: Update, now: Time) {
         // What was read at one time with an UPDATE that ended the session came too late.
         if self.peers.get(&address).is_none_or(Peer::is_away) {
             return;
+        }
+        if let Some(interface) = unscoped(address).1 {
+            update.reachable.iter_mut().for_each(|(_, next_hop)| *next_hop = next_hop.on_link(interface));
         }
         self.monitor_update(address, &update, now);
         self.refresh_goes_on(address, &update);

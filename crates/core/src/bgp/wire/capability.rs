@@ -5,6 +5,7 @@ use super::types::{AfiSafi, Capability, GracefulRestart, LongLived};
 
 const MULTIPROTOCOL: u8 = 1;
 const ROUTE_REFRESH: u8 = 2;
+const EXTENDED_NEXT_HOP: u8 = 5;
 const ROLE: u8 = 9;
 const GRACEFUL_RESTART: u8 = 64;
 const FOUR_OCTET_AS: u8 = 65;
@@ -42,6 +43,15 @@ fn decode(code: u8, value: &[u8]) -> Option<Capability> {
         ROUTE_REFRESH => Capability::RouteRefresh,
         ENHANCED_ROUTE_REFRESH => Capability::EnhancedRouteRefresh,
         FOUR_OCTET_AS => Capability::FourOctetAs(reader.u32()?),
+        // RFC 8950 section 4: AFI, a SAFI of two octets, the next hop's AFI. One of another length offers nothing.
+        EXTENDED_NEXT_HOP if value.len().is_multiple_of(6) => {
+            let mut offered = Vec::new();
+            while !reader.is_empty() {
+                let (afi, safi, next_hop) = (reader.u16()?, reader.u16()?, reader.u16()?);
+                offered.extend(u8::try_from(safi).ok().map(|safi| (AfiSafi { afi, safi }, next_hop)));
+            }
+            Capability::ExtendedNextHop(offered)
+        }
         // One of another length is no role, but no reason for both to be without a session either.
         ROLE if value.len() == 1 => Capability::Role(reader.u8()?),
         GRACEFUL_RESTART => {
@@ -87,6 +97,12 @@ pub(super) fn encode(capability: &Capability) -> Option<Vec<u8>> {
         Capability::FourOctetAs(number) => (FOUR_OCTET_AS, number.to_be_bytes().to_vec()),
         Capability::GracefulRestart(restart) => (GRACEFUL_RESTART, graceful_restart(restart)),
         Capability::LongLivedGracefulRestart(families) => (LONG_LIVED, families.iter().flat_map(long_lived).collect()),
+        Capability::ExtendedNextHop(offered) => {
+            let entry = |(family, next_hop): &(AfiSafi, u16)| {
+                [family.afi.to_be_bytes(), u16::from(family.safi).to_be_bytes(), next_hop.to_be_bytes()].concat()
+            };
+            (EXTENDED_NEXT_HOP, offered.iter().flat_map(entry).collect())
+        }
         Capability::Role(role) => (ROLE, vec![*role]),
         Capability::Unknown { code, value } => (*code, value.clone()),
     };

@@ -11,11 +11,14 @@ use crate::model::Cidr;
 
 fn contexts() -> impl Strategy<Value = CodecContext> {
     let families = prop::sample::subsequence(vec![AfiSafi::IPV4_UNICAST, AfiSafi::IPV6_UNICAST], 0..=2);
-    (any::<bool>(), any::<bool>(), families).prop_map(|(four_octet_as, ibgp, families)| CodecContext {
-        four_octet_as,
-        ibgp,
-        families,
-    })
+    (any::<bool>(), any::<bool>(), any::<bool>(), families).prop_map(
+        |(four_octet_as, ibgp, extended_next_hop, families)| CodecContext {
+            four_octet_as,
+            ibgp,
+            families,
+            extended_next_hop,
+        },
+    )
 }
 
 fn both_families() -> impl Strategy<Value = CodecContext> {

@@ -210,7 +210,18 @@ pub const REFERENCE: &[FieldDoc] = &[
         "the address, with its port unless 179",
         "The neighbour's name in listings and errors.",
     ),
-    field("bgp.peers[].address", "address", "required", "The neighbour's address."),
+    field(
+        "bgp.peers[].address",
+        "address",
+        "required, unless `interface` is given",
+        "The neighbour's address; a link-local one with its interface: `fe80::1%eth0`.",
+    ),
+    field(
+        "bgp.peers[].interface",
+        "interface",
+        "none",
+        "In the place of `address`: the neighbour is whoever announces itself on that link, by router advertisements (unnumbered).",
+    ),
     field("bgp.peers[].as", "AS number", "required", "The neighbour's AS: ours makes it iBGP, another eBGP."),
     field("bgp.peers[].port", "number", "179", "The TCP port to connect to."),
     field(
@@ -297,6 +308,12 @@ pub const REFERENCE: &[FieldDoc] = &[
     ),
     field("bgp.peers[].roleStrict", "boolean", "false", "Whether a neighbour that says no role of its own is refused."),
     field(
+        "bgp.peers[].extendedNextHop",
+        "boolean",
+        "true",
+        "Whether sessions over IPv6 offer IPv4 routes with IPv6 next hops (RFC 8950).",
+    ),
+    field(
         "bgp.peers[].bfd",
         "boolean or mapping",
         "false",
@@ -328,7 +345,7 @@ pub const REFERENCE: &[FieldDoc] = &[
         "list",
         "none",
         "Neighbours that are known by where they connect from: `prefix`, `limit` (how many at a time, 100), and the keys of \
-         `bgp.peers` but `name`, `address`, `port`, `passive` and `passwordFile`.",
+         `bgp.peers` but `name`, `address`, `interface`, `port`, `passive` and `passwordFile`.",
     ),
     field("bgp.filters", "list", "none", "BGPFilters of this node, before those of the store: docs/filters.md."),
     field("bgp.filters[].name", "text", "required", "The name that `filters` of peers call it by."),

@@ -27,6 +27,7 @@ pub fn read_options(fields: &mut Fields<'_>) -> Option<PeerOptions> {
         }
         strict => Some(strict),
     });
+    let extended_next_hop = fields.take("extendedNextHop").map(|at| at.boolean());
     let filters = fields.take("filters").map(|at| at.all(|name| name.text().map(str::to_string)));
     Some(PeerOptions {
         reflector_client: reflector_client.unwrap_or(Some(false))?,
@@ -38,6 +39,7 @@ pub fn read_options(fields: &mut Fields<'_>) -> Option<PeerOptions> {
         delay_open: delay_open.unwrap_or(Some(0))?,
         role: optional(role)?,
         role_strict: role_strict.unwrap_or(Some(false))?,
+        classic_next_hop: !extended_next_hop.unwrap_or(Some(true))?,
         filters: filters.unwrap_or_else(|| Some(Vec::new()))?,
     })
 }
@@ -71,6 +73,7 @@ pub fn write_options(options: &PeerOptions) -> Vec<(&'static str, Value)> {
         ("delayOpen", Some(options.delay_open).filter(|seconds| *seconds > 0).map(Value::from)),
         ("role", options.role.map(|role| Value::from(role.word()))),
         ("roleStrict", options.role_strict.then_some(Value::Bool(true))),
+        ("extendedNextHop", options.classic_next_hop.then_some(Value::Bool(false))),
         ("filters", Some(&options.filters).filter(|names| !names.is_empty()).map(|names| names.clone().into())),
     ];
     written.into_iter().filter_map(|(key, value)| Some((key, value?))).collect()

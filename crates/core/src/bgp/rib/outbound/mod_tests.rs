@@ -81,7 +81,12 @@ impl World {
     }
 
     fn codec() -> CodecContext {
-        CodecContext { four_octet_as: true, ibgp: false, families: vec![AfiSafi::IPV4_UNICAST] }
+        CodecContext {
+            four_octet_as: true,
+            ibgp: false,
+            families: vec![AfiSafi::IPV4_UNICAST],
+            extended_next_hop: false,
+        }
     }
 
     fn policy(&self, peer: IpAddr, as_number: u32) -> Policy {
