@@ -28,7 +28,9 @@ impl NodeCommand {
             NodeCommand::Drain { graceful_seconds } => {
                 let first = match graceful_seconds {
                     0 => "drained: routes are withdrawn and sessions closed".to_string(),
-                    seconds => format!("draining: neighbours move away; in {seconds} s routes are withdrawn and sessions closed"),
+                    seconds => format!(
+                        "draining: neighbours move away; in {seconds} s routes are withdrawn and sessions closed"
+                    ),
                 };
                 (Request::Drain { graceful_seconds }, format!("{first}; `routectl node undrain` takes the node back\n"))
             }

@@ -25,6 +25,8 @@ pub struct PeerOptions {
     pub role: Option<BgpRole>,
     /// Whether it has to say its own role too.
     pub role_strict: bool,
+    /// Several paths of a prefix (RFC 7911).
+    pub add_paths: AddPaths,
     /// BGPFilters by name, asked in this order.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub filters: Vec<String>,
@@ -34,10 +36,44 @@ impl PeerOptions {
     /// Whether a session under `other` has to begin anew: what the two sides said in their OPENs, or what the neighbour is
     /// to us, would no longer be true.
     pub fn needs_new_session(&self, other: &PeerOptions) -> bool {
-        let identity =
-            |options: &PeerOptions| (options.reflector_client, options.local_as, options.role, options.role_strict);
+        let identity = |options: &PeerOptions| {
+            let PeerOptions { reflector_client, local_as, role, role_strict, add_paths, .. } = *options;
+            (reflector_client, local_as, role, role_strict, add_paths.receive, add_paths.sends())
+        };
         identity(self) != identity(other)
     }
+}
+
+/// Which direction has several paths of a prefix (RFC 7911), where the neighbour agrees.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct AddPaths {
+    pub receive: bool,
+    pub send: SentPaths,
+}
+
+impl AddPaths {
+    /// Whether more than the best path may be told.
+    pub fn sends(&self) -> bool {
+        self.send != SentPaths::None
+    }
+}
+
+/// The paths of a prefix that a neighbour is told.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum SentPaths {
+    /// The best, without an identifier.
+    #[default]
+    None,
+    All,
+    /// So many of them, the best first.
+    Best(u8),
+}
+
+impl SentPaths {
+    /// The least and the most that can be asked for by number.
+    pub const BEST: std::ops::RangeInclusive<u8> = 2..=64;
 }
 
 /// The next hop that the neighbour is told, in Calico's words.

@@ -72,10 +72,9 @@ fn what_is_wrong_with_its_opening_is_said_without_an_open_of_ours() {
     let mut bad_marker = wire::encode_keepalive().to_vec();
     bad_marker[0] = 0;
     let stranger = Open { as_number: 65010, ..puppet_open(65010, None) };
-    for (bytes, code, subcode) in [
-        (bad_marker, Notification::HEADER_ERROR, 1),
-        (wire::encode_open(&stranger), Notification::OPEN_ERROR, 2),
-    ] {
+    for (bytes, code, subcode) in
+        [(bad_marker, Notification::HEADER_ERROR, 1), (wire::encode_open(&stranger), Notification::OPEN_ERROR, 2)]
+    {
         let mut world = waiting(DELAY);
         world.puppet_says(&bytes);
         let said: Vec<Message> = world.puppet_heard();

@@ -64,7 +64,10 @@ fn routes_outlive_the_restart_time_by_the_long_lived_stale_time_and_no_longer() 
     assert_eq!(world.kernel(0).len(), 2, "kept");
     assert_eq!(communities(&world, 0, "10.1.0.0/24"), ["65535:6"]);
     let stale = world.status(0, 1).stale.expect("stale");
-    assert_eq!((stale.since, stale.left, stale.long_lived), (Duration::from_secs(121), Duration::from_secs(3599), true));
+    assert_eq!(
+        (stale.since, stale.left, stale.long_lived),
+        (Duration::from_secs(121), Duration::from_secs(3599), true)
+    );
 
     world.seconds(3598);
     assert_eq!(world.kernel(0).len(), 2);
@@ -345,11 +348,17 @@ fn played(long_lived: u32, capabilities: Vec<Capability>) -> World {
 
 fn restart(seconds: u16, families: &[AfiSafi]) -> Capability {
     let families = families.iter().map(|family| (*family, true)).collect();
-    Capability::GracefulRestart(GracefulRestart { restarted: false, notification: false, restart_time: seconds, families })
+    Capability::GracefulRestart(GracefulRestart {
+        restarted: false,
+        notification: false,
+        restart_time: seconds,
+        families,
+    })
 }
 
 fn long_lived(families: &[(AfiSafi, u32)]) -> Capability {
-    let of_family = |(family, seconds): &(AfiSafi, u32)| LongLived { family: *family, forwarding: true, seconds: *seconds };
+    let of_family =
+        |(family, seconds): &(AfiSafi, u32)| LongLived { family: *family, forwarding: true, seconds: *seconds };
     Capability::LongLivedGracefulRestart(families.iter().map(of_family).collect())
 }
 
@@ -362,9 +371,8 @@ fn the_capability_is_offered_where_it_is_on_for_every_family_and_together_with_t
             Message::Open(open) => Some(open.capabilities),
             _ => None,
         });
-        let kinds = |one: &Capability| {
-            matches!(one, Capability::GracefulRestart(_) | Capability::LongLivedGracefulRestart(_))
-        };
+        let kinds =
+            |one: &Capability| matches!(one, Capability::GracefulRestart(_) | Capability::LongLivedGracefulRestart(_));
         opens.flatten().filter(kinds).collect()
     };
     let mut world = played(0, vec![]);
@@ -400,7 +408,8 @@ fn each_family_has_its_own_times() {
     world.puppet_says(&says("10.1.0.0/24", &[]));
     let mut bytes = Vec::new();
     let next_hop = NextHop { address: "fd00::9".parse().expect("an address"), link_local: None };
-    wire::encode_reach(&attributes(&[]), &next_hop, &[cidr("fd01::/64")], &puppet_context(), &mut bytes).expect("it fits");
+    wire::encode_reach(&attributes(&[]), &next_hop, &[cidr("fd01::/64")], &puppet_context(), &mut bytes)
+        .expect("it fits");
     world.puppet_says(&bytes);
     assert_eq!(world.kernel(0).len(), 2);
     world.puppet_breaks();

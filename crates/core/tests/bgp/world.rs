@@ -71,6 +71,8 @@ pub struct Host {
 pub struct Puppet {
     pub host: usize,
     pub conn: ConnId,
+    /// What it agreed on.
+    pub context: CodecContext,
     /// What the speaker said to it, decoded.
     pub heard: VecDeque<Message>,
     pub closed: bool,
@@ -348,7 +350,7 @@ impl World {
         let now = self.now;
         let speaker = self.hosts[host].speaker.as_mut().expect("it runs");
         let conn = speaker.accept(from, address(host), now).expect("it is let in");
-        self.puppet = Some(Puppet { host, conn, heard: VecDeque::new(), closed: false });
+        self.puppet = Some(Puppet { host, conn, context: puppet_context(), heard: VecDeque::new(), closed: false });
         self.settle();
     }
 
@@ -385,7 +387,7 @@ impl World {
 
 impl Puppet {
     fn hear(&mut self, mut bytes: &[u8]) {
-        let context = puppet_context();
+        let context = self.context.clone();
         while let Some(length) = wire::message_length(bytes).expect("what we send is well formed") {
             let (message, rest) = bytes.split_at(length);
             self.heard.push_back(wire::decode(message, &context).expect("what we send is well formed"));
@@ -396,7 +398,7 @@ impl Puppet {
 
 pub fn puppet_context() -> CodecContext {
     let families = vec![AfiSafi::IPV4_UNICAST, AfiSafi::IPV6_UNICAST];
-    CodecContext { four_octet_as: true, ibgp: false, families }
+    CodecContext { four_octet_as: true, families, ..CodecContext::default() }
 }
 
 /// What the puppet opens with.

@@ -82,7 +82,12 @@ impl Connection {
             hold_at: None,
             keepalive_at: None,
             opens: Default::default(),
-            codec: CodecContext { four_octet_as: false, ibgp: false, families: vec![AfiSafi::IPV4_UNICAST] },
+            codec: CodecContext {
+                four_octet_as: false,
+                ibgp: false,
+                families: vec![AfiSafi::IPV4_UNICAST],
+                ..CodecContext::default()
+            },
             input: Vec::new(),
             read: 0,
             output: Vec::new(),

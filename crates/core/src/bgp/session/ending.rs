@@ -39,9 +39,7 @@ impl Session {
             Cause::Sent(_) | Cause::Broken(_) | Cause::Quiet => {}
         }
         match cause {
-            Cause::Sent(n) if !may_say(phase, &n) => {
-                env.out.push(Output::Close { conn: id, last_words: vec![] })
-            }
+            Cause::Sent(n) if !may_say(phase, &n) => env.out.push(Output::Close { conn: id, last_words: vec![] }),
             Cause::Sent(n) => {
                 let last_words = connection.last_words(&n);
                 self.messages_out.count_all(&last_words);

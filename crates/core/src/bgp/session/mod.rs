@@ -17,7 +17,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use crate::bgp::wire::{self, AfiSafi, Message, MessageType, Notification, Update, cease, refresh_subtype};
-use crate::model::peering::BgpRole;
+use crate::model::peering::{AddPaths, BgpRole};
 use crate::time::Time;
 use cause::Cause;
 pub use connection::{ConnId, Connection, Direction, Phase};
@@ -47,6 +47,7 @@ pub struct Settings {
     /// What we say that we are to an external neighbour (RFC 9234), and whether it has to say what it is.
     pub role: Option<BgpRole>,
     pub role_strict: bool,
+    pub add_paths: AddPaths,
 }
 
 impl Settings {

@@ -132,6 +132,7 @@ impl SpeakerConfig {
             long_lived_time: peer.options.long_lived_time.unwrap_or(self.long_lived_time),
             role: peer.options.role,
             role_strict: peer.options.role_strict,
+            add_paths: peer.options.add_paths,
         }
     }
 }

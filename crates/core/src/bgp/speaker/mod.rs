@@ -38,7 +38,7 @@ use std::time::Duration;
 use roaring::RoaringBitmap;
 
 use crate::bgp::rib::outbound::Outbound;
-use crate::bgp::rib::{Interner, Path, Position, Rib};
+use crate::bgp::rib::{Interner, Path, Position, Rib, Scope, Sources};
 use crate::bgp::session::timers::Rng;
 pub use crate::bgp::session::{ConnId, State};
 use crate::bgp::wire::Notification;
@@ -46,8 +46,8 @@ use crate::model::Cidr;
 use crate::time::Time;
 pub use config::{ListenRange, PeerConfig, PeerSource, SpeakerConfig};
 pub use detail::{PeerDetail, RouteDetail};
-pub use from_model::{DEFAULT_AS, speaker_config};
 use drain::Drain;
+pub use from_model::{DEFAULT_AS, speaker_config};
 use peer::Peer;
 pub use probe::{AttributeLine, FilterAnswer, FilterQuestion, RuleLine};
 pub use restart::StaleStatus;
@@ -137,6 +137,7 @@ pub struct Speaker {
     connections: BTreeMap<ConnId, IpAddr>,
     rib: Rib,
     interner: Interner<Path>,
+    sources: Sources,
     outbound: Outbound,
     events: VecDeque<Event>,
     progress: Progress,
@@ -164,6 +165,7 @@ impl Speaker {
             kernel: rib.head(),
             rib,
             interner: Interner::default(),
+            sources: Sources::default(),
             outbound: Outbound::default(),
             events: VecDeque::new(),
             rng: Rng::new(startup.seed),
@@ -236,20 +238,25 @@ impl Speaker {
     /// What changed of the best paths since the last call, at most `most` prefixes at a time.
     pub fn poll_best(&mut self, most: usize) -> Option<BestPaths> {
         let mut changed = Vec::new();
-        for (position, slot) in self.rib.since(self.kernel) {
-            self.kernel = position;
-            let destination = self.rib.destination(slot);
-            let hops = destination.next_hops();
-            let had = if hops.is_empty() { self.in_kernel.remove(slot) } else { !self.in_kernel.insert(slot) };
-            if had || !hops.is_empty() {
-                changed.push((*destination.prefix(), hops));
-            }
-            if changed.len() >= most {
+        let before = self.kernel;
+        while changed.len() < most {
+            let slots = self.rib.read(&mut self.kernel, Scope::Best, most - changed.len());
+            if slots.is_empty() {
                 break;
             }
+            for slot in slots {
+                let destination = self.rib.destination(slot);
+                let hops = destination.next_hops();
+                let had = if hops.is_empty() { self.in_kernel.remove(slot) } else { !self.in_kernel.insert(slot) };
+                if had || !hops.is_empty() {
+                    changed.push((*destination.prefix(), hops));
+                }
+            }
+        }
+        if self.kernel != before {
+            self.trim();
         }
         if !changed.is_empty() {
-            self.trim();
             return Some(BestPaths::Changed(changed));
         }
         if self.progress.converged() && !self.progress.reported {
@@ -271,7 +278,12 @@ impl Speaker {
         let refreshes = self.peers.values().flat_map(|peer| peer.refreshing.values().map(|it| Some(it.until)));
         let gone = self.next_to_forget();
         let drain = self.drain_deadline();
-        sessions.chain(restarts).chain(refreshes).chain([drain, gone, self.progress.next_deadline(&self.peers)]).flatten().min()
+        sessions
+            .chain(restarts)
+            .chain(refreshes)
+            .chain([drain, gone, self.progress.next_deadline(&self.peers)])
+            .flatten()
+            .min()
     }
 
     /// Whether every configured neighbour has told what it had to tell at the start, or had its time.

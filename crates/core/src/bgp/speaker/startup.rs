@@ -38,8 +38,7 @@ pub(super) struct Progress {
 
 impl Progress {
     pub fn new(startup: Startup, config: &SpeakerConfig, now: Time) -> Progress {
-        let wait =
-            if config.restart_time > 0 { Duration::from_secs(config.restart_time.into()) } else { DEFERRAL };
+        let wait = if config.restart_time > 0 { Duration::from_secs(config.restart_time.into()) } else { DEFERRAL };
         Progress {
             restarting: startup.restarting && config.restarts(),
             originated: false,

@@ -6,7 +6,12 @@ use super::*;
 use crate::model::Cidr;
 
 pub fn ebgp() -> CodecContext {
-    CodecContext { four_octet_as: true, ibgp: false, families: vec![AfiSafi::IPV4_UNICAST, AfiSafi::IPV6_UNICAST] }
+    CodecContext {
+        four_octet_as: true,
+        ibgp: false,
+        families: vec![AfiSafi::IPV4_UNICAST, AfiSafi::IPV6_UNICAST],
+        ..CodecContext::default()
+    }
 }
 
 pub fn ibgp() -> CodecContext {
@@ -18,8 +23,8 @@ pub fn old_speaker() -> CodecContext {
     CodecContext { four_octet_as: false, ..ebgp() }
 }
 
-pub fn prefixes(texts: &[&str]) -> Vec<Cidr> {
-    texts.iter().map(|text| text.parse().unwrap()).collect()
+pub fn prefixes(texts: &[&str]) -> Vec<Nlri> {
+    texts.iter().map(|text| text.parse::<Cidr>().unwrap().into()).collect()
 }
 
 pub fn message(kind: u8, body: &[u8]) -> Vec<u8> {
