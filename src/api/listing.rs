@@ -288,6 +288,9 @@ pub struct RouteReply {
     pub standing: String,
     /// What decided it, in words.
     pub why: Option<String>,
+    /// The path identifier that it came under (RFC 7911), and the one that neighbours hear that are told several paths.
+    pub path_id: Option<u32>,
+    pub told_as: Option<u32>,
     pub router_id: Option<Ipv4Addr>,
     pub external: bool,
     /// In hexadecimal.

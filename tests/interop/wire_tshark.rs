@@ -102,12 +102,8 @@ fn assert_read(cases: &[Case], as_length: &str) {
 }
 
 fn context(four_octet_as: bool, ibgp: bool) -> CodecContext {
-    CodecContext {
-        four_octet_as,
-        ibgp,
-        families: vec![AfiSafi::IPV4_UNICAST, AfiSafi::IPV6_UNICAST],
-        extended_next_hop: true,
-    }
+    let families = vec![AfiSafi::IPV4_UNICAST, AfiSafi::IPV6_UNICAST];
+    CodecContext { four_octet_as, ibgp, families, extended_next_hop: true, ..CodecContext::default() }
 }
 
 fn prefixes(texts: &[&str]) -> Vec<Cidr> {

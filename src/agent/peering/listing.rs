@@ -108,6 +108,8 @@ pub fn route_reply(detail: &RouteDetail) -> RouteReply {
         line: route_line(&detail.route),
         standing: standing.to_string(),
         why,
+        path_id: detail.path_id,
+        told_as: detail.told_as,
         router_id: detail.router_id,
         external: detail.external,
         extended_communities: detail.extended_communities.iter().map(|community| hex(community)).collect(),

@@ -1,5 +1,6 @@
 //! Several speakers in memory, with a virtual clock: what they come to agree on, and what they do when one misbehaves.
 
+mod add_paths;
 mod bfd;
 mod delay_open;
 #[path = "../../../../tests/support/dice.rs"]

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use routenet_core::bgp::speaker::*;
-use routenet_core::model::peering::{MaxPrefixes, NextHopMode, PeerOptions};
+use routenet_core::model::peering::{AddPaths, MaxPrefixes, NextHopMode, PeerOptions, SentPaths};
 use routenet_core::model::{Cidr, ImportPolicy};
 
 use crate::naive::{self, Neighbor, Route};
@@ -26,6 +26,8 @@ const TIMING: Timing = Timing {
     tick: Duration::ZERO,
 };
 
+const ALL_PATHS: AddPaths = AddPaths { receive: true, send: SentPaths::All };
+
 /// The time after which nothing of before is left: a session that is tried again at last, the neighbour that has six
 /// minutes to tell its routes anew, and what follows from it.
 const SETTLED: Duration = Duration::from_secs(600);
@@ -43,6 +45,9 @@ struct Side {
 #[derive(Clone, Debug)]
 struct Scenario {
     seed: u64,
+    /// Whether everybody tells everybody all paths (RFC 7911). Then every table follows from what is announced alone; which
+    /// of a neighbour's equal paths is the best says its identifier, which the naive fix-point does not know.
+    all_paths: bool,
     /// One a speaker: its AS, and whether it is of the one cluster that several may be of.
     speakers: Vec<(u32, bool)>,
     /// Whether the two have a session, and how each side holds the other: one for each pair.
@@ -128,13 +133,15 @@ fn scenario() -> impl Strategy<Value = Scenario> {
         let connected = prop_oneof![4 => Just(true), 1 => Just(false)];
         let pair = (connected, [side(), side()]);
         let pairs = proptest::collection::vec(pair, pairs);
-        (any::<u64>(), Just(speakers), pairs, proptest::collection::vec(step(), 1..60))
-            .prop_map(|(seed, speakers, pairs, steps)| Scenario { seed, speakers, pairs, steps })
+        let all_paths = prop_oneof![2 => Just(false), 1 => Just(true)];
+        (any::<u64>(), all_paths, Just(speakers), pairs, proptest::collection::vec(step(), 1..60))
+            .prop_map(|(seed, all_paths, speakers, pairs, steps)| Scenario { seed, all_paths, speakers, pairs, steps })
     })
 }
 
 /// A network that goes through a scenario.
 struct Run {
+    all_paths: bool,
     net: Net,
     drained: Vec<bool>,
 }
@@ -153,7 +160,9 @@ impl Run {
                 let options = PeerOptions {
                     reflector_client: side.client,
                     next_hop: side.next_hop,
-                    allowed_local_as: side.allowed_local_as,
+                    // With all paths, and loops allowed, there would be more of them than anybody could look at.
+                    allowed_local_as: if scenario.all_paths { 0 } else { side.allowed_local_as },
+                    add_paths: if scenario.all_paths { ALL_PATHS } else { AddPaths::default() },
                     ..PeerOptions::default()
                 };
                 let peer = PeerConfig {
@@ -171,7 +180,7 @@ impl Run {
             let index = net.add(config);
             net.boot(index, false);
         }
-        Run { net, drained: vec![false; count] }
+        Run { all_paths: scenario.all_paths, net, drained: vec![false; count] }
     }
 
     fn count(&self) -> usize {
@@ -299,6 +308,7 @@ impl Run {
                             client: peer.options.reflector_client,
                             next_hop: peer.options.next_hop,
                             allowed_local_as: peer.options.allowed_local_as.into(),
+                            all_paths: self.all_paths,
                         };
                         (other, neighbor)
                     })
@@ -319,11 +329,15 @@ impl Run {
                 prop_assert_eq!(status.state == State::Established, stands, "{}", what);
                 prop_assert!(!status.retained, "{}", what);
             }
-            let found = table_of(self.net.speaker(index));
+            let mut found = table_of(self.net.speaker(index));
+            if self.all_paths {
+                found.values_mut().for_each(|(best, _)| *best = None);
+            }
             let wanted = expected.iter().filter(|(_, routes)| !routes.is_empty()).map(|(prefix, routes)| {
                 let mut all: Vec<Line> = routes.iter().map(line).collect();
                 all.sort();
-                (*prefix, (routes.first().filter(|best| !best.refused).map(line), all))
+                let best = routes.first().filter(|best| !best.refused && !self.all_paths).map(line);
+                (*prefix, (best, all))
             });
             let wanted: BTreeMap<_, _> = wanted.collect();
             prop_assert_eq!(&found, &wanted, "the table of speaker {}", index);

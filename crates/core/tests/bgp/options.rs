@@ -356,7 +356,7 @@ fn what_is_told_again_has_its_beginning_and_its_end() {
         .into_iter()
         .map(|message| match message {
             Message::RouteRefresh { family, subtype } => format!("{} {subtype}", family.afi),
-            Message::Update(update) => update.reachable.iter().map(|(prefix, _)| prefix.to_string()).collect(),
+            Message::Update(update) => update.reachable.iter().map(|(nlri, _)| nlri.prefix.to_string()).collect(),
             other => format!("{other:?}"),
         })
         .collect();

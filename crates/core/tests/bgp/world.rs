@@ -71,6 +71,8 @@ pub struct Host {
 pub struct Puppet {
     pub host: usize,
     pub conn: ConnId,
+    /// What it agreed on.
+    pub context: CodecContext,
     /// What the speaker said to it, decoded.
     pub heard: VecDeque<Message>,
     pub closed: bool,
@@ -353,7 +355,7 @@ impl World {
         let now = self.now;
         let speaker = self.hosts[host].speaker.as_mut().expect("it runs");
         let conn = speaker.accept(from, to, now).expect("it is let in");
-        self.puppet = Some(Puppet { host, conn, heard: VecDeque::new(), closed: false });
+        self.puppet = Some(Puppet { host, conn, context: puppet_context(), heard: VecDeque::new(), closed: false });
         self.settle();
     }
 
@@ -390,7 +392,7 @@ impl World {
 
 impl Puppet {
     fn hear(&mut self, mut bytes: &[u8]) {
-        let context = puppet_context();
+        let context = self.context.clone();
         while let Some(length) = wire::message_length(bytes).expect("what we send is well formed") {
             let (message, rest) = bytes.split_at(length);
             self.heard.push_back(wire::decode(message, &context).expect("what we send is well formed"));
@@ -402,7 +404,7 @@ impl Puppet {
 /// It understands what was not agreed on too: whether it was, tests look at.
 pub fn puppet_context() -> CodecContext {
     let families = vec![AfiSafi::IPV4_UNICAST, AfiSafi::IPV6_UNICAST];
-    CodecContext { four_octet_as: true, ibgp: false, families, extended_next_hop: true }
+    CodecContext { four_octet_as: true, families, extended_next_hop: true, ..CodecContext::default() }
 }
 
 /// What the puppet opens with.

@@ -17,7 +17,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use crate::bgp::wire::{self, AfiSafi, Message, MessageType, Notification, Update, cease, refresh_subtype};
-use crate::model::peering::BgpRole;
+use crate::model::peering::{AddPaths, BgpRole};
 use crate::time::Time;
 use cause::Cause;
 pub use connection::{ConnId, Connection, Direction, Phase};
@@ -49,6 +49,7 @@ pub struct Settings {
     pub role_strict: bool,
     /// Whether IPv4 routes may have IPv6 next hops (RFC 8950), where the neighbour offers it too.
     pub extended_next_hop: bool,
+    pub add_paths: AddPaths,
 }
 
 impl Settings {

@@ -166,6 +166,7 @@ impl SpeakerConfig {
             role: peer.options.role,
             role_strict: peer.options.role_strict,
             extended_next_hop: !peer.options.classic_next_hop,
+            add_paths: peer.options.add_paths,
         }
     }
 }

@@ -5,7 +5,7 @@ use proptest::option::of;
 use proptest::prelude::*;
 
 use super::*;
-use crate::model::peering::{BgpRole, MaxPrefixes, NextHopMode, PeerOptions};
+use crate::model::peering::{AddPaths, BgpRole, MaxPrefixes, NextHopMode, PeerOptions, SentPaths};
 use crate::model::{
     Action, BfdSettings, BgpConfiguration, BgpPeer, BgpTransport, Cidr, EntityRule, IcmpMatch, ImportPolicy,
     InterfaceName, Isolation, Kind, Labels, Namespace, Network, NetworkName, NetworkSet, Node, NodeName, Object,
@@ -209,21 +209,26 @@ fn options() -> impl Strategy<Value = PeerOptions> {
     });
     let times = (of(0u32..0x0100_0000), 0u16..=240);
     let role = (of(proptest::sample::select(BgpRole::ALL.to_vec())), any::<bool>());
+    let send = prop_oneof![Just(SentPaths::None), Just(SentPaths::All), SentPaths::BEST.prop_map(SentPaths::Best)];
+    let add_paths = (any::<bool>(), send).prop_map(|(receive, send)| AddPaths { receive, send });
     let filters = proptest::collection::vec(name(), 0..3);
     let flags = (any::<bool>(), any::<bool>());
-    (flags, next_hop, of(1..u32::MAX), 0u8..=10, of(bound), times, role, filters).prop_map(
-        |(flags, next_hop, local_as, allowed_local_as, max_prefixes, times, (role, strict), filters)| PeerOptions {
-            reflector_client: flags.0,
-            classic_next_hop: flags.1,
-            next_hop,
-            local_as,
-            allowed_local_as,
-            max_prefixes,
-            long_lived_time: times.0,
-            delay_open: times.1,
-            role,
-            role_strict: strict && role.is_some(),
-            filters,
+    (flags, next_hop, of(1..u32::MAX), 0u8..=10, of(bound), times, role, (add_paths, filters)).prop_map(
+        |(flags, next_hop, local_as, allowed_local_as, max_prefixes, times, (role, strict), (add_paths, filters))| {
+            PeerOptions {
+                reflector_client: flags.0,
+                classic_next_hop: flags.1,
+                next_hop,
+                local_as,
+                allowed_local_as,
+                max_prefixes,
+                long_lived_time: times.0,
+                delay_open: times.1,
+                role,
+                role_strict: strict && role.is_some(),
+                add_paths,
+                filters,
+            }
         },
     )
 }
