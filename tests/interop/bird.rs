@@ -96,6 +96,16 @@ impl Bird {
         self.ask("configure");
     }
 
+    /// Pulls its end of the cable, or plugs it in.
+    pub fn down(&self, down: bool) {
+        self.namespace.run("ip", &["link", "set", "them0", if down { "down" } else { "up" }]);
+        if !down {
+            // The kernel has taken these away with the link.
+            let address = format!("{}/64", self.namespace.theirs[1]);
+            self.namespace.run("ip", &["address", "replace", &address, "dev", "them0", "nodad"]);
+        }
+    }
+
     /// What birdc answers.
     pub fn ask(&self, question: &str) -> String {
         self.try_ask(question).unwrap_or_else(|| {

@@ -15,6 +15,7 @@ mod filters;
 mod frr;
 mod garbage;
 mod gobgp;
+mod next_hops;
 mod openbgpd;
 mod options;
 mod protection;

@@ -13,6 +13,7 @@ mod long_lived;
 mod model;
 mod naive;
 mod net;
+mod next_hops;
 mod options;
 mod restart;
 mod routes;

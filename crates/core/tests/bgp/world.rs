@@ -57,6 +57,8 @@ type End = (usize, ConnId);
 pub struct Host {
     pub config: SpeakerConfig,
     pub speaker: Option<Speaker>,
+    /// Its next hops have to resolve.
+    pub asks: bool,
     /// What its kernel would have; it outlives the speaker.
     pub kernel: BTreeMap<Cidr, Vec<IpAddr>>,
     /// What of it the present speaker said.
@@ -116,6 +118,7 @@ impl World {
         self.hosts.push(Host {
             config,
             speaker: None,
+            asks: false,
             kernel: BTreeMap::new(),
             fresh: BTreeSet::new(),
             lost: Vec::new(),
@@ -137,7 +140,11 @@ impl World {
     pub fn boot(&mut self, index: usize, restarting: bool) {
         let host = &mut self.hosts[index];
         let startup = Startup { restarting, seed: index as u64 };
-        host.speaker = Some(Speaker::new(host.config.clone(), startup, self.now));
+        let mut speaker = Speaker::new(host.config.clone(), startup, self.now);
+        if host.asks {
+            speaker.ask_for_next_hops();
+        }
+        host.speaker = Some(speaker);
         host.fresh.clear();
         host.converged = false;
     }
@@ -178,6 +185,11 @@ impl World {
         if let Some(speaker) = &mut self.hosts[index].speaker {
             speaker.handle(input, self.now);
         }
+    }
+
+    /// What it asks about next hops.
+    pub fn questions(&mut self, index: usize) -> BTreeMap<IpAddr, bool> {
+        self.hosts[index].speaker.as_mut().map(Speaker::poll_next_hops).unwrap_or_default()
     }
 
     pub fn announce(&mut self, index: usize, prefixes: &[&str]) {
