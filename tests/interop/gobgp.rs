@@ -30,11 +30,34 @@ impl GoBgp {
 
     /// The same with somebody else in our place; what is asked of the session is of that one.
     pub fn beside(namespace: Namespace, transport: usize, as_number: u32, announced: &[&str], neighbor: &str) -> GoBgp {
+        GoBgp::with(namespace, transport, as_number, announced, neighbor, (120, None))
+    }
+
+    /// One that is away for so long without a change, and kept for so many seconds more (RFC 9494).
+    pub fn long_lived(namespace: Namespace, as_number: u32, announced: &[&str], restart: u16, stale: u32) -> GoBgp {
+        let us = namespace.ours[0].clone();
+        GoBgp::with(namespace, 0, as_number, announced, &us, (restart, Some(stale)))
+    }
+
+    fn with(
+        namespace: Namespace,
+        transport: usize,
+        as_number: u32,
+        announced: &[&str],
+        neighbor: &str,
+        (restart, stale): (u16, Option<u32>),
+    ) -> GoBgp {
         let folder = tempfile::tempdir().expect("a folder");
+        let of_family = stale.map(|seconds| {
+            format!(
+                "[neighbors.afi-safis.long-lived-graceful-restart.config]\nenabled = true\nrestart-time = {seconds}\n"
+            )
+        });
+        let of_family = of_family.unwrap_or_default();
         let families = ["ipv4-unicast", "ipv6-unicast"].map(|family| {
             format!(
                 "[[neighbors.afi-safis]]\n[neighbors.afi-safis.config]\nafi-safi-name = \"{family}\"\n\
-                 [neighbors.afi-safis.mp-graceful-restart.config]\nenabled = true\n"
+                 [neighbors.afi-safis.mp-graceful-restart.config]\nenabled = true\n{of_family}"
             )
         });
         let config = format!(
@@ -42,11 +65,12 @@ impl GoBgp {
              [[neighbors]]\n[neighbors.config]\nneighbor-address = \"{us}\"\npeer-as = {OUR_AS}\n\
              [neighbors.timers.config]\nhold-time = 30\nkeepalive-interval = 10\n\
              [neighbors.transport.config]\nlocal-address = \"{local}\"\n\
-             [neighbors.graceful-restart.config]\nenabled = true\nrestart-time = 120\nnotification-enabled = true\n{}{}",
+             [neighbors.graceful-restart.config]\nenabled = true\nrestart-time = {restart}\n{long_lived}notification-enabled = true\n{}{}",
             families[0],
             families[1],
             router_id = namespace.theirs[0],
             us = neighbor,
+            long_lived = if stale.is_some() { "long-lived-enabled = true\n" } else { "" },
             local = namespace.theirs[transport],
         );
         std::fs::write(folder.path().join("gobgpd.toml"), config).expect("a file");

@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use nix::sched::{CloneFlags, setns};
 use routenet::agent::peering::{Peering, PeeringConfig, PeeringEvent, PeeringStatus};
 use routenet_core::bgp::speaker::{
     FilterAnswer, FilterQuestion, PeerConfig, PeerDetail, PeerSource, PeerStatus, RouteDetail, RouteStatus,
@@ -143,6 +144,16 @@ impl Namespace {
         command.arg(format!("--net=/proc/{}/ns/net", self.holder.0.id())).arg(program);
         command.stdin(Stdio::null());
         command
+    }
+
+    /// What a step that makes sockets or threads makes, it makes inside.
+    pub fn inside<T>(&self, step: impl FnOnce() -> T) -> T {
+        let own = std::fs::File::open("/proc/thread-self/ns/net").expect("a namespace");
+        let theirs = std::fs::File::open(format!("/proc/{}/ns/net", self.holder.0.id())).expect("a namespace");
+        setns(theirs, CloneFlags::CLONE_NEWNET).expect("root");
+        let made = step();
+        setns(own, CloneFlags::CLONE_NEWNET).expect("root");
+        made
     }
 
     pub fn run(&self, program: &str, args: &[&str]) {

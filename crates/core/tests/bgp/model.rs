@@ -32,6 +32,9 @@ const ALL_PATHS: AddPaths = AddPaths { receive: true, send: SentPaths::All };
 /// minutes to tell its routes anew, and what follows from it.
 const SETTLED: Duration = Duration::from_secs(600);
 
+/// The most that anybody wants his routes kept beyond the restart time, in seconds.
+const LONG_LIVED: u32 = 40;
+
 /// How one speaker holds another.
 #[derive(Clone, Debug)]
 struct Side {
@@ -48,8 +51,8 @@ struct Scenario {
     /// Whether everybody tells everybody all paths (RFC 7911). Then every table follows from what is announced alone; which
     /// of a neighbour's equal paths is the best says its identifier, which the naive fix-point does not know.
     all_paths: bool,
-    /// One a speaker: its AS, and whether it is of the one cluster that several may be of.
-    speakers: Vec<(u32, bool)>,
+    /// One a speaker: its AS, whether it is of the one cluster that several may be of, and its long-lived stale time.
+    speakers: Vec<(u32, bool, u32)>,
     /// Whether the two have a session, and how each side holds the other: one for each pair.
     pairs: Vec<(bool, [Side; 2])>,
     steps: Vec<Step>,
@@ -74,7 +77,8 @@ enum Step {
     Client(usize, usize, bool),
     NextHop(usize, usize, NextHopMode),
     Reset(usize, usize),
-    Drain(usize),
+    /// With so many seconds for the neighbours to move away.
+    Drain(usize, u64),
     Undrain(usize),
     Wait(u64),
 }
@@ -120,14 +124,15 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (two(), any::<bool>()).prop_map(|((s, n), client)| Step::Client(s, n, client)),
         1 => (two(), next_hop()).prop_map(|((s, n), mode)| Step::NextHop(s, n, mode)),
         2 => two().prop_map(|(s, n)| Step::Reset(s, n)),
-        1 => one().prop_map(Step::Drain),
+        1 => (one(), prop_oneof![Just(0u64), 1u64..60]).prop_map(|(s, notice)| Step::Drain(s, notice)),
         1 => one().prop_map(Step::Undrain),
         6 => prop_oneof![0u64..200, 200u64..20_000, 20_000u64..200_000].prop_map(Step::Wait),
     ]
 }
 
 fn scenario() -> impl Strategy<Value = Scenario> {
-    let speakers = proptest::collection::vec((64512u32..64515, any::<bool>()), 2..=5);
+    let long_lived = prop_oneof![Just(0u32), Just(LONG_LIVED), 1..LONG_LIVED];
+    let speakers = proptest::collection::vec((64512u32..64515, any::<bool>(), long_lived), 2..=5);
     speakers.prop_flat_map(|speakers| {
         let pairs = speakers.len() * (speakers.len() - 1) / 2;
         let connected = prop_oneof![4 => Just(true), 1 => Just(false)];
@@ -151,7 +156,8 @@ impl Run {
         let count = scenario.speakers.len();
         let mut configs: Vec<SpeakerConfig> =
             scenario.speakers.iter().enumerate().map(|(i, s)| config(i, s.0)).collect();
-        for (config, (_, shared)) in configs.iter_mut().zip(&scenario.speakers) {
+        for (config, (_, shared, long_lived)) in configs.iter_mut().zip(&scenario.speakers) {
+            config.long_lived_time = *long_lived;
             config.cluster_id = shared.then_some(Ipv4Addr::new(9, 9, 9, 9));
         }
         let all = (0..count).flat_map(|a| (a + 1..count).map(move |b| (a, b)));
@@ -258,10 +264,10 @@ impl Run {
                     self.net.handle(s % count, Input::Reset(address(peer)));
                 }
             }
-            Step::Drain(s) => {
+            Step::Drain(s, notice) => {
                 if self.net.is_up(s % count) {
                     self.drained[s % count] = true;
-                    self.net.handle(s % count, Input::Drain { notice: Duration::ZERO });
+                    self.net.handle(s % count, Input::Drain { notice: Duration::from_secs(notice) });
                 }
             }
             Step::Undrain(s) => {
@@ -405,20 +411,20 @@ proptest! {
         run.check()?;
     }
 
-    /// After one second more than the restart time nobody anywhere has a route of a speaker that was killed, by however many
-    /// others it came.
+    /// After one second more than the restart time and the long-lived stale time nobody anywhere has a route of a speaker that
+    /// was killed, by however many others it came.
     #[test]
     fn no_route_outlives_its_source(scenario in scenario(), victim in 0usize..5, drain in any::<bool>()) {
         let mut run = through(&scenario);
         run.come_to_rest();
         let victim = victim % run.count();
         if drain {
-            run.step(&Step::Drain(victim));
+            run.step(&Step::Drain(victim, 0));
             run.net.run(Duration::from_secs(2));
             run.check()?;
         }
         run.kill(victim);
-        run.net.run(Duration::from_secs(121));
+        run.net.run(Duration::from_secs(121 + u64::from(LONG_LIVED)));
         run.check()?;
     }
 
