@@ -190,8 +190,9 @@ impl Neighbor for Bird {
 
     fn last_error(&self) -> String {
         let answer = self.ask("show protocols all routenet");
-        let line = answer.lines().find_map(|line| line.trim().strip_prefix("Last error:"));
-        line.unwrap_or_default().trim().to_string()
+        let line = |key: &str| answer.lines().find_map(|line| line.trim().strip_prefix(key)).unwrap_or_default().trim();
+        // The text of a Cease is its message.
+        format!("{} {}", line("Last error:"), line("Message:")).trim().to_string()
     }
 
     fn command(&self, program: &str) -> Command {

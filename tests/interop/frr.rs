@@ -138,7 +138,7 @@ impl Frr {
     }
 
     /// In the configuration of its BGP.
-    fn configure(&self, lines: &str) {
+    pub fn configure(&self, lines: &str) {
         self.ask(&format!("configure terminal\nrouter bgp {}\n{lines}", self.as_number));
     }
 }
@@ -229,7 +229,8 @@ impl Neighbor for Frr {
     fn last_error(&self) -> String {
         let us = self.us();
         let answer = self.ask_json(&format!("show bgp neighbors {us} json"));
-        answer[0][us]["lastNotificationReason"].as_str().unwrap_or_default().to_string()
+        let reason = |key: &str| answer[0][us][key].as_str().unwrap_or_default();
+        format!("{} {}", reason("lastNotificationReason"), reason("lastShutdownDescription")).trim().to_string()
     }
 
     fn command(&self, program: &str) -> Command {

@@ -24,28 +24,47 @@ pub struct GoBgp {
 impl GoBgp {
     /// Announces these prefixes to us, over IPv4 (0) or IPv6 (1), as a speaker of this AS.
     pub fn new(namespace: Namespace, transport: usize, as_number: u32, announced: &[&str]) -> GoBgp {
+        GoBgp::with(namespace, transport, as_number, announced, &[], "")
+    }
+
+    /// The same with other words for some in its configuration, and more at its end.
+    pub fn with(
+        namespace: Namespace,
+        transport: usize,
+        as_number: u32,
+        announced: &[&str],
+        changed: &[(&str, &str)],
+        more: &str,
+    ) -> GoBgp {
         let us = namespace.ours[transport].clone();
-        GoBgp::beside(namespace, transport, as_number, announced, &us)
+        GoBgp::configured(namespace, transport, as_number, announced, &us, (120, None), |mut config| {
+            for (from, to) in changed {
+                assert!(config.contains(from), "{from}: {config}");
+                config = config.replace(from, to);
+            }
+            config + more
+        })
     }
 
     /// The same with somebody else in our place; what is asked of the session is of that one.
     pub fn beside(namespace: Namespace, transport: usize, as_number: u32, announced: &[&str], neighbor: &str) -> GoBgp {
-        GoBgp::with(namespace, transport, as_number, announced, neighbor, (120, None))
+        GoBgp::configured(namespace, transport, as_number, announced, neighbor, (120, None), |config| config)
     }
 
     /// One that is away for so long without a change, and kept for so many seconds more (RFC 9494).
     pub fn long_lived(namespace: Namespace, as_number: u32, announced: &[&str], restart: u16, stale: u32) -> GoBgp {
         let us = namespace.ours[0].clone();
-        GoBgp::with(namespace, 0, as_number, announced, &us, (restart, Some(stale)))
+        GoBgp::configured(namespace, 0, as_number, announced, &us, (restart, Some(stale)), |config| config)
     }
 
-    fn with(
+    fn configured(
         namespace: Namespace,
         transport: usize,
         as_number: u32,
         announced: &[&str],
         neighbor: &str,
         (restart, stale): (u16, Option<u32>),
+        change: impl FnOnce(String) -> String,
     ) -> GoBgp {
         let folder = tempfile::tempdir().expect("a folder");
         let of_family = stale.map(|seconds| {
@@ -73,7 +92,7 @@ impl GoBgp {
             long_lived = if stale.is_some() { "long-lived-enabled = true\n" } else { "" },
             local = namespace.theirs[transport],
         );
-        std::fs::write(folder.path().join("gobgpd.toml"), config).expect("a file");
+        std::fs::write(folder.path().join("gobgpd.toml"), change(config)).expect("a file");
         let announced = announced.iter().map(|prefix| prefix.to_string()).collect();
         let mut gobgp = GoBgp { namespace, folder, daemon: None, neighbor: neighbor.to_string(), announced };
         gobgp.run(&[]);
@@ -165,7 +184,9 @@ fn told(path: &Value) -> Told {
 
 impl Neighbor for GoBgp {
     fn established(&self) -> bool {
-        self.ask_json("neighbor")[0]["state"]["session_state"] == ESTABLISHED
+        let neighbors = self.ask_json("neighbor");
+        let us = neighbors.as_array().into_iter().flatten().find(|line| line["state"]["neighbor_address"] == self.us());
+        us.is_some_and(|us| us["state"]["session_state"] == ESTABLISHED)
     }
 
     fn table(&self) -> BTreeMap<Cidr, Told> {

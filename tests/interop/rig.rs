@@ -15,6 +15,7 @@ use routenet_core::model::{Cidr, ImportPolicy};
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
 
+use crate::support::capture::{Capture, Frame};
 use crate::support::{Process, in_fresh_netns, run, wait_for};
 
 pub const OUR_AS: u32 = 65001;
@@ -343,17 +344,32 @@ fn extended_community(bytes: &[u8; 8]) -> String {
     }
 }
 
-/// Runs a test in a fresh namespace that has another one joined to it.
-pub fn between(test: impl FnOnce(Namespace) + Send + 'static) {
-    in_fresh_netns(move || test(Namespace::joined(0)));
+/// The port of BGP.
+pub const PORT: u16 = 179;
+
+/// All that we send in a fresh namespace, from the first packet to the last, which tshark has to find sound.
+fn captured(test: impl FnOnce() + Send + 'static) -> Vec<Frame> {
+    let ours: Vec<IpAddr> = (0..4).flat_map(ours).map(|address| ip(&address)).collect();
+    in_fresh_netns(move || {
+        let capture = Capture::start(PORT, move |(source, destination)| {
+            ours.contains(&source.ip()) && [source.port(), destination.port()].contains(&PORT)
+        });
+        test();
+        capture.sound_frames()
+    })
+}
+
+/// Runs a test in a fresh namespace that has another one joined to it; answers what we sent.
+pub fn between(test: impl FnOnce(Namespace) + Send + 'static) -> Vec<Frame> {
+    captured(move || test(Namespace::joined(0)))
 }
 
 /// The same with more of them: what they have for each other goes through us.
-pub fn among<const N: usize>(test: impl FnOnce([Namespace; N]) + Send + 'static) {
-    in_fresh_netns(move || {
+pub fn among<const N: usize>(test: impl FnOnce([Namespace; N]) + Send + 'static) -> Vec<Frame> {
+    captured(move || {
         for family in ["ipv4/conf/all/forwarding", "ipv6/conf/all/forwarding"] {
             std::fs::write(format!("/proc/sys/net/{family}"), "1").expect("a setting of this namespace");
         }
         test(std::array::from_fn(Namespace::joined));
-    });
+    })
 }

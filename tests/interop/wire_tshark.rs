@@ -124,7 +124,7 @@ fn reach(attributes: &Attributes, via: NextHop, texts: &[&str], context: &CodecC
 
 fn withdraw(texts: &[&str]) -> Vec<u8> {
     let mut out = Vec::new();
-    assert_eq!(wire::encode_withdraw(&prefixes(texts), &mut out), texts.len());
+    assert_eq!(wire::encode_withdraw(&prefixes(texts), &context(true, false), &mut out), texts.len());
     out
 }
 

@@ -62,7 +62,7 @@ impl Looking {
     fn hear_until(&mut self, done: impl Fn(&BTreeMap<IpAddr, Resolution>) -> bool) {
         while !done(&self.known) {
             let next = tokio::time::timeout(std::time::Duration::from_secs(30), self.told.recv());
-            let heard = block_on(async { next.await }).unwrap_or_else(|_| panic!("nothing more than {:?}", self.known));
+            let heard = block_on(next).unwrap_or_else(|_| panic!("nothing more than {:?}", self.known));
             self.known.extend(heard.expect("the watcher"));
         }
     }

@@ -3,6 +3,7 @@
 //! Each test target uses a part of it.
 #![allow(dead_code)]
 
+pub mod capture;
 pub mod dice;
 pub mod hosts;
 pub mod ping;
