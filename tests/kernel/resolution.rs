@@ -61,8 +61,9 @@ impl Looking {
 
     fn hear_until(&mut self, done: impl Fn(&BTreeMap<IpAddr, Resolution>) -> bool) {
         while !done(&self.known) {
-            let next = tokio::time::timeout(std::time::Duration::from_secs(30), self.told.recv());
-            let heard = block_on(next).unwrap_or_else(|_| panic!("nothing more than {:?}", self.known));
+            let limit = std::time::Duration::from_secs(30);
+            let heard = block_on(async { tokio::time::timeout(limit, self.told.recv()).await })
+                .unwrap_or_else(|_| panic!("nothing more than {:?}", self.known));
             self.known.extend(heard.expect("the watcher"));
         }
     }
@@ -117,8 +118,8 @@ fn what_bgp_has_learned_does_not_count() {
         let mut looking = Looking::new();
         ip("route add 192.0.2.7/32 via 192.0.2.7 proto 83");
         ip("route add 10.9.0.0/16 via 192.0.2.7 proto 83");
-        ip("-6 route add 2001:db8::7/128 via 2001:db8::7 proto 83");
         ip("-6 route add 2001:db8:9::/48 via 2001:db8::7 proto 83");
+        ip("-6 route add 2001:db8::7/128 via 2001:db8::7 proto 83");
         for (hop, wanted) in [
             ("192.0.2.7", via(0)),
             ("10.9.0.1", no(NoWay::NoRoute)),
