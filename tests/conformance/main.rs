@@ -7,6 +7,7 @@ mod support;
 mod attributes;
 mod case;
 mod collisions;
+mod costs;
 mod fsm;
 mod headers;
 mod heard;

@@ -85,6 +85,18 @@ impl Speaker {
         self.watchers.iter().filter(move |watcher| external || watcher.external)
     }
 
+    /// Its resident memory in kB.
+    pub fn resident(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.0.id())).expect("it runs");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("VmRSS");
+        line.trim().trim_end_matches(" kB").parse().expect("a number")
+    }
+
+    /// How many files and sockets it has open.
+    pub fn descriptors(&self) -> usize {
+        std::fs::read_dir(format!("/proc/{}/fd", self.process.0.id())).expect("it runs").count()
+    }
+
     /// What is wrong with the bystanders of all that happened, and with what was sent, as tshark reads it.
     pub fn faults(&mut self) -> Vec<String> {
         let mut faults: Vec<String> = self.watchers.iter().flat_map(Watcher::faults).collect();

@@ -106,6 +106,10 @@ impl Bird {
         }
     }
 
+    pub fn pid(&self) -> u32 {
+        self.daemon.as_ref().expect("it runs").0.id()
+    }
+
     /// What birdc answers.
     pub fn ask(&self, question: &str) -> String {
         self.try_ask(question).unwrap_or_else(|| {

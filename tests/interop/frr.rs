@@ -124,6 +124,12 @@ impl Frr {
         values.collect::<Result<_, _>>().unwrap_or_else(|error| panic!("{questions}: {error}\n{answer}"))
     }
 
+    /// The process of its bfdd, which runs behind bgpd.
+    pub fn bfd_pid(&self) -> u32 {
+        assert!(self.bfd, "it was not asked for");
+        self.daemons[1].0.id()
+    }
+
     /// What its bfdd answers.
     pub fn ask_bfd(&self, question: &str) -> String {
         self.try_ask_of("bfdd", question).unwrap_or_else(|| panic!("FRR's bfdd does not answer `{question}`"))

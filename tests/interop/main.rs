@@ -8,6 +8,7 @@ mod support;
 
 mod agent;
 mod bfd;
+mod bfd_load;
 mod bird;
 mod bmp;
 mod cease;

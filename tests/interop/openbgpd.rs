@@ -71,6 +71,14 @@ impl OpenBgpd {
         std::io::Write::write_all(&mut file.expect("a file"), config.as_bytes()).expect("a file");
     }
 
+    /// Takes another text for a part of its configuration.
+    pub fn reconfigure(&self, from: &str, to: &str) {
+        let text = std::fs::read_to_string(self.file("bgpd.conf")).expect("its configuration");
+        assert!(text.contains(from), "{text}");
+        std::fs::write(self.file("bgpd.conf"), text.replace(from, to)).expect("a file");
+        self.ask("reload");
+    }
+
     fn file(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
