@@ -37,6 +37,19 @@ impl Bird {
         more: &str,
         other: &str,
     ) -> Bird {
+        Bird::in_channels(namespace, transport, as_number, announced, more, "", other)
+    }
+
+    /// The same, with more statements in both of its channels.
+    pub fn in_channels(
+        namespace: Namespace,
+        transport: usize,
+        as_number: u32,
+        announced: &[&str],
+        more: &str,
+        channel: &str,
+        other: &str,
+    ) -> Bird {
         let folder = tempfile::tempdir().expect("a folder");
         let routes = |six: bool| -> String {
             let of_family = announced.iter().filter(|prefix| prefix.contains(':') == six);
@@ -49,8 +62,8 @@ impl Bird {
              protocol static static4 {{\n  ipv4;\n{routes4}}}\nprotocol static static6 {{\n  ipv6;\n{routes6}}}\n\
              protocol bgp routenet {{\n  local {local} as {as_number};\n  neighbor {remote} as {OUR_AS};\n\
              \x20 hold time 30; connect delay time 1; connect retry time 1; error wait time 1, 2;\n  graceful restart on;\n  {more}\n\
-             \x20 ipv4 {{ import all; export filter announced; {hop} }};\n\
-             \x20 ipv6 {{ import all; export filter announced; {hop} }};\n}}\n{other}",
+             \x20 ipv4 {{ import all; export filter announced; {hop} {channel} }};\n\
+             \x20 ipv6 {{ import all; export filter announced; {hop} {channel} }};\n}}\n{other}",
             router_id = namespace.theirs[0],
             attributes = attributes(),
             // A reflector is in the way of no packet.
@@ -110,6 +123,25 @@ impl Bird {
         self.daemon.as_ref().expect("it runs").0.id()
     }
 
+    /// Each route that it learned from us, of several to a prefix the best first.
+    pub fn paths(&self) -> Vec<(Cidr, Told)> {
+        let listing = self.ask("show route protocol routenet all");
+        let mut paths: Vec<(Cidr, Told)> = Vec::new();
+        let mut prefix: Option<Cidr> = None;
+        for line in listing.lines() {
+            let first = line.split_whitespace().next().unwrap_or_default();
+            if let (false, Ok(next)) = (line.starts_with([' ', '\t']), first.parse()) {
+                prefix = Some(next);
+            }
+            if let Some(prefix) = prefix.filter(|_| line.contains(" [routenet ")) {
+                paths.push((prefix, Told::default()));
+            } else if let (Some((key, value)), Some((_, told))) = (line.trim().split_once(':'), paths.last_mut()) {
+                attribute(told, key, value.trim());
+            }
+        }
+        paths
+    }
+
     /// What birdc answers.
     pub fn ask(&self, question: &str) -> String {
         self.try_ask(question).unwrap_or_else(|| {
@@ -159,20 +191,8 @@ impl Neighbor for Bird {
     }
 
     fn table(&self) -> BTreeMap<Cidr, Told> {
-        let listing = self.ask("show route protocol routenet all");
-        let mut table = BTreeMap::new();
-        let mut prefix: Option<Cidr> = None;
-        for line in listing.lines() {
-            let first = line.split_whitespace().next().unwrap_or_default();
-            if let (false, Ok(next)) = (line.starts_with([' ', '\t']), first.parse()) {
-                prefix = Some(next);
-                table.insert(next, Told::default());
-            } else if let (Some((key, value)), Some(prefix)) = (line.trim().split_once(':'), prefix) {
-                let told = table.get_mut(&prefix).expect("an entry");
-                attribute(told, key, value.trim());
-            }
-        }
-        table
+        // The best one of a prefix is the first.
+        self.paths().into_iter().rev().collect()
     }
 
     fn withdraw_all(&self) {

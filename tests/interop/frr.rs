@@ -143,6 +143,26 @@ impl Frr {
         peers.filter_map(|peer| peer["status"].as_str().map(str::to_string)).collect()
     }
 
+    /// Each route that it learned from us.
+    pub fn paths(&self) -> Vec<(Cidr, Told)> {
+        let tables = self.ask_json("show bgp ipv4 unicast json\nshow bgp ipv6 unicast json");
+        let prefixes =
+            tables.iter().filter_map(|table| table["routes"].as_object()).flatten().map(|(prefix, _)| prefix);
+        let questions = prefixes.map(|prefix| {
+            let family = if prefix.contains(':') { "ipv6" } else { "ipv4" };
+            format!("show bgp {family} unicast {prefix} json")
+        });
+        let mut all = Vec::new();
+        let questions = questions.collect::<Vec<_>>().join("\n");
+        for routes in if questions.is_empty() { Vec::new() } else { self.ask_json(&questions) } {
+            let paths = routes["paths"].as_array().into_iter().flatten();
+            for path in paths.filter(|path| path["peer"]["peerId"] == self.us()) {
+                all.push((routes["prefix"].as_str().expect("a prefix").parse().expect("a prefix"), told(path)));
+            }
+        }
+        all
+    }
+
     /// In the configuration of its BGP.
     pub fn configure(&self, lines: &str) {
         self.ask(&format!("configure terminal\nrouter bgp {}\n{lines}", self.as_number));
@@ -180,22 +200,7 @@ impl Neighbor for Frr {
     }
 
     fn table(&self) -> BTreeMap<Cidr, Told> {
-        let tables = self.ask_json("show bgp ipv4 unicast json\nshow bgp ipv6 unicast json");
-        let prefixes =
-            tables.iter().filter_map(|table| table["routes"].as_object()).flatten().map(|(prefix, _)| prefix);
-        let questions = prefixes.map(|prefix| {
-            let family = if prefix.contains(':') { "ipv6" } else { "ipv4" };
-            format!("show bgp {family} unicast {prefix} json")
-        });
-        let mut table = BTreeMap::new();
-        let questions = questions.collect::<Vec<_>>().join("\n");
-        for routes in if questions.is_empty() { Vec::new() } else { self.ask_json(&questions) } {
-            let paths = routes["paths"].as_array().into_iter().flatten();
-            for path in paths.filter(|path| path["peer"]["peerId"] == self.us()) {
-                table.insert(routes["prefix"].as_str().expect("a prefix").parse().expect("a prefix"), told(path));
-            }
-        }
-        table
+        self.paths().into_iter().collect()
     }
 
     fn withdraw_all(&self) {

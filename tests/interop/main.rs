@@ -6,6 +6,7 @@ mod fixture;
 #[path = "../support/mod.rs"]
 mod support;
 
+mod add_paths;
 mod agent;
 mod bfd;
 mod bfd_load;

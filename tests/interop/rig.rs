@@ -279,6 +279,18 @@ impl Us {
         self.runtime.block_on(self.peering.route(cidr(prefix))).expect("it runs")
     }
 
+    /// The table as an MRT file has it.
+    pub fn dump(&self) -> Vec<u8> {
+        let portion = |dump| self.runtime.block_on(self.peering.dump(dump, 1_700_000_000)).expect("it runs");
+        let mut bytes = Vec::new();
+        let mut next = portion(None);
+        while let Some((dump, more)) = next {
+            bytes.extend(more);
+            next = portion(Some(dump));
+        }
+        bytes
+    }
+
     pub fn neighbor(&self, address: &str) -> PeerDetail {
         self.runtime.block_on(self.peering.neighbor(address.to_string())).expect("it runs").expect("a neighbour")
     }

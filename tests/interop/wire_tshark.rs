@@ -175,6 +175,10 @@ fn open() -> Case {
                 forwarding: true,
                 seconds: 86_400,
             }]),
+            Capability::AddPaths(vec![
+                wire::AddPath { family: AfiSafi::IPV4_UNICAST, receives: true, sends: false },
+                wire::AddPath { family: AfiSafi::IPV6_UNICAST, receives: true, sends: true },
+            ]),
         ],
     };
     Case {
@@ -185,7 +189,9 @@ fn open() -> Case {
             ("bgp.open.myas", "23456"),
             ("bgp.open.holdtime", "90"),
             ("bgp.open.identifier", "10.0.0.1"),
-            ("bgp.cap.type", "1,1,2,70,65,64,71"),
+            ("bgp.cap.type", "1,1,2,70,65,64,71,69"),
+            ("bgp.cap.ap.afi", "1,2"),
+            ("bgp.cap.ap.sendreceive", "1,3"),
             ("bgp.cap.mp.afi", "1,2"),
             ("bgp.cap.4as", "4200000001"),
             ("bgp.cap.gr.timers.restart_flag", "1"),
@@ -337,6 +343,36 @@ fn full_messages_and_long_attributes() {
         messages.push(Case { message, fields: vec![("bgp.type", "2"), (SEGMENTS, "2,2")] });
     }
     assert_read(&messages, "4 octet");
+}
+
+/// RFC 7911: tshark knows from the bytes that there are identifiers.
+#[test]
+fn several_paths_of_a_prefix() {
+    let sent = vec![AfiSafi::IPV4_UNICAST, AfiSafi::IPV6_UNICAST];
+    let context = CodecContext { path_ids: wire::PathIds { received: Vec::new(), sent }, ..context(true, true) };
+    let paths = |text: &str| [1, 7].map(|path_id| wire::Nlri { prefix: text.parse().expect("a prefix"), path_id });
+    let said = |via: &str, text: &str| {
+        let mut out = Vec::new();
+        let via = next_hop(via, None);
+        let taken = wire::encode_reach(&all_attributes(), &via, &paths(text), &context, &mut out);
+        assert_eq!(taken, Ok(2));
+        out
+    };
+    let gone = |text: &str| {
+        let mut out = Vec::new();
+        assert_eq!(wire::encode_withdraw(&paths(text), &context, &mut out), 2);
+        out
+    };
+    let fields = |prefix, text| vec![("bgp.nlri_path_id", "1,7"), (prefix, text)];
+    assert_read(
+        &[
+            Case { message: said("192.0.2.1", "10.1.0.0/16"), fields: fields(PREFIX, "10.1.0.0,10.1.0.0") },
+            Case { message: gone("10.1.0.0/16"), fields: fields(WITHDRAWN, "10.1.0.0,10.1.0.0") },
+            Case { message: said("2001:db8::1", "fd65::/64"), fields: vec![("bgp.nlri_path_id", "1,7")] },
+            Case { message: gone("fd65::/64"), fields: vec![("bgp.nlri_path_id", "1,7")] },
+        ],
+        "4 octet",
+    );
 }
 
 /// The oracle can say no: bytes that are wrong do not pass.

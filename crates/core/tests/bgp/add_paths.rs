@@ -1,5 +1,6 @@
 //! Several paths of a prefix (RFC 7911): what is agreed on, what is kept of them, and what others hear.
 
+use routenet_core::bgp::monitor::mrt::MrtDump;
 use routenet_core::bgp::rib::path::own_attributes;
 use routenet_core::bgp::speaker::*;
 use routenet_core::bgp::wire::{
@@ -307,4 +308,33 @@ fn another_number_of_paths_is_soft_and_another_capability_is_not() {
         let stands = world.status(0, PUPPET).state == State::Established;
         assert_eq!((stands, world.status(0, PUPPET).sessions), (send != SentPaths::None, 1), "{send:?}");
     }
+}
+
+/// RFC 8050: records with identifiers are of a subtype of their own, beside those without.
+#[test]
+fn a_dump_has_the_identifiers() {
+    let mut world = receiving();
+    announce(&mut world, 0x0a0b_0c0d, "10.1.0.0/24", 91, &[]);
+    announce(&mut world, 7, "10.1.0.0/24", 92, &[]);
+    world.announce(1, &["10.1.0.0/24"]);
+    world.seconds(1);
+    let (speaker, mut bytes) = (world.speaker(0), Vec::new());
+    let mut dump = MrtDump::begin(speaker, 7, &mut bytes);
+    while dump.next(speaker, 7, 100, &mut bytes) {}
+    let mut records = Vec::new();
+    let mut rest = &bytes[..];
+    while let Some((head, behind)) = rest.split_first_chunk::<12>() {
+        let length = u32::from_be_bytes([head[8], head[9], head[10], head[11]]) as usize;
+        records.push((u16::from_be_bytes([head[6], head[7]]), &behind[..length]));
+        rest = &behind[length..];
+    }
+    let [(1, _), (2, without), (8, with)] = records[..] else { panic!("{records:?}") };
+    // Sequence number, prefix, how many entries; each: whose, when, and then its identifier.
+    assert_eq!((&without[4..10], &with[4..10]), (&[24, 10, 1, 0, 0, 1][..], &[24, 10, 1, 0, 0, 2][..]));
+    let first = u32::from_be_bytes(with[16..20].try_into().expect("four"));
+    let length = usize::from(u16::from_be_bytes([with[20], with[21]]));
+    let second = &with[22 + length..];
+    let second_id = u32::from_be_bytes(second[6..10].try_into().expect("four"));
+    assert_eq!([first, second_id], [7, 0x0a0b_0c0d], "in the order of the decision");
+    assert_eq!(with.len(), 22 + length + 12 + usize::from(u16::from_be_bytes([second[10], second[11]])));
 }
