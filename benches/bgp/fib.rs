@@ -2,7 +2,7 @@
 //! something all the while.
 
 use std::net::{Ipv4Addr, UdpSocket};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -27,6 +27,9 @@ struct Watch {
     /// When all were in.
     full: Arc<Mutex<Option<Instant>>>,
     over: Arc<AtomicBool>,
+    /// Samples that have no route yet, and routes at the last count: for who waits in vain.
+    left: Arc<AtomicUsize>,
+    there: Arc<AtomicUsize>,
     thread: Option<std::thread::JoinHandle<()>>,
 }
 
@@ -34,25 +37,39 @@ impl Watch {
     fn start(place: &Place, load: Load) -> Watch {
         let namespace = std::fs::File::open(place.netns()).expect("the namespace stands");
         let (full, over) = (Arc::new(Mutex::new(None)), Arc::new(AtomicBool::new(false)));
-        let (tell, ended) = (full.clone(), over.clone());
+        let (left, there) = (Arc::new(AtomicUsize::new(SAMPLES)), Arc::new(AtomicUsize::new(0)));
+        let (tell, ended, unfound, counted) = (full.clone(), over.clone(), left.clone(), there.clone());
+        // What others have there is counted before the speaker has a session.
+        let (began, counting) = std::sync::mpsc::channel();
         let watch = move || {
             nix::sched::setns(namespace, nix::sched::CloneFlags::CLONE_NEWNET).expect("into the namespace");
             let others = routes();
+            began.send(()).expect("somebody waits");
             let socket = UdpSocket::bind("0.0.0.0:0").expect("a socket");
             let sample = |index: usize| Ipv4Addr::from(load.address(index * (load.prefixes - 1) / (SAMPLES - 1)) + 1);
             let mut samples: Vec<Ipv4Addr> = (0..SAMPLES).map(sample).collect();
+            // The prefix that there is news of has a route as well.
+            let wanted = others + load.prefixes + 1;
             while !ended.load(Ordering::Relaxed) {
                 let at = Instant::now();
                 // No default route: what can be sent there has a route.
-                samples.retain(|address| socket.connect((*address, 9)).is_err());
-                if samples.is_empty() && routes() >= others + load.prefixes {
+                while samples.last().is_some_and(|address| socket.connect((*address, 9)).is_ok()) {
+                    samples.pop();
+                }
+                unfound.store(samples.len(), Ordering::Relaxed);
+                if samples.is_empty() {
+                    counted.store(routes(), Ordering::Relaxed);
+                }
+                if counted.load(Ordering::Relaxed) >= wanted {
                     *tell.lock().expect("no panic") = Some(at);
                     return;
                 }
                 std::thread::sleep(Duration::from_millis(if samples.is_empty() { 10 } else { 1 }));
             }
         };
-        Watch { full, over, thread: Some(std::thread::spawn(watch)) }
+        let thread = Some(std::thread::spawn(watch));
+        counting.recv().expect("it counts");
+        Watch { full, over, left, there, thread }
     }
 
     fn full(&self) -> Option<Instant> {
@@ -86,6 +103,7 @@ pub fn fill(speaker: &Speaker, load: Load) -> [f64; 5] {
     let place = place;
     let _told = Told(&place);
     let updates = load.updates(octets(SENDER));
+    let watch = Watch::start(&place, load);
     let session = |local: &str, remote: &str, as_number| {
         Session::establish_for(HOLD, local, remote, as_number, || Table::new(load, octets(remote)))
     };
@@ -96,18 +114,17 @@ pub fn fill(speaker: &Speaker, load: Load) -> [f64; 5] {
     // When each piece of news was sent, and how long it took; what comes after it stands for it as well.
     let (mut sent, mut took) = (Vec::<Instant>::new(), Vec::<Duration>::new());
     let mut sender: Option<Session> = None;
-    let mut watch: Option<Watch> = None;
     let mut updates = Some(updates);
     let mut quiet = None;
     loop {
         let now = Instant::now();
-        assert!(begun.elapsed() < LIMIT, "waited {LIMIT:?} for all routes in the kernel");
+        let (left, there) = (watch.left.load(Ordering::Relaxed), watch.there.load(Ordering::Relaxed));
+        assert!(begun.elapsed() < LIMIT, "{LIMIT:?}: {left} samples have no route, {there} routes were counted");
         if sent.last().is_none_or(|last| now.duration_since(*last) >= NEWS) && from.is_idle() {
             from.send(news(receiver_as(0), octets(&receiver(0)), sent.len() as u32));
             sent.push(now);
         }
         if sender.is_none() && begun.elapsed() >= BEFORE {
-            watch = Some(Watch::start(&place, load));
             (from.silence, to.silence) = (Duration::ZERO, Duration::ZERO);
             let mut new = session(SENDER, SPEAKER[0], SENDER_AS);
             new.send(updates.take().expect("sent once"));
@@ -119,14 +136,14 @@ pub fn fill(speaker: &Speaker, load: Load) -> [f64; 5] {
             let told = took.len()..sent.len().min(number as usize + 1);
             took.extend(sent[told].iter().map(|sent| at - *sent));
         }
-        if let Some(full) = watch.as_ref().and_then(Watch::full) {
+        if let Some(full) = watch.full() {
             let until = *quiet.get_or_insert(full + AFTER);
             if now >= until {
                 break;
             }
         }
     }
-    let (watch, sender) = (watch.expect("begun"), sender.expect("begun"));
+    let sender = sender.expect("begun");
     let full = watch.full().expect("all are in");
     let mut took: Vec<Duration> =
         sent.iter().zip(took).filter(|(sent, _)| (sender.since..full).contains(sent)).map(|(_, took)| took).collect();

@@ -295,6 +295,53 @@ pub(crate) fn open_monitor(groups: &[u32]) -> io::Result<Socket> {
     Ok(socket)
 }
 
+/// What a monitor is not to be woken for. The kernel drops it before it is queued: hundred thousand routes of our own
+/// would be copied, and read, once for each socket that waits for somebody else's.
+pub(crate) enum Ignore {
+    /// What a [`Connection`] with this port asked for.
+    Port(u32),
+    /// Routes of these protocols.
+    Routes([u8; 2]),
+}
+
+/// Attaches the filter. Without it a monitor is only slower, since what it hears is looked at again.
+pub(crate) fn ignore(socket: &Socket, what: &Ignore) {
+    // Loads are in network order, netlink is in the host's.
+    let port = |port: u32| u32::from_be_bytes(port.to_ne_bytes());
+    let kind = |kind: u16| u32::from(u16::from_be_bytes(kind.to_ne_bytes()));
+    // `BPF_LD | BPF_ABS` of 4, 2 and 1 bytes, `BPF_JMP | BPF_JEQ`, `BPF_RET`.
+    let load = |code: u16, at: u32| libc::sock_filter { code, jt: 0, jf: 0, k: at };
+    let equal = |value: u32, jt: u8, jf: u8| libc::sock_filter { code: 0x15, jt, jf, k: value };
+    let answer = |length: u32| libc::sock_filter { code: 0x06, jt: 0, jf: 0, k: length };
+    let mut program = match what {
+        // `nlmsg_pid`.
+        Ignore::Port(own) => vec![load(0x20, 12), equal(port(*own), 0, 1), answer(0), answer(u32::MAX)],
+        // `nlmsg_type`, then `rtm_protocol`.
+        Ignore::Routes([one, other]) => vec![
+            load(0x28, 4),
+            equal(kind(libc::RTM_NEWROUTE), 1, 0),
+            equal(kind(libc::RTM_DELROUTE), 0, 4),
+            load(0x30, HEADER as u32 + 5),
+            equal(u32::from(*one), 1, 0),
+            equal(u32::from(*other), 0, 1),
+            answer(0),
+            answer(u32::MAX),
+        ],
+    };
+    let length = u16::try_from(program.len()).expect("a short program");
+    let program = libc::sock_fprog { len: length, filter: program.as_mut_ptr() };
+    // SAFETY: a valid descriptor, and a pointer to a program of the size that is given, which the kernel copies.
+    unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_ATTACH_FILTER,
+            std::ptr::from_ref(&program).cast(),
+            size_of::<libc::sock_fprog>() as libc::socklen_t,
+        );
+    }
+}
+
 impl Monitor {
     /// Must be called within the tokio runtime that will poll it.
     pub(crate) fn new(socket: Socket) -> io::Result<Monitor> {

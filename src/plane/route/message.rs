@@ -262,11 +262,14 @@ impl Parts {
         family: Family,
         name_of: impl Fn(u32) -> Option<InterfaceName>,
     ) -> Option<Route> {
-        let mut via: Vec<IpAddr> = self
-            .via
-            .iter()
-            .map(|(address, link)| link.or(self.device).map_or(*address, |link| scoped(*address, link)))
-            .collect();
+        let device = self.device.and_then(&name_of);
+        let tunnel = TunnelKind::ALL.into_iter().find(|kind| device.as_ref() == Some(&kind.device()));
+        let next_hop = |(address, link): &(IpAddr, Option<u32>)| match link.or(self.device) {
+            // The other end of a tunnel names no link: the tunnel is that.
+            Some(link) if tunnel.is_none() => scoped(*address, link),
+            _ => *address,
+        };
+        let mut via: Vec<IpAddr> = self.via.iter().map(next_hop).collect();
         via.sort();
         via.dedup();
         let route = match header.kind {
@@ -276,16 +279,12 @@ impl Parts {
                 if family == Family::V4 && header.scope != RouteScope::Link {
                     return None;
                 }
-                Route::Local { dev: self.device.and_then(name_of)?, src: self.src }
+                Route::Local { dev: device?, src: self.src }
             }
-            RouteType::Unicast => {
-                let device = self.device.and_then(name_of);
-                let tunnel = TunnelKind::ALL.into_iter().find(|kind| device.as_ref() == Some(&kind.device()));
-                match tunnel {
-                    Some(kind) => Route::Tunnelled { kind, via, src: self.src },
-                    None => Route::Learned { via, src: self.src },
-                }
-            }
+            RouteType::Unicast => match tunnel {
+                Some(kind) => Route::Tunnelled { kind, via, src: self.src },
+                None => Route::Learned { via, src: self.src },
+            },
             _ => return None,
         };
         (!self.foreign && self::protocol(&route) == protocol).then_some(route)

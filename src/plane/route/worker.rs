@@ -9,7 +9,7 @@ use netlink_sys::Socket;
 use routenet_core::desired::{PROTO_LEARNED, Route, RouteKey};
 use tokio::sync::mpsc;
 
-use crate::plane::netlink::{Connection, Drained, Monitor, open_monitor};
+use crate::plane::netlink::{Connection, Drained, Ignore, Monitor, ignore, open_monitor};
 use crate::plane::nexthop;
 use crate::plane::tracker::{Tracker, and_more, first_error};
 use crate::plane::{PlaneError, PlaneStatus};
@@ -68,6 +68,7 @@ pub(super) fn spawn(
     let fault = |error: std::io::Error| PlaneError { object: "route plane".to_string(), what: error.to_string() };
     let socket = open_monitor(&GROUPS).map_err(fault)?;
     let connection = Connection::open().map_err(fault)?;
+    ignore(&socket, &Ignore::Port(connection.port()));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(fault)?;
     let mut state =
         State { connection, tracker: Tracker::new(), mirror: Mirror::new(Objects::new(objects)), unsure: false };
