@@ -24,8 +24,8 @@ fn a_neighbour_is_shown_with_its_counters_and_what_was_wrong() {
         "tor (192.0.2.1, AS 64513)\n",
         "  state         Established for 1 min 5 s\n",
         "  options       role: \"customer\"\n",
-        "  routes in     2 accepted of 3, kept from before its restart as the last choice (RFC 9494), for 2 min 10 s, for 59 min \
-         50 s more\n",
+        "  routes in     2 accepted of 3, kept from before its restart as the last choice (RFC 9494), for 2 min 10 s, for \
+         59 min more\n",
         "  messages in   1 OPEN, 7 UPDATE, 4 KEEPALIVE, 0 ROUTE-REFRESH, 0 NOTIFICATION\n",
         "  it said       Cease: Administrative Reset (6/4) (1 min 10 s ago)\n",
         "    the last    COMMUNITIES: wrong length (5 s ago)\n",
