@@ -7,6 +7,7 @@ mod support;
 mod attributes;
 mod case;
 mod collisions;
+mod extended_next_hop;
 mod fsm;
 mod headers;
 mod heard;
