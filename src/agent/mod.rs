@@ -49,7 +49,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use routenet_core::bgp::speaker::PeerStatus;
 use routenet_core::model::Node;
 use routenet_core::model::config::NodeConfig;
 use tokio::sync::watch;
@@ -104,11 +103,6 @@ impl Agent {
         let (link, tunnel, route) =
             (self.hands.links.status(), self.hands.tunnels.status(), self.hands.routes.status());
         [("ipset", ipset), ("iptables", iptables), ("link", link), ("tunnel", tunnel), ("route", route)]
-    }
-
-    /// The neighbours; none where the speaker has stopped, which is a problem of its own.
-    async fn peers(&self) -> Vec<PeerStatus> {
-        self.hands.peering.status().await.map(|status| status.peers).unwrap_or_default()
     }
 
     fn is_drained(&self) -> bool {

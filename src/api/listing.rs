@@ -157,7 +157,8 @@ pub struct IpamReleaseReply {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NeighborLine {
     pub name: String,
-    pub address: IpAddr,
+    /// A link-local one with its interface, `fe80::1%eth0`; the interface alone while nobody is known there.
+    pub address: String,
     pub port: u16,
     pub as_number: u32,
     /// `node` (the mesh), `peer` (a BGPPeer), `config` (the node's file), `range` (connected from a range of it).
@@ -311,7 +312,8 @@ pub struct RouteReply {
 pub struct RouteLine {
     pub prefix: Cidr,
     /// `None` for what this node announces of its own.
-    pub next_hop: Option<IpAddr>,
+    /// A link-local one with its interface.
+    pub next_hop: Option<String>,
     /// The neighbour it was learned from; `None` for own ones.
     pub from: Option<String>,
     /// As text, in the order of the wire: `64513 64514 {64515 64516}`.

@@ -144,7 +144,7 @@ fn route(reply: &RouteReply) -> String {
     let list = |words: &[String]| (!words.is_empty()).then(|| joined(words));
     let mut rows = vec![
         ("from", from),
-        ("next hop", or_dash(line.next_hop)),
+        ("next hop", or_dash(line.next_hop.as_ref())),
         ("AS path", or_dash(Some(&line.as_path).filter(|path| !path.is_empty()))),
         ("origin", line.origin.clone()),
     ];

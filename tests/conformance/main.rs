@@ -8,6 +8,7 @@ mod attributes;
 mod case;
 mod collisions;
 mod costs;
+mod extended_next_hop;
 mod fsm;
 mod headers;
 mod heard;

@@ -65,7 +65,7 @@ impl Watches for Frr {
 
 fn line(us: &Us, transport: usize) -> NeighborLine {
     let lines = neighbor_lines(&us.status()).into_iter();
-    lines.into_iter().find(|line| line.address.to_string() == THEIRS[transport]).expect("a neighbour")
+    lines.into_iter().find(|line| line.address == THEIRS[transport]).expect("a neighbour")
 }
 
 fn bfd(us: &Us, transport: usize) -> BfdLine {

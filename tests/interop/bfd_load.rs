@@ -40,7 +40,7 @@ fn raise(pid: u32) -> bool {
 fn line(us: &Us, number: usize) -> NeighborLine {
     let address = theirs(number)[0].clone();
     let mut lines = neighbor_lines(&us.status()).into_iter();
-    lines.find(|line| line.address.to_string() == address).expect("a neighbour")
+    lines.find(|line| line.address == address).expect("a neighbour")
 }
 
 fn is_up(us: &Us, number: usize) -> bool {

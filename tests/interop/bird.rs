@@ -7,7 +7,8 @@ use std::process::Command;
 use routenet_core::model::Cidr;
 
 use crate::rig::{
-    COMMUNITY, LARGE_COMMUNITY, LIMIT, LOCAL_PREF, MED, Namespace, Neighbor, OUR_AS, ROUTE_TARGET, Told, numbers,
+    COMMUNITY, LARGE_COMMUNITY, LIMIT, LOCAL_PREF, MED, Namespace, Neighbor, OUR_AS, ROUTE_TARGET, Told, link_local,
+    numbers,
 };
 use crate::support::{Process, wait_for};
 
@@ -50,6 +51,38 @@ impl Bird {
         channel: &str,
         other: &str,
     ) -> Bird {
+        let ends = [namespace.theirs[transport].clone(), namespace.ours[transport].clone()];
+        Bird::between(namespace, ends, as_number, announced, [more, other], [channel, channel])
+    }
+
+    /// Over the link-local addresses of the link; `channel` is in its IPv4 channel.
+    pub fn on_link(namespace: Namespace, as_number: u32, announced: &[&str], more: &str, channel: &str) -> Bird {
+        let [own, us] = [link_local(Some(&namespace), "them0"), link_local(None, &namespace.near)];
+        let more = format!("direct; {more}");
+        Bird::between(namespace, [own, format!("{us}%them0")], as_number, announced, [&more, ""], [channel, ""])
+    }
+
+    /// The same, with `protocol bfd` beside it.
+    pub fn on_link_with_bfd(
+        namespace: Namespace,
+        as_number: u32,
+        announced: &[&str],
+        more: &str,
+        channel: &str,
+    ) -> Bird {
+        let bfd = "protocol bfd { interface \"*\" { interval 100 ms; idle tx interval 1 s; multiplier 3; }; }\n";
+        let [own, us] = [link_local(Some(&namespace), "them0"), link_local(None, &namespace.near)];
+        Bird::between(namespace, [own, format!("{us}%them0")], as_number, announced, [more, bfd], [channel, ""])
+    }
+
+    fn between(
+        namespace: Namespace,
+        [local, remote]: [String; 2],
+        as_number: u32,
+        announced: &[&str],
+        [more, other]: [&str; 2],
+        [channel4, channel6]: [&str; 2],
+    ) -> Bird {
         let folder = tempfile::tempdir().expect("a folder");
         let routes = |six: bool| -> String {
             let of_family = announced.iter().filter(|prefix| prefix.contains(':') == six);
@@ -62,16 +95,14 @@ impl Bird {
              protocol static static4 {{\n  ipv4;\n{routes4}}}\nprotocol static static6 {{\n  ipv6;\n{routes6}}}\n\
              protocol bgp routenet {{\n  local {local} as {as_number};\n  neighbor {remote} as {OUR_AS};\n\
              \x20 hold time 30; connect delay time 1; connect retry time 1; error wait time 1, 2;\n  graceful restart on;\n  {more}\n\
-             \x20 ipv4 {{ import all; export filter announced; {hop} {channel} }};\n\
-             \x20 ipv6 {{ import all; export filter announced; {hop} {channel} }};\n}}\n{other}",
+             \x20 ipv4 {{ import all; export filter announced; {hop} {channel4} }};\n\
+             \x20 ipv6 {{ import all; export filter announced; {hop} {channel6} }};\n}}\n{other}",
             router_id = namespace.theirs[0],
             attributes = attributes(),
             // A reflector is in the way of no packet.
             hop = if more.contains("rr client") { "" } else { "next hop self;" },
             routes4 = routes(false),
             routes6 = routes(true),
-            local = namespace.theirs[transport],
-            remote = namespace.ours[transport],
         );
         std::fs::write(folder.path().join("bird.conf"), config).expect("a file");
         let mut bird = Bird { namespace, folder, daemon: None };
@@ -169,7 +200,11 @@ fn attribute(told: &mut Told, key: &str, value: &str) {
     let tuples = || value.split_terminator(')').map(|tuple| tuple.replace([' ', '('], "").replace(',', ":")).collect();
     let number = || Some(value.parse().expect("a number"));
     match key {
-        "BGP.next_hop" => told.next_hop = value.split_whitespace().next().map(|hop| hop.parse().expect("an address")),
+        // Of a link-local one alone it says `:: fe80::1`.
+        "BGP.next_hop" => {
+            let hop = value.split_whitespace().find(|hop| *hop != "::");
+            told.next_hop = hop.map(|hop| hop.parse().expect("an address"));
+        }
         "BGP.as_path" => told.as_path = numbers(value),
         "BGP.med" => told.med = number(),
         "BGP.local_pref" => told.local_pref = number(),

@@ -30,4 +30,5 @@ mod restart;
 mod rig;
 mod routes;
 mod sent;
+mod unnumbered;
 mod wire_tshark;

@@ -8,10 +8,10 @@ use std::time::Duration;
 use nix::sched::{CloneFlags, setns};
 use routenet::agent::peering::{Peering, PeeringConfig, PeeringEvent, PeeringStatus};
 use routenet_core::bgp::speaker::{
-    FilterAnswer, FilterQuestion, PeerConfig, PeerDetail, PeerSource, PeerStatus, RouteDetail, RouteStatus,
+    FilterAnswer, FilterQuestion, LinkPeer, PeerConfig, PeerDetail, PeerSource, PeerStatus, RouteDetail, RouteStatus,
     SpeakerConfig, State,
 };
-use routenet_core::model::{Cidr, ImportPolicy};
+use routenet_core::model::{Cidr, ImportPolicy, InterfaceName};
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
 
@@ -106,6 +106,8 @@ pub trait Neighbor {
 /// A namespace that lives as long as this value.
 pub struct Namespace {
     holder: Process,
+    /// Our end of the link.
+    pub near: String,
     /// Our and its addresses on the link, IPv4 and IPv6.
     pub ours: [String; 2],
     pub theirs: [String; 2],
@@ -125,7 +127,7 @@ impl Namespace {
             std::fs::read_link(format!("/proc/{pid}/ns/net")).is_ok_and(|theirs| theirs != own)
         });
         let pid = pid.to_string();
-        let namespace = Namespace { holder, ours: ours(number), theirs: theirs(number) };
+        let namespace = Namespace { holder, near: near.clone(), ours: ours(number), theirs: theirs(number) };
         run("ip", &["link", "add", &near, "type", "veth", "peer", "name", "them0", "netns", &pid]);
         run("ip", &["address", "add", &format!("{}/24", namespace.ours[0]), "dev", &near]);
         run("ip", &["address", "add", &format!("{}/64", namespace.ours[1]), "dev", &near, "nodad"]);
@@ -137,6 +139,14 @@ impl Namespace {
         namespace.run("ip", &["route", "add", "default", "via", &namespace.ours[0]]);
         namespace.run("ip", &["-6", "route", "add", "default", "via", &namespace.ours[1]]);
         namespace
+    }
+
+    /// After our end was deleted, and its with it: the link anew, with link-local addresses alone.
+    pub fn rejoin(&self) {
+        let pid = self.holder.0.id().to_string();
+        run("ip", &["link", "add", &self.near, "type", "veth", "peer", "name", "them0", "netns", &pid]);
+        run("ip", &["link", "set", &self.near, "up"]);
+        self.run("ip", &["link", "set", "them0", "up"]);
     }
 
     /// A command that runs inside.
@@ -161,6 +171,34 @@ impl Namespace {
         let status = self.command(program).args(args).status().expect("nsenter (util-linux)");
         assert!(status.success(), "{program} {args:?}: {status}");
     }
+}
+
+/// The link-local address of an interface, there or here, once it may be used.
+pub fn link_local(namespace: Option<&Namespace>, interface: &str) -> String {
+    let mut found = String::new();
+    wait_for(&format!("a link-local address of {interface}"), LIMIT, || {
+        let mut command = namespace.map_or_else(|| Command::new("ip"), |namespace| namespace.command("ip"));
+        command.args(["-6", "-o", "address", "show", "dev", interface, "scope", "link", "-tentative"]);
+        let output = command.output().expect("ip (iproute2)");
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        found = text.split_whitespace().nth(3).and_then(|net| net.split('/').next()).unwrap_or_default().to_string();
+        !found.is_empty()
+    });
+    found
+}
+
+/// A neighbour of ours that is known by an interface; by its address there, if one is given.
+pub fn link_peer(interface: &str, address: Option<&str>, as_number: u32) -> LinkPeer {
+    LinkPeer {
+        interface: InterfaceName::new(interface).expect("a name"),
+        address: address.map(|address| address.parse().expect("an address")),
+        peer: PeerConfig { local_address: None, ..peer(interface, as_number, OURS[1]) },
+    }
+}
+
+/// Our side, with neighbours that are known by interfaces, and without an address that they could reach.
+pub fn on_links(links: &[LinkPeer]) -> SpeakerConfig {
+    SpeakerConfig { peers: BTreeMap::new(), links: links.to_vec(), ..speaker(0, THEIR_AS) }
 }
 
 /// Our speaker, and what its kernel would have.

@@ -11,6 +11,7 @@ use crate::support::run;
 
 const PREFIX: &str = "bgp.nlri_prefix";
 const WITHDRAWN: &str = "bgp.withdrawn_prefix";
+const REACH_V4: &str = "bgp.mp_reach_nlri_ipv4_prefix";
 const REACH_V6: &str = "bgp.mp_reach_nlri_ipv6_prefix";
 const UNREACH_V6: &str = "bgp.mp_unreach_nlri_ipv6_prefix";
 const LENGTH: &str = "bgp.prefix_length";
@@ -163,6 +164,7 @@ fn open() -> Case {
             Capability::Multiprotocol(AfiSafi::IPV6_UNICAST),
             Capability::RouteRefresh,
             Capability::EnhancedRouteRefresh,
+            Capability::ExtendedNextHop(vec![(AfiSafi::IPV4_UNICAST, 2)]),
             Capability::FourOctetAs(4_200_000_001),
             Capability::GracefulRestart(wire::GracefulRestart {
                 restarted: true,
@@ -189,9 +191,12 @@ fn open() -> Case {
             ("bgp.open.myas", "23456"),
             ("bgp.open.holdtime", "90"),
             ("bgp.open.identifier", "10.0.0.1"),
-            ("bgp.cap.type", "1,1,2,70,65,64,71,69"),
+            ("bgp.cap.type", "1,1,2,70,5,65,64,71,69"),
             ("bgp.cap.ap.afi", "1,2"),
             ("bgp.cap.ap.sendreceive", "1,3"),
+            ("bgp.cap.enh.afi", "1"),
+            ("bgp.cap.enh.safi", "1"),
+            ("bgp.cap.enh.nhafi", "2"),
             ("bgp.cap.mp.afi", "1,2"),
             ("bgp.cap.4as", "4200000001"),
             ("bgp.cap.gr.timers.restart_flag", "1"),
@@ -295,6 +300,22 @@ fn routes_for_a_four_octet_peer() {
                 (NEXT_HOP_LOCAL, "fe80::1"),
                 (REACH_V6, "2001:db8:8000::,2001:db8:1:2:3:4:5:6"),
                 (LENGTH, "33,128"),
+            ]),
+        },
+        // RFC 8950: our link-local address alone.
+        Case {
+            message: reach(
+                &all_attributes(),
+                next_hop("fe80::1", None).on_link(7),
+                &["10.0.0.0/8", "10.1.2.3/32"],
+                &internal,
+            ),
+            fields: with(&[
+                (CODES, "14,1,2,4,5,6,7,8,9,10,16,32,35,77"),
+                (FLAGS, "0x90,0x40,0x40,0x80,0x40,0x40,0xc0,0xc0,0x80,0x80,0xc0,0xc0,0xc0,0xe0"),
+                (NEXT_HOP_V6, "fe80::1"),
+                (REACH_V4, "10.0.0.0,10.1.2.3"),
+                (LENGTH, "8,32"),
             ]),
         },
         Case {

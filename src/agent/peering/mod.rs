@@ -8,6 +8,8 @@
 //! |---|---|
 //! | `driver` | the loop around the speaker |
 //! | `connection` | one TCP connection: connect, read, write, farewell |
+//! | `links` | neighbours that are known by an interface, where they are now |
+//! | `discovery` | who is at the other end of a link: router advertisements, on a thread of its own |
 //! | `listener` | listening sockets: bound, and bound again when that failed |
 //! | `listing` | answers for `routectl bgp` |
 //! | `request` | `routectl bgp`, whoever answers it |
@@ -17,7 +19,9 @@
 
 pub mod bfd;
 mod connection;
+mod discovery;
 mod driver;
+mod links;
 mod listener;
 mod listing;
 mod protection;
@@ -37,7 +41,8 @@ use routenet_core::bgp::speaker::{
 use routenet_core::model::Cidr;
 use tokio::sync::{mpsc, oneshot};
 
-pub use listing::{neighbor_lines, neighbor_reply, peer_line, route_line, route_reply};
+pub use links::Waiting;
+pub use listing::{neighbor_lines, neighbor_reply, peer_lines, route_line, route_reply};
 pub use routenet_core::bgp::speaker::speaker_config;
 pub use speaker_only::{SpeakerOnly, run_speaker_only};
 
@@ -95,6 +100,8 @@ pub struct StationStatus {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PeeringStatus {
     pub peers: Vec<PeerStatus>,
+    /// Neighbours that are known by an interface, and are nowhere now.
+    pub waiting: Vec<Waiting>,
     pub listeners: Vec<ListenerStatus>,
     pub stations: Vec<StationStatus>,
     /// Next hops of accepted routes that do not resolve.

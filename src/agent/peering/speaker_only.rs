@@ -12,7 +12,7 @@ use routenet_core::model::Pool;
 use routenet_core::model::config::{NodeConfig, StaticCluster, StoreConfig};
 use tokio::task::JoinHandle;
 
-use super::{Peering, PeeringConfig, Stopped, peer_line, request, speaker_config};
+use super::{Peering, PeeringConfig, Stopped, peer_lines, request, speaker_config};
 use crate::agent::answers::{ok, reply};
 use crate::agent::health::{Health, epoch_seconds, peering_problems};
 use crate::agent::local_api::access::AccessRules;
@@ -125,7 +125,7 @@ impl Answers {
                 blocks: Vec::new(),
                 endpoints: 0,
                 planes: Vec::new(),
-                bgp: peering.peers.iter().map(peer_line).collect(),
+                bgp: peer_lines(&peering),
                 ways: Vec::new(),
             },
             nodes: Vec::new(),

@@ -387,8 +387,7 @@ impl Session {
         // has forwarded ever since. Without the F bit a helper drops our routes at once (RFC 4724 4.2). A first session
         // has it only from an earlier incarnation: after a reboot there is nothing that was preserved.
         let preserved = env.preserved || self.sessions > 0;
-        let local = self.local(id);
-        let offer = wire::encode_open(&open::offer(&self.settings, local, env.restarting, preserved));
+        let offer = wire::encode_open(&open::offer(&self.settings, self.local(id), env.restarting, preserved));
         let now = env.now;
         if let Some(connection) = self.connection(id) {
             connection.open_at = None;
@@ -433,8 +432,7 @@ impl Session {
     }
 
     fn opened(&mut self, env: &mut Env<'_>, id: ConnId, open: &wire::Open) {
-        let local = self.local(id);
-        let negotiated = match open::negotiate(&self.settings, local, open) {
+        let negotiated = match open::negotiate(&self.settings, self.local(id), open) {
             Ok(negotiated) => negotiated,
             Err(notification) => return self.end(env, id, Cause::Sent(notification)),
         };

@@ -233,7 +233,8 @@ impl Speaker {
             Input::Timeout => self.timeout(now),
         }
         self.rib.follow_carriers();
-        if self.progress.advance(&self.peers, self.rib.awaits_answers(), now) {
+        let (complete, unanswered) = (self.config.links.is_empty(), self.rib.awaits_answers());
+        if self.progress.advance(&self.peers, complete, unanswered, now) {
             self.review_outbound();
         }
     }

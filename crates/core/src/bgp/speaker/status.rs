@@ -70,6 +70,11 @@ pub struct RouteStatus {
 }
 
 impl Speaker {
+    /// Whether the session with this neighbour stands.
+    pub fn is_established(&self, address: IpAddr) -> bool {
+        self.peers.get(&address).is_some_and(|peer| peer.session.state() == State::Established)
+    }
+
     /// Every configured neighbour, by address.
     pub fn status(&self, now: Time) -> Vec<PeerStatus> {
         self.peers.iter().map(|(address, peer)| self.peer_status(address, peer, now)).collect()
@@ -136,7 +141,7 @@ impl Speaker {
                         format!("{rule} rejects it")
                     }
                     (Refusal::NextHop(why), _) => {
-                        let (hop, _) = unscoped(candidate.path.next_hop.address);
+                        let (hop, _) = unscoped(candidate.path.next_hop.way());
                         format!("its next hop {hop} does not resolve: {why}; {}", why.mend())
                     }
                     (refusal, _) => refusal.to_string(),

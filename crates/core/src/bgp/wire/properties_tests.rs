@@ -88,8 +88,9 @@ prop_compose! {
     }
 }
 
-fn next_hop_for(prefixes: &[Nlri], link_local: bool) -> NextHop {
-    let is_v4 = prefixes.first().is_some_and(|nlri| nlri.prefix.address().is_ipv4());
+fn next_hop_for(prefixes: &[Nlri], link_local: bool, context: &CodecContext) -> NextHop {
+    let of_v4 = prefixes.first().is_some_and(|nlri| nlri.prefix.address().is_ipv4());
+    let is_v4 = of_v4 && !(context.extended_next_hop && link_local);
     let address: IpAddr = if is_v4 { [192, 0, 2, 9].into() } else { "2001:db8::9".parse().unwrap() };
     let link_local = (link_local && address.is_ipv6()).then(|| "fe80::9".parse().unwrap());
     NextHop { address, link_local }
@@ -115,7 +116,7 @@ fn some_message() -> impl Strategy<Value = Vec<u8>> {
     let update = (some_attributes(), prefixes_of_one_family(), any::<bool>(), both_families()).prop_map(
         |(attributes, prefixes, link_local, context)| {
             let mut out = Vec::new();
-            let via = next_hop_for(&prefixes, link_local);
+            let via = next_hop_for(&prefixes, link_local, &context);
             let _ = encode_reach(&attributes, &via, &prefixes[..prefixes.len().min(5)], &context, &mut out);
             out
         },
@@ -215,7 +216,7 @@ proptest! {
         link_local in any::<bool>(),
         context in both_families(),
     ) {
-        let via = next_hop_for(&prefixes, link_local);
+        let via = next_hop_for(&prefixes, link_local, &context);
         let mut rest = prefixes.as_slice();
         while !rest.is_empty() {
             let mut out = Vec::new();
