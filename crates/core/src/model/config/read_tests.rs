@@ -80,6 +80,15 @@ fn wrong_values_are_told_what_was_expected() {
             "bgp.originate: only with `dataPlane: off`: a host announces the routes of \
                                             its workloads (remove it)",
         ),
+        (
+            "bgp: {peers: [{address: 192.0.2.2, as: 1, addPaths: {send: 65}}]}",
+            "bgp.peers[0].addPaths.send: expected a number from 2 to 64, found 65",
+        ),
+        (
+            "bgp: {peers: [{address: 192.0.2.2, as: 1, addPaths: {send: most}}]}",
+            "bgp.peers[0].addPaths.send: \"most\" is not a number of paths (write `none`, `all`, or 2 to 64 for so many of \
+             the best)",
+        ),
         ("bgp: {peers: [{address: 192.0.2.2}]}", "bgp.peers[0].as: missing: expected the AS number of the peer"),
         (
             "bgp: {peers: [{address: \"192.0.2.2:1179\", as: 1}]}",

@@ -19,11 +19,12 @@ fn prefix(number: u16) -> Cidr {
     Cidr::host([10, 0, a, b].into())
 }
 
-/// `tag` makes paths that differ in what even an external neighbour sees.
+/// `tag` makes paths that differ in what even an external neighbour sees; each third one is longer, and behind the others.
 fn route(from: u8, tag: u32, next_hop: u8) -> Candidate {
     let source = Source { peer: Some(address(from)), external: true, ..Source::own([192, 0, 2, from].into()) };
     let mut attributes = own_attributes();
-    attributes.as_path = vec![AsSegment::Sequence(vec![64600 + tag])];
+    let numbers = if tag % 3 == 2 { vec![64600 + tag, 64700] } else { vec![64600 + tag] };
+    attributes.as_path = vec![AsSegment::Sequence(numbers)];
     let next_hop = NextHop { address: address(next_hop), link_local: None };
     Candidate { source: Arc::new(source), path: Arc::new(Path { attributes, next_hop }), judged: Judged::AsReceived }
 }
@@ -211,9 +212,10 @@ impl World {
             SentPaths::Best(number) => number.into(),
         };
         let told = self.rib.iter().flat_map(|(prefix, destination)| {
-            // These routes differ in nothing that goes before the router id.
+            // These routes differ in nothing else that goes before the router id.
             let mut candidates = destination.candidates().to_vec();
-            candidates.sort_by_key(|candidate| (candidate.source.router_id, candidate.source.path_id));
+            let key = |it: &Candidate| (it.path.as_path_length(), it.source.router_id, it.source.path_id);
+            candidates.sort_by_key(key);
             candidates.truncate(most);
             candidates.retain(|candidate| export.tells(prefix, candidate).is_ok());
             candidates.into_iter().map(|candidate| (*prefix, candidate)).collect::<Vec<_>>()
@@ -304,13 +306,13 @@ fn who_wants_all_paths_hears_of_those_behind_the_best_and_others_do_not() {
     world.learn(7, route(4, 0, 4));
     world.settle();
     [1, 2, 3].into_iter().for_each(|last| drop(world.heard(last)));
-    // Worse by its router id.
-    world.learn(7, route(5, 1, 5));
+    // Longer.
+    world.learn(7, route(5, 2, 5));
     world.settle();
     world.check();
     let heard = [1, 2, 3].map(|last| world.heard(last).len());
     assert_eq!((heard, world.neighbors[&1].knows.len(), world.neighbors[&3].knows.len()), ([1, 1, 0], 2, 1));
-    world.learn(7, route(5, 2, 5));
+    world.learn(7, route(5, 5, 5));
     world.settle();
     world.check();
     assert_eq!([1, 2, 3].map(|last| world.heard(last)), [vec![(prefix(7), true)], vec![(prefix(7), true)], vec![]]);
