@@ -18,6 +18,9 @@ const RAW_IP: u32 = 101;
 /// tshark's severity of what an expert item calls an error.
 const ERROR: &str = "8388608";
 
+/// The kind of TCP's option that is the signature of a segment (RFC 2385).
+const MD5_SIGNATURE: u8 = 19;
+
 /// Where a packet comes from and goes to.
 pub type Way = (SocketAddr, SocketAddr);
 
@@ -38,6 +41,8 @@ pub struct Frame {
     pub notification: Option<(u8, u8)>,
     /// The text of a Cease (RFC 9003).
     pub text: String,
+    /// Whether its TCP segment has a signature (RFC 2385).
+    pub signed: bool,
     /// What tshark has against it.
     pub complaint: Option<String>,
 }
@@ -147,7 +152,7 @@ fn way(packet: &[u8]) -> Option<Way> {
 }
 
 /// In the order of [`frame`].
-const FIELDS: [&str; 14] = [
+const FIELDS: [&str; 15] = [
     "frame.number",
     "bgp.type",
     "_ws.malformed",
@@ -156,6 +161,7 @@ const FIELDS: [&str; 14] = [
     "tcp.analysis.lost_segment",
     "tcp.payload",
     "bgp.notify.communication",
+    "tcp.option_kind",
     "bgp.notify.major_error",
     "bgp.notify.minor_error",
     "bgp.notify.minor_error_open",
@@ -180,16 +186,19 @@ fn read_by_tshark(capture: &[u8], port: u16, as_length: &str) -> Vec<Frame> {
 fn frame(line: &str) -> Frame {
     let columns: Vec<&str> = line.split('|').collect();
     let numbers = |text: &str| text.split(',').filter_map(|number| number.parse::<u8>().ok()).collect::<Vec<_>>();
-    let [number, types, malformed, severity, message, lost, payload, text] = columns[..8] else { panic!("{line}") };
+    let [number, types, malformed, severity, message, lost, payload, text, options] = columns[..9] else {
+        panic!("{line}")
+    };
     // A connection on the ports of an older one may begin at any number.
     let gap = !lost.is_empty() && !payload.is_empty();
     let bad = !malformed.is_empty() || gap || severity.contains(ERROR);
-    let minor = columns[9..].iter().find_map(|column| numbers(column).first().copied());
+    let minor = columns[10..].iter().find_map(|column| numbers(column).first().copied());
     Frame {
         number: number.parse().expect("its number"),
         types: numbers(types),
-        notification: numbers(columns[8]).first().map(|major| (*major, minor.unwrap_or(0))),
+        notification: numbers(columns[9]).first().map(|major| (*major, minor.unwrap_or(0))),
         text: text.to_string(),
+        signed: numbers(options).contains(&MD5_SIGNATURE),
         complaint: bad.then(|| format!("{malformed} {message}{}: {payload}", if gap { ", after a gap" } else { "" })),
     }
 }

@@ -350,8 +350,9 @@ impl Driver {
         let is_v6 = stream.local_addr().is_ok_and(|own| own.is_ipv6());
         if transport.password_file.is_some() {
             let keys = self.keys.borrow();
-            let key = keys.get(&unscoped(neighbor).0).ok_or("its password cannot be read")?;
-            protection::sign(stream, is_v6, neighbor, key).map_err(|error| error.to_string())?;
+            let address = unscoped(neighbor).0;
+            let key = keys.get(&address).ok_or("its password cannot be read")?;
+            protection::sign(stream, is_v6, address, key).map_err(|error| error.to_string())?;
         }
         match transport.ttl_security {
             Some(hops) => protection::come_near(stream, is_v6, hops).map_err(|error| error.to_string()),
