@@ -27,11 +27,9 @@ pub struct PeerOptions {
 }
 
 impl PeerOptions {
-    /// Whether a session under `other` has to begin anew: what the two sides said in their OPENs, or what the neighbour is
-    /// to us, would no longer be true.
+    /// Whether a session under `other` has to begin anew: what the two sides said in their OPENs would no longer be true.
     pub fn needs_new_session(&self, other: &PeerOptions) -> bool {
-        let identity =
-            |options: &PeerOptions| (options.reflector_client, options.local_as, options.role, options.role_strict);
+        let identity = |options: &PeerOptions| (options.local_as, options.role, options.role_strict);
         identity(self) != identity(other)
     }
 }

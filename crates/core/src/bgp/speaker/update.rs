@@ -120,10 +120,12 @@ impl Speaker {
         }
         let Some(peer) = self.peers.get(&address) else { return };
         let import = import(&self.config, &self.pools, address, peer, &own);
-        let interner = &mut self.interner;
+        let (interner, present) = (&mut self.interner, &peer.source);
         let mut changed = Changed::default();
         self.rib.review(address, |prefix, known| {
-            changed.judged(&import, prefix, known.source.clone(), known.received().clone(), interner)
+            // What is stale keeps the session that it is of.
+            let source = if known.source.session == present.session { present } else { &known.source };
+            changed.judged(&import, prefix, source.clone(), known.received().clone(), interner)
         });
     }
 

@@ -307,7 +307,7 @@ items:
     let Object::BGPPeer(peer) = &objects[5] else { panic!() };
     assert_eq!((peer.address.to_string().as_str(), peer.port, peer.as_number), ("2001:db8::1", 1179, 65546));
     let Object::BGPConfiguration(settings) = &objects[6] else { panic!() };
-    assert!(settings.node_to_node_mesh);
+    assert_eq!((settings.node_to_node_mesh, settings.mesh), (true, crate::model::MeshLayout::Full));
 }
 
 #[test]
