@@ -119,6 +119,7 @@ impl Agent {
             blocks: self.allocator.own_blocks().borrow().iter().copied().collect(),
             peers_established: count(&peers, |peer| peer.state == State::Established),
             peers_configured: count(&peers, |_| true),
+            mesh_in_place: self.mesh.in_place(),
         }
     }
 
