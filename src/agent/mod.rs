@@ -49,9 +49,8 @@ pub mod underlay;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use routenet_core::bgp::speaker::PeerStatus;
 use routenet_core::model::Node;
 use routenet_core::model::config::NodeConfig;
 use tokio::sync::watch;
@@ -110,18 +109,13 @@ impl Agent {
         [("ipset", ipset), ("iptables", iptables), ("link", link), ("tunnel", tunnel), ("route", route)]
     }
 
-    /// The neighbours; none where the speaker has stopped, which is a problem of its own.
-    async fn peers(&self) -> Vec<PeerStatus> {
-        self.hands.peering.status().await.map(|status| status.peers).unwrap_or_default()
-    }
-
     fn is_drained(&self) -> bool {
         self.drained.load(Ordering::Relaxed)
     }
 
-    fn drain(&self) {
+    fn drain(&self, notice: Duration) {
         self.drained.store(true, Ordering::Relaxed);
-        self.hands.peering.drain();
+        self.hands.peering.drain(notice);
     }
 
     fn undrain(&self) {

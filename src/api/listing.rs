@@ -180,7 +180,8 @@ pub struct MeshLine {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NeighborLine {
     pub name: String,
-    pub address: IpAddr,
+    /// A link-local one with its interface, `fe80::1%eth0`; the interface alone while nobody is known there.
+    pub address: String,
     pub port: u16,
     pub as_number: u32,
     /// `node` (the mesh), `peer` (a BGPPeer), `config` (the node's file), `range` (connected from a range of it).
@@ -245,8 +246,10 @@ pub struct NeighborReply {
     pub messages_sent: MessageCounts,
     /// Whether it still has to be told something.
     pub waiting: bool,
-    /// Whether routes from before its restart are kept.
+    /// Whether routes from before its restart are kept, and more of that.
     pub retained: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stale: Option<Stale>,
     /// UPDATEs of this session that were mended (RFC 7606), by what was done, and the last one.
     pub malformed: u64,
     pub treated_as_withdraw: u64,
@@ -266,6 +269,16 @@ pub struct MessageCounts {
     pub notifications: u64,
     pub keepalives: u64,
     pub refreshes: u64,
+}
+
+/// Routes of a neighbour from before its restart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stale {
+    pub since_secs: u64,
+    /// How much longer some of them are kept, at most.
+    pub left_secs: u64,
+    /// Whether the restart time is over for some: these are the last choice (RFC 9494).
+    pub long_lived: bool,
 }
 
 /// The last UPDATE that was mended.
@@ -299,6 +312,9 @@ pub struct RouteReply {
     pub standing: String,
     /// What decided it, in words.
     pub why: Option<String>,
+    /// The path identifier that it came under (RFC 7911), and the one that neighbours hear that are told several paths.
+    pub path_id: Option<u32>,
+    pub told_as: Option<u32>,
     pub router_id: Option<Ipv4Addr>,
     pub external: bool,
     /// In hexadecimal.
@@ -319,7 +335,8 @@ pub struct RouteReply {
 pub struct RouteLine {
     pub prefix: Cidr,
     /// `None` for what this node announces of its own.
-    pub next_hop: Option<IpAddr>,
+    /// A link-local one with its interface.
+    pub next_hop: Option<String>,
     /// The neighbour it was learned from; `None` for own ones.
     pub from: Option<String>,
     /// As text, in the order of the wire: `64513 64514 {64515 64516}`.

@@ -84,7 +84,7 @@ pub struct MeshStatus {
 pub struct WayLine {
     /// Whose address the next hop is; `None`: a router's of the underlay.
     pub node: Option<String>,
-    pub next_hop: IpAddr,
+    pub next_hop: String,
     pub pool: String,
     /// `ipip` or `vxlan`; `None`: as it is.
     pub tunnel: Option<String>,
@@ -152,7 +152,8 @@ pub struct Event {
 pub struct PeerStatus {
     /// The BGPPeer's or node's name.
     pub name: String,
-    pub address: IpAddr,
+    /// A link-local one with its interface, `fe80::1%eth0`; the interface alone while nobody is known there.
+    pub address: String,
     pub as_number: u32,
     /// The state's name in RFC 4271: `Idle`, `Connect`, `Active`, `OpenSent`, `OpenConfirm`, `Established`.
     pub state: String,

@@ -201,7 +201,7 @@ fn neighbor_table(lines: &[NeighborLine], wide: bool) -> String {
         });
         let mut row = vec![
             line.name.clone(),
-            line.address.to_string(),
+            line.address.clone(),
             line.as_number.to_string(),
             line.state.clone(),
             duration(line.since_secs),
@@ -267,7 +267,7 @@ fn route_table(lines: &[RouteLine], wide: bool) -> String {
         let mut row = vec![
             flags.into_iter().filter(|(on, _)| *on).map(|(_, flag)| flag).collect(),
             line.prefix.to_string(),
-            or_dash(line.next_hop),
+            or_dash(line.next_hop.as_ref()),
             line.from.clone().unwrap_or_else(|| "here".to_string()),
             or_dash(path),
             line.origin.clone(),

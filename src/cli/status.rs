@@ -179,13 +179,13 @@ fn plane_row(plane: &PlaneLine) -> Vec<String> {
 
 fn way_row(way: &WayLine) -> Vec<String> {
     let how = way.tunnel.as_ref().map_or("as it is".to_string(), |kind| format!("{kind} tunnel"));
-    vec![or_dash(way.node.as_ref()), way.next_hop.to_string(), way.pool.clone(), how, way.why.clone()]
+    vec![or_dash(way.node.as_ref()), way.next_hop.clone(), way.pool.clone(), how, way.why.clone()]
 }
 
 fn peer_row(peer: &PeerStatus) -> Vec<String> {
     vec![
         peer.name.clone(),
-        peer.address.to_string(),
+        peer.address.clone(),
         peer.as_number.to_string(),
         peer.state.clone(),
         duration(peer.since_secs),

@@ -6,6 +6,8 @@ mod support;
 mod conntrack;
 mod links;
 mod machine;
+mod nexthops;
+mod resolution;
 mod routes;
 mod rules;
 mod sets;

@@ -8,6 +8,8 @@
 //! |---|---|
 //! | `driver` | the loop around the speaker |
 //! | `connection` | one TCP connection: connect, read, write, farewell |
+//! | `links` | neighbours that are known by an interface, where they are now |
+//! | `discovery` | who is at the other end of a link: router advertisements, on a thread of its own |
 //! | `listener` | listening sockets: bound, and bound again when that failed |
 //! | `listing` | answers for `routectl bgp` |
 //! | `request` | `routectl bgp`, whoever answers it |
@@ -17,7 +19,9 @@
 
 pub mod bfd;
 mod connection;
+mod discovery;
 mod driver;
+mod links;
 mod listener;
 mod listing;
 mod protection;
@@ -29,15 +33,18 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use routenet_core::bgp::monitor::mrt::MrtDump;
 use routenet_core::bgp::speaker::{
     FilterAnswer, FilterQuestion, MeshSessions, PeerDetail, PeerStatus, RouteDetail, RouteStatus, SpeakerConfig, State,
+    Unresolved,
 };
 use routenet_core::model::Cidr;
 use tokio::sync::{mpsc, oneshot};
 
-pub use listing::{neighbor_lines, neighbor_reply, peer_line, route_line, route_reply};
+pub use links::Waiting;
+pub use listing::{neighbor_lines, neighbor_reply, peer_lines, route_line, route_reply};
 pub use routenet_core::bgp::speaker::speaker_config;
 pub use speaker_only::{SpeakerOnly, run_speaker_only};
 
@@ -52,6 +59,8 @@ pub struct PeeringConfig {
     /// Whether the kernel holds routes of an earlier incarnation, own or learned: neighbours are then told that this is a
     /// restart (RFC 4724).
     pub restarting: bool,
+    /// Whether next hops have to resolve by the kernel's routes; else all do.
+    pub resolve: bool,
     /// Monitoring stations (BMP), and what they know this node by.
     pub stations: Vec<SocketAddr>,
     pub name: String,
@@ -93,8 +102,12 @@ pub struct StationStatus {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PeeringStatus {
     pub peers: Vec<PeerStatus>,
+    /// Neighbours that are known by an interface, and are nowhere now.
+    pub waiting: Vec<Waiting>,
     pub listeners: Vec<ListenerStatus>,
     pub stations: Vec<StationStatus>,
+    /// Next hops of accepted routes that do not resolve.
+    pub unresolved: Vec<Unresolved>,
     /// Whether [`PeeringEvent::Converged`] is due or was sent.
     pub converged: bool,
     pub bfd: bfd::Report,
@@ -110,7 +123,7 @@ enum Command {
     Listen(Vec<SocketAddr>),
     Originate(Vec<(Cidr, bool)>),
     Pools(Vec<Cidr>),
-    Drain,
+    Drain(Duration),
     Undrain,
     Reset(IpAddr),
     /// Answered with whom it ended: `all`, or by name or address.
@@ -171,9 +184,9 @@ impl Peering {
         self.tell(Command::Pools(pools));
     }
 
-    /// Withdraws everything, then says Cease, and stays down.
-    pub fn drain(&self) {
-        self.tell(Command::Drain);
+    /// Tells everything as the last choice for so long, withdraws it, then says Cease, and stays down.
+    pub fn drain(&self, notice: Duration) {
+        self.tell(Command::Drain(notice));
     }
 
     /// Comes up again after a drain.

@@ -5,14 +5,14 @@ use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use async_trait::async_trait;
 use routenet_core::model::Pool;
 use routenet_core::model::config::{NodeConfig, StaticCluster, StoreConfig};
 use tokio::task::JoinHandle;
 
-use super::{Peering, PeeringConfig, Stopped, peer_line, request, speaker_config};
+use super::{Peering, PeeringConfig, Stopped, peer_lines, request, speaker_config};
 use crate::agent::answers::{ok, reply};
 use crate::agent::health::{Health, epoch_seconds, peering_problems};
 use crate::agent::local_api::access::AccessRules;
@@ -59,6 +59,7 @@ pub async fn run_speaker_only(config: &NodeConfig) -> Result<SpeakerOnly, String
     let (peering, mut events) = Peering::spawn(PeeringConfig {
         listen: config.bgp.listen.clone(),
         restarting: false,
+        resolve: false,
         stations: config.bgp.stations.clone(),
         name: config.node.to_string(),
         speaker,
@@ -124,7 +125,7 @@ impl Answers {
                 blocks: Vec::new(),
                 endpoints: 0,
                 planes: Vec::new(),
-                bgp: peering.peers.iter().map(peer_line).collect(),
+                bgp: peer_lines(&peering),
                 ways: Vec::new(),
                 mesh: None,
             },
@@ -146,9 +147,9 @@ impl Handler for Answers {
             Request::BgpReset { name } => request::reset(&self.peering, &name).await,
             Request::Status => reply(self.status().await.map_err(unavailable)),
             Request::BgpFilterTest(question) => request::test_filter(&self.peering, *question).await,
-            Request::Drain => {
+            Request::Drain { graceful_seconds } => {
                 self.drained.store(true, Ordering::Relaxed);
-                self.peering.drain();
+                self.peering.drain(Duration::from_secs(graceful_seconds.into()));
                 ok(&())
             }
             Request::Undrain => {

@@ -17,10 +17,18 @@ pub struct PeerOptions {
     /// How often our AS may be in the AS_PATH of what it sends.
     pub allowed_local_as: u8,
     pub max_prefixes: Option<MaxPrefixes>,
+    /// Seconds that its routes are kept beyond its restart time, and ours there (RFC 9494); `None`: the node's.
+    pub long_lived_time: Option<u32>,
+    /// Seconds for which we wait with our OPEN for its own (the DelayOpenTimer of RFC 4271 8.1.1); 0: not at all.
+    pub delay_open: u16,
     /// What we are to it (RFC 9234).
     pub role: Option<BgpRole>,
     /// Whether it has to say its own role too.
     pub role_strict: bool,
+    /// Whether IPv4 routes keep to IPv4 next hops: RFC 8950 is not offered.
+    pub classic_next_hop: bool,
+    /// Several paths of a prefix (RFC 7911).
+    pub add_paths: AddPaths,
     /// BGPFilters by name, asked in this order.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub filters: Vec<String>,
@@ -29,9 +37,45 @@ pub struct PeerOptions {
 impl PeerOptions {
     /// Whether a session under `other` has to begin anew: what the two sides said in their OPENs would no longer be true.
     pub fn needs_new_session(&self, other: &PeerOptions) -> bool {
-        let identity = |options: &PeerOptions| (options.local_as, options.role, options.role_strict);
+        let identity = |options: &PeerOptions| {
+            let PeerOptions { local_as, role, role_strict, classic_next_hop, add_paths, .. } = *options;
+            let paths = (add_paths.receive, add_paths.sends());
+            (local_as, role, role_strict, classic_next_hop, paths)
+        };
         identity(self) != identity(other)
     }
+}
+
+/// Which direction has several paths of a prefix (RFC 7911), where the neighbour agrees.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct AddPaths {
+    pub receive: bool,
+    pub send: SentPaths,
+}
+
+impl AddPaths {
+    /// Whether more than the best path may be told.
+    pub fn sends(&self) -> bool {
+        self.send != SentPaths::None
+    }
+}
+
+/// The paths of a prefix that a neighbour is told.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum SentPaths {
+    /// The best, without an identifier.
+    #[default]
+    None,
+    All,
+    /// So many of them, the best first.
+    Best(u8),
+}
+
+impl SentPaths {
+    /// The least and the most that can be asked for by number.
+    pub const BEST: std::ops::RangeInclusive<u8> = 2..=64;
 }
 
 /// The next hop that the neighbour is told, in Calico's words.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use routenet_core::bgp::speaker::*;
-use routenet_core::model::peering::{MaxPrefixes, NextHopMode, PeerOptions};
+use routenet_core::model::peering::{AddPaths, MaxPrefixes, NextHopMode, PeerOptions, SentPaths};
 use routenet_core::model::{Cidr, ImportPolicy};
 
 use crate::naive::{self, Neighbor, Route};
@@ -26,9 +26,14 @@ const TIMING: Timing = Timing {
     tick: Duration::ZERO,
 };
 
+const ALL_PATHS: AddPaths = AddPaths { receive: true, send: SentPaths::All };
+
 /// The time after which nothing of before is left: a session that is tried again at last, the neighbour that has six
 /// minutes to tell its routes anew, and what follows from it.
 const SETTLED: Duration = Duration::from_secs(600);
+
+/// The most that anybody wants his routes kept beyond the restart time, in seconds.
+const LONG_LIVED: u32 = 40;
 
 /// How one speaker holds another.
 #[derive(Clone, Debug)]
@@ -43,8 +48,11 @@ struct Side {
 #[derive(Clone, Debug)]
 struct Scenario {
     seed: u64,
-    /// One a speaker: its AS, and whether it is of the one cluster that several may be of.
-    speakers: Vec<(u32, bool)>,
+    /// Whether everybody tells everybody all paths (RFC 7911). Then every table follows from what is announced alone; which
+    /// of a neighbour's equal paths is the best says its identifier, which the naive fix-point does not know.
+    all_paths: bool,
+    /// One a speaker: its AS, whether it is of the one cluster that several may be of, and its long-lived stale time.
+    speakers: Vec<(u32, bool, u32)>,
     /// Whether the two have a session, and how each side holds the other: one for each pair.
     pairs: Vec<(bool, [Side; 2])>,
     steps: Vec<Step>,
@@ -69,7 +77,8 @@ enum Step {
     Client(usize, usize, bool),
     NextHop(usize, usize, NextHopMode),
     Reset(usize, usize),
-    Drain(usize),
+    /// With so many seconds for the neighbours to move away.
+    Drain(usize, u64),
     Undrain(usize),
     Wait(u64),
 }
@@ -115,26 +124,29 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (two(), any::<bool>()).prop_map(|((s, n), client)| Step::Client(s, n, client)),
         1 => (two(), next_hop()).prop_map(|((s, n), mode)| Step::NextHop(s, n, mode)),
         2 => two().prop_map(|(s, n)| Step::Reset(s, n)),
-        1 => one().prop_map(Step::Drain),
+        1 => (one(), prop_oneof![Just(0u64), 1u64..60]).prop_map(|(s, notice)| Step::Drain(s, notice)),
         1 => one().prop_map(Step::Undrain),
         6 => prop_oneof![0u64..200, 200u64..20_000, 20_000u64..200_000].prop_map(Step::Wait),
     ]
 }
 
 fn scenario() -> impl Strategy<Value = Scenario> {
-    let speakers = proptest::collection::vec((64512u32..64515, any::<bool>()), 2..=5);
+    let long_lived = prop_oneof![Just(0u32), Just(LONG_LIVED), 1..LONG_LIVED];
+    let speakers = proptest::collection::vec((64512u32..64515, any::<bool>(), long_lived), 2..=5);
     speakers.prop_flat_map(|speakers| {
         let pairs = speakers.len() * (speakers.len() - 1) / 2;
         let connected = prop_oneof![4 => Just(true), 1 => Just(false)];
         let pair = (connected, [side(), side()]);
         let pairs = proptest::collection::vec(pair, pairs);
-        (any::<u64>(), Just(speakers), pairs, proptest::collection::vec(step(), 1..60))
-            .prop_map(|(seed, speakers, pairs, steps)| Scenario { seed, speakers, pairs, steps })
+        let all_paths = prop_oneof![2 => Just(false), 1 => Just(true)];
+        (any::<u64>(), all_paths, Just(speakers), pairs, proptest::collection::vec(step(), 1..60))
+            .prop_map(|(seed, all_paths, speakers, pairs, steps)| Scenario { seed, all_paths, speakers, pairs, steps })
     })
 }
 
 /// A network that goes through a scenario.
 struct Run {
+    all_paths: bool,
     net: Net,
     drained: Vec<bool>,
 }
@@ -144,7 +156,8 @@ impl Run {
         let count = scenario.speakers.len();
         let mut configs: Vec<SpeakerConfig> =
             scenario.speakers.iter().enumerate().map(|(i, s)| config(i, s.0)).collect();
-        for (config, (_, shared)) in configs.iter_mut().zip(&scenario.speakers) {
+        for (config, (_, shared, long_lived)) in configs.iter_mut().zip(&scenario.speakers) {
+            config.long_lived_time = *long_lived;
             config.cluster_id = shared.then_some(Ipv4Addr::new(9, 9, 9, 9));
         }
         let all = (0..count).flat_map(|a| (a + 1..count).map(move |b| (a, b)));
@@ -153,7 +166,9 @@ impl Run {
                 let options = PeerOptions {
                     reflector_client: side.client,
                     next_hop: side.next_hop,
-                    allowed_local_as: side.allowed_local_as,
+                    // With all paths, and loops allowed, there would be more of them than anybody could look at.
+                    allowed_local_as: if scenario.all_paths { 0 } else { side.allowed_local_as },
+                    add_paths: if scenario.all_paths { ALL_PATHS } else { AddPaths::default() },
                     ..PeerOptions::default()
                 };
                 let peer = PeerConfig {
@@ -171,7 +186,7 @@ impl Run {
             let index = net.add(config);
             net.boot(index, false);
         }
-        Run { net, drained: vec![false; count] }
+        Run { all_paths: scenario.all_paths, net, drained: vec![false; count] }
     }
 
     fn count(&self) -> usize {
@@ -249,10 +264,10 @@ impl Run {
                     self.net.handle(s % count, Input::Reset(address(peer)));
                 }
             }
-            Step::Drain(s) => {
+            Step::Drain(s, notice) => {
                 if self.net.is_up(s % count) {
                     self.drained[s % count] = true;
-                    self.net.handle(s % count, Input::Drain);
+                    self.net.handle(s % count, Input::Drain { notice: Duration::from_secs(notice) });
                 }
             }
             Step::Undrain(s) => {
@@ -299,6 +314,7 @@ impl Run {
                             client: peer.options.reflector_client,
                             next_hop: peer.options.next_hop,
                             allowed_local_as: peer.options.allowed_local_as.into(),
+                            all_paths: self.all_paths,
                         };
                         (other, neighbor)
                     })
@@ -319,11 +335,15 @@ impl Run {
                 prop_assert_eq!(status.state == State::Established, stands, "{}", what);
                 prop_assert!(!status.retained, "{}", what);
             }
-            let found = table_of(self.net.speaker(index));
+            let mut found = table_of(self.net.speaker(index));
+            if self.all_paths {
+                found.values_mut().for_each(|(best, _)| *best = None);
+            }
             let wanted = expected.iter().filter(|(_, routes)| !routes.is_empty()).map(|(prefix, routes)| {
                 let mut all: Vec<Line> = routes.iter().map(line).collect();
                 all.sort();
-                (*prefix, (routes.first().filter(|best| !best.refused).map(line), all))
+                let best = routes.first().filter(|best| !best.refused && !self.all_paths).map(line);
+                (*prefix, (best, all))
             });
             let wanted: BTreeMap<_, _> = wanted.collect();
             prop_assert_eq!(&found, &wanted, "the table of speaker {}", index);
@@ -391,20 +411,20 @@ proptest! {
         run.check()?;
     }
 
-    /// After one second more than the restart time nobody anywhere has a route of a speaker that was killed, by however many
-    /// others it came.
+    /// After one second more than the restart time and the long-lived stale time nobody anywhere has a route of a speaker that
+    /// was killed, by however many others it came.
     #[test]
     fn no_route_outlives_its_source(scenario in scenario(), victim in 0usize..5, drain in any::<bool>()) {
         let mut run = through(&scenario);
         run.come_to_rest();
         let victim = victim % run.count();
         if drain {
-            run.step(&Step::Drain(victim));
+            run.step(&Step::Drain(victim, 0));
             run.net.run(Duration::from_secs(2));
             run.check()?;
         }
         run.kill(victim);
-        run.net.run(Duration::from_secs(121));
+        run.net.run(Duration::from_secs(121 + u64::from(LONG_LIVED)));
         run.check()?;
     }
 

@@ -14,6 +14,8 @@ pub struct Neighbor {
     pub client: bool,
     pub next_hop: NextHopMode,
     pub allowed_local_as: usize,
+    /// Whether it is told all paths (RFC 7911), and not the best only.
+    pub all_paths: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -84,10 +86,12 @@ fn told(speakers: &[Speaker], tables: &[Table], index: usize) -> Table {
     let mut table = own(speaker);
     for &from in speaker.neighbors.keys() {
         for (prefix, routes) in &tables[from] {
-            let best = routes.first().filter(|route| !route.refused);
-            if let Some(route) = best.and_then(|best| tell(&speakers[from], speakers, index, prefix, best)) {
-                let route = take(speaker, from, prefix, route);
-                table.entry(*prefix).or_default().push(route);
+            let most = if speakers[from].neighbors[&index].all_paths { routes.len() } else { 1 };
+            for path in routes.iter().take(most).filter(|route| !route.refused) {
+                if let Some(route) = tell(&speakers[from], speakers, index, prefix, path) {
+                    let route = take(speaker, from, prefix, route);
+                    table.entry(*prefix).or_default().push(route);
+                }
             }
         }
     }
@@ -106,7 +110,7 @@ fn preference(route: &Route) -> (u32, usize) {
     (u32::MAX - route.local_pref.unwrap_or(100), route.as_path.len())
 }
 
-/// What `speaker` tells speaker `to` of its best route.
+/// What `speaker` tells speaker `to` of its best route, or of another that it has to tell.
 fn tell(speaker: &Speaker, speakers: &[Speaker], to: usize, prefix: &Cidr, best: &Route) -> Option<Route> {
     let receiver = &speakers[to];
     let neighbor = &speaker.neighbors[&to];

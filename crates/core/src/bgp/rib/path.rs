@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use hashbrown::{DefaultHashBuilder, HashTable};
 
-use crate::bgp::filter::Refusal;
+use super::sources::Number;
+use crate::bgp::filter::{LLGR_STALE, NO_LLGR, Refusal};
 use crate::bgp::wire::{AsSegment, Attributes, NextHop, Origin};
 
 /// LOCAL_PREF of a route that came without one (as RFC 4271 5.1.5 leaves it to us, and everybody does).
@@ -30,6 +31,16 @@ impl Path {
                 AsSegment::Set(_) => 1,
             })
             .sum()
+    }
+
+    /// RFC 9494 4.3: the last choice.
+    pub fn is_long_lived_stale(&self) -> bool {
+        self.attributes.communities.contains(&LLGR_STALE)
+    }
+
+    /// RFC 9494 3.3: it does not outlive the restart time of who told it.
+    pub fn forbids_long_lived(&self) -> bool {
+        self.attributes.communities.contains(&NO_LLGR)
     }
 
     /// How often one of these ASes is in the AS_PATH.
@@ -61,13 +72,16 @@ pub fn own_attributes() -> Attributes {
     }
 }
 
-/// Whom a route came from. One value a session, shared by all routes of it.
+/// Whom a route came from. One value a session, shared by all routes of it; where they have path identifiers, one for each.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Source {
     /// `None`: originated here.
     pub peer: Option<IpAddr>,
     /// Whether it came over eBGP.
     pub external: bool,
+    /// Under which of its path identifiers (RFC 7911); 0 in a session without.
+    pub path_id: u32,
+    pub number: Number,
     /// An internal neighbour that we reflect for (RFC 4456).
     pub client: bool,
     pub router_id: Ipv4Addr,
@@ -82,7 +96,8 @@ impl Source {
     }
 
     pub fn own(router_id: Ipv4Addr) -> Source {
-        Source { peer: None, external: false, client: false, router_id, session: 0 }
+        let number = Number::own();
+        Source { peer: None, external: false, path_id: 0, number, client: false, router_id, session: 0 }
     }
 }
 

@@ -4,6 +4,7 @@
 //! loop {
 //!     speaker.handle(input, now)                                what happened: bytes, connections, configuration
 //!     while let Some(event) = speaker.poll_event()              what to do: connect, close, report
+//!     speaker.poll_next_hops()                                  which next hops to look up, in Input::NextHops
 //!     for each connection with room in its queue:
 //!         speaker.poll_transmit(conn, &mut buffer, budget, now) what to write, in portions
 //!     if the consumer has room: speaker.poll_best(n)            what the best paths are now, in portions
@@ -22,9 +23,11 @@ mod dynamic;
 mod from_model;
 mod mesh;
 pub mod monitor;
+mod next_hops;
 mod peer;
 mod probe;
 mod refresh;
+mod restart;
 mod sessions;
 mod startup;
 pub mod status;
@@ -33,22 +36,26 @@ mod update;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 use roaring::RoaringBitmap;
 
+pub use crate::bgp::rib::next_hops::Unresolved;
 use crate::bgp::rib::outbound::Outbound;
-use crate::bgp::rib::{Interner, Path, Position, Rib};
+use crate::bgp::rib::{Interner, Path, Position, Rib, Scope, Sources};
 use crate::bgp::session::timers::Rng;
 pub use crate::bgp::session::{ConnId, State};
 use crate::bgp::wire::Notification;
-use crate::model::Cidr;
+use crate::model::{Cidr, Resolution};
 use crate::time::Time;
-pub use config::{ListenRange, PeerConfig, PeerSource, SpeakerConfig};
+pub use config::{LinkPeer, ListenRange, PeerConfig, PeerSource, SpeakerConfig};
 pub use detail::{PeerDetail, RouteDetail};
+use drain::Drain;
 pub use from_model::{DEFAULT_AS, mesh_plan, speaker_config};
 pub use mesh::MeshSessions;
 use peer::Peer;
 pub use probe::{AttributeLine, FilterAnswer, FilterQuestion, RuleLine};
+pub use restart::StaleStatus;
 use startup::Progress;
 pub use startup::Startup;
 pub use status::{PeerStatus, RouteStatus};
@@ -82,13 +89,16 @@ pub enum Input<'a> {
     SendHoldExpired {
         conn: ConnId,
     },
-    /// Withdraw everything, then say Cease (Administrative Shutdown), and stay down.
-    Drain,
+    /// Tell everything as the last choice (RFC 8326) for as long as `notice`; then withdraw it, say Cease (Administrative
+    /// Shutdown), and stay down.
+    Drain {
+        notice: Duration,
+    },
     /// Come up again after [`Input::Drain`].
     Undrain,
     /// Close every connection without a word, so that neighbours with graceful restart keep our routes.
     Leave,
-    /// End this neighbour's session (Administrative Reset) and begin anew.
+    /// End this neighbour's session (Administrative Reset) and begin anew; of one who is away, forget what is kept.
     Reset(IpAddr),
     /// BFD with this neighbour was Up and failed (not by its administrator). `independent`: its BFD does not share the fate of
     /// its control plane (the C bit).
@@ -96,6 +106,8 @@ pub enum Input<'a> {
         peer: IpAddr,
         independent: bool,
     },
+    /// Answers to [`Speaker::poll_next_hops`], and what has changed of them.
+    NextHops(Vec<(IpAddr, Resolution)>),
     /// The deadline has come.
     Timeout,
 }
@@ -132,14 +144,15 @@ pub struct Speaker {
     connections: BTreeMap<ConnId, IpAddr>,
     rib: Rib,
     interner: Interner<Path>,
+    sources: Sources,
     outbound: Outbound,
     events: VecDeque<Event>,
     progress: Progress,
     rng: Rng,
     last_id: u64,
     last_session: u64,
-    /// Being drained, or drained: until when neighbours have to take the withdrawals.
-    drained: Option<Time>,
+    /// Being drained, or drained.
+    drained: Option<Drain>,
     /// While a station listens.
     monitor: Option<monitor::Monitor>,
     /// How far the reader of the best paths has read, and what it was given next hops for.
@@ -151,7 +164,7 @@ impl Speaker {
     pub fn new(config: SpeakerConfig, startup: Startup, now: Time) -> Speaker {
         let rib = Rib::default();
         let mut speaker = Speaker {
-            progress: Progress::new(startup, config.restart_time, now),
+            progress: Progress::new(startup, &config, now),
             config: SpeakerConfig { peers: BTreeMap::new(), ..config.clone() },
             pools: Vec::new(),
             peers: BTreeMap::new(),
@@ -159,6 +172,7 @@ impl Speaker {
             kernel: rib.head(),
             rib,
             interner: Interner::default(),
+            sources: Sources::default(),
             outbound: Outbound::default(),
             events: VecDeque::new(),
             rng: Rng::new(startup.seed),
@@ -206,16 +220,23 @@ impl Speaker {
                     self.session(peer, now, |session, env| session.send_hold_expired(env, conn));
                 }
             }
-            Input::Drain => self.drain(now),
+            Input::Drain { notice } => self.drain(notice, now),
             Input::Undrain => self.undrain(now),
             Input::Leave => self.every_session(now, |session, env| session.leave(env)),
             Input::Reset(peer) => {
+                // What is kept of one who is away is kept for hours where that was agreed on: this is the way to end it.
+                if self.peers.get(&peer).is_some_and(Peer::is_away) {
+                    self.drop_stale(peer, None);
+                }
                 self.session(peer, now, |session, env| session.reset(env, Notification::administrative_reset("")));
             }
             Input::BfdDown { peer, independent } => self.bfd_down(peer, independent, now),
+            Input::NextHops(answers) => self.rib.resolve(answers),
             Input::Timeout => self.timeout(now),
         }
-        if self.progress.advance(&self.peers, now) {
+        self.rib.follow_carriers();
+        let (complete, unanswered) = (self.config.links.is_empty(), self.rib.awaits_answers());
+        if self.progress.advance(&self.peers, complete, unanswered, now) {
             self.review_outbound();
         }
     }
@@ -227,20 +248,25 @@ impl Speaker {
     /// What changed of the best paths since the last call, at most `most` prefixes at a time.
     pub fn poll_best(&mut self, most: usize) -> Option<BestPaths> {
         let mut changed = Vec::new();
-        for (position, slot) in self.rib.since(self.kernel) {
-            self.kernel = position;
-            let destination = self.rib.destination(slot);
-            let hops = destination.next_hops();
-            let had = if hops.is_empty() { self.in_kernel.remove(slot) } else { !self.in_kernel.insert(slot) };
-            if had || !hops.is_empty() {
-                changed.push((*destination.prefix(), hops));
-            }
-            if changed.len() >= most {
+        let before = self.kernel;
+        while changed.len() < most {
+            let slots = self.rib.read(&mut self.kernel, Scope::Best, most - changed.len());
+            if slots.is_empty() {
                 break;
             }
+            for slot in slots {
+                let destination = self.rib.destination(slot);
+                let hops = destination.next_hops();
+                let had = if hops.is_empty() { self.in_kernel.remove(slot) } else { !self.in_kernel.insert(slot) };
+                if had || !hops.is_empty() {
+                    changed.push((*destination.prefix(), hops));
+                }
+            }
+        }
+        if self.kernel != before {
+            self.trim();
         }
         if !changed.is_empty() {
-            self.trim();
             return Some(BestPaths::Changed(changed));
         }
         if self.progress.converged() && !self.progress.reported {
@@ -257,11 +283,17 @@ impl Speaker {
 
     /// When [`Input::Timeout`] is due; perhaps at once.
     pub fn next_deadline(&self) -> Option<Time> {
-        let sessions = self.peers.values().flat_map(|peer| [peer.session.next_deadline(), peer.stale_until]);
+        let sessions = self.peers.values().map(|peer| peer.session.next_deadline());
+        let restarts = self.peers.values().flat_map(|peer| peer.stale.deadlines().map(Some));
         let refreshes = self.peers.values().flat_map(|peer| peer.refreshing.values().map(|it| Some(it.until)));
         let gone = self.next_to_forget();
-        let drain = self.drained.filter(|_| self.peers.values().any(|peer| peer.told));
-        sessions.chain(refreshes).chain([drain, gone, self.progress.next_deadline(&self.peers)]).flatten().min()
+        let drain = self.drain_deadline();
+        sessions
+            .chain(restarts)
+            .chain(refreshes)
+            .chain([drain, gone, self.progress.next_deadline(&self.peers)])
+            .flatten()
+            .min()
     }
 
     /// Whether every configured neighbour has told what it had to tell at the start, or had its time.
@@ -281,13 +313,8 @@ impl Speaker {
         for peer in sessions.map(|(address, _)| *address).collect::<Vec<_>>() {
             self.session(peer, now, |session, env| session.timeout(env));
         }
-        let stale = self.peers.iter().filter(|(_, peer)| due(peer.stale_until));
-        for peer in stale.map(|(address, _)| *address).collect::<Vec<_>>() {
-            self.drop_stale(peer, None);
-        }
-        if due(self.drained) {
-            self.end_drain(now);
-        }
+        self.end_overdue_restarts(now);
+        self.go_on_draining(now);
     }
 
     /// Every neighbour is to be told what follows from a change of our own.

@@ -1,14 +1,12 @@
-//! What follows from the neighbours' sessions: what they want done, who is told our routes, and whose routes stay, be it
-//! through a restart (RFC 4724 4.2).
+//! What follows from the neighbours' sessions: what they want done, and who is told our routes.
 
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
 
-use super::peer::{Faults, Peer, STALE_MOST};
+use super::peer::{Faults, Peer};
 use super::{Event, Speaker, State};
 use crate::bgp::rib::Source;
 use crate::bgp::session::{Env, Negotiated, Output, Session};
-use crate::bgp::wire::{AfiSafi, Notification, cease};
+use crate::bgp::wire::{Notification, cease};
 use crate::time::Time;
 
 impl Speaker {
@@ -101,13 +99,13 @@ impl Speaker {
     fn up(&mut self, address: IpAddr, negotiated: Negotiated, now: Time) {
         self.last_session += 1;
         let Some(peer) = self.peers.get_mut(&address) else { return };
-        peer.source = Arc::new(Source {
-            peer: Some(address),
+        let source = Source {
             external: !negotiated.codec.ibgp,
             client: negotiated.codec.ibgp && peer.config.options.reflector_client,
-            router_id: negotiated.router_id,
             session: self.last_session,
-        });
+            ..Source::own(negotiated.router_id)
+        };
+        peer.source = self.sources.get(&source, address, 0);
         peer.told = true;
         peer.negotiated = Some(negotiated);
         peer.end_of_rib.clear();
@@ -115,20 +113,9 @@ impl Speaker {
         peer.last_update = now;
         if let Some(policy) = self.policy(address) {
             self.outbound.join(address, policy, &self.rib);
+            self.rib.set_scope(self.outbound.scope());
         }
-        let Some(peer) = self.peers.get_mut(&address) else { return };
-        if peer.stale_until.is_some() {
-            // RFC 4724 4.2: what it did not keep in its own forwarding table goes at once, the rest at End-of-RIB.
-            peer.stale_until = Some(now + STALE_MOST);
-            let preserved = peer.preserved();
-            let session = self.last_session;
-            self.rib.forget_all(address, |prefix, source| {
-                source.session != session && !preserved.contains(&AfiSafi::of(prefix))
-            });
-            if preserved.is_empty() {
-                peer.stale_until = None;
-            }
-        }
+        self.welcome_back(address, now);
     }
 
     /// Nothing where it is down already.
@@ -141,39 +128,12 @@ impl Speaker {
         peer.told = false;
         peer.refreshing.clear();
         self.outbound.leave(address);
-        let session = peer.source.session;
-        match peer.retains().filter(|_| graceful) {
-            Some((families, restart_time)) => {
-                peer.stale_until = Some(now + restart_time);
-                // What was stale already is not kept a second time.
-                self.rib.forget_all(address, |prefix, source| {
-                    source.session != session || !families.contains(&AfiSafi::of(prefix))
-                });
-            }
-            None => {
-                peer.stale_until = None;
-                self.rib.forget_all(address, |_, _| true);
-            }
+        self.rib.set_scope(self.outbound.scope());
+        if graceful {
+            self.retain(address, now);
+        } else {
+            self.retain_nothing(address);
         }
         self.trim();
-    }
-
-    /// The end of a restart: what the neighbour did not tell again (of a family, or of all) is no longer true.
-    pub(super) fn drop_stale(&mut self, address: IpAddr, family: Option<AfiSafi>) {
-        let Some(peer) = self.peers.get_mut(&address) else { return };
-        if peer.stale_until.is_none() {
-            return;
-        }
-        let away = peer.is_away();
-        let session = peer.source.session;
-        let told = peer.negotiated.as_ref().is_some_and(|negotiated| {
-            !away && negotiated.codec.families.iter().all(|family| peer.end_of_rib.contains(family))
-        });
-        if family.is_none() || told {
-            peer.stale_until = None;
-        }
-        self.rib.forget_all(address, |prefix, source| {
-            (away || source.session != session) && family.is_none_or(|family| AfiSafi::of(prefix) == family)
-        });
     }
 }

@@ -9,15 +9,23 @@ use super::peer::Peer;
 use super::{Event, Speaker};
 use crate::bgp::filter::{self, Import, Place};
 use crate::bgp::rib::{Candidate, Interner, Judged, Path, Source};
-use crate::bgp::wire::{AfiSafi, Attributes, DefectAction, NextHop, Notification, Update};
+use crate::bgp::wire::{AfiSafi, Attributes, DefectAction, NextHop, Nlri, Notification, Update};
+use crate::model::scope::unscoped;
 use crate::model::{Cidr, Family};
 use crate::time::Time;
 
+/// Paths of one prefix that a neighbour may have (RFC 7911): what comes beyond it is ignored, since a decision takes time for
+/// each of them.
+const PATHS: usize = 256;
+
 impl Speaker {
-    pub(super) fn update(&mut self, address: IpAddr, update: Update, now: Time) {
+    pub(super) fn update(&mut self, address: IpAddr, mut update: Update, now: Time) {
         // What was read at one time with an UPDATE that ended the session came too late.
         if self.peers.get(&address).is_none_or(Peer::is_away) {
             return;
+        }
+        if let Some(interface) = unscoped(address).1 {
+            update.reachable.iter_mut().for_each(|(_, next_hop)| *next_hop = next_hop.on_link(interface));
         }
         self.monitor_update(address, &update, now);
         self.refresh_goes_on(address, &update);
@@ -28,22 +36,26 @@ impl Speaker {
             peer.faults.count(defect.action);
             fault.get_or_insert((defect.what, defect.bytes));
         }
-        for prefix in update.withdrawn {
-            self.rib.forget(prefix, Some(address));
+        for nlri in update.withdrawn {
+            self.rib.forget(nlri, Some(address));
         }
         if let Some(attributes) = update.attributes {
             let unusable = self.foreign_path(address, &attributes);
             match unusable.or_else(|| loopback_elsewhere(address, &update.reachable)) {
                 Some(what) => {
-                    for (prefix, _) in update.reachable {
-                        self.rib.forget(prefix, Some(address));
+                    for (nlri, _) in update.reachable {
+                        self.rib.forget(nlri, Some(address));
                     }
                     if let Some(peer) = self.peers.get_mut(&address) {
                         peer.faults.count(DefectAction::TreatAsWithdraw);
                     }
                     fault.get_or_insert((what, Vec::new()));
                 }
-                None => self.reachable(address, attributes, update.reachable),
+                None => {
+                    if let Some(what) = self.reachable(address, attributes, update.reachable) {
+                        fault.get_or_insert((what, Vec::new()));
+                    }
+                }
             }
         }
         // An UPDATE counts once, whatever is wrong with it and however many prefixes it holds.
@@ -62,7 +74,9 @@ impl Speaker {
     /// RFC 4486 section 4: a neighbour that sends more than it may loses its session, and all of its routes.
     pub(super) fn check_bound(&mut self, address: IpAddr, now: Time) {
         let Some(bound) = self.peers.get(&address).and_then(|peer| peer.config.options.max_prefixes) else { return };
-        let received = |family: &Family| self.rib.counts_of(address, *family).received;
+        // What is kept from earlier sessions is not what it sends: it would end the return of a neighbour that renumbers.
+        let session = self.peers.get(&address).map_or(0, |peer| peer.source.session);
+        let received = |family: &Family| self.rib.counts_in(address, *family, session).received;
         let Some(over) = Family::BOTH.into_iter().find(|family| received(family) > bound.limit.into()) else { return };
         let wait = bound.restart.map(|seconds| Duration::from_secs(seconds.into()));
         let words = Notification::maximum_prefixes(AfiSafi::unicast(over), bound.limit);
@@ -70,10 +84,7 @@ impl Speaker {
         // What is still to follow of what was read at one time with these prefixes, be it more of them or an end that lets
         // routes be kept, finds no session; and what was kept from before a restart goes too.
         self.down(address, false, now);
-        if let Some(peer) = self.peers.get_mut(&address) {
-            peer.stale_until = None;
-        }
-        self.rib.forget_all(address, |_, _| true);
+        self.retain_nothing(address);
         self.trim();
     }
 
@@ -86,8 +97,14 @@ impl Speaker {
         foreign.then(|| format!("the AS_PATH does not begin with the neighbour's AS {expected}"))
     }
 
-    fn reachable(&mut self, address: IpAddr, mut attributes: Attributes, reachable: Vec<(Cidr, NextHop)>) {
-        let Some(peer) = self.peers.get(&address) else { return };
+    /// Answers what was ignored, in words.
+    fn reachable(
+        &mut self,
+        address: IpAddr,
+        mut attributes: Attributes,
+        reachable: Vec<(Nlri, NextHop)>,
+    ) -> Option<String> {
+        let peer = self.peers.get(&address)?;
         let source = peer.source.clone();
         if source.external {
             filter::strip_internal(&mut attributes);
@@ -97,19 +114,40 @@ impl Speaker {
         // The prefixes of an UPDATE have one next hop, or one for each family.
         let mut changed = Changed::default();
         let mut left = Some(attributes);
+        let mut ignored = None;
         for of_hop in reachable.chunk_by(|(_, a), (_, b)| a == b) {
             let next_hop = of_hop[0].1;
             let is_last = of_hop.as_ptr_range().end == reachable.as_ptr_range().end;
             let attributes = if is_last { left.take() } else { left.clone() };
-            let Some(attributes) = attributes else { return };
-            let path = self.interner.intern(Path { attributes, next_hop });
-            let Some(peer) = self.peers.get(&address) else { return };
+            let path = self.interner.intern(Path { attributes: attributes?, next_hop });
+            let peer = self.peers.get(&address)?;
             let import = import(&self.config, &self.pools, address, peer, &own);
-            for (prefix, _) in of_hop {
-                let (interner, source) = (&mut self.interner, source.clone());
-                self.rib.learn(*prefix, changed.judged(&import, prefix, source, path.clone(), interner));
+            for (Nlri { prefix, path_id }, _) in of_hop {
+                if *path_id != 0 && self.has_too_many(address, prefix, *path_id) {
+                    ignored = Some(format!("{prefix}: no more than {PATHS} paths of a prefix are kept"));
+                    continue;
+                }
+                let source = match path_id {
+                    0 => source.clone(),
+                    path_id => self.sources.get(&source, address, *path_id),
+                };
+                let candidate = changed.judged(&import, prefix, source, path.clone(), &mut self.interner);
+                self.rib.learn(*prefix, candidate);
             }
         }
+        if let Some(peer) = self.peers.get_mut(&address).filter(|_| ignored.is_some()) {
+            peer.faults.count(DefectAction::PrefixIgnored);
+        }
+        ignored
+    }
+
+    /// Whether one path more of this prefix is more than a neighbour may have us decide about.
+    fn has_too_many(&self, address: IpAddr, prefix: &Cidr, path_id: u32) -> bool {
+        let Some(destination) = self.rib.get(prefix).filter(|known| known.candidates().len() >= PATHS) else {
+            return false;
+        };
+        let known = destination.from(address).any(|known| known.source.path_id == path_id);
+        !known && destination.from(address).count() >= PATHS
     }
 
     /// Judges what a neighbour has told anew.
@@ -154,12 +192,12 @@ impl Speaker {
 
 /// What a rule made of a path, and of which: routes that come together mostly share both.
 #[derive(Default)]
-struct Changed(Option<(Arc<Path>, Family, Place, Arc<Path>)>);
+pub(super) struct Changed(Option<(Arc<Path>, Family, Place, Arc<Path>)>);
 
 impl Changed {
     /// The route as it enters the RIB: what was received is kept beside what a filter made of it, so that a change of the
     /// filter needs no new session.
-    fn judged(
+    pub(super) fn judged(
         &mut self,
         import: &Import<'_>,
         prefix: &Cidr,
@@ -207,7 +245,7 @@ pub(super) fn import<'a>(
 
 /// RFC 4271 6.3: the loopback is a network that we share with neighbours on this host, and with no other. Its first address
 /// is nobody's but the one's who has it.
-fn loopback_elsewhere(neighbor: IpAddr, reachable: &[(Cidr, NextHop)]) -> Option<String> {
+fn loopback_elsewhere(neighbor: IpAddr, reachable: &[(Nlri, NextHop)]) -> Option<String> {
     let first = |address: IpAddr| address == Ipv4Addr::LOCALHOST || address == Ipv6Addr::LOCALHOST;
     let shared = |address: IpAddr| address == neighbor || (neighbor.is_loopback() && !first(address));
     let next_hops = reachable.iter().map(|(_, next_hop)| next_hop.address);

@@ -10,8 +10,9 @@ use super::as_path;
 use super::attribute::{EXTENDED_LENGTH, OPTIONAL, PARTIAL, TRANSITIVE, code, partial};
 use super::header::{self, MessageType, put_u16};
 use super::nlri;
-use super::types::{AfiSafi, Attributes, CodecContext, HEADER, MAX_MESSAGE, NextHop};
+use super::types::{AfiSafi, Attributes, CodecContext, HEADER, MAX_MESSAGE, NextHop, Nlri};
 use super::zetta;
+use crate::model::scope::unscoped;
 use crate::model::{Cidr, Family};
 
 const WELL_KNOWN: u8 = TRANSITIVE;
@@ -29,25 +30,25 @@ pub enum EncodeError {
 }
 
 /// Appends one UPDATE that announces the leading prefixes, as many as fit; answers how many those are (0 only if there
-/// are none). Prefixes behind a change of family wait for the next call. IPv4 goes into the NLRI field, IPv6 into
-/// MP_REACH_NLRI. LOCAL_PREF, ORIGINATOR_ID and CLUSTER_LIST go to internal neighbours only
+/// are none). Prefixes behind a change of family wait for the next call. IPv4 goes into the NLRI field, unless its next
+/// hop is of IPv6 (RFC 8950), IPv6 into MP_REACH_NLRI. LOCAL_PREF, ORIGINATOR_ID and CLUSTER_LIST go to internal neighbours only
 /// (RFC 4271 5.1.5, RFC 4456 section 8); those want a LOCAL_PREF always, and giving one is the caller's part. Four-octet
 /// AS numbers reach a two-octet peer as RFC 6793 4.2.2 says.
 ///
 /// # Errors
 /// Not even one prefix fits beside the attributes, or the next hop cannot be said for this family.
-pub fn encode_reach(
+pub fn encode_reach<N: Into<Nlri> + Copy>(
     attributes: &Attributes,
     next_hop: &NextHop,
-    prefixes: &[Cidr],
+    prefixes: &[N],
     context: &CodecContext,
     out: &mut Vec<u8>,
 ) -> Result<usize, EncodeError> {
-    let Some(prefix) = prefixes.first() else { return Ok(0) };
+    let Some(Nlri { prefix, .. }) = prefixes.first().map(|nlri| (*nlri).into()) else { return Ok(0) };
     let reach = EncodedPath::new(attributes, next_hop, prefix.family(), context);
-    let reach = reach.map_err(|next_hop| EncodeError::NextHopFamily { prefix: *prefix, next_hop })?;
-    match reach.announce(prefixes, out) {
-        0 => Err(EncodeError::AttributesTooLong { prefix: *prefix, length: reach.length(prefix.family()) }),
+    let reach = reach.map_err(|next_hop| EncodeError::NextHopFamily { prefix, next_hop })?;
+    match reach.announce(prefixes, context, out) {
+        0 => Err(EncodeError::AttributesTooLong { prefix, length: reach.length(prefix.family()) }),
         taken => Ok(taken),
     }
 }
@@ -74,6 +75,7 @@ impl EncodedPath {
         let classic = match (family, next_hop.address) {
             (Family::V4, IpAddr::V4(address)) => Some(address),
             (Family::V6, IpAddr::V6(_)) => None,
+            (Family::V4, IpAddr::V6(_)) if context.extended_next_hop => None,
             (_, next_hop) => return Err(next_hop),
         };
         let mut list = Vec::with_capacity(128);
@@ -82,31 +84,32 @@ impl EncodedPath {
     }
 
     /// Whether any prefix of the family fits into a message beside it.
-    pub fn fits(&self, family: Family) -> bool {
-        let longest = 1 + usize::from(family.bits() / 8);
+    pub fn fits(&self, family: Family, context: &CodecContext) -> bool {
+        let longest = nlri::longest(family, sends_ids(context, family));
         HEADER + 4 + self.length(family) + longest <= MAX_MESSAGE
     }
 
     /// What the attribute list takes, without prefixes.
     fn length(&self, family: Family) -> usize {
         let mut head = Vec::new();
-        if family == Family::V6 {
-            put_reach_head(AfiSafi::IPV6_UNICAST, &self.next_hop, &mut head);
+        if self.next_hop.address.is_ipv6() {
+            put_reach_head(AfiSafi::unicast(family), &self.next_hop, &mut head);
         }
         head.len() + self.attributes.len()
     }
 
     /// Appends one UPDATE that announces the leading prefixes of one family, as many as fit; answers how many those are.
     /// Where none fits the buffer is as it was.
-    pub fn announce(&self, prefixes: &[Cidr], out: &mut Vec<u8>) -> usize {
-        let Some(family) = prefixes.first().map(Cidr::family) else { return 0 };
+    pub fn announce<N: Into<Nlri> + Copy>(&self, prefixes: &[N], context: &CodecContext, out: &mut Vec<u8>) -> usize {
+        let Some(family) = prefixes.first().map(|nlri| family_of(*nlri)) else { return 0 };
+        let with_ids = sends_ids(context, family);
         let start = header::begin(MessageType::Update, out);
         out.extend_from_slice(&[0; 4]);
         let list = out.len();
         let taken = if self.next_hop.address.is_ipv4() {
             out.extend_from_slice(&self.attributes);
             let (length, room) = (out.len() - list, MAX_MESSAGE.saturating_sub(out.len() - start));
-            let taken = nlri::fill(prefixes, family, room, out);
+            let taken = nlri::fill(prefixes, family, with_ids, room, out);
             if taken > 0 {
                 put_u16(out, list - 2, length);
             }
@@ -115,7 +118,7 @@ impl EncodedPath {
             // RFC 7606 5.1 wants it first.
             put_reach_head(AfiSafi::unicast(family), &self.next_hop, out);
             let room = MAX_MESSAGE.saturating_sub(out.len() - start + self.attributes.len());
-            let taken = nlri::fill(prefixes, family, room, out);
+            let taken = nlri::fill(prefixes, family, with_ids, room, out);
             if taken > 0 {
                 let value = out.len() - list - LONG_HEADER;
                 put_u16(out, list + 2, value);
@@ -135,15 +138,16 @@ impl EncodedPath {
 
 /// Appends one UPDATE that withdraws the leading prefixes, as many as fit; answers how many those are (0 only if there
 /// are none). Prefixes behind a change of family wait for the next call.
-pub fn encode_withdraw(prefixes: &[Cidr], out: &mut Vec<u8>) -> usize {
-    let Some(prefix) = prefixes.first() else { return 0 };
+pub fn encode_withdraw<N: Into<Nlri> + Copy>(prefixes: &[N], context: &CodecContext, out: &mut Vec<u8>) -> usize {
+    let Some(family) = prefixes.first().map(|nlri| family_of(*nlri)) else { return 0 };
+    let with_ids = sends_ids(context, family);
     let start = header::begin(MessageType::Update, out);
     out.extend_from_slice(&[0; 2]);
     let field = out.len();
-    let taken = match prefix.family() {
+    let taken = match family {
         Family::V4 => {
             // The last two bytes are the length of the attributes that are not there.
-            let taken = nlri::fill(prefixes, Family::V4, MAX_MESSAGE - HEADER - 4, out);
+            let taken = nlri::fill(prefixes, Family::V4, with_ids, MAX_MESSAGE - HEADER - 4, out);
             let length = out.len() - field;
             put_u16(out, field - 2, length);
             out.extend_from_slice(&[0; 2]);
@@ -152,13 +156,21 @@ pub fn encode_withdraw(prefixes: &[Cidr], out: &mut Vec<u8>) -> usize {
         Family::V6 => {
             put_unreach_head(AfiSafi::IPV6_UNICAST, out);
             let room = MAX_MESSAGE - (out.len() - start);
-            let taken = nlri::fill(prefixes, Family::V6, room, out);
+            let taken = nlri::fill(prefixes, Family::V6, with_ids, room, out);
             finish_unreach(field, out);
             taken
         }
     };
     header::finish(start, out);
     taken
+}
+
+fn family_of(nlri: impl Into<Nlri>) -> Family {
+    nlri.into().prefix.family()
+}
+
+fn sends_ids(context: &CodecContext, family: Family) -> bool {
+    context.path_ids.sent.contains(&AfiSafi::unicast(family))
 }
 
 /// Appends the End-of-RIB marker of a family (RFC 4724 section 2).
@@ -194,22 +206,21 @@ fn put_reach_head(family: AfiSafi, next_hop: &NextHop, out: &mut Vec<u8>) {
     out.extend_from_slice(&[OPTIONAL | EXTENDED_LENGTH, code::MP_REACH_NLRI, 0, 0]);
     out.extend_from_slice(&family.afi.to_be_bytes());
     out.push(family.safi);
-    match (next_hop.address, next_hop.link_local) {
-        (IpAddr::V4(address), _) => {
-            out.push(4);
-            out.extend_from_slice(&address.octets());
-        }
-        (IpAddr::V6(address), None) => {
-            out.push(16);
-            out.extend_from_slice(&address.octets());
-        }
-        (IpAddr::V6(address), Some(link_local)) => {
-            out.push(32);
-            out.extend_from_slice(&address.octets());
-            out.extend_from_slice(&link_local.octets());
+    put_next_hop(next_hop, out);
+    out.push(0);
+}
+
+/// Length and addresses of a next hop in MP_REACH_NLRI (RFC 2545 section 3); a link-local one without its link.
+pub(super) fn put_next_hop(next_hop: &NextHop, out: &mut Vec<u8>) {
+    let at = out.len();
+    out.push(0);
+    for address in std::iter::once(next_hop.address).chain(next_hop.link_local.map(IpAddr::V6)) {
+        match unscoped(address).0 {
+            IpAddr::V4(address) => out.extend_from_slice(&address.octets()),
+            IpAddr::V6(address) => out.extend_from_slice(&address.octets()),
         }
     }
-    out.push(0);
+    out[at] = (out.len() - at - 1) as u8;
 }
 
 /// All attributes but MP_REACH_NLRI, by ascending type.

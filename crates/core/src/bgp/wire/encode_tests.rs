@@ -157,17 +157,17 @@ fn messages_are_filled_up_to_4096_and_none_is_lost() {
             rest = &rest[taken..];
         }
         let back = decoded(&out, &ibgp()).into_iter().flat_map(|update| update.reachable);
-        assert_eq!(back.map(|(prefix, _)| prefix).collect::<Vec<_>>(), prefixes);
+        assert_eq!(back.map(|(nlri, _)| nlri.prefix).collect::<Vec<_>>(), prefixes);
 
         let mut out = Vec::new();
         let mut rest = prefixes.as_slice();
         while !rest.is_empty() {
-            let taken = encode_withdraw(rest, &mut out);
+            let taken = encode_withdraw(rest, &ibgp(), &mut out);
             assert_eq!(taken, rest.len().min(withdrawn_a_message));
             rest = &rest[taken..];
         }
         let back = decoded(&out, &ibgp()).into_iter().flat_map(|update| update.withdrawn);
-        assert_eq!(back.collect::<Vec<_>>(), prefixes);
+        assert_eq!(back.map(|nlri| nlri.prefix).collect::<Vec<_>>(), prefixes);
     }
 }
 
@@ -175,8 +175,8 @@ fn messages_are_filled_up_to_4096_and_none_is_lost() {
 fn another_family_waits_for_the_next_message() {
     let mixed = prefixes(&["10.0.0.0/8", "fd00::/8"]);
     let mut out = vec![1, 2, 3];
-    assert_eq!(encode_withdraw(&mixed, &mut out), 1);
-    assert_eq!(encode_withdraw(&mixed[1..], &mut out), 1);
+    assert_eq!(encode_withdraw(&mixed, &ebgp(), &mut out), 1);
+    assert_eq!(encode_withdraw(&mixed[1..], &ebgp(), &mut out), 1);
     assert_eq!(encode_reach(&plain_attributes(), &next_hop("192.0.2.9"), &mixed, &ebgp(), &mut out), Ok(1));
     assert_eq!(out[..3], [1, 2, 3], "what was in the buffer stays");
     assert_eq!(decoded(&out[3..], &ebgp()).len(), 3);
@@ -185,8 +185,8 @@ fn another_family_waits_for_the_next_message() {
 #[test]
 fn no_prefixes_no_message() {
     let mut out = Vec::new();
-    assert_eq!(encode_withdraw(&[], &mut out), 0);
-    assert_eq!(encode_reach(&plain_attributes(), &next_hop("fd00::9"), &[], &ebgp(), &mut out), Ok(0));
+    assert_eq!(encode_withdraw::<Cidr>(&[], &ebgp(), &mut out), 0);
+    assert_eq!(encode_reach::<Cidr>(&plain_attributes(), &next_hop("fd00::9"), &[], &ebgp(), &mut out), Ok(0));
     assert!(out.is_empty());
 }
 
@@ -201,7 +201,7 @@ fn attributes_that_leave_no_room_are_an_error() {
             match encoded {
                 Ok(1) if count == 1010 => assert!(out.len() <= 1 + MAX_MESSAGE),
                 Err(EncodeError::AttributesTooLong { prefix, length }) => {
-                    assert_eq!((prefix, out.as_slice()), (prefixes[0], &[7][..]));
+                    assert_eq!((prefix, out.as_slice()), (prefixes[0].prefix, &[7][..]));
                     assert!(length > count as usize * 4);
                 }
                 other => panic!("{count}: {other:?}"),
@@ -244,4 +244,46 @@ fn sets_are_sent_in_order_whatever_their_insertion() {
         out
     };
     assert_eq!(encoded([3, 1, 2].into()), encoded([2, 3, 1].into()));
+}
+
+/// RFC 8950: prefixes in MP_REACH_NLRI, byte for byte, and nothing where the neighbour did not agree.
+#[test]
+fn ipv4_over_ipv6_next_hops_byte_for_byte() {
+    let local = [0xfe, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 9];
+    let global = [0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 9];
+    let with_local = NextHop { link_local: Some("fe80::9".parse().unwrap()), ..next_hop("2001:db8::9") };
+    let texts = prefixes(&["10.0.0.0/8", "10.1.2.0/24"]);
+    let nlri = [8, 10, 24, 10, 1, 2];
+    for (via, bytes) in [
+        (next_hop("2001:db8::9"), global.to_vec()),
+        (next_hop("fe80::9"), local.to_vec()),
+        (next_hop("fe80::9").on_link(7), local.to_vec()),
+        (with_local, [global, local].concat()),
+        (with_local.on_link(7), [global, local].concat()),
+    ] {
+        let mut out = Vec::new();
+        assert_eq!(encode_reach(&plain_attributes(), &via, &texts, &extended(), &mut out), Ok(2));
+        let head = [0, 1, 1, u8::try_from(bytes.len()).unwrap()];
+        let value = [&head[..], &bytes, &[0], &nlri].concat();
+        let length = u16::try_from(value.len()).unwrap().to_be_bytes();
+        let reach = [&[0x90, 14][..], &length, &value].concat();
+        assert_eq!(out, update(&[], &[&reach, ORIGIN, AS_PATH].concat(), &[]), "{via:?}");
+        let mut refused = Vec::new();
+        let answer = encode_reach(&plain_attributes(), &via, &texts, &ebgp(), &mut refused);
+        assert_eq!(answer, Err(EncodeError::NextHopFamily { prefix: texts[0].prefix, next_hop: via.address }));
+        assert!(refused.is_empty());
+    }
+}
+
+#[test]
+fn a_message_of_ipv4_over_ipv6_next_hops_is_filled_to_its_bound() {
+    let prefixes = many(Family::V4, 2000);
+    let mut out = Vec::new();
+    let mut left = &prefixes[..];
+    while !left.is_empty() {
+        left = &left[encode_reach(&plain_attributes(), &next_hop("fe80::9"), left, &extended(), &mut out).unwrap()..];
+    }
+    let updates = decoded(&out, &extended());
+    assert_eq!(updates.iter().map(|update| update.reachable.len()).sum::<usize>(), 2000);
+    assert!(message_length(&out).unwrap().unwrap() > 4096 - 6);
 }

@@ -1,5 +1,5 @@
 use super::super::test_support::{ebgp, message, refused};
-use super::super::{AfiSafi, GracefulRestart, Message};
+use super::super::{AddPath, AfiSafi, GracefulRestart, LongLived, Message};
 use super::*;
 
 /// An OPEN of version 4, AS 65001, hold time 90, router id 10.0.0.1 with these bytes behind its router id.
@@ -111,7 +111,22 @@ fn extended_lengths() {
 fn unknown_capabilities_are_kept() {
     let open = decoded(&with(&[12, 2, 10, 5, 0, 6, 0, 9, 1, 3, 200, 1, 7]));
     let unknown = |code, value: &[u8]| Capability::Unknown { code, value: value.to_vec() };
-    assert_eq!(open.capabilities, [unknown(5, &[]), unknown(6, &[]), Capability::Role(3), unknown(200, &[7])]);
+    let none = Capability::ExtendedNextHop(Vec::new());
+    assert_eq!(open.capabilities, [none, unknown(6, &[]), Capability::Role(3), unknown(200, &[7])]);
+}
+
+/// RFC 9494 3.1, octet by octet.
+#[test]
+fn long_lived_graceful_restart() {
+    let octets = [0, 2, 1, 0x80, 0x01, 0x02, 0x03, 0, 1, 1, 0x7f, 0, 0, 0];
+    let open = decoded(&with(&[&[18, 2, 16, 71, 14][..], &octets].concat()));
+    let families = vec![
+        LongLived { family: AfiSafi::IPV6_UNICAST, forwarding: true, seconds: 0x0001_0203 },
+        LongLived { family: AfiSafi::IPV4_UNICAST, forwarding: false, seconds: 0 },
+    ];
+    assert_eq!(open.capabilities, [Capability::LongLivedGracefulRestart(families)]);
+    let cut = decoded(&with(&[10, 2, 8, 71, 6, 0, 1, 1, 0x80, 0, 0]));
+    assert_eq!(cut.capabilities, [Capability::Unknown { code: 71, value: vec![0, 1, 1, 0x80, 0, 0] }]);
 }
 
 #[test]
@@ -129,6 +144,23 @@ fn known_capabilities_of_a_wrong_length_are_malformed() {
         let length = u8::try_from(capability.len()).unwrap();
         let parameters = [&[length + 2, 2, length], capability].concat();
         assert_eq!(refused(&with(&parameters), &ebgp()), (2, 0, vec![]), "{capability:?}");
+    }
+}
+
+/// RFC 7911 section 4.
+#[test]
+fn add_paths_that_mean_nothing_are_as_if_unknown() {
+    let said = |value: &[u8]| {
+        let length = u8::try_from(value.len()).unwrap();
+        let open = decoded(&with(&[&[length + 4, 2, length + 2, 69, length], value].concat()));
+        open.capabilities[0].clone()
+    };
+    let ipv4 = |receives, sends| AddPath { family: AfiSafi::IPV4_UNICAST, receives, sends };
+    for (mode, expected) in [(1, ipv4(true, false)), (2, ipv4(false, true)), (3, ipv4(true, true))] {
+        assert_eq!(said(&[0, 1, 1, mode]), Capability::AddPaths(vec![expected]));
+    }
+    for value in [&[0, 1, 1, 0][..], &[0, 1, 1, 4], &[0, 1, 1, 3, 0, 2, 1, 255], &[0, 1, 1], &[0, 1, 1, 3, 0], &[3]] {
+        assert_eq!(said(value), Capability::Unknown { code: 69, value: value.to_vec() }, "{value:?}");
     }
 }
 
@@ -155,6 +187,16 @@ fn every_capability() -> Open {
                 restart_time: 0,
                 families: Vec::new(),
             }),
+            Capability::LongLivedGracefulRestart(vec![
+                LongLived { family: AfiSafi::IPV4_UNICAST, forwarding: true, seconds: LongLived::MOST },
+                LongLived { family: AfiSafi::IPV6_UNICAST, forwarding: false, seconds: 3600 },
+            ]),
+            Capability::LongLivedGracefulRestart(Vec::new()),
+            Capability::AddPaths(vec![
+                AddPath { family: AfiSafi::IPV4_UNICAST, receives: true, sends: false },
+                AddPath { family: AfiSafi::IPV6_UNICAST, receives: false, sends: true },
+                AddPath { family: AfiSafi { afi: 25, safi: 70 }, receives: true, sends: true },
+            ]),
             Capability::Unknown { code: 73, value: b"\x04host\x06domain".to_vec() },
         ],
     }
@@ -192,4 +234,18 @@ fn capabilities_without_an_encoding_are_left_out() {
     let bytes = encode_open(&open);
     assert!(bytes.len() <= MAX_MESSAGE);
     assert_eq!(decoded(&bytes).capabilities.len(), 15);
+}
+
+/// RFC 8950 section 4: AFI 1, SAFI 1 in two octets, next hop AFI 2. What is no multiple of that offers nothing.
+#[test]
+fn the_extended_next_hop_capability_byte_for_byte() {
+    let open = decoded(&with(&[16, 2, 14, 5, 12, 0, 1, 0, 1, 0, 2, 0, 1, 0, 128, 0, 2]));
+    let vpn = AfiSafi { afi: 1, safi: 128 };
+    let offered = Capability::ExtendedNextHop(vec![(AfiSafi::IPV4_UNICAST, 2), (vpn, 2)]);
+    assert_eq!(open.capabilities, [offered]);
+    assert_eq!(encode_open(&open), with(&[16, 2, 14, 5, 12, 0, 1, 0, 1, 0, 2, 0, 1, 0, 128, 0, 2]));
+    let wide = decoded(&with(&[10, 2, 8, 5, 6, 0, 1, 1, 1, 0, 2]));
+    assert_eq!(wide.capabilities, [Capability::ExtendedNextHop(vec![])], "no SAFI has 257");
+    let odd = decoded(&with(&[9, 2, 7, 5, 5, 0, 1, 0, 1, 0]));
+    assert_eq!(odd.capabilities, [Capability::Unknown { code: 5, value: vec![0, 1, 0, 1, 0] }]);
 }

@@ -6,11 +6,21 @@ use super::*;
 use crate::model::Cidr;
 
 pub fn ebgp() -> CodecContext {
-    CodecContext { four_octet_as: true, ibgp: false, families: vec![AfiSafi::IPV4_UNICAST, AfiSafi::IPV6_UNICAST] }
+    CodecContext {
+        four_octet_as: true,
+        ibgp: false,
+        families: vec![AfiSafi::IPV4_UNICAST, AfiSafi::IPV6_UNICAST],
+        ..CodecContext::default()
+    }
 }
 
 pub fn ibgp() -> CodecContext {
     CodecContext { ibgp: true, ..ebgp() }
+}
+
+/// One with whom IPv4 routes may have IPv6 next hops (RFC 8950).
+pub fn extended() -> CodecContext {
+    CodecContext { extended_next_hop: true, ..ebgp() }
 }
 
 /// A neighbour that does not speak four-octet AS numbers.
@@ -18,8 +28,8 @@ pub fn old_speaker() -> CodecContext {
     CodecContext { four_octet_as: false, ..ebgp() }
 }
 
-pub fn prefixes(texts: &[&str]) -> Vec<Cidr> {
-    texts.iter().map(|text| text.parse().unwrap()).collect()
+pub fn prefixes(texts: &[&str]) -> Vec<Nlri> {
+    texts.iter().map(|text| text.parse::<Cidr>().unwrap().into()).collect()
 }
 
 pub fn message(kind: u8, body: &[u8]) -> Vec<u8> {

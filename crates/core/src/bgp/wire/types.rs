@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use crate::model::scope::{scoped, unscoped};
 use crate::model::{Cidr, Family};
 
 /// The longest message without the extended-message capability (RFC 4271 4.1).
@@ -70,8 +71,14 @@ pub enum Capability {
     FourOctetAs(u32),
     /// RFC 4724.
     GracefulRestart(GracefulRestart),
+    /// RFC 9494 3.1: how long routes may be kept beyond the restart time, by family.
+    LongLivedGracefulRestart(Vec<LongLived>),
+    /// RFC 8950 section 4: families whose next hops may be of another one, each with that one's AFI.
+    ExtendedNextHop(Vec<(AfiSafi, u16)>),
     /// RFC 9234 4.1; the value may be one that nobody defined.
     Role(u8),
+    /// RFC 7911 section 4.
+    AddPaths(Vec<AddPath>),
     Unknown {
         code: u8,
         value: Vec<u8>,
@@ -90,14 +97,51 @@ pub struct GracefulRestart {
     pub families: Vec<(AfiSafi, bool)>,
 }
 
+/// One family of the long-lived graceful restart capability.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LongLived {
+    pub family: AfiSafi,
+    /// F bit: forwarding state was kept.
+    pub forwarding: bool,
+    /// The long-lived stale time, at most [`LongLived::MOST`].
+    pub seconds: u32,
+}
+
+impl LongLived {
+    /// Its width is 24 bits.
+    pub const MOST: u32 = 0x00ff_ffff;
+}
+
+/// What the sender of the capability does with several paths of a prefix of this family (RFC 7911 section 4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AddPath {
+    pub family: AfiSafi,
+    pub receives: bool,
+    pub sends: bool,
+}
+
+/// A prefix as an UPDATE names it: in a family with path identifiers (RFC 7911 section 3), one path to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Nlri {
+    pub prefix: Cidr,
+    /// 0 in a family without. It tells apart what one speaker sends another, and means nothing beyond.
+    pub path_id: u32,
+}
+
+impl From<Cidr> for Nlri {
+    fn from(prefix: Cidr) -> Nlri {
+        Nlri { prefix, path_id: 0 }
+    }
+}
+
 /// An UPDATE after validation. Malformed attributes have been dealt with: see [`Update::defects`]. `withdrawn` applies
 /// before `reachable`: a prefix in both is reachable (RFC 4271 4.3).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Update {
     /// Withdrawn, of both families, and those that RFC 7606 treats as withdrawn.
-    pub withdrawn: Vec<Cidr>,
+    pub withdrawn: Vec<Nlri>,
     /// Reachable with `attributes`, of both families.
-    pub reachable: Vec<(Cidr, NextHop)>,
+    pub reachable: Vec<(Nlri, NextHop)>,
     /// `None` if nothing is reachable.
     pub attributes: Option<Attributes>,
     /// End-of-RIB of this family (RFC 4724 section 2).
@@ -111,6 +155,27 @@ pub struct NextHop {
     pub address: IpAddr,
     /// The second half of a 32-byte IPv6 next hop (RFC 2545 section 3), if it is a link-local address.
     pub link_local: Option<Ipv6Addr>,
+}
+
+impl NextHop {
+    pub fn new(address: IpAddr) -> NextHop {
+        NextHop { address, link_local: None }
+    }
+
+    /// As it came over a session on this link: its link-local addresses are there.
+    pub fn on_link(self, interface: u32) -> NextHop {
+        let link_local = self.link_local.map(|address| match scoped(address.into(), interface) {
+            IpAddr::V6(address) => address,
+            IpAddr::V4(_) => address,
+        });
+        NextHop { address: scoped(self.address, interface), link_local }
+    }
+
+    /// Where packets go: to the link-local address, where it is known on which link that is (RFC 2545 section 2).
+    pub fn way(&self) -> IpAddr {
+        let local = self.link_local.map(IpAddr::V6);
+        local.filter(|address| unscoped(*address).1.is_some()).unwrap_or(self.address)
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -185,7 +250,7 @@ pub struct Notification {
 }
 
 /// What both sides agreed on, as far as the codec needs to know.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CodecContext {
     /// Both sent the four-octet AS capability.
     pub four_octet_as: bool,
@@ -193,4 +258,14 @@ pub struct CodecContext {
     pub ibgp: bool,
     /// Families both sent (IPv4 unicast where none was sent).
     pub families: Vec<AfiSafi>,
+    /// Both said that IPv4 routes may have IPv6 next hops (RFC 8950).
+    pub extended_next_hop: bool,
+    pub path_ids: PathIds,
+}
+
+/// The families whose prefixes have path identifiers (RFC 7911), by direction.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PathIds {
+    pub received: Vec<AfiSafi>,
+    pub sent: Vec<AfiSafi>,
 }

@@ -1,5 +1,5 @@
 use super::super::test_support::*;
-use super::super::types::{DefectAction, Origin};
+use super::super::types::{DefectAction, Origin, PathIds};
 use super::*;
 
 fn mandatory() -> Vec<u8> {
@@ -162,7 +162,7 @@ fn next_hops_of_every_length() {
 }
 
 /// RFC 7606 7.11: behind a next hop of a length that was not expected the prefixes cannot be found for certain. For IPv4
-/// that is one of 16 or 32 bytes too, since nobody negotiated RFC 8950 with us.
+/// that is one of 16 or 32 bytes too, where nobody negotiated RFC 8950 with us.
 #[test]
 fn next_hop_lengths_that_the_family_cannot_have_reset() {
     for (afi, nlri, wrong) in [(1, &[8, 10][..], [16, 32]), (2, &[8, 0x20], [4, 20])] {
@@ -203,6 +203,66 @@ fn prefixes_that_nobody_can_reach_are_ignored() {
     assert_eq!((kept.reachable, kept.attributes), (vec![], None));
 }
 
+fn with_ids() -> CodecContext {
+    let received = vec![AfiSafi::IPV4_UNICAST, AfiSafi::IPV6_UNICAST];
+    CodecContext { path_ids: PathIds { received, sent: Vec::new() }, ..ebgp() }
+}
+
+fn path(path_id: u32, text: &str) -> Nlri {
+    Nlri { path_id, ..prefixes(&[text])[0] }
+}
+
+/// RFC 7911 section 3, in all four places.
+#[test]
+fn prefixes_have_path_identifiers_where_both_sides_said_so() {
+    let [reach, unreach] = [&[0, 0, 0, 6, 32, 0x20, 1, 0xd, 0xb8][..], &[0, 2, 1, 0, 0, 0, 9, 8, 0xfd]];
+    let reach = [&[0x80, 14, 30], &MP_REACH[3..24], reach].concat();
+    let list = [&reach[..], &attribute(0x80, 15, unreach), &mandatory()].concat();
+    let bytes = update(&[0, 0, 0, 8, 8, 11], &list, &[0, 0, 0, 1, 16, 10, 1, 0, 0, 0, 2, 16, 10, 1]);
+    let update = survives(&bytes, &with_ids());
+    assert_eq!(update.withdrawn, [path(8, "11.0.0.0/8"), path(9, "fd00::/8")]);
+    let reachable: Vec<Nlri> = update.reachable.iter().map(|(nlri, _)| *nlri).collect();
+    assert_eq!(reachable, [path(1, "10.1.0.0/16"), path(2, "10.1.0.0/16"), path(6, "2001:db8::/32")]);
+    assert_eq!(update.defects, []);
+}
+
+#[test]
+fn a_family_without_identifiers_has_none_beside_one_with() {
+    let path_ids = PathIds { received: vec![AfiSafi::IPV6_UNICAST], sent: vec![AfiSafi::IPV4_UNICAST] };
+    let context = CodecContext { path_ids, ..ebgp() };
+    let kept = survives(&update(&[], &mandatory(), NLRI), &context);
+    assert_eq!(kept.reachable[0].0, path(0, "10.1.0.0/16"), "what is sent decides nothing about what is received");
+}
+
+#[test]
+fn identifiers_that_are_cut_off_or_not_agreed_on_reset() {
+    for nlri in [&[0, 0, 0][..], &[0, 0, 0, 1], &[0, 0, 0, 1, 16, 10], NLRI, &[0, 0, 0, 1, 16, 10, 1, 0]] {
+        assert_eq!(refused(&update(&[], &mandatory(), nlri), &with_ids()), (3, 10, vec![]), "{nlri:?}");
+        assert_eq!(refused(&update(nlri, &[], &[]), &with_ids()), (3, 10, vec![]), "{nlri:?}");
+    }
+    // Without: four times 0.0.0.0/0 would be read of one, and then 10.1.0.0/16.
+    let cut = [&MP_REACH[..2], &[24], &MP_REACH[3..24], &[0, 0, 0]].concat();
+    let (code, subcode, _) = refused(&update(&[], &[&cut[..], &mandatory()].concat(), &[]), &with_ids());
+    assert_eq!((code, subcode), (3, 9));
+    let unreach = attribute(0x80, 15, &[0, 2, 1, 0, 0, 0, 1]);
+    assert_eq!(refused(&update(&[], &unreach, &[]), &with_ids()).1, 9);
+    assert_eq!(refused(&update(&[], &mandatory(), &[0, 0, 0, 40, 16, 10, 1]), &ebgp()), (3, 10, vec![]));
+}
+
+#[test]
+fn a_path_that_is_treated_as_withdrawn_is_that_one() {
+    let bad_origin = [&[0x40, 1, 1, 7][..], AS_PATH, NEXT_HOP].concat();
+    let update = survives(&update(&[], &bad_origin, &[0, 0, 0, 5, 16, 10, 1]), &with_ids());
+    assert_eq!((update.withdrawn, update.reachable), (vec![path(5, "10.1.0.0/16")], vec![]));
+}
+
+#[test]
+fn an_end_of_rib_is_one_with_identifiers_too() {
+    assert_eq!(survives(&update(&[], &[], &[]), &with_ids()).end_of_rib, Some(AfiSafi::IPV4_UNICAST));
+    let unreach = attribute(0x80, 15, &[0, 2, 1]);
+    assert_eq!(survives(&update(&[], &unreach, &[]), &with_ids()).end_of_rib, Some(AfiSafi::IPV6_UNICAST));
+}
+
 #[test]
 fn a_prefix_in_both_fields_is_in_both_lists() {
     let update = survives(&update(NLRI, &mandatory(), NLRI), &ebgp());
@@ -240,4 +300,42 @@ fn the_same_from_a_four_octet_speaker_is_discarded() {
     let kept = survives(&update(&[], &list, NLRI), &ebgp());
     assert_eq!(kept.attributes.unwrap().as_path, [AsSegment::Sequence(vec![65001])]);
     assert_eq!(kept.defects[0].action, DefectAction::AttributeDiscard);
+}
+
+/// RFC 8950 section 3: where it was negotiated, and there alone, IPv4 prefixes have next hops of 16 or 32 bytes.
+#[test]
+fn ipv4_prefixes_over_ipv6_next_hops_need_to_be_negotiated() {
+    let global = [0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1];
+    let local = [0xfe, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2];
+    let link_local = Some("fe80::2".parse().unwrap());
+    for (bytes, expected) in [
+        (vec![192, 0, 2, 1], next_hop("192.0.2.1")),
+        (global.to_vec(), next_hop("2001:db8::1")),
+        (local.to_vec(), next_hop("fe80::2")),
+        ([global, local].concat(), NextHop { link_local, ..next_hop("2001:db8::1") }),
+        ([local, local].concat(), NextHop { link_local, ..next_hop("fe80::2") }),
+    ] {
+        let update = survives(&reach(1, &bytes, &[8, 10]), &extended());
+        assert_eq!(update.reachable, [(prefixes(&["10.0.0.0/8"])[0], expected)], "{bytes:?}");
+        if bytes.len() > 4 {
+            let (code, subcode, _) = refused(&reach(1, &bytes, &[8, 10]), &ebgp());
+            assert_eq!((code, subcode), (3, 9), "{bytes:?}");
+        }
+    }
+    for length in [0, 1, 3, 5, 8, 12, 15, 17, 20, 24, 31, 33, 48] {
+        let (code, subcode, _) = refused(&reach(1, &vec![0x20; length], &[8, 10]), &extended());
+        assert_eq!((code, subcode), (3, 9), "{length} bytes");
+    }
+    // It is IPv4 alone: an IPv6 prefix has no next hop of IPv4.
+    assert_eq!(refused(&reach(2, &[192, 0, 2, 1], &[8, 0x20]), &extended()).0, 3);
+    assert_eq!(survives(&reach(1, &[0; 16], &[8, 10]), &extended()).withdrawn.len(), 1);
+}
+
+/// What a neighbour writes into the bits that hold the link of ours must not name one.
+#[test]
+fn link_local_next_hops_name_no_link() {
+    let crafted = [0xfe, 0x80, 0, 0, 0, 0, 0, 5, 0, 0, 0, 0, 0, 0, 0, 2];
+    let update = survives(&reach(2, &[crafted, crafted].concat(), &[8, 0x20]), &ebgp());
+    assert_eq!(update.reachable[0].1, NextHop { link_local: Some("fe80::2".parse().unwrap()), ..next_hop("fe80::2") });
+    assert_eq!(survives(&reach(2, &crafted, &[8, 0x20]), &ebgp()).reachable[0].1, next_hop("fe80::2"));
 }
