@@ -44,6 +44,7 @@ impl Mesh {
             mesh.cluster.net.nodes[index].own = [own(index)].into();
             mesh.cluster.boot(index, false);
         }
+        mesh.cluster.run(Duration::from_secs(5));
         mesh.rest();
         mesh
     }
@@ -89,8 +90,11 @@ impl Mesh {
         let alive = self.alive();
         self.check(&alive);
         for &index in &alive {
-            let wanted: BTreeMap<Cidr, Vec<IpAddr>> =
-                alive.iter().filter(|other| **other != index).map(|other| (own(*other), vec![address(*other)])).collect();
+            let wanted: BTreeMap<Cidr, Vec<IpAddr>> = alive
+                .iter()
+                .filter(|other| **other != index)
+                .map(|other| (own(*other), vec![address(*other)]))
+                .collect();
             assert_eq!(self.cluster.net.nodes[index].kernel, wanted, "{}", name(index));
             let plan = self.cluster.plan(index);
             assert_eq!(self.cluster.rollout(index).peers(), plan.peers, "{}", name(index));

@@ -10,7 +10,8 @@ use crate::bgp::mesh::{Class, Hold, Plan};
 use crate::model::config::{DataPlane, NodeConfig};
 use crate::model::peering::PeerOptions;
 use crate::model::{
-    BfdSettings, BgpConfiguration, BgpFilter, BgpPeer, BgpTransport, Family, ImportPolicy, InterfaceName, MeshLayout, Node,
+    BfdSettings, BgpConfiguration, BgpFilter, BgpPeer, BgpTransport, Family, ImportPolicy, InterfaceName, MeshLayout,
+    Node,
 };
 
 /// The AS where nobody names one.
@@ -93,10 +94,8 @@ pub fn mesh_plan(config: &NodeConfig, nodes: &[Node], bgp_configurations: &[BgpC
     if !config.bgp.mesh || cluster.is_some_and(|cluster| !cluster.node_to_node_mesh) {
         return Plan::apart();
     }
-    let class = Class {
-        as_number: own_as(config, bgp_configurations),
-        ipv4: own_address(config, nodes, Family::V4).is_some(),
-    };
+    let class =
+        Class { as_number: own_as(config, bgp_configurations), ipv4: own_address(config, nodes, Family::V4).is_some() };
     let others = nodes.iter().filter(|node| node.mesh);
     let others =
         others.map(|node| (node.name.as_str(), Class { as_number: node.as_number, ipv4: node.ipv4.is_some() }));

@@ -40,7 +40,8 @@ impl Speaker {
     fn is_covered_without(&self, going: &BTreeSet<IpAddr>) -> bool {
         self.rib.slots().all(|slot| {
             let usable = || self.rib.destination(slot).candidates().iter().filter(|route| route.refused().is_none());
-            usable().next().is_none() || usable().any(|route| route.source.peer.is_none_or(|peer| !going.contains(&peer)))
+            usable().next().is_none()
+                || usable().any(|route| route.source.peer.is_none_or(|peer| !going.contains(&peer)))
         })
     }
 }

@@ -27,9 +27,10 @@ impl Speaker {
     /// The connections on which there is something to write.
     pub fn waiting(&self) -> Vec<ConnId> {
         let holds = self.progress.holds_end_of_rib();
+        let farewell = self.is_withdrawn();
         let news = self.outbound.all_with_news(&self.rib, holds);
         let of_peer = |(address, peer): (&IpAddr, &Peer)| {
-            let told = peer.told && (self.drained.is_some() || news.contains(address));
+            let told = peer.told && (farewell || news.contains(address));
             let established = peer.session.established().filter(|_| told).map(|connection| connection.id);
             peer.session.with_output().chain(established).collect::<Vec<_>>()
         };
