@@ -295,7 +295,8 @@ fn read_mesh(spec: &mut Fields<'_>, enabled: Option<bool>) -> Option<MeshLayout>
         return at.fail("there is no mesh to lay out: nodeToNodeMeshEnabled is false", Some(mend.to_string()));
     }
     if let Some(at) = limit_at.filter(|_| !auto) {
-        return at.fail("only `mesh: auto` has a limit", Some("write `mesh: auto` beside it, or remove it".to_string()));
+        return at
+            .fail("only `mesh: auto` has a limit", Some("write `mesh: auto` beside it, or remove it".to_string()));
     }
     Some(if auto { MeshLayout::Auto { limit: limit.unwrap_or(Some(MeshLayout::LIMIT))? } } else { MeshLayout::Full })
 }

@@ -12,9 +12,8 @@ use super::pool::{isolation_word, mode_field, mode_word};
 use super::{kubernetes, workload};
 use crate::model::{
     Action, BgpConfiguration, BgpPeer, DEFAULT_TIER, EntityRule, HostEndpoint, HostInterface, IcmpMatch, ImportPolicy,
-    Labels, NamedPort, Network, NetworkSet, Node, Object, Policy, PolicyRule, PolicyStage, Pool, PortMatch, Profile,
-    Protocol, ServiceAccountMatch, StagedAction, Tier, TunnelKind,
-    MeshLayout,
+    Labels, MeshLayout, NamedPort, Network, NetworkSet, Node, Object, Policy, PolicyRule, PolicyStage, Pool, PortMatch,
+    Profile, Protocol, ServiceAccountMatch, StagedAction, Tier, TunnelKind,
 };
 
 /// The object as JSON of the shape in which people write it in YAML.

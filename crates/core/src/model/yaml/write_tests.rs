@@ -12,7 +12,7 @@ use crate::model::{
     ObjectKey, Policy, PolicyRule, PolicyStage, Pool, PoolName, PortMatch, Protocol, Reservation, ServiceAccount,
     ServiceAccountMatch, Tier, TierAction,
 };
-use crate::model::{Encapsulation, MeshLayout, EncapsulationMode, TunnelKind};
+use crate::model::{Encapsulation, EncapsulationMode, MeshLayout, TunnelKind};
 
 fn name() -> impl Strategy<Value = String> {
     // Names that YAML could take for something else are among them.
