@@ -120,7 +120,9 @@ impl Run {
         for &index in &alive {
             let others = alive.iter().filter(|other| **other != index);
             let wanted: BTreeMap<Cidr, Vec<IpAddr>> = others
-                .flat_map(|other| self.cluster.net.nodes[*other].own.iter().map(|prefix| (*prefix, vec![address(*other)])))
+                .flat_map(|other| {
+                    self.cluster.net.nodes[*other].own.iter().map(|prefix| (*prefix, vec![address(*other)]))
+                })
                 .collect();
             assert!(self.cluster.net.nodes[index].kernel == wanted, "node {index} has not what it has to have");
         }
@@ -229,7 +231,8 @@ fn start(run: &mut Run) {
     run.measure("all nodes start within a second", Duration::from_secs(20), |run| {
         let mut booted = 0;
         while run.cluster.net.now.since_origin() < START || run.complete() < 100.0 {
-            let due = (run.count as f64 * run.cluster.net.now.since_origin().as_secs_f64() / START.as_secs_f64()) as usize;
+            let due =
+                (run.count as f64 * run.cluster.net.now.since_origin().as_secs_f64() / START.as_secs_f64()) as usize;
             while booted < due.min(run.count) {
                 run.cluster.boot(booted, false);
                 booted += 1;

@@ -29,12 +29,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 const EMPTY_BLOCKS_EVERY: Duration = Duration::from_secs(60);
 
 /// Starts them all.
-pub fn spawn(
-    agent: &Arc<Agent>,
-    sync: ClusterSync,
-    events: mpsc::Receiver<PeeringEvent>,
-    interfaces: Addresses,
-) {
+pub fn spawn(agent: &Arc<Agent>, sync: ClusterSync, events: mpsc::Receiver<PeeringEvent>, interfaces: Addresses) {
     tokio::spawn(follow_store(agent.clone(), sync.batches));
     tokio::spawn(follow_blocks(agent.clone()));
     tokio::spawn(follow_peering(agent.clone(), events));

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use routenet_core::bgp::mesh::{Facts, Plan, Role, Rollout, Said};
 use routenet_core::bgp::speaker::{MeshSessions, SpeakerConfig, mesh_plan};
-use routenet_core::model::{Node, NodeCondition};
 use routenet_core::model::config::NodeConfig;
+use routenet_core::model::{Node, NodeCondition};
 use routenet_core::time::Time;
 use tracing::info;
 
@@ -38,8 +38,7 @@ impl Mesh {
     pub fn start(config: &NodeConfig, underlay: &Underlay, cluster: &ClusterView) -> (Mesh, SpeakerConfig) {
         let rollout = Rollout::new(plan(config, underlay, cluster), Time::ZERO);
         let speaker = speaker_settings(config, underlay, cluster, &rollout.peers());
-        let state =
-            State { rollout, speaker: speaker.clone(), underlay: underlay.clone(), origin: Instant::now() };
+        let state = State { rollout, speaker: speaker.clone(), underlay: underlay.clone(), origin: Instant::now() };
         (Mesh(Mutex::new(state)), speaker)
     }
 

@@ -6,7 +6,9 @@ use super::output::{Format, Style, counted, duration, joined, or_dash, table};
 use super::{Answer, CliError, REFUSED};
 use crate::api::Request;
 use crate::api::client::Client;
-use crate::api::status::{ClusterStatus, MeshStatus, NodeLine, NodeProblem, OwnStatus, PeerStatus, PlaneLine, StoreState, WayLine};
+use crate::api::status::{
+    ClusterStatus, MeshStatus, NodeLine, NodeProblem, OwnStatus, PeerStatus, PlaneLine, StoreState, WayLine,
+};
 
 /// Whether the cluster is well, and if not, why and since when
 ///

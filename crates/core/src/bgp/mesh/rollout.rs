@@ -170,9 +170,8 @@ impl Rollout {
 
     /// To be called every second or so while [`Rollout::is_restless`]. `true`: the neighbours are others from now on.
     pub fn look(&mut self, facts: &Facts, now: Time) -> bool {
-        let due = |proposed: &mut Proposed| {
-            now.since(proposed.changed) >= SETTLE || now.since(proposed.since) >= SETTLE_MOST
-        };
+        let due =
+            |proposed: &mut Proposed| now.since(proposed.changed) >= SETTLE || now.since(proposed.since) >= SETTLE_MOST;
         if let Some(proposed) = self.proposed.take_if(due) {
             return self.follow(proposed.plan, now);
         }
@@ -187,7 +186,9 @@ impl Rollout {
         }
         if self.waiting.is_none() {
             self.waiting = match facts.current {
-                true => self.dissenter(facts, now).map(|other| format!("{other} does not have the new plan in place yet")),
+                true => {
+                    self.dissenter(facts, now).map(|other| format!("{other} does not have the new plan in place yet"))
+                }
                 false => Some("the store cannot be read".to_string()),
             };
         }
@@ -229,9 +230,8 @@ impl Rollout {
 
     /// A node that lives, and does not say that it has this plan in place.
     fn dissenter(&self, facts: &Facts, now: Time) -> Option<&String> {
-        let agrees = |other: &String| {
-            facts.said.get(other).and_then(|said| said.in_place.as_ref()) == Some(&self.plan.name)
-        };
+        let agrees =
+            |other: &String| facts.said.get(other).and_then(|said| said.in_place.as_ref()) == Some(&self.plan.name);
         let silent = |other: &String| self.heard.get(other).is_some_and(|(_, since)| now.since(*since) >= SILENCE);
         self.plan.members.iter().find(|other| !agrees(other) && !silent(other))
     }
