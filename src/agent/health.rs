@@ -121,6 +121,7 @@ impl Agent {
             blocks: self.allocator.own_blocks().borrow().iter().copied().collect(),
             peers_established: count(peering.peers.iter().filter(|peer| peer.state == State::Established).count()),
             peers_configured: count(peering.peers.len() + peering.waiting.len()),
+            mesh_in_place: self.mesh.in_place(),
         }
     }
 

@@ -14,6 +14,7 @@
 //! | [`underlay`] | this host's own addresses and MTU |
 //! | `tunnels` | addresses of tunnel devices, and which nodes are behind a router |
 //! | `cut`, `pending` | what a change asks for besides: ended connections, a confirmation |
+//! | `mesh` | this node's part of the mesh, and how one plan follows another |
 //! | [`networks`] | pools and networks that runtimes make |
 //! | [`local_api`] | the socket on which the CNI plugin and `routectl` ask |
 //! | [`objects`], [`status`], [`ipam`], [`explain`], `trace`, [`health`] | the answers |
@@ -31,6 +32,7 @@ pub mod health;
 pub mod ipam;
 mod ipam_check;
 pub mod local_api;
+mod mesh;
 mod neighbours;
 pub mod networks;
 mod notes;
@@ -62,6 +64,7 @@ use attach::LocalWorkloads;
 use cluster::ClusterView;
 use engine::{Engine, Hands};
 use health::Health;
+use mesh::Mesh;
 use neighbours::LastLook;
 use publisher::Publisher;
 use sync::SyncStatus;
@@ -89,6 +92,7 @@ pub struct Agent {
     sync_status: watch::Receiver<SyncStatus>,
     health: Health,
     progress: cut::Progress,
+    mesh: Mesh,
     /// Of what others keep in the kernel.
     neighbours: LastLook,
     drained: AtomicBool,

@@ -97,6 +97,7 @@ impl Agent {
             planes: self.planes().into_iter().map(|(name, status)| plane_line(name, status)).collect(),
             bgp: peers.to_vec(),
             ways,
+            mesh: self.mesh_status(),
         }
     }
 

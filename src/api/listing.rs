@@ -153,6 +153,29 @@ pub struct IpamReleaseReply {
     pub released: Vec<String>,
 }
 
+/// The answer to `bgp mesh`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MeshReply {
+    /// `None`: there is no mesh for this node.
+    pub status: Option<super::status::MeshStatus>,
+    /// The nodes of its AS and family, this one among them, by name.
+    pub nodes: Vec<MeshLine>,
+}
+
+/// One node of the mesh.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MeshLine {
+    pub name: String,
+    /// `full`, `reflector` or `client`.
+    pub role: String,
+    /// Of a client.
+    pub reflectors: Vec<String>,
+    /// Of a reflector: how many it has.
+    pub clients: Option<u64>,
+    /// Whether it says that it has the plan's sessions.
+    pub in_place: bool,
+}
+
 /// A BGP neighbour, with all that is known of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NeighborLine {

@@ -6,7 +6,9 @@ use super::output::{Format, Style, counted, duration, joined, or_dash, table};
 use super::{Answer, CliError, REFUSED};
 use crate::api::Request;
 use crate::api::client::Client;
-use crate::api::status::{ClusterStatus, NodeLine, NodeProblem, OwnStatus, PeerStatus, PlaneLine, StoreState, WayLine};
+use crate::api::status::{
+    ClusterStatus, MeshStatus, NodeLine, NodeProblem, OwnStatus, PeerStatus, PlaneLine, StoreState, WayLine,
+};
 
 /// Whether the cluster is well, and if not, why and since when
 ///
@@ -136,6 +138,9 @@ fn own_lines(node: &OwnStatus, style: Style) -> String {
     if node.data_plane != "off" {
         line("endpoints", node.endpoints.to_string());
     }
+    if let Some(mesh) = &node.mesh {
+        line("mesh", mesh_words(mesh));
+    }
     for (index, block) in node.blocks.iter().enumerate() {
         let resting = if block.resting == 0 { String::new() } else { format!(", {} resting", block.resting) };
         let fill = format!("{} of {} used{resting}", block.allocated, block.size);
@@ -145,6 +150,23 @@ fn own_lines(node: &OwnStatus, style: Style) -> String {
         line("blocks", "none yet: the first workload claims one".to_string());
     }
     text
+}
+
+/// What the node is in the mesh, why, and what is under way.
+pub(super) fn mesh_words(mesh: &MeshStatus) -> String {
+    let mut words = format!("{} ({})", mesh.role, mesh.why);
+    if mesh.strangers > 0 {
+        let nodes = counted(mesh.strangers, "node");
+        words += &format!("; {nodes} of another AS or family have sessions whatever the plan: reflection is iBGP's");
+    }
+    if !mesh.leaving.is_empty() {
+        let sessions = counted(mesh.leaving.len() as u64, "session");
+        words += &format!("; {sessions} of the plan before stand until every node has this one");
+    }
+    if let Some(waiting) = &mesh.waiting {
+        words += &format!(": {waiting}");
+    }
+    words
 }
 
 fn plane_row(plane: &PlaneLine) -> Vec<String> {

@@ -206,6 +206,7 @@ impl Driver {
                 tokio::spawn(async move { drop(answer.send(PeeringStatus { bfd: report.await, ..status })) });
             }
             Command::TestFilter(question, answer) => drop(answer.send(self.speaker.test_filter(&question))),
+            Command::Mesh(leaving, answer) => drop(answer.send(self.speaker.mesh_sessions(&leaving, self.now()))),
             Command::Routes(answer) => drop(answer.send(self.speaker.routes())),
             Command::Stop(stopped) => self.leave(Some(stopped)),
         }

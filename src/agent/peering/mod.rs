@@ -29,6 +29,7 @@ pub mod request;
 mod speaker_only;
 mod stations;
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -36,7 +37,8 @@ use std::time::Duration;
 
 use routenet_core::bgp::monitor::mrt::MrtDump;
 use routenet_core::bgp::speaker::{
-    FilterAnswer, FilterQuestion, PeerDetail, PeerStatus, RouteDetail, RouteStatus, SpeakerConfig, State, Unresolved,
+    FilterAnswer, FilterQuestion, MeshSessions, PeerDetail, PeerStatus, RouteDetail, RouteStatus, SpeakerConfig, State,
+    Unresolved,
 };
 use routenet_core::model::Cidr;
 use tokio::sync::{mpsc, oneshot};
@@ -132,6 +134,7 @@ enum Command {
     Dump(Option<MrtDump>, u32, oneshot::Sender<Option<(MrtDump, Vec<u8>)>>),
     Status(oneshot::Sender<PeeringStatus>),
     Routes(oneshot::Sender<Vec<RouteStatus>>),
+    Mesh(BTreeSet<String>, oneshot::Sender<MeshSessions>),
     TestFilter(Box<FilterQuestion>, oneshot::Sender<Result<FilterAnswer, String>>),
     /// Answered when every connection is closed.
     Stop(oneshot::Sender<()>),
@@ -233,6 +236,14 @@ impl Peering {
     /// The speaker has stopped.
     pub async fn status(&self) -> Result<PeeringStatus, Stopped> {
         self.ask(Command::Status).await
+    }
+
+    /// How the sessions with nodes stand; `leaving`: those that are to go.
+    ///
+    /// # Errors
+    /// The speaker has stopped.
+    pub async fn mesh_sessions(&self, leaving: BTreeSet<String>) -> Result<MeshSessions, Stopped> {
+        self.ask(|answer| Command::Mesh(leaving, answer)).await
     }
 
     /// Every route of every source, the best of a prefix first.

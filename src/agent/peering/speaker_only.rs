@@ -54,7 +54,7 @@ pub async fn run_speaker_only(config: &NodeConfig) -> Result<SpeakerOnly, String
         }
         StoreConfig::Embedded { .. } | StoreConfig::Etcd(_) => (&[] as &[Pool], &[] as &[_]),
     };
-    let speaker = speaker_config(config, &[], peers, &[], &[]);
+    let speaker = speaker_config(config, &[], peers, &[], &[], &Default::default());
     let (as_number, router_id) = (speaker.as_number, speaker.router_id);
     let (peering, mut events) = Peering::spawn(PeeringConfig {
         listen: config.bgp.listen.clone(),
@@ -127,6 +127,7 @@ impl Answers {
                 planes: Vec::new(),
                 bgp: peer_lines(&peering),
                 ways: Vec::new(),
+                mesh: None,
             },
             nodes: Vec::new(),
             problems: problems.into_iter().map(|problem| NodeProblem { node: self.name.clone(), problem }).collect(),

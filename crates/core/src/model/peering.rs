@@ -35,14 +35,12 @@ pub struct PeerOptions {
 }
 
 impl PeerOptions {
-    /// Whether a session under `other` has to begin anew: what the two sides said in their OPENs, or what the neighbour is
-    /// to us, would no longer be true.
+    /// Whether a session under `other` has to begin anew: what the two sides said in their OPENs would no longer be true.
     pub fn needs_new_session(&self, other: &PeerOptions) -> bool {
         let identity = |options: &PeerOptions| {
-            let PeerOptions { reflector_client, local_as, role, role_strict, classic_next_hop, add_paths, .. } =
-                *options;
+            let PeerOptions { local_as, role, role_strict, classic_next_hop, add_paths, .. } = *options;
             let paths = (add_paths.receive, add_paths.sends());
-            (reflector_client, local_as, role, role_strict, classic_next_hop, paths)
+            (local_as, role, role_strict, classic_next_hop, paths)
         };
         identity(self) != identity(other)
     }

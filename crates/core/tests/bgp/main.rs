@@ -2,6 +2,7 @@
 
 mod add_paths;
 mod bfd;
+mod cluster;
 mod delay_open;
 #[path = "../../../../tests/support/dice.rs"]
 mod dice;
@@ -10,6 +11,7 @@ mod extended_next_hop;
 mod filters;
 mod garbage;
 mod long_lived;
+mod mesh;
 mod model;
 mod naive;
 mod net;

@@ -47,11 +47,13 @@ impl Default for Sources {
 }
 
 impl Sources {
-    /// The source of the routes that `neighbor`, as it is in this session, sends with this identifier.
+    /// The source of the routes that `neighbor`, as it is in this session and held now, sends with this identifier.
     pub fn get(&mut self, neighbor: &Source, peer: IpAddr, path_id: u32) -> Arc<Source> {
         let key = (peer, path_id);
         let number = match self.known.get(&key) {
-            Some(known) if known.session == neighbor.session => return known.clone(),
+            Some(known) if (known.session, known.client) == (neighbor.session, neighbor.client) => {
+                return known.clone();
+            }
             Some(known) => known.number.clone(),
             None => {
                 self.sweep();

@@ -210,6 +210,11 @@ impl Session {
         self.connections.iter().any(|connection| connection.id == id && connection.has_output())
     }
 
+    /// The connections on which it has.
+    pub fn with_output(&self) -> impl Iterator<Item = ConnId> + '_ {
+        self.connections.iter().filter(|connection| connection.has_output()).map(|connection| connection.id)
+    }
+
     /// New settings. What the neighbour was told in an OPEN cannot change under a session: that ends it.
     pub fn configure(&mut self, env: &mut Env<'_>, settings: Settings) {
         let told = |s: &Settings| {

@@ -48,6 +48,7 @@ impl Speaker {
                 || peer.config.options.needs_new_session(&peer_config.options);
             let bound_changed = peer.config.options.max_prefixes != peer_config.options.max_prefixes;
             peer.config = peer_config;
+            peer.hold_as_configured();
             if bound_changed {
                 self.check_bound(address, now);
             }

@@ -94,6 +94,14 @@ impl Peer {
         }
     }
 
+    /// RFC 4456 asks nothing of an OPEN: whether we reflect for a neighbour may change while its session stands.
+    pub fn hold_as_configured(&mut self) {
+        let client = !self.source.external && self.config.options.reflector_client;
+        if self.source.client != client {
+            self.source = Arc::new(Source { client, ..(*self.source).clone() });
+        }
+    }
+
     pub fn remember(&mut self, now: Time, what: String) {
         if self.history.len() == HISTORY {
             self.history.pop_front();

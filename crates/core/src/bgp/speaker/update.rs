@@ -158,10 +158,16 @@ impl Speaker {
         }
         let Some(peer) = self.peers.get(&address) else { return };
         let import = import(&self.config, &self.pools, address, peer, &own);
-        let interner = &mut self.interner;
+        let (interner, sources, present) = (&mut self.interner, &mut self.sources, &peer.source);
         let mut changed = Changed::default();
         self.rib.review(address, |prefix, known| {
-            changed.judged(&import, prefix, known.source.clone(), known.received().clone(), interner)
+            let source = match known.source.path_id {
+                // What is stale keeps the session that it is of.
+                _ if known.source.session != present.session => known.source.clone(),
+                0 => present.clone(),
+                path_id => sources.get(present, address, path_id),
+            };
+            changed.judged(&import, prefix, source, known.received().clone(), interner)
         });
     }
 

@@ -12,7 +12,7 @@ use crate::model::{
     ObjectKey, Policy, PolicyRule, PolicyStage, Pool, PoolName, PortMatch, Protocol, Reservation, ServiceAccount,
     ServiceAccountMatch, Tier, TierAction,
 };
-use crate::model::{Encapsulation, EncapsulationMode, TunnelKind};
+use crate::model::{Encapsulation, EncapsulationMode, MeshLayout, TunnelKind};
 
 fn name() -> impl Strategy<Value = String> {
     // Names that YAML could take for something else are among them.
@@ -290,9 +290,14 @@ fn object() -> impl Strategy<Value = Object> {
     });
     let set = (name(), labels(), vec(net(), 0..4))
         .prop_map(|(name, labels, nets)| Object::GlobalNetworkSet(NetworkSet { namespace: None, name, labels, nets }));
-    let settings = (name(), any::<bool>(), of(1..u32::MAX), of(1u16..)).prop_map(
-        |(name, node_to_node_mesh, as_number, listen_port)| {
-            Object::BGPConfiguration(BgpConfiguration { name, node_to_node_mesh, as_number, listen_port })
+    let mesh = prop_oneof![
+        Just((true, MeshLayout::Full)),
+        Just((false, MeshLayout::Full)),
+        (1..=100_000u32).prop_map(|limit| (true, MeshLayout::Auto { limit }))
+    ];
+    let settings = (name(), mesh, of(1..u32::MAX), of(1u16..)).prop_map(
+        |(name, (node_to_node_mesh, mesh), as_number, listen_port)| {
+            Object::BGPConfiguration(BgpConfiguration { name, node_to_node_mesh, mesh, as_number, listen_port })
         },
     );
     let reservation =

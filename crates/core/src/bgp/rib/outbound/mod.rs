@@ -14,6 +14,8 @@ mod group;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 
+use hashbrown::HashSet;
+
 use super::path::Interner;
 use super::{Position, Rib, Scope};
 use crate::bgp::filter::Export;
@@ -192,6 +194,19 @@ impl Outbound {
         let Some(group) = self.group(peer) else { return false };
         let Some(member) = group.members.get(&peer) else { return false };
         member.portion < group.end() || group.has_news(rib) || (!hold_end_of_rib && !member.end_of_rib.is_empty())
+    }
+
+    /// Everybody of whom [`Outbound::has_news`] is true.
+    pub fn all_with_news(&self, rib: &Rib, hold_end_of_rib: bool) -> HashSet<IpAddr> {
+        let mut all = HashSet::new();
+        for group in self.groups.values() {
+            let whole = group.has_news(rib);
+            let due = |member: &Member| {
+                whole || member.portion < group.end() || (!hold_end_of_rib && !member.end_of_rib.is_empty())
+            };
+            all.extend(group.members.iter().filter(|(_, member)| due(member)).map(|(peer, _)| *peer));
+        }
+        all
     }
 
     /// Appends whole messages for the neighbour, until the buffer is `full` bytes long (and at most one message longer), or
