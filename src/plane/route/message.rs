@@ -63,12 +63,16 @@ fn base(key: &RouteKey) -> RouteMessage {
     message.header = header(key.dst.family());
     message.header.destination_prefix_length = key.dst.length();
     message.attributes.push(RouteAttribute::Destination(RouteAddress::from(key.dst.address())));
-    let metric = match (key.metric, key.dst.family()) {
+    message.attributes.push(RouteAttribute::Priority(metric(key)));
+    message
+}
+
+/// The metric that is said to the kernel.
+pub(super) fn metric(key: &RouteKey) -> u32 {
+    match (key.metric, key.dst.family()) {
         (0, Family::V6) => DEFAULT_METRIC6,
         (metric, _) => metric,
-    };
-    message.attributes.push(RouteAttribute::Priority(metric));
-    message
+    }
 }
 
 /// The link that a route names.
@@ -97,9 +101,8 @@ fn gateway(family: Family, address: IpAddr) -> RouteAttribute {
     }
 }
 
-/// The message that installs a route. The link that it names has the index `device`; with a nexthop object, that alone
-/// says where it leads.
-pub(super) fn install(key: &RouteKey, route: &Route, device: Option<u32>, nexthop: Option<u32>) -> RouteNetlinkMessage {
+/// The message that installs a route that carries its next hops. The link that it names has the index `device`.
+pub(super) fn install(key: &RouteKey, route: &Route, device: Option<u32>) -> RouteNetlinkMessage {
     let mut message = base(key);
     message.header.protocol = RouteProtocol::Other(protocol(route));
     message.header.kind = kind(route);
@@ -112,10 +115,6 @@ pub(super) fn install(key: &RouteKey, route: &Route, device: Option<u32>, nextho
         Route::Blackhole | Route::Unreachable => None,
     };
     message.attributes.extend(src.map(|src| RouteAttribute::PrefSource(RouteAddress::from(src))));
-    if let Some(id) = nexthop {
-        message.attributes.push(RouteAttribute::NhId(id));
-        return RouteNetlinkMessage::NewRoute(message);
-    }
     // The next hop of a tunnel is on no link: it is the other end of the tunnel.
     let tunnelled = matches!(route, Route::Tunnelled { .. });
     let family = key.dst.family();

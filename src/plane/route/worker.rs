@@ -158,7 +158,8 @@ impl Worker {
                     let route = installed.route.clone().filter(|_| installed.is_ours())?;
                     Some((*key, route))
                 };
-                let all = self.state.mirror.routes.iter().filter_map(ours).collect();
+                let mut all: Vec<(RouteKey, Route)> = self.state.mirror.routes.iter().filter_map(ours).collect();
+                all.sort_by_key(|(key, _)| *key);
                 self.answer(reply, Ok(all));
             }
             Command::Start(wanted, keep_learned, reply) => self.start(wanted, keep_learned, reply),
@@ -200,10 +201,12 @@ impl Worker {
     fn unwanted(&self) -> Vec<RouteKey> {
         let unwanted = |key: &RouteKey| self.state.tracker.wanted(key).is_none();
         let routes = self.state.mirror.routes.iter();
-        routes
+        let mut keys: Vec<RouteKey> = routes
             .filter(|(key, installed)| unwanted(key) && !self.is_kept(installed.protocol))
             .map(|(key, _)| *key)
-            .collect()
+            .collect();
+        keys.sort_unstable();
+        keys
     }
 
     fn is_kept(&self, protocol: u8) -> bool {
