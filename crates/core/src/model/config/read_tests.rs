@@ -69,7 +69,7 @@ fn wrong_values_are_told_what_was_expected() {
             "bgp.mesh: expected true or false: whether this node takes part (write true, and `mesh: auto` in the \
              BGPConfiguration `default`, which holds for all nodes)",
         ),
-        ("bgp: {mesh: some}", "bgp.mesh: expected true or false, found \"some\""),
+        ("bgp: {mesh: some}", "bgp.mesh: expected true or false, found the text \"some\""),
         ("bgp: {announce: all}", "bgp.announce: unknown value \"all\"; expected hosts or blocks"),
         ("bgp: {holdTime: 2}", "bgp.holdTime: a hold time of 2 s is too short: expected 0 or at least 3"),
         (
