@@ -1,5 +1,6 @@
 //! Docker's calls on an agent's own socket, without a dockerd: each as Docker repeats it, and those that ask for nothing.
 
+use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -27,7 +28,8 @@ impl Called {
         let host = segment(1).pop().expect("a host");
         let agent = Agent::start(&site, &host, 1, &docker_config(&site, 1));
         let socket = site.path("plugins-h1/routenet.sock");
-        wait_for("the plugin's socket", SOON, || socket.exists());
+        // The file is there a moment before anybody listens.
+        wait_for("the plugin's socket", SOON, || UnixStream::connect(&socket).is_ok());
         Called { socket, agent, host, _site: site }
     }
 
