@@ -13,6 +13,7 @@ use nix::net::if_::{if_indextoname, if_nametoindex};
 use routenet_core::model::InterfaceName;
 use routenet_core::model::scope::{scoped, unscoped};
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 use super::netlink::{Connection, Monitor, open_monitor};
 
@@ -127,7 +128,11 @@ fn settled_link_local(message: &AddressMessage) -> Option<Ipv6Addr> {
 }
 
 /// Tells of changes of links and addresses. What changed, a look tells.
-pub struct Changes(Monitor);
+pub struct Changes {
+    monitor: Monitor,
+    /// Something has changed; when it has settled.
+    due: Option<Instant>,
+}
 
 impl Changes {
     /// In the calling thread's network namespace.
@@ -135,14 +140,21 @@ impl Changes {
     /// # Errors
     /// Where there is no monitor.
     pub fn new() -> io::Result<Changes> {
-        Ok(Changes(Monitor::new(open_monitor(&GROUPS)?)?))
+        Ok(Changes { monitor: Monitor::new(open_monitor(&GROUPS)?)?, due: None })
     }
 
     /// Returns when something has changed, and has had so long to settle. Dropped before, it has missed nothing.
     pub async fn next(&mut self, settle: Duration) {
-        self.0.readable().await;
-        tokio::time::sleep(settle).await;
-        drop(self.0.drain(0, |_| {}));
+        let due = match self.due {
+            Some(due) => due,
+            None => {
+                self.monitor.readable().await;
+                *self.due.insert(Instant::now() + settle)
+            }
+        };
+        tokio::time::sleep_until(due).await;
+        self.due = None;
+        drop(self.monitor.drain(0, |_| {}));
     }
 }
 

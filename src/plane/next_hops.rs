@@ -51,7 +51,7 @@ impl NextHops {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|error| fault(error.to_string()))?;
         let (questions, inbox) = mpsc::unbounded_channel();
-        let watcher = Watcher { connection, known: BTreeMap::new(), tables: BTreeMap::new(), tell };
+        let watcher = Watcher { connection, known: BTreeMap::new(), tables: BTreeMap::new(), tell, failed: false };
         std::thread::Builder::new()
             .name("rn-nexthops".to_string())
             .spawn(move || runtime.block_on(watcher.run(inbox, socket)))
@@ -72,6 +72,8 @@ struct Watcher {
     /// The main table without learned routes, while it is known to be true.
     tables: BTreeMap<Family, Vec<Entry>>,
     tell: mpsc::UnboundedSender<Vec<(IpAddr, Resolution)>>,
+    /// The kernel could not be asked: all is to be looked at again.
+    failed: bool,
 }
 
 /// What notifications have to do with next hops.
@@ -81,6 +83,8 @@ struct Concerned {
     by_prefix: BTreeSet<Cidr>,
 }
 
+/// When the kernel is asked again that could not be.
+const AGAIN: Duration = Duration::from_secs(1);
 /// Prefixes of changed routes that are not worth to be told apart.
 const PREFIXES: usize = 1024;
 
@@ -97,6 +101,10 @@ impl Watcher {
         let mut due: Option<Instant> = None;
         let mut rested = Instant::now();
         loop {
+            if std::mem::take(&mut self.failed) {
+                concerned.all = true;
+                due = Some(Instant::now() + AGAIN);
+            }
             let readable = async {
                 match &monitor {
                     Some(monitor) => monitor.readable().await,
@@ -186,13 +194,18 @@ impl Watcher {
         let outcomes = match self.connection.batch(&requests) {
             Ok(outcomes) => outcomes,
             Err(error) => {
-                // What cannot be known is no reason to give up routes.
-                tracing::error!(%error, "next hops: the kernel cannot be asked; they are taken to resolve");
-                return hops.iter().map(|hop| (*hop, Resolution::Via { metric: 0 })).collect();
+                tracing::error!(%error, "next hops: the kernel cannot be asked; they are taken to be as before, or to resolve");
+                return hops.iter().map(|hop| (*hop, self.unknown(*hop))).collect();
             }
         };
         let answers = hops.iter().zip(outcomes);
         answers.map(|(hop, outcome)| (*hop, self.judge(*hop, outcome))).collect()
+    }
+
+    /// What cannot be known now is no reason to give up routes.
+    fn unknown(&mut self, hop: IpAddr) -> Resolution {
+        self.failed = true;
+        self.known.get(&hop).copied().unwrap_or(Resolution::Via { metric: 0 })
     }
 
     fn judge(&mut self, hop: IpAddr, outcome: Outcome) -> Resolution {
@@ -222,8 +235,8 @@ impl Watcher {
             match read_table(&mut self.connection, family) {
                 Ok(table) => _ = self.tables.insert(family, table),
                 Err(error) => {
-                    tracing::error!(%error, "next hops: routes cannot be read; they are taken to resolve");
-                    return Resolution::Via { metric: 0 };
+                    tracing::error!(%error, "next hops: routes cannot be read; they are taken to be as before, or to resolve");
+                    return self.unknown(hop);
                 }
             }
         }

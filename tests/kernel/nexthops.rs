@@ -340,6 +340,36 @@ fn a_next_hop_that_moves_to_another_link_takes_its_routes_along_by_one_message()
 }
 
 #[test]
+fn a_next_hop_that_announces_itself_keeps_its_link() {
+    in_fresh_netns(|| {
+        underlay();
+        let plane = started();
+        let own = [
+            ("2001:db8::2/128", learned(&["2001:db8::2"])),
+            ("fd65::1:0/122", learned(&["2001:db8::2"])),
+            ("192.0.2.2/32", learned(&["192.0.2.2"])),
+            ("10.65.1.0/26", learned(&["192.0.2.2"])),
+        ];
+        apply(&plane, &own.clone().map(|(dst, route)| (key(dst), Some(route)))).expect("all");
+        let ids = || own.clone().map(|(dst, _)| nhid(dst));
+        let before = ids();
+        assert!(before.iter().all(Option::is_some), "{before:?}");
+        // That one moves says that all were looked at again.
+        for n in [7, 8, 9] {
+            ip(&format!("address add 198.51.100.{n}/24 dev under0"));
+            apply(&plane, &[(key("10.65.9.0/26"), Some(learned(&["198.51.100.2"])))]).expect("another");
+            ip(&format!("address add 198.51.100.{n}/24 dev under1 metric 5"));
+            ip(&format!("address delete 198.51.100.{n}/24 dev under0"));
+            let moved = || ip("route show proto 83").contains("via 198.51.100.2 dev under1 ");
+            wait_for("the one that moves", 5 * SECOND, moved);
+            assert_eq!(ids(), before);
+            ip(&format!("address delete 198.51.100.{n}/24 dev under1"));
+            apply(&plane, &[(key("10.65.9.0/26"), None)]).expect("removed");
+        }
+    });
+}
+
+#[test]
 fn routes_that_all_go_another_way_are_led_there_by_their_object() {
     in_fresh_netns(|| {
         underlay();

@@ -234,7 +234,7 @@ impl Worker {
 
     /// Removes the nexthop objects that no route needs, unless somebody may be about to.
     fn sweep_objects(&mut self) {
-        if self.started && self.jobs.is_empty() && !self.doubt {
+        if self.started && self.jobs.is_empty() && !self.doubt && self.dirty.is_empty() {
             let State { mirror, connection, .. } = &mut self.state;
             let routes = &mirror.routes;
             mirror.objects.sweep(connection, |id| routes.users(id) > 0);

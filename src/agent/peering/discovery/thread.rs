@@ -34,6 +34,8 @@ const RETRY: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 struct Link {
     index: u32,
+    /// Whether solicitations are heard there, and ours was sent.
+    joined: bool,
     /// How often we have announced ourselves there, and when we did last.
     said: u32,
     last: Option<Instant>,
@@ -141,7 +143,7 @@ impl Discovery {
         });
         for (name, index) in carrying {
             if self.socket.is_some() && !self.links.contains_key(name) {
-                let link = Link { index, said: 0, last: None, next: now, heard: Vec::new() };
+                let link = Link { index, joined: false, said: 0, last: None, next: now, heard: Vec::new() };
                 self.links.insert(name.clone(), link);
             }
         }
@@ -165,12 +167,11 @@ impl Discovery {
         let now = Instant::now();
         let Some(socket) = &self.socket else { return };
         for (name, link) in self.links.iter_mut().filter(|(_, link)| link.next <= now) {
-            if link.said == 0 {
+            if !link.joined {
                 // Whoever is there need not be waited for.
-                if let Err(error) =
-                    socket.join(link.index).and_then(|()| socket.ask(link.index, &packet::solicitation()))
-                {
-                    tracing::debug!(interface = %name, %error, "routers cannot be asked for");
+                match socket.join(link.index).and_then(|()| socket.ask(link.index, &packet::solicitation())) {
+                    Ok(()) => link.joined = true,
+                    Err(error) => tracing::debug!(interface = %name, %error, "routers cannot be asked for"),
                 }
             }
             match socket.send(link.index, ALL_NODES, &packet::advertisement()) {
