@@ -155,11 +155,12 @@ fn more_prefixes_than_are_allowed_end_the_session_and_leave_none() {
     world.seconds(70);
     assert_eq!((world.status(0, 1).state, world.kernel(0).len()), (State::Established, 4));
 
+    let before = world.status(0, 1).sessions;
     set(&mut world, 0, 1, |options| options.max_prefixes = Some(MaxPrefixes { limit: 1, restart: None, ..bound }));
     world.settle();
     assert_eq!(world.kernel(0), NOTHING, "a bound that is set later counts too");
     world.seconds(3600);
-    assert_eq!(world.status(0, 1).state, State::Idle);
+    assert_eq!((world.status(0, 1).state, world.status(0, 1).sessions), (State::Idle, before), "nor is it tried again");
     set(&mut world, 0, 1, |options| options.max_prefixes = Some(bound));
     world.seconds(70);
     assert_eq!(world.kernel(0).len(), 4, "another bound begins it anew");

@@ -47,6 +47,7 @@ impl Speaker {
             let protected_anew = peer.config.transport != peer_config.transport
                 || peer.config.options.needs_new_session(&peer_config.options);
             let bound_changed = peer.config.options.max_prefixes != peer_config.options.max_prefixes;
+            let suspended = peer.session.suspended();
             peer.config = peer_config;
             if bound_changed {
                 self.check_bound(address, now);
@@ -56,7 +57,8 @@ impl Speaker {
                 self.session(address, now, |session, env| session.reset(env, change));
             }
             self.session(address, now, |session, env| {
-                if session.suspended() && bound_changed {
+                // Not one that the new bound has just ended.
+                if suspended && bound_changed {
                     session.start(env);
                 }
                 if *session.settings() != settings {
