@@ -122,7 +122,10 @@ fn roles() -> impl Strategy<Value = Roles> {
         };
         [Some(role), Some(other)]
     });
-    prop_oneof![5 => Just([None, None]), 4 => pair, 1 => [option::of(role()), option::of(role())]]
+    // A neighbour without a role keeps nothing to itself, so what leaks comes by such.
+    let alone =
+        (role(), any::<bool>()).prop_map(|(role, first)| if first { [Some(role), None] } else { [None, Some(role)] });
+    prop_oneof![5 => Just([None, None]), 4 => pair, 3 => alone, 1 => [option::of(role()), option::of(role())]]
 }
 
 fn net(family: Family) -> impl Strategy<Value = Net> {
