@@ -251,15 +251,19 @@ fn step() -> impl Strategy<Value = Step> {
 pub fn scenario() -> impl Strategy<Value = Scenario> {
     let speakers = vec((64512u32..64515, any::<bool>()), 2..=5);
     speakers.prop_flat_map(|speakers| {
-        let pairs = speakers.len() * (speakers.len() - 1) / 2;
+        let count = speakers.len();
+        let pairs = count * (count - 1) / 2;
         let connected = prop_oneof![4 => Just(true), 1 => Just(false)];
         let pairs = vec((connected, roles(), [side(), side()]), pairs);
-        (any::<u64>(), Just(speakers), pairs, vec(step(), 1..60)).prop_map(|(seed, speakers, pairs, steps)| Scenario {
-            seed,
-            speakers,
-            pairs,
-            steps,
-        })
+        // One speaker that has to choose among all others, as few have to by chance.
+        let wanted = any::<bool>()
+            .prop_map(move |all| if all { (1..count).map(|s| Step::Announce(s, 0)).collect() } else { vec![] });
+        (any::<u64>(), Just(speakers), pairs, wanted, vec(step(), 1..60)).prop_map(
+            |(seed, speakers, pairs, wanted, steps)| {
+                let steps = wanted.into_iter().chain(steps).collect();
+                Scenario { seed, speakers, pairs, steps }
+            },
+        )
     })
 }
 
