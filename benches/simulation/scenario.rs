@@ -271,7 +271,7 @@ pub fn run(layout: Layout, count: usize) {
     run.measure("a rack of 20 is drained", Duration::from_secs(20), |run| {
         for node in &drained {
             run.gone.insert(*node);
-            run.net.handle(*node, Input::Drain);
+            run.net.handle(*node, Input::Drain { notice: Duration::ZERO });
         }
     });
     run.measure("it comes back", Duration::from_secs(30), |run| {

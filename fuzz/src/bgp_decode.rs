@@ -11,7 +11,12 @@ pub fn run(data: &[u8]) -> bool {
     let Some((&[settings, kind], body)) = data.split_first_chunk::<2>() else { return false };
     let mut families = vec![AfiSafi::IPV4_UNICAST, AfiSafi::IPV6_UNICAST];
     families.truncate(2 - usize::from(settings >> 2 & 1));
-    let context = CodecContext { four_octet_as: settings & 1 == 0, ibgp: settings & 2 != 0, families };
+    let context = CodecContext {
+        four_octet_as: settings & 1 == 0,
+        ibgp: settings & 2 != 0,
+        families,
+        extended_next_hop: settings & 16 != 0,
+    };
     // The marker and the length are tried by themselves: behind them nothing would ever be reached.
     let _ = wire::message_length(data);
     let _ = wire::decode(data, &context);

@@ -146,7 +146,7 @@ fn open(as_number: u32, address: IpAddr, restart: Option<u16>) -> Vec<u8> {
 
 fn context() -> CodecContext {
     let families = vec![AfiSafi::IPV4_UNICAST, AfiSafi::IPV6_UNICAST];
-    CodecContext { four_octet_as: true, ibgp: true, families }
+    CodecContext { four_octet_as: true, ibgp: true, families, extended_next_hop: true }
 }
 
 /// What the watcher announces.

@@ -110,8 +110,8 @@ impl Agent {
             Request::BgpDump => bgp::dump(&self.hands.peering, &self.config.paths.state).await,
             Request::BgpReset { name } => bgp::reset(&self.hands.peering, &name).await,
             Request::BgpFilterTest(question) => bgp::test_filter(&self.hands.peering, *question).await,
-            Request::Drain => {
-                self.drain();
+            Request::Drain { graceful_seconds } => {
+                self.drain(Duration::from_secs(graceful_seconds.into()));
                 ok(&())
             }
             Request::Undrain => {

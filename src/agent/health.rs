@@ -6,6 +6,7 @@ use std::sync::Mutex;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use routenet_core::bgp::speaker::{PeerSource, PeerStatus, State};
+use routenet_core::model::scope::unscoped;
 use routenet_core::model::{NodeCondition, Problem};
 
 use super::Agent;
@@ -194,6 +195,7 @@ pub(super) fn peering_problems(peering: &PeeringStatus, drained: bool) -> Vec<Fo
             found("bgp", what, "apply a BGPFilter of that name, or take the name out of the peer's `filters`")
         })
     }));
+    all.extend(unresolved(peering));
     if !drained {
         // Nobody says that one of a range has to be there.
         let wanted = |peer: &PeerStatus| peer.config.source != PeerSource::Range;
@@ -203,6 +205,18 @@ pub(super) fn peering_problems(peering: &PeeringStatus, drained: bool) -> Vec<Fo
         all.extend(bfd_problems(peering));
     }
     all
+}
+
+/// The first of the next hops that do not resolve; of many the mend is mostly the same.
+fn unresolved(peering: &PeeringStatus) -> Option<Found> {
+    let hop = peering.unresolved.first()?;
+    let more = match peering.unresolved.len() - 1 {
+        0 => String::new(),
+        others => format!(", nor do {others} others"),
+    };
+    let (address, _) = unscoped(hop.address);
+    let what = format!("the next hop {address} of {} learned routes does not resolve{more}: {}", hop.routes, hop.why);
+    Some(Found { subject: "next hops".into(), ..found("bgp", what, hop.why.mend()) })
 }
 
 /// A neighbour that sends more than the warning's share of what it may (RFC 4486 section 4 ends its session beyond that).

@@ -47,7 +47,7 @@ pub mod underlay;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use routenet_core::bgp::speaker::PeerStatus;
 use routenet_core::model::Node;
@@ -115,9 +115,9 @@ impl Agent {
         self.drained.load(Ordering::Relaxed)
     }
 
-    fn drain(&self) {
+    fn drain(&self, notice: Duration) {
         self.drained.store(true, Ordering::Relaxed);
-        self.hands.peering.drain();
+        self.hands.peering.drain(notice);
     }
 
     fn undrain(&self) {

@@ -462,6 +462,7 @@ async fn bring_up(
     let (peering, events) = Peering::spawn(PeeringConfig {
         listen: config.bgp.listen.clone(),
         restarting,
+        resolve: true,
         stations: config.bgp.stations.clone(),
         name: config.node.to_string(),
         speaker,

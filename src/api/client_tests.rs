@@ -33,7 +33,7 @@ fn an_error_of_the_agent_is_its_own_words() {
         UnixListener::bind(&socket).expect("a socket"),
         "{\"error\":{\"code\":\"denied\",\"message\":\"user 1000 may not write\"}}\n",
     );
-    let error = Client::new(&socket).call::<()>(&Request::Drain).expect_err("refused");
+    let error = Client::new(&socket).call::<()>(&Request::Drain { graceful_seconds: 0 }).expect_err("refused");
     assert_eq!(error.to_string(), "user 1000 may not write");
     server.join().expect("the server");
 }

@@ -222,8 +222,10 @@ pub struct NeighborReply {
     pub messages_sent: MessageCounts,
     /// Whether it still has to be told something.
     pub waiting: bool,
-    /// Whether routes from before its restart are kept.
+    /// Whether routes from before its restart are kept, and more of that.
     pub retained: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stale: Option<Stale>,
     /// UPDATEs of this session that were mended (RFC 7606), by what was done, and the last one.
     pub malformed: u64,
     pub treated_as_withdraw: u64,
@@ -243,6 +245,16 @@ pub struct MessageCounts {
     pub notifications: u64,
     pub keepalives: u64,
     pub refreshes: u64,
+}
+
+/// Routes of a neighbour from before its restart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stale {
+    pub since_secs: u64,
+    /// How much longer some of them are kept, at most.
+    pub left_secs: u64,
+    /// Whether the restart time is over for some: these are the last choice (RFC 9494).
+    pub long_lived: bool,
 }
 
 /// The last UPDATE that was mended.

@@ -114,8 +114,11 @@ pub enum Request {
     BgpDump,
     /// What a route would meet at a neighbour's filters.
     BgpFilterTest(Box<FilterQuestion>),
-    /// Withdraw everything, then say Cease.
-    Drain,
+    /// Tell everything as the last choice (RFC 8326) for so long, then withdraw it and say Cease.
+    Drain {
+        #[serde(default)]
+        graceful_seconds: u16,
+    },
     Undrain,
 }
 
@@ -175,7 +178,7 @@ impl Request {
             | Request::IpamReleaseNode { .. }
             | Request::BgpReset { .. }
             | Request::BgpDump
-            | Request::Drain
+            | Request::Drain { .. }
             | Request::Undrain => true,
             Request::Get { .. }
             | Request::Status

@@ -7,7 +7,7 @@ use super::output::{duration, joined, or_dash};
 use super::{Answer, CliError};
 use crate::api::Request;
 use crate::api::client::Client;
-use crate::api::listing::{MessageCounts, NeighborReply, Past, RouteReply};
+use crate::api::listing::{MessageCounts, NeighborReply, Past, RouteReply, Stale};
 
 /// All that is known of one neighbour
 #[derive(Debug, Args)]
@@ -84,7 +84,11 @@ fn neighbor(reply: &NeighborReply) -> String {
         rows.push(("BFD", bfd_words(bfd)));
     }
     let waiting = if reply.waiting { ", more to come" } else { "" };
-    let retained = if reply.retained { ", kept from before its restart" } else { "" };
+    let retained = match (&reply.stale, reply.retained) {
+        (Some(stale), _) => stale_words(stale),
+        (None, true) => ", kept from before its restart".to_string(),
+        (None, false) => String::new(),
+    };
     rows.extend([
         ("routes in", format!("{} accepted of {}{retained}", line.accepted, line.received)),
         ("routes out", format!("{}{waiting}", line.advertised)),
@@ -109,6 +113,12 @@ fn neighbor(reply: &NeighborReply) -> String {
     }
     rows.extend(reply.history.iter().rev().map(|past| ("event", ago(past))));
     format!("{} ({}, AS {})\n{}", line.name, line.address, line.as_number, lines(&rows))
+}
+
+fn stale_words(stale: &Stale) -> String {
+    let (since, left) = (duration(stale.since_secs), duration(stale.left_secs));
+    let choice = if stale.long_lived { "as the last choice (RFC 9494), " } else { "" };
+    format!(", kept from before its restart {choice}for {since}, for {left} more")
 }
 
 fn ago(past: &Past) -> String {
@@ -141,7 +151,7 @@ fn route(reply: &RouteReply) -> String {
     let optional = [
         ("local pref", line.local_pref.map(|value| value.to_string())),
         ("MED", line.med.map(|value| value.to_string())),
-        ("communities", list(&line.communities)),
+        ("communities", list(&line.communities.iter().map(|one| community(one)).collect::<Vec<_>>())),
         ("large", list(&reply.large_communities)),
         ("extended", list(&reply.extended_communities)),
         ("router id", reply.router_id.map(|id| id.to_string())),
@@ -153,6 +163,20 @@ fn route(reply: &RouteReply) -> String {
     ];
     rows.extend(optional.into_iter().filter_map(|(what, said)| Some((what, said?))));
     format!("{} {}{why}{stale}\n{}", line.prefix, reply.standing, lines(&rows))
+}
+
+/// Those that have a name, with it (RFC 1997, RFC 8326, RFC 9494).
+fn community(value: &str) -> String {
+    let name = match value {
+        "65535:0" => "GRACEFUL_SHUTDOWN",
+        "65535:6" => "LLGR_STALE",
+        "65535:7" => "NO_LLGR",
+        "65535:65281" => "NO_EXPORT",
+        "65535:65282" => "NO_ADVERTISE",
+        "65535:65283" => "NO_EXPORT_SUBCONFED",
+        _ => return value.to_string(),
+    };
+    format!("{value} ({name})")
 }
 
 #[cfg(test)]

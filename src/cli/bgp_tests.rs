@@ -12,7 +12,7 @@ fn a_neighbour_is_shown_with_its_counters_and_what_was_wrong() {
         "capabilities": ["ipv4-unicast"], "received": 3, "accepted": 2, "advertised": 4, "sessions": 2,
         "last_error": "closed by the neighbour", "last_error_secs_ago": 70,
         "options": { "role": "customer" }, "messages_received": counts(7), "messages_sent": counts(2), "waiting": false,
-        "retained": false, "malformed": 1, "treated_as_withdraw": 1, "attributes_discarded": 0, "prefixes_ignored": 0,
+        "retained": true, "stale": { "since_secs": 130, "left_secs": 3590, "long_lived": true }, "malformed": 1, "treated_as_withdraw": 1, "attributes_discarded": 0, "prefixes_ignored": 0,
         "last_malformed": { "secs_ago": 5, "what": "COMMUNITIES: wrong length", "bytes": "c00801ff" },
         "last_notification_sent": null,
         "last_notification_received": { "secs_ago": 70, "what": "Cease: Administrative Reset (6/4)" },
@@ -24,7 +24,8 @@ fn a_neighbour_is_shown_with_its_counters_and_what_was_wrong() {
         "tor (192.0.2.1, AS 64513)\n",
         "  state         Established for 1 min 5 s\n",
         "  options       role: \"customer\"\n",
-        "  routes in     2 accepted of 3\n",
+        "  routes in     2 accepted of 3, kept from before its restart as the last choice (RFC 9494), for 2 min 10 s, for 59 min \
+         50 s more\n",
         "  messages in   1 OPEN, 7 UPDATE, 4 KEEPALIVE, 0 ROUTE-REFRESH, 0 NOTIFICATION\n",
         "  it said       Cease: Administrative Reset (6/4) (1 min 10 s ago)\n",
         "    the last    COMMUNITIES: wrong length (5 s ago)\n",
@@ -42,7 +43,7 @@ fn a_route_says_why() {
     let route = |from: &str, standing: &str, why: serde_json::Value| {
         json!({
             "prefix": "10.1.0.0/24", "next_hop": "192.0.2.1", "from": from, "as_path": "64513", "origin": "igp",
-            "local_pref": 200, "med": null, "communities": ["64513:1"], "best": standing == "best", "stale": false,
+            "local_pref": 200, "med": null, "communities": ["64513:1", "65535:6"], "best": standing == "best", "stale": false,
             "refused": null, "standing": standing, "why": why, "router_id": "192.0.2.1", "external": true,
             "extended_communities": [], "large_communities": [], "originator_id": null, "cluster_list": [], "otc": 64513,
             "aggregator": null, "atomic_aggregate": false, "unknown_attributes": [],
@@ -56,6 +57,7 @@ fn a_route_says_why() {
     assert_eq!(asked, json!({ "op": "bgp-route", "prefix": "10.1.0.7" }));
     assert!(answer.text.starts_with("10.1.0.0/24 best: won by LOCAL_PREF 200 over 100\n  from          tor-a, eBGP\n"));
     assert!(answer.text.contains("10.1.0.0/24 lost: lost to LOCAL_PREF 200 over 100\n"), "{}", answer.text);
+    assert!(answer.text.contains("  communities   64513:1, 65535:6 (LLGR_STALE)\n"), "{}", answer.text);
     assert!(answer.text.contains("  OTC           64513\n"), "{}", answer.text);
 }
 

@@ -76,12 +76,12 @@ fn a_wrong_command_line_says_what_is_expected() {
 fn what_the_agent_refuses_is_exit_1_and_an_agent_that_is_not_there_exit_2() {
     let no = json!({ "error": { "code": "denied", "message": "user 1000 may read, not write" } });
     let (asked, answer) = run("node drain", no);
-    assert_eq!(asked, json!({ "op": "drain" }));
+    assert_eq!(asked, json!({ "op": "drain", "graceful_seconds": 5 }));
     let error = answer.expect_err("refused");
     assert_eq!((error.to_string().as_str(), error.exit()), ("user 1000 may read, not write", REFUSED));
 
     let folder = tempfile::tempdir().expect("a directory");
     let client = Client::new(folder.path().join("agent.sock"));
-    let error = node::NodeCommand::Drain.run(&client).expect_err("nobody there");
+    let error = node::NodeCommand::Drain { graceful_seconds: 0 }.run(&client).expect_err("nobody there");
     assert_eq!(error.exit(), CANNOT_TELL);
 }

@@ -11,8 +11,9 @@
 //! | `tunnel` | the devices `rnt-ipip` and `rnt-vxlan`, and what is on them |
 //!
 //! Beside them: `conntrack` lists and ends connections, `sockets` ends their sockets, `namespace` enters workloads, `probe`
-//! sends a packet and watches it, `sysctl` switches forwarding on, `reach` tells which next hops are behind a router,
-//! `interfaces` which addresses the host has, `neighbours` what others keep in the kernel.
+//! sends a packet and watches it, `sysctl` switches forwarding on, `reach` tells which nodes are behind a router,
+//! `next_hops` which next hops this host's routes lead to, `interfaces` which addresses it has, `neighbours` what others keep
+//! in the kernel.
 //!
 //! A plane is a worker thread of its own behind a handle. The handle takes the whole once (`start`), then deltas; each
 //! call answers when the kernel has it, or with the error that keeps it out. What failed is retried with back-off.
@@ -25,6 +26,8 @@ pub mod link;
 pub mod namespace;
 pub mod neighbours;
 mod netlink;
+pub mod next_hops;
+mod nexthop;
 mod nfnetlink;
 pub mod probe;
 pub mod reach;

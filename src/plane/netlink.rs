@@ -20,6 +20,8 @@ use routenet_core::model::Family;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
+use super::nexthop::NexthopMessage;
+
 /// Bytes of `nlmsghdr`.
 const HEADER: usize = 16;
 /// More than the largest datagram that the kernel builds for a dump (32 KiB).
@@ -59,15 +61,34 @@ impl fmt::Display for Refusal {
     }
 }
 
+/// A message in either direction.
+#[derive(Debug)]
+pub(crate) enum Message {
+    Route(RouteNetlinkMessage),
+    Nexthop(NexthopMessage),
+}
+
+impl From<RouteNetlinkMessage> for Message {
+    fn from(message: RouteNetlinkMessage) -> Message {
+        Message::Route(message)
+    }
+}
+
+impl From<NexthopMessage> for Message {
+    fn from(message: NexthopMessage) -> Message {
+        Message::Nexthop(message)
+    }
+}
+
 /// One message to the kernel, with its flags beside `NLM_F_REQUEST` and `NLM_F_ACK`.
 pub(crate) struct Request {
     pub flags: u16,
-    pub message: RouteNetlinkMessage,
+    pub message: Message,
 }
 
 impl Request {
-    pub(crate) fn new(message: RouteNetlinkMessage, flags: u16) -> Request {
-        Request { flags, message }
+    pub(crate) fn new(message: impl Into<Message>, flags: u16) -> Request {
+        Request { flags, message: message.into() }
     }
 }
 
@@ -124,7 +145,7 @@ impl Connection {
     }
 
     /// One request.
-    pub(crate) fn request(&mut self, message: RouteNetlinkMessage, flags: u16) -> io::Result<Outcome> {
+    pub(crate) fn request(&mut self, message: impl Into<Message>, flags: u16) -> io::Result<Outcome> {
         let mut outcomes = self.batch(&[Request::new(message, flags)])?;
         Ok(outcomes.pop().expect("one outcome a request"))
     }
@@ -173,16 +194,29 @@ impl Connection {
 
     /// Everything that a dump request answers. A table that does not exist yet is empty.
     pub(crate) fn dump(&mut self, message: RouteNetlinkMessage) -> io::Result<Vec<RouteNetlinkMessage>> {
+        self.dump_of(&Message::Route(message), |frame| frame.parse())
+    }
+
+    /// All nexthop objects.
+    pub(crate) fn dump_nexthops(&mut self) -> io::Result<Vec<NexthopMessage>> {
+        self.dump_of(&Message::Nexthop(NexthopMessage::Dump), |frame| frame.nexthop())
+    }
+
+    fn dump_of<T>(&mut self, message: &Message, parse: impl Fn(&Frame<'_>) -> Option<T>) -> io::Result<Vec<T>> {
         for _ in 1..DUMP_ATTEMPTS {
-            let (objects, interrupted) = self.dump_once(&message)?;
+            let (objects, interrupted) = self.dump_once(message, &parse)?;
             if !interrupted {
                 return Ok(objects);
             }
         }
-        Ok(self.dump_once(&message)?.0)
+        Ok(self.dump_once(message, &parse)?.0)
     }
 
-    fn dump_once(&mut self, message: &RouteNetlinkMessage) -> io::Result<(Vec<RouteNetlinkMessage>, bool)> {
+    fn dump_once<T>(
+        &mut self,
+        message: &Message,
+        parse: &impl Fn(&Frame<'_>) -> Option<T>,
+    ) -> io::Result<(Vec<T>, bool)> {
         self.sequence = self.sequence.wrapping_add(1);
         let mut bytes = Vec::new();
         emit(&mut bytes, message, NLM_F_REQUEST | NLM_F_DUMP, self.sequence);
@@ -202,7 +236,7 @@ impl Connection {
                         Err(refusal) => return Err(io::Error::from_raw_os_error(refusal.code)),
                         Ok(()) => {}
                     },
-                    _ => objects.extend(frame.parse()),
+                    _ => objects.extend(parse(&frame)),
                 }
             }
         }
@@ -212,7 +246,7 @@ impl Connection {
 /// A notification.
 pub(crate) struct Event {
     pub flags: u16,
-    pub message: RouteNetlinkMessage,
+    pub message: Message,
 }
 
 /// A socket on which the kernel tells of changes.
@@ -287,7 +321,8 @@ impl Monitor {
                         if frame.port == own_port && own_port != 0 {
                             continue;
                         }
-                        if let Some(message) = frame.parse() {
+                        let known = || frame.parse().map(Message::Route);
+                        if let Some(message) = frame.nexthop().map(Message::Nexthop).or_else(known) {
                             take(Event { flags: frame.flags, message });
                         }
                     }
@@ -300,15 +335,27 @@ impl Monitor {
     }
 }
 
-fn emit(bytes: &mut Vec<u8>, message: &RouteNetlinkMessage, flags: u16, sequence: u32) {
+fn emit(bytes: &mut Vec<u8>, message: &Message, flags: u16, sequence: u32) {
     let start = bytes.len();
-    let length = HEADER + Emitable::buffer_len(message);
+    bytes.resize(start + HEADER, 0);
+    let kind = match message {
+        Message::Route(message) => {
+            bytes.resize(start + HEADER + Emitable::buffer_len(message), 0);
+            message.emit(&mut bytes[start + HEADER..]);
+            message.message_type()
+        }
+        Message::Nexthop(message) => {
+            let (kind, body) = message.encode();
+            bytes.extend(body);
+            kind
+        }
+    };
+    let length = bytes.len() - start;
     bytes.resize(start + length.next_multiple_of(4), 0);
     bytes[start..start + 4].copy_from_slice(&(length as u32).to_ne_bytes());
-    bytes[start + 4..start + 6].copy_from_slice(&message.message_type().to_ne_bytes());
+    bytes[start + 4..start + 6].copy_from_slice(&kind.to_ne_bytes());
     bytes[start + 6..start + 8].copy_from_slice(&flags.to_ne_bytes());
     bytes[start + 8..start + 12].copy_from_slice(&sequence.to_ne_bytes());
-    message.emit(&mut bytes[start + HEADER..start + length]);
 }
 
 fn send(socket: &Socket, bytes: &[u8]) -> io::Result<()> {
@@ -348,6 +395,10 @@ impl Frame<'_> {
     /// `None` for what the message crate cannot read: a kind of object that we have nothing to do with.
     fn parse(&self) -> Option<RouteNetlinkMessage> {
         RouteNetlinkMessage::parse_with_param(self.payload, self.kind).ok()
+    }
+
+    fn nexthop(&self) -> Option<NexthopMessage> {
+        NexthopMessage::decode(self.kind, self.payload)
     }
 }
 

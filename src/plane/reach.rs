@@ -12,7 +12,7 @@ use routenet_core::desired::{PROTO_LEARNED, PROTO_LOCAL};
 use tokio::sync::mpsc;
 
 use super::PlaneError;
-use super::netlink::{Connection, Event, Monitor, open_monitor};
+use super::netlink::{Connection, Event, Message, Monitor, open_monitor};
 
 /// `RTNLGRP_LINK`, `RTNLGRP_IPV4_IFADDR`, `RTNLGRP_IPV4_ROUTE`, `RTNLGRP_IPV6_IFADDR`, `RTNLGRP_IPV6_ROUTE`.
 const GROUPS: [u32; 5] = [1, 5, 7, 9, 11];
@@ -134,7 +134,7 @@ impl Watcher {
 /// Routes of ours lead to workloads, never to nodes.
 fn may_concern(event: &Event) -> bool {
     match &event.message {
-        RouteNetlinkMessage::NewRoute(message) | RouteNetlinkMessage::DelRoute(message) => {
+        Message::Route(RouteNetlinkMessage::NewRoute(message) | RouteNetlinkMessage::DelRoute(message)) => {
             ![PROTO_LOCAL, PROTO_LEARNED].map(RouteProtocol::Other).contains(&message.header.protocol)
         }
         _ => true,

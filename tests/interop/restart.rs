@@ -1,5 +1,7 @@
 //! Graceful restart with others: they help us, we help them; and a Cease is the end of it.
 
+use std::time::Duration;
+
 use crate::bird::Bird;
 use crate::frr::Frr;
 use crate::gobgp::GoBgp;
@@ -33,7 +35,7 @@ fn they_help_us(neighbor: &dyn Neighbor) {
     });
     assert_eq!(us.kernel.len(), 2);
 
-    us.peering.drain();
+    us.peering.drain(Duration::ZERO);
     wait_for("the drain", LIMIT, || !neighbor.established());
     // Far sooner than it would keep them for one that restarts.
     wait_for("its table to be empty: a Cease leaves nothing", LIMIT, || neighbor.learned().is_empty());
@@ -100,7 +102,7 @@ fn nothing_is_kept(neighbor: &mut dyn Neighbor) {
 fn they_hear_our_cease(neighbor: &dyn Neighbor, words: &str) {
     let us = up(neighbor, false, &OWN);
     wait_for("our routes", LIMIT, || neighbor.learned().len() == 2);
-    us.peering.drain();
+    us.peering.drain(Duration::ZERO);
     // Read at once: when it tries again it finds another reason.
     wait_for("our Cease in its words", LIMIT, || neighbor.last_error().to_lowercase().contains(words));
     wait_for("the end of the session", LIMIT, || !neighbor.established());

@@ -221,7 +221,7 @@ impl Us {
         let listen = listen.iter().map(|at| at.parse::<SocketAddr>().expect("an address and a port")).collect();
         let stations = stations.to_vec();
         let (peering, events) =
-            Peering::spawn(PeeringConfig { listen, restarting, stations, name: "us".into(), speaker })
+            Peering::spawn(PeeringConfig { listen, restarting, resolve: false, stations, name: "us".into(), speaker })
                 .expect("a thread");
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         Us { runtime, peering, events, kernel: BTreeMap::new(), converged: false }

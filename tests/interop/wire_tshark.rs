@@ -102,7 +102,12 @@ fn assert_read(cases: &[Case], as_length: &str) {
 }
 
 fn context(four_octet_as: bool, ibgp: bool) -> CodecContext {
-    CodecContext { four_octet_as, ibgp, families: vec![AfiSafi::IPV4_UNICAST, AfiSafi::IPV6_UNICAST] }
+    CodecContext {
+        four_octet_as,
+        ibgp,
+        families: vec![AfiSafi::IPV4_UNICAST, AfiSafi::IPV6_UNICAST],
+        extended_next_hop: true,
+    }
 }
 
 fn prefixes(texts: &[&str]) -> Vec<Cidr> {
@@ -169,6 +174,11 @@ fn open() -> Case {
                 restart_time: 120,
                 families: vec![(AfiSafi::IPV4_UNICAST, true), (AfiSafi::IPV6_UNICAST, false)],
             }),
+            Capability::LongLivedGracefulRestart(vec![wire::LongLived {
+                family: AfiSafi::IPV6_UNICAST,
+                forwarding: true,
+                seconds: 86_400,
+            }]),
         ],
     };
     Case {
@@ -179,7 +189,7 @@ fn open() -> Case {
             ("bgp.open.myas", "23456"),
             ("bgp.open.holdtime", "90"),
             ("bgp.open.identifier", "10.0.0.1"),
-            ("bgp.cap.type", "1,1,2,70,65,64"),
+            ("bgp.cap.type", "1,1,2,70,65,64,71"),
             ("bgp.cap.mp.afi", "1,2"),
             ("bgp.cap.4as", "4200000001"),
             ("bgp.cap.gr.timers.restart_flag", "1"),

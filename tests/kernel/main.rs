@@ -6,6 +6,7 @@ mod support;
 mod conntrack;
 mod links;
 mod machine;
+mod nexthops;
 mod routes;
 mod rules;
 mod sets;

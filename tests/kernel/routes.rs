@@ -14,7 +14,7 @@ use crate::support::{in_fresh_netns, run, wait_for};
 
 const SECOND: Duration = Duration::from_secs(1);
 
-fn key(dst: &str) -> RouteKey {
+pub fn key(dst: &str) -> RouteKey {
     RouteKey { dst: dst.parse().expect("a CIDR"), metric: 0 }
 }
 
@@ -22,7 +22,7 @@ fn addresses(all: &[&str]) -> Vec<IpAddr> {
     all.iter().map(|text| text.parse().expect("an address")).collect()
 }
 
-fn learned(via: &[&str]) -> Route {
+pub fn learned(via: &[&str]) -> Route {
     Route::Learned { via: addresses(via), src: None }
 }
 
@@ -31,7 +31,7 @@ fn local(dev: &str, src: Option<&str>) -> Route {
 }
 
 /// An underlay link with neighbours on it, and the host's addresses.
-fn underlay() {
+pub fn underlay() {
     ip("link add under0 type veth peer name under1");
     ip("link set under0 up");
     ip("link set under1 up");
@@ -45,15 +45,22 @@ fn started(wanted: &[(RouteKey, Route)]) -> RoutePlane {
     plane
 }
 
-fn apply(plane: &RoutePlane, changes: &[(RouteKey, Option<Route>)]) -> Result<(), String> {
+pub fn apply(plane: &RoutePlane, changes: &[(RouteKey, Option<Route>)]) -> Result<(), String> {
     block_on(plane.apply(changes.iter().cloned().collect())).map_err(|error| error.to_string())
 }
 
-/// `ip route show DST`, without trailing spaces; empty: there is none.
-fn show(dst: &str) -> String {
+/// `ip route show DST`, without trailing spaces, and without the id of the object by which it leads; empty: there is none.
+pub fn show(dst: &str) -> String {
     let family = if dst.contains(':') { "-6" } else { "-4" };
     let shown = ip(&format!("{family} route show {dst}"));
-    shown.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect::<Vec<_>>().join("\n")
+    let words = |line: &str| {
+        let mut words: Vec<&str> = line.split_whitespace().collect();
+        if let Some(at) = words.iter().position(|word| *word == "nhid") {
+            words.drain(at..at + 2);
+        }
+        words.join(" ")
+    };
+    shown.lines().map(words).collect::<Vec<_>>().join("\n")
 }
 
 #[test]
@@ -314,7 +321,8 @@ fn what_others_remove_or_change_is_put_back() {
             "-6 route append fd65::1:0/122 via 2001:db8::4 proto 83",
             "-6 route replace fd65::1:0/122 via 2001:db8::9",
             "-6 route delete fd65::1:0/122",
-            "route flush proto 83",
+            // Of routes by nexthop objects, `ip route flush` says that it cannot.
+            "nexthop flush proto 83",
             "link set under1 down",
             "link set under1 up",
         ] {

@@ -122,7 +122,7 @@ mod tests {
         assert_eq!(of(1000, &[5, 20]), Access::Write);
         assert_eq!(of(1000, &[10]), Access::Read);
         assert_eq!(of(1000, &[5]), Access::Nothing);
-        assert!(Access::Read.allows(&Request::Status) && !Access::Read.allows(&Request::Drain));
+        assert!(Access::Read.allows(&Request::Status) && !Access::Read.allows(&Request::Drain { graceful_seconds: 0 }));
         assert!(!Access::Nothing.allows(&Request::Status));
     }
 

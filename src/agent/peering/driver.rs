@@ -21,6 +21,7 @@ use super::listener::Arrival;
 use super::protection::{self, Keys};
 use super::stations::Stations;
 use super::{Command, ListenerStatus, PeeringConfig, PeeringEvent, PeeringStatus, listener};
+use crate::plane::next_hops::NextHops;
 
 /// What a connection is given to write at a time, in bytes.
 const PORTION: usize = 64 * 1024;
@@ -46,6 +47,8 @@ struct Driver {
     /// What stations know this node by.
     name: String,
     bfd: Bfd,
+    /// Who looks up next hops, where they have to resolve.
+    next_hops: Option<NextHops>,
     stopping: Option<tokio::sync::oneshot::Sender<()>>,
 }
 
@@ -63,7 +66,14 @@ pub async fn run(
     let origin = Instant::now();
     let startup = Startup { restarting: config.restarting, seed: RandomState::new().hash_one(std::process::id()) };
     let (bfd, mut seen) = Bfd::new();
-    let speaker = Speaker::new(config.speaker, startup, Time::ZERO);
+    let mut speaker = Speaker::new(config.speaker, startup, Time::ZERO);
+    let (answer, mut answers) = mpsc::unbounded_channel();
+    let next_hops = config.resolve.then(|| NextHops::spawn(answer)).and_then(|spawned| {
+        spawned.inspect_err(|error| warn!(%error, "next hops are not looked up: all are taken to resolve")).ok()
+    });
+    if next_hops.is_some() {
+        speaker.ask_for_next_hops();
+    }
     let mut driver = Driver {
         speaker,
         origin,
@@ -74,6 +84,7 @@ pub async fn run(
         keys: watch::Sender::default(),
         states: BTreeMap::new(),
         bfd,
+        next_hops,
         stations: Stations::new(&config.stations, &io),
         name: config.name,
         io,
@@ -98,6 +109,7 @@ pub async fn run(
                 None => driver.leave(None),
             },
             Some(event) = seen.recv() => driver.seen(event),
+            Some(found) = answers.recv() => driver.speaker.handle(Input::NextHops(found), driver.now()),
             Some(io) = heard.recv() => {
                 driver.take_in(io);
                 for _ in 0..INPUTS {
@@ -153,7 +165,7 @@ impl Driver {
             Command::Listen(addresses) => self.listen(addresses),
             Command::Originate(changes) => self.speaker.handle(Input::Originate(changes), now),
             Command::Pools(pools) => self.speaker.handle(Input::Pools(pools), now),
-            Command::Drain => self.speaker.handle(Input::Drain, now),
+            Command::Drain(notice) => self.speaker.handle(Input::Drain { notice }, now),
             Command::Undrain => self.speaker.handle(Input::Undrain, now),
             Command::Reset(peer) => self.speaker.handle(Input::Reset(peer), now),
             Command::ResetNamed(name, answer) => drop(answer.send(self.reset(&name, now))),
@@ -204,6 +216,7 @@ impl Driver {
             peers: self.speaker.status(now),
             listeners: self.listeners.values().map(|listening| listening.status.clone()).collect(),
             stations: self.stations.status(),
+            unresolved: self.speaker.unresolved(),
             converged: self.speaker.converged(),
             bfd: bfd::Report::default(),
         }
@@ -350,6 +363,10 @@ impl Driver {
     /// Does what the speaker wants done; `true`: there is more to write at once.
     fn pump(&mut self) -> bool {
         self.act();
+        let questions = self.speaker.poll_next_hops();
+        if let Some(next_hops) = self.next_hops.as_ref().filter(|_| !questions.is_empty()) {
+            next_hops.ask(questions);
+        }
         let mut more = false;
         let now = self.now();
         for (conn, connection) in &mut self.connections {

@@ -10,7 +10,7 @@ use routenet_core::model::yaml::write_options;
 
 use super::{PeeringStatus, bfd};
 use crate::api::listing::{
-    BfdLine, Malformed, MessageCounts, NeighborLine, NeighborReply, Past, RouteLine, RouteReply,
+    BfdLine, Malformed, MessageCounts, NeighborLine, NeighborReply, Past, RouteLine, RouteReply, Stale,
 };
 use crate::api::status;
 
@@ -68,6 +68,11 @@ pub fn neighbor_reply(detail: &PeerDetail, bfd: Option<BfdLine>) -> NeighborRepl
         messages_sent: counts(&detail.messages_out),
         waiting: detail.waiting,
         retained: detail.status.retained,
+        stale: detail.status.stale.map(|stale| Stale {
+            since_secs: stale.since.as_secs(),
+            left_secs: stale.left.as_secs(),
+            long_lived: stale.long_lived,
+        }),
         malformed: detail.faults.updates,
         treated_as_withdraw: detail.faults.withdrawn,
         attributes_discarded: detail.faults.discarded,

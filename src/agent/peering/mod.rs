@@ -28,10 +28,11 @@ mod stations;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use routenet_core::bgp::monitor::mrt::MrtDump;
 use routenet_core::bgp::speaker::{
-    FilterAnswer, FilterQuestion, PeerDetail, PeerStatus, RouteDetail, RouteStatus, SpeakerConfig, State,
+    FilterAnswer, FilterQuestion, PeerDetail, PeerStatus, RouteDetail, RouteStatus, SpeakerConfig, State, Unresolved,
 };
 use routenet_core::model::Cidr;
 use tokio::sync::{mpsc, oneshot};
@@ -51,6 +52,8 @@ pub struct PeeringConfig {
     /// Whether the kernel holds routes of an earlier incarnation, own or learned: neighbours are then told that this is a
     /// restart (RFC 4724).
     pub restarting: bool,
+    /// Whether next hops have to resolve by the kernel's routes; else all do.
+    pub resolve: bool,
     /// Monitoring stations (BMP), and what they know this node by.
     pub stations: Vec<SocketAddr>,
     pub name: String,
@@ -94,6 +97,8 @@ pub struct PeeringStatus {
     pub peers: Vec<PeerStatus>,
     pub listeners: Vec<ListenerStatus>,
     pub stations: Vec<StationStatus>,
+    /// Next hops of accepted routes that do not resolve.
+    pub unresolved: Vec<Unresolved>,
     /// Whether [`PeeringEvent::Converged`] is due or was sent.
     pub converged: bool,
     pub bfd: bfd::Report,
@@ -109,7 +114,7 @@ enum Command {
     Listen(Vec<SocketAddr>),
     Originate(Vec<(Cidr, bool)>),
     Pools(Vec<Cidr>),
-    Drain,
+    Drain(Duration),
     Undrain,
     Reset(IpAddr),
     /// Answered with whom it ended: `all`, or by name or address.
@@ -169,9 +174,9 @@ impl Peering {
         self.tell(Command::Pools(pools));
     }
 
-    /// Withdraws everything, then says Cease, and stays down.
-    pub fn drain(&self) {
-        self.tell(Command::Drain);
+    /// Tells everything as the last choice for so long, withdraws it, then says Cease, and stays down.
+    pub fn drain(&self, notice: Duration) {
+        self.tell(Command::Drain(notice));
     }
 
     /// Comes up again after a drain.

@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use async_trait::async_trait;
 use routenet_core::model::Pool;
@@ -59,6 +59,7 @@ pub async fn run_speaker_only(config: &NodeConfig) -> Result<SpeakerOnly, String
     let (peering, mut events) = Peering::spawn(PeeringConfig {
         listen: config.bgp.listen.clone(),
         restarting: false,
+        resolve: false,
         stations: config.bgp.stations.clone(),
         name: config.node.to_string(),
         speaker,
@@ -145,9 +146,9 @@ impl Handler for Answers {
             Request::BgpReset { name } => request::reset(&self.peering, &name).await,
             Request::Status => reply(self.status().await.map_err(unavailable)),
             Request::BgpFilterTest(question) => request::test_filter(&self.peering, *question).await,
-            Request::Drain => {
+            Request::Drain { graceful_seconds } => {
                 self.drained.store(true, Ordering::Relaxed);
-                self.peering.drain();
+                self.peering.drain(Duration::from_secs(graceful_seconds.into()));
                 ok(&())
             }
             Request::Undrain => {

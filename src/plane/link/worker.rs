@@ -12,7 +12,7 @@ use routenet_core::desired::Link;
 use routenet_core::model::InterfaceName;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::plane::netlink::{Drained, Event, Monitor, open_monitor};
+use crate::plane::netlink::{Drained, Event, Message, Monitor, open_monitor};
 use crate::plane::tracker::{Tracker, and_more, first_error};
 use crate::plane::{PlaneError, PlaneStatus};
 
@@ -47,7 +47,8 @@ struct Changes {
 
 impl Changes {
     fn take(&mut self, event: Event) {
-        match event.message {
+        let Message::Route(message) = event.message else { return };
+        match message {
             RouteNetlinkMessage::NewLink(message) => {
                 if let Some(link) = HostLink::read(&message) {
                     self.links.insert(link.index, Some(link));

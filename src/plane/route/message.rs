@@ -4,11 +4,14 @@ use std::net::IpAddr;
 
 use netlink_packet_route::route::{
     RouteAddress, RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RouteNextHop, RouteNextHopFlags,
-    RouteProtocol, RouteScope, RouteType,
+    RouteProtocol, RouteScope, RouteType, RouteVia,
 };
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use routenet_core::desired::{PROTO_LEARNED, PROTO_LOCAL, Route, RouteKey};
+use routenet_core::model::scope::{scoped, unscoped};
 use routenet_core::model::{Cidr, Family, InterfaceName, TunnelKind};
+
+use crate::plane::nexthop::Hop;
 
 /// `IP6_RT_PRIO_USER`: what IPv6 makes of metric 0.
 const DEFAULT_METRIC6: u32 = 1024;
@@ -20,6 +23,10 @@ pub(super) struct Installed {
     pub kind: RouteType,
     /// `None` when it is none of the shapes that we make, or not known exactly.
     pub route: Option<Route>,
+    /// The nexthop object that it leads by.
+    pub nexthop: Option<u32>,
+    /// Two routes of ours stand here: IPv6 keeps one with an object and one without it side by side.
+    pub doubled: bool,
 }
 
 impl Installed {
@@ -73,8 +80,26 @@ pub(super) fn device(route: &Route) -> Option<InterfaceName> {
     }
 }
 
-/// The message that installs a route. The link that it names has the index `device`.
-pub(super) fn install(key: &RouteKey, route: &Route, device: Option<u32>) -> RouteNetlinkMessage {
+/// The next hops of a route.
+pub(super) fn via(route: &Route) -> &[IpAddr] {
+    match route {
+        Route::Learned { via, .. } | Route::Tunnelled { via, .. } => via,
+        Route::Local { .. } | Route::Blackhole | Route::Unreachable => &[],
+    }
+}
+
+/// A next hop as a route carries it: of the other family, it is a `RTA_VIA` (RFC 8950, as Linux has it).
+fn gateway(family: Family, address: IpAddr) -> RouteAttribute {
+    if Family::of(address) == family {
+        RouteAttribute::Gateway(RouteAddress::from(address))
+    } else {
+        RouteAttribute::Via(RouteVia::from(address))
+    }
+}
+
+/// The message that installs a route. The link that it names has the index `device`; with a nexthop object, that alone
+/// says where it leads.
+pub(super) fn install(key: &RouteKey, route: &Route, device: Option<u32>, nexthop: Option<u32>) -> RouteNetlinkMessage {
     let mut message = base(key);
     message.header.protocol = RouteProtocol::Other(protocol(route));
     message.header.kind = kind(route);
@@ -82,20 +107,24 @@ pub(super) fn install(key: &RouteKey, route: &Route, device: Option<u32>) -> Rou
         Route::Local { .. } if key.dst.family() == Family::V4 => RouteScope::Link,
         _ => RouteScope::Universe,
     };
-    let (via, src): (&[IpAddr], _) = match route {
-        Route::Local { src, .. } => (&[], *src),
-        Route::Learned { via, src } | Route::Tunnelled { via, src, .. } => (via, *src),
-        Route::Blackhole | Route::Unreachable => (&[], None),
+    let src = match route {
+        Route::Local { src, .. } | Route::Learned { src, .. } | Route::Tunnelled { src, .. } => *src,
+        Route::Blackhole | Route::Unreachable => None,
     };
+    message.attributes.extend(src.map(|src| RouteAttribute::PrefSource(RouteAddress::from(src))));
+    if let Some(id) = nexthop {
+        message.attributes.push(RouteAttribute::NhId(id));
+        return RouteNetlinkMessage::NewRoute(message);
+    }
     // The next hop of a tunnel is on no link: it is the other end of the tunnel.
     let tunnelled = matches!(route, Route::Tunnelled { .. });
-    message.attributes.extend(src.map(|src| RouteAttribute::PrefSource(RouteAddress::from(src))));
-    let gateway = |via: &IpAddr| RouteAttribute::Gateway(RouteAddress::from(*via));
-    match via {
+    let family = key.dst.family();
+    match via(route) {
         [] => message.attributes.extend(device.map(RouteAttribute::Oif)),
         [only] => {
-            message.attributes.extend(device.map(RouteAttribute::Oif));
-            message.attributes.push(gateway(only));
+            let (address, link) = unscoped(*only);
+            message.attributes.extend(device.or(link).map(RouteAttribute::Oif));
+            message.attributes.push(gateway(family, address));
             if tunnelled {
                 message.header.flags |= RouteFlags::Onlink;
             }
@@ -103,8 +132,9 @@ pub(super) fn install(key: &RouteKey, route: &Route, device: Option<u32>) -> Rou
         several => {
             let hop = |via: &IpAddr| {
                 let mut hop = RouteNextHop::default();
-                hop.attributes.push(gateway(via));
-                hop.interface_index = device.unwrap_or(0);
+                let (address, link) = unscoped(*via);
+                hop.attributes.push(gateway(family, address));
+                hop.interface_index = device.or(link).unwrap_or(0);
                 if tunnelled {
                     hop.flags |= RouteNextHopFlags::Onlink;
                 }
@@ -142,6 +172,7 @@ pub(super) fn is_of(message: &RouteNetlinkMessage, protocol: u8) -> bool {
 pub(super) fn read(
     message: &RouteMessage,
     name_of: impl Fn(u32) -> Option<InterfaceName>,
+    hops_of: impl Fn(u32) -> Option<Vec<Hop>>,
 ) -> Option<(RouteKey, Installed)> {
     let header = &message.header;
     let family = match header.address_family {
@@ -156,6 +187,14 @@ pub(super) fn read(
     for attribute in &message.attributes {
         parts.take(attribute);
     }
+    // What the object stands for counts, which the kernel need not repeat (net.ipv4.nexthop_compat_mode).
+    if let Some(id) = parts.nexthop {
+        let hops = hops_of(id);
+        parts.foreign |= hops.is_none();
+        parts.via = hops.iter().flatten().map(|hop| (hop.gateway, Some(hop.device))).collect();
+        parts.device = hops.iter().flatten().map(|hop| hop.device).next_back();
+    }
+    let nexthop = parts.nexthop;
     let unspecified = match family {
         Family::V4 => IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED),
         Family::V6 => IpAddr::V6(std::net::Ipv6Addr::UNSPECIFIED),
@@ -167,24 +206,26 @@ pub(super) fn read(
     };
     let protocol = u8::from(header.protocol);
     let route = parts.route(protocol, header, family, name_of);
-    Some((RouteKey { dst, metric }, Installed { protocol, kind: header.kind, route }))
+    Some((RouteKey { dst, metric }, Installed { protocol, kind: header.kind, route, nexthop, doubled: false }))
 }
 
-/// The next hops that a notification names.
-pub(super) fn next_hops(message: &RouteMessage) -> usize {
+/// The next hops that a notification names; `None`: those of a nexthop object, which is always whole.
+pub(super) fn next_hops(message: &RouteMessage) -> Option<usize> {
     let mut parts = Parts::default();
     for attribute in &message.attributes {
         parts.take(attribute);
     }
-    parts.via.len()
+    parts.nexthop.is_none().then_some(parts.via.len())
 }
 
 #[derive(Default)]
 struct Parts {
     dst: Option<IpAddr>,
     metric: u32,
-    via: Vec<IpAddr>,
+    /// Next hops, each with its link where that is said with it.
+    via: Vec<(IpAddr, Option<u32>)>,
     device: Option<u32>,
+    nexthop: Option<u32>,
     src: Option<IpAddr>,
     /// Something that our routes never have.
     foreign: bool,
@@ -195,7 +236,8 @@ impl Parts {
         match attribute {
             RouteAttribute::Destination(address) => self.dst = ip(address),
             RouteAttribute::Priority(metric) => self.metric = *metric,
-            RouteAttribute::Gateway(address) => self.via.extend(ip(address)),
+            RouteAttribute::Gateway(address) => self.via.extend(ip(address).map(|address| (address, None))),
+            RouteAttribute::Via(RouteVia::Inet6(address)) => self.via.push((IpAddr::V6(*address), None)),
             RouteAttribute::Oif(index) => self.device = Some(*index),
             RouteAttribute::PrefSource(address) => self.src = ip(address),
             RouteAttribute::MultiPath(hops) => {
@@ -204,26 +246,33 @@ impl Parts {
                     let before = self.via.len();
                     hop.attributes.iter().for_each(|attribute| self.take(attribute));
                     self.foreign |= self.via.len() != before + 1 || hop.hops != 0;
+                    self.via[before..].iter_mut().for_each(|(_, link)| *link = self.device);
                 }
             }
-            RouteAttribute::Via(_) | RouteAttribute::Encap(_) | RouteAttribute::NhId(_) => self.foreign = true,
+            RouteAttribute::NhId(id) => self.nexthop = Some(*id),
+            RouteAttribute::Via(_) | RouteAttribute::Encap(_) => self.foreign = true,
             _ => {}
         }
     }
 
     fn route(
-        mut self,
+        self,
         protocol: u8,
         header: &RouteHeader,
         family: Family,
         name_of: impl Fn(u32) -> Option<InterfaceName>,
     ) -> Option<Route> {
-        self.via.sort();
-        self.via.dedup();
+        let mut via: Vec<IpAddr> = self
+            .via
+            .iter()
+            .map(|(address, link)| link.or(self.device).map_or(*address, |link| scoped(*address, link)))
+            .collect();
+        via.sort();
+        via.dedup();
         let route = match header.kind {
             RouteType::BlackHole => Route::Blackhole,
             RouteType::Unreachable => Route::Unreachable,
-            RouteType::Unicast if self.via.is_empty() => {
+            RouteType::Unicast if via.is_empty() => {
                 if family == Family::V4 && header.scope != RouteScope::Link {
                     return None;
                 }
@@ -233,8 +282,8 @@ impl Parts {
                 let device = self.device.and_then(name_of);
                 let tunnel = TunnelKind::ALL.into_iter().find(|kind| device.as_ref() == Some(&kind.device()));
                 match tunnel {
-                    Some(kind) => Route::Tunnelled { kind, via: self.via, src: self.src },
-                    None => Route::Learned { via: self.via, src: self.src },
+                    Some(kind) => Route::Tunnelled { kind, via, src: self.src },
+                    None => Route::Learned { via, src: self.src },
                 }
             }
             _ => return None,

@@ -9,8 +9,8 @@ fn dev() -> InterfaceName {
 }
 
 fn round_trip(key: &RouteKey, route: &Route) -> (RouteKey, Installed) {
-    let RouteNetlinkMessage::NewRoute(message) = install(key, route, Some(7)) else { panic!("an installation") };
-    read(&message, |index| (index == 7).then(dev)).expect("a route of the main table")
+    let RouteNetlinkMessage::NewRoute(message) = install(key, route, Some(7), None) else { panic!("an installation") };
+    read(&message, |index| (index == 7).then(dev), |_| None).expect("a route of the main table")
 }
 
 fn addresses(all: &[&str]) -> Vec<IpAddr> {
@@ -38,12 +38,18 @@ fn each_kind_of_route_reads_back_as_it_was_written() {
 fn a_route_of_another_shape_is_not_taken_for_ours() {
     let key = key("10.1.0.0/26", 0);
     let route = Route::Learned { via: addresses(&["192.0.2.2"]), src: None };
-    let RouteNetlinkMessage::NewRoute(mut message) = install(&key, &route, None) else { panic!("an installation") };
+    let RouteNetlinkMessage::NewRoute(mut message) = install(&key, &route, None, None) else {
+        panic!("an installation")
+    };
     message.header.protocol = RouteProtocol::Static;
-    let (_, foreign) = read(&message, |_| None).expect("a route");
+    let (_, foreign) = read(&message, |_| None, |_| None).expect("a route");
     assert!(!foreign.is_ours() && foreign.route.is_none());
     message.header.protocol = RouteProtocol::Other(PROTO_LOCAL);
-    assert_eq!(read(&message, |_| None).expect("a route").1.route, None, "learned, with the id of local routes");
+    assert_eq!(
+        read(&message, |_| None, |_| None).expect("a route").1.route,
+        None,
+        "learned, with the id of local routes"
+    );
     message.header.table = 100;
-    assert!(read(&message, |_| None).is_none(), "another table");
+    assert!(read(&message, |_| None, |_| None).is_none(), "another table");
 }

@@ -9,23 +9,37 @@ use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
 use netlink_packet_route::route::RouteMessage;
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use routenet_core::desired::{PROTO_LEARNED, PROTO_LOCAL, Route, RouteKey};
+use routenet_core::model::scope::unscoped;
 use routenet_core::model::{Family, InterfaceName};
 
-use crate::plane::netlink::{Connection, Event};
+use crate::plane::netlink::{Connection, Event, Message};
 
 use super::message::{self, Installed};
+use super::objects::Objects;
+use super::table::Table;
 
 struct Device {
     name: InterfaceName,
     up: bool,
+    /// Whether nexthop objects live on it: the kernel removes them with the carrier, where it leaves routes.
+    carrier: bool,
 }
 
 /// Kept true by notifications, and by what we did ourselves.
-#[derive(Default)]
 pub(super) struct Mirror {
-    pub routes: BTreeMap<RouteKey, Installed>,
+    pub routes: Table,
+    pub objects: Objects,
     devices: BTreeMap<u32, Device>,
     indexes: BTreeMap<InterfaceName, u32>,
+}
+
+/// What became of a link.
+enum Turn {
+    Up,
+    Down,
+    /// Up, and without a carrier.
+    Unplugged,
+    None,
 }
 
 /// What a notification means to the worker.
@@ -35,11 +49,15 @@ pub(super) enum Consequence {
     Touched(RouteKey, &'static str),
     /// Something that failed may work now.
     Hope,
-    /// The kernel may have dropped IPv4 routes without a word: read them anew.
+    /// The kernel may have dropped routes without a word: read them anew.
     Doubt,
 }
 
 impl Mirror {
+    pub(super) fn new(objects: Objects) -> Mirror {
+        Mirror { routes: Table::default(), objects, devices: BTreeMap::new(), indexes: BTreeMap::new() }
+    }
+
     /// Reads everything.
     pub(super) fn read(&mut self, connection: &mut Connection) -> io::Result<()> {
         self.devices.clear();
@@ -52,18 +70,26 @@ impl Mirror {
         self.read_routes(connection)
     }
 
+    /// Routes, and the objects that they lead by.
     pub(super) fn read_routes(&mut self, connection: &mut Connection) -> io::Result<()> {
-        let mut routes = BTreeMap::new();
+        if self.objects.usable() {
+            self.objects.read(connection)?;
+        }
+        let mut routes: BTreeMap<RouteKey, Installed> = BTreeMap::new();
         for family in Family::BOTH {
             for protocol in [PROTO_LOCAL, PROTO_LEARNED] {
                 for object in connection.dump(message::dump(family, protocol))? {
                     let RouteNetlinkMessage::NewRoute(message) = object else { continue };
                     // A kernel that does not filter by protocol sends more than was asked for.
-                    routes.extend(self.decode(&message).filter(|(_, installed)| installed.is_ours()));
+                    let Some((key, installed)) = self.decode(&message).filter(|(_, read)| read.is_ours()) else {
+                        continue;
+                    };
+                    let doubled = routes.get(&key).is_some_and(|other| stand_together(&key, other, &installed));
+                    routes.insert(key, if doubled { twice(installed) } else { installed });
                 }
             }
         }
-        self.routes = routes;
+        self.routes = routes.into_iter().collect();
         Ok(())
     }
 
@@ -72,36 +98,55 @@ impl Mirror {
     }
 
     fn decode(&self, message: &RouteMessage) -> Option<(RouteKey, Installed)> {
-        message::read(message, |index| self.devices.get(&index).map(|device| device.name.clone()))
+        let name_of = |index| self.devices.get(&index).map(|device| device.name.clone());
+        message::read(message, name_of, |id| self.objects.hops(id))
     }
 
-    /// Records a link; answers whether it was up before and is now.
-    fn put_device(&mut self, message: &LinkMessage) -> (bool, bool) {
+    /// Records a link; answers what became of it.
+    fn put_device(&mut self, message: &LinkMessage) -> Turn {
         let index = message.header.index;
         let up = message.header.flags.contains(LinkFlags::Up);
+        let carrier = up && message.header.flags.intersects(LinkFlags::Running | LinkFlags::LowerUp);
         let name = message.attributes.iter().find_map(|attribute| match attribute {
             LinkAttribute::IfName(name) => InterfaceName::new(name.as_str()).ok(),
             _ => None,
         });
-        let Some(name) = name else { return (false, false) };
-        let before = self.devices.insert(index, Device { name: name.clone(), up });
+        let Some(name) = name else { return Turn::None };
+        let before = self.devices.insert(index, Device { name: name.clone(), up, carrier });
         if let Some(renamed) = before.as_ref().filter(|before| before.name != name) {
             self.indexes.remove(&renamed.name);
         }
         self.indexes.insert(name, index);
-        (before.is_some_and(|before| before.up), up)
+        let (was_up, had_carrier) = before.map_or((false, false), |before| (before.up, before.carrier));
+        match (was_up, up) {
+            (true, false) => Turn::Down,
+            (false, true) => Turn::Up,
+            _ if had_carrier && !carrier => Turn::Unplugged,
+            _ if carrier && !had_carrier => Turn::Up,
+            _ => Turn::None,
+        }
     }
 
     /// Takes in a notification of what others did.
     pub(super) fn hear(&mut self, event: &Event, tell: &mut impl FnMut(Consequence)) {
-        match &event.message {
+        let message = match &event.message {
+            Message::Route(message) => message,
+            Message::Nexthop(message) => {
+                if self.objects.hear(message) {
+                    tell(Consequence::Doubt);
+                }
+                return;
+            }
+        };
+        match message {
             RouteNetlinkMessage::NewRoute(message) => self.route_added(message, event.flags & NLM_F_REPLACE != 0, tell),
             RouteNetlinkMessage::DelRoute(message) => self.route_removed(message, tell),
             RouteNetlinkMessage::NewLink(message) if message.header.interface_family == AddressFamily::Unspec => {
                 match self.put_device(message) {
-                    (true, false) => self.device_lost(message.header.index, tell),
-                    (false, true) => tell(Consequence::Hope),
-                    _ => {}
+                    Turn::Down => self.device_lost(message.header.index, tell),
+                    Turn::Unplugged => self.unplugged(message.header.index, tell),
+                    Turn::Up => tell(Consequence::Hope),
+                    Turn::None => {}
                 }
             }
             RouteNetlinkMessage::DelLink(message) if message.header.interface_family == AddressFamily::Unspec => {
@@ -125,9 +170,11 @@ impl Mirror {
     fn route_added(&mut self, message: &RouteMessage, replaced: bool, tell: &mut impl FnMut(Consequence)) {
         let Some((key, installed)) = self.decode(message) else { return };
         if installed.is_ours() {
-            self.routes.insert(key, installed);
+            let beside = |other| !replaced && stand_together(&key, other, &installed);
+            let doubled = self.routes.get(&key).is_some_and(beside);
+            self.routes.insert(key, if doubled { twice(installed) } else { installed });
             tell(Consequence::Touched(key, "was changed"));
-        } else if replaced && self.routes.contains_key(&key) {
+        } else if replaced && self.routes.get(&key).is_some() {
             // It stands where ours stood: that is a change of ours, unlike one that was there before.
             self.routes.insert(key, Installed { route: None, ..installed });
             tell(Consequence::Touched(key, "was replaced by another"));
@@ -138,17 +185,15 @@ impl Mirror {
 
     fn route_removed(&mut self, message: &RouteMessage, tell: &mut impl FnMut(Consequence)) {
         let Some((key, gone)) = self.decode(message) else { return };
-        let Some(had) = self.routes.get_mut(&key) else { return tell(Consequence::Hope) };
+        let Some(had) = self.routes.get(&key) else { return tell(Consequence::Hope) };
         if had.protocol != gone.protocol {
             return;
         }
         // IPv6 tells of a single next hop that was taken out of several.
-        let several = matches!(
-            &had.route,
-            Some(Route::Learned { via, .. } | Route::Tunnelled { via, .. }) if via.len() > message::next_hops(message)
-        );
-        if several && key.dst.family() == Family::V6 {
-            had.route = None;
+        let left = |gone| had.route.as_ref().is_some_and(|route| message::via(route).len() > gone);
+        if key.dst.family() == Family::V6 && message::next_hops(message).is_some_and(left) {
+            let rest = Installed { route: None, ..had.clone() };
+            self.routes.insert(key, rest);
         } else {
             self.routes.remove(&key);
         }
@@ -166,7 +211,13 @@ impl Mirror {
             self.routes.remove(&key);
             tell(Consequence::Touched(key, "was dropped with its link"));
         }
+        self.unplugged(index, tell);
+    }
+
+    /// No nexthop object leads to such a link, and with an object go its routes.
+    fn unplugged(&mut self, index: u32, tell: &mut impl FnMut(Consequence)) {
         if !self.is_workload(index) {
+            self.objects.lose_device(index);
             tell(Consequence::Doubt);
         }
     }
@@ -177,6 +228,15 @@ impl Mirror {
     }
 }
 
+/// Whether both stand at the key: IPv6 takes what it is told of the one for no word on the other.
+fn stand_together(key: &RouteKey, one: &Installed, other: &Installed) -> bool {
+    key.dst.family() == Family::V6 && one.is_ours() && (one.doubled || one.nexthop.is_some() != other.nexthop.is_some())
+}
+
+fn twice(installed: Installed) -> Installed {
+    Installed { route: None, doubled: true, ..installed }
+}
+
 /// Whether a next hop or source belongs to the family of the route: a mixed route is refused before the kernel sees it.
 pub(super) fn family_fault(key: &RouteKey, route: &Route) -> Option<String> {
     let (via, src): (&[IpAddr], _) = match route {
@@ -184,14 +244,25 @@ pub(super) fn family_fault(key: &RouteKey, route: &Route) -> Option<String> {
         Route::Learned { via, src } | Route::Tunnelled { via, src, .. } => (via, *src),
         Route::Blackhole | Route::Unreachable => (&[], None),
     };
+    let learned = matches!(route, Route::Learned { .. });
     let of_other = |address: &&IpAddr| Family::of(**address) != key.dst.family();
-    if let Some(other) = via.iter().chain(&src).find(of_other) {
+    // IPv4 goes by way of IPv6 next hops as well (RFC 8950).
+    let wrong = via.iter().filter(of_other).find(|address| !learned || address.is_ipv4());
+    if let Some(other) = wrong.or(src.as_ref().filter(of_other)) {
         return Some(format!("{other} is not of the route's family ({})", key.dst.family()));
     }
     match route {
+        Route::Learned { via, .. } if via.iter().any(names_no_link) => {
+            Some("has a link-local next hop that does not say of which link".to_string())
+        }
         Route::Learned { via, .. } | Route::Tunnelled { via, .. } if via.is_empty() => {
             Some("has no next hop".to_string())
         }
         _ => None,
     }
+}
+
+/// Whether a link-local next hop names no link: the address alone leads nowhere.
+fn names_no_link(next_hop: &IpAddr) -> bool {
+    matches!(unscoped(*next_hop), (IpAddr::V6(address), None) if address.is_unicast_link_local())
 }

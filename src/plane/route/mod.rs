@@ -5,11 +5,15 @@
 //! | `worker` | the thread: requests, the kernel's notifications, retries, repairs |
 //! | `sync` | makes the kernel have what is wanted, many routes to a send |
 //! | `mirror` | what the kernel has: our routes, and the links they may lead to |
+//! | `table` | our routes by key, and how many lead by which nexthop object |
+//! | `objects` | nexthop objects: one a next hop or a set of them, however many routes lead there |
 //! | `message` | a route as a netlink message, and back |
 
 mod message;
 mod mirror;
+mod objects;
 mod sync;
+mod table;
 mod worker;
 
 use std::collections::BTreeMap;
@@ -61,9 +65,18 @@ impl RoutePlane {
     /// # Errors
     /// When sockets or threads are not to be had.
     pub fn spawn() -> Result<RoutePlane, PlaneError> {
+        RoutePlane::spawn_with(true)
+    }
+
+    /// As [`RoutePlane::spawn`]; without `objects`, every route carries its next hops, as on kernels that have no nexthop
+    /// objects.
+    ///
+    /// # Errors
+    /// When sockets or threads are not to be had.
+    pub fn spawn_with(objects: bool) -> Result<RoutePlane, PlaneError> {
         let (commands, inbox) = mpsc::unbounded_channel();
         let status = Arc::new(Mutex::new(PlaneStatus::default()));
-        worker::spawn(inbox, status.clone())?;
+        worker::spawn(inbox, status.clone(), objects)?;
         Ok(RoutePlane { commands, status })
     }
 

@@ -10,15 +10,18 @@ use routenet_core::desired::{PROTO_LEARNED, Route, RouteKey};
 use tokio::sync::mpsc;
 
 use crate::plane::netlink::{Connection, Drained, Monitor, open_monitor};
+use crate::plane::nexthop;
 use crate::plane::tracker::{Tracker, and_more, first_error};
 use crate::plane::{PlaneError, PlaneStatus};
 
 use super::mirror::{Consequence, Mirror};
+use super::objects::Objects;
 use super::sync::State;
 use super::{Command, Reply};
 
-/// `RTNLGRP_LINK`, `RTNLGRP_IPV4_IFADDR`, `RTNLGRP_IPV4_ROUTE`, `RTNLGRP_IPV6_IFADDR`, `RTNLGRP_IPV6_ROUTE`.
-const GROUPS: [u32; 5] = [1, 5, 7, 9, 11];
+/// `RTNLGRP_LINK`, `RTNLGRP_IPV4_IFADDR`, `RTNLGRP_IPV4_ROUTE`, `RTNLGRP_IPV6_IFADDR`, `RTNLGRP_IPV6_ROUTE`, and of
+/// nexthop objects.
+const GROUPS: [u32; 6] = [1, 5, 7, 9, 11, nexthop::GROUP];
 /// Routes of one job that are done before the next job has its turn.
 const PORTION: usize = 1024;
 /// Between two repairs, so that somebody who fights for a route does not keep the plane busy.
@@ -51,6 +54,8 @@ struct Worker {
     overrun: bool,
     quiet_until: Instant,
     hope_at: Option<Instant>,
+    /// When each next hop's link is asked for anew.
+    recheck_at: Option<Instant>,
     status: Arc<Mutex<PlaneStatus>>,
 }
 
@@ -58,12 +63,14 @@ struct Worker {
 pub(super) fn spawn(
     inbox: mpsc::UnboundedReceiver<Command>,
     status: Arc<Mutex<PlaneStatus>>,
+    objects: bool,
 ) -> Result<(), PlaneError> {
     let fault = |error: std::io::Error| PlaneError { object: "route plane".to_string(), what: error.to_string() };
     let socket = open_monitor(&GROUPS).map_err(fault)?;
     let connection = Connection::open().map_err(fault)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(fault)?;
-    let mut state = State { connection, tracker: Tracker::new(), mirror: Mirror::default(), unsure: false };
+    let mut state =
+        State { connection, tracker: Tracker::new(), mirror: Mirror::new(Objects::new(objects)), unsure: false };
     state.mirror.read(&mut state.connection).map_err(fault)?;
     let worker = Worker {
         state,
@@ -76,6 +83,7 @@ pub(super) fn spawn(
         overrun: false,
         quiet_until: Instant::now(),
         hope_at: None,
+        recheck_at: None,
         status,
     };
     std::thread::Builder::new()
@@ -139,7 +147,7 @@ impl Worker {
     /// When there is something to do of our own accord.
     fn next(&self) -> Option<Instant> {
         let repair = (self.doubt || !self.dirty.is_empty()).then_some(self.quiet_until);
-        [repair, self.hope_at, self.state.tracker.next_due()].into_iter().flatten().min()
+        [repair, self.hope_at, self.recheck_at, self.state.tracker.next_due()].into_iter().flatten().min()
     }
 
     fn obey(&mut self, command: Command) {
@@ -163,6 +171,9 @@ impl Worker {
                 for (key, route) in changes {
                     self.touched.remove(&key);
                     self.state.tracker.want(key, route);
+                }
+                if self.started {
+                    self.state.redirect(&keys);
                 }
                 self.enqueue(keys, reply);
             }
@@ -209,11 +220,21 @@ impl Worker {
         job.failures.extend(self.sync(&job.keys[job.done..end]));
         job.done = end;
         if job.done == job.keys.len() {
+            self.sweep_objects();
             self.answer(job.reply, first_error(&job.failures));
         } else {
             self.jobs.push_back(job);
         }
         !self.jobs.is_empty()
+    }
+
+    /// Removes the nexthop objects that no route needs, unless somebody may be about to.
+    fn sweep_objects(&mut self) {
+        if self.started && self.jobs.is_empty() && !self.doubt {
+            let State { mirror, connection, .. } = &mut self.state;
+            let routes = &mirror.routes;
+            mirror.objects.sweep(connection, |id| routes.users(id) > 0);
+        }
     }
 
     fn sync(&mut self, keys: &[RouteKey]) -> Vec<(RouteKey, String)> {
@@ -251,6 +272,9 @@ impl Worker {
             Err(error) => tracing::error!(%error, "route plane: notifications cannot be read"),
         }
         self.doubt |= doubt;
+        if (hope || doubt) && self.recheck_at.is_none() {
+            self.recheck_at = Some(Instant::now() + HOPE_PAUSE);
+        }
         touched.into_iter().for_each(|(key, what)| self.touch(key, what));
         if hope && self.state.tracker.has_failures() && self.hope_at.is_none() {
             self.hope_at = Some(Instant::now() + HOPE_PAUSE);
@@ -282,6 +306,10 @@ impl Worker {
             self.hope_at = None;
             self.state.tracker.hurry(now);
         }
+        if self.recheck_at.is_some_and(|at| at <= now) {
+            self.recheck_at = None;
+            self.recheck();
+        }
         if self.quiet_until <= now {
             // What a job has not come to yet would look as if somebody had taken it away.
             if self.doubt && self.jobs.is_empty() {
@@ -292,11 +320,22 @@ impl Worker {
             if !dirty.is_empty() {
                 self.quiet_until = now + REPAIR_PAUSE;
                 self.sync(&dirty.into_iter().collect::<Vec<_>>());
+                self.sweep_objects();
             }
         }
         let due = self.state.tracker.due(now);
         if !due.is_empty() {
             self.sync(&due[..due.len().min(PORTION)]);
+        }
+    }
+
+    /// Next hops may have moved to another link, or be on none any more.
+    fn recheck(&mut self) {
+        let State { mirror, connection, .. } = &mut self.state;
+        let stale = mirror.objects.recheck(connection);
+        if !stale.is_empty() {
+            let doubted = mirror.routes.doubt(|installed| installed.nexthop.is_some_and(|id| stale.contains(&id)));
+            doubted.into_iter().for_each(|key| self.touch(key, "lost the link of its next hop"));
         }
     }
 
@@ -317,5 +356,7 @@ impl Worker {
         for key in all {
             self.touch(key, "was dropped or changed");
         }
+        // What was read anew tells nothing of links that next hops left.
+        self.recheck();
     }
 }

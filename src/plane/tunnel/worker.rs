@@ -12,7 +12,7 @@ use routenet_core::model::TunnelKind;
 use tokio::sync::{mpsc, oneshot};
 
 use super::{Command, sync};
-use crate::plane::netlink::{Connection, Event, Monitor, open_monitor};
+use crate::plane::netlink::{Connection, Event, Message, Monitor, open_monitor};
 use crate::plane::tracker::{Tracker, and_more, first_error};
 use crate::plane::{PlaneError, PlaneStatus};
 
@@ -162,7 +162,8 @@ impl Worker {
         let mut ours = false;
         let indexes = &self.indexes;
         let drained = monitor.drain(self.connection.port(), |event: Event| {
-            let index = match &event.message {
+            let Message::Route(message) = &event.message else { return };
+            let index = match message {
                 RouteNetlinkMessage::NewLink(message) | RouteNetlinkMessage::DelLink(message) => message.header.index,
                 RouteNetlinkMessage::NewAddress(message) | RouteNetlinkMessage::DelAddress(message) => {
                     message.header.index

@@ -131,6 +131,8 @@ pub struct BgpConfig {
     pub restart_time: u16,
     /// Whether routes outlive NOTIFICATIONs and a hold time that is over (RFC 8538).
     pub restart_on_notification: bool,
+    /// Seconds that routes are kept beyond the restart time (RFC 9494); 0, the default: not at all.
+    pub long_lived_time: u32,
     /// BFD with the other nodes of the mesh; `None`: without it.
     pub bfd: Option<BfdSettings>,
     /// What a speaker without data plane announces of its own accord (`dataPlane: off`).

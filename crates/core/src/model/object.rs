@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use super::filter::BgpFilter;
 use super::peering::PeerOptions;
 use super::{
-    Cidr, Endpoint, HostEndpoint, KubernetesPolicy, Labels, Namespace, NetworkName, NetworkSet, NodeName, Policy,
-    PoolName, Profile, ServiceAccount, StagedKubernetesPolicy, StagedPolicy, Tier, WorkloadEndpoint,
+    Cidr, Endpoint, HostEndpoint, InterfaceName, KubernetesPolicy, Labels, Namespace, NetworkName, NetworkSet,
+    NodeName, Policy, PoolName, Profile, ServiceAccount, StagedKubernetesPolicy, StagedPolicy, Tier, WorkloadEndpoint,
 };
 
 /// A kind that people write, read and delete with `routectl`.
@@ -199,7 +199,11 @@ pub struct BgpPeer {
     /// Only this node peers with it; `None` and no selector: every node does.
     pub node: Option<NodeName>,
     pub node_selector: Option<String>,
+    /// Unspecified: whoever announces itself on `interface`.
     pub address: IpAddr,
+    /// Where it is known by: a link-local address alone names nobody.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub interface: Option<InterfaceName>,
     pub port: u16,
     pub as_number: u32,
     pub passive: bool,
@@ -214,6 +218,22 @@ pub struct BgpPeer {
     /// `None`: without it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bfd: Option<BfdSettings>,
+}
+
+impl BgpPeer {
+    /// The interface of one whose address nobody wrote down.
+    pub fn unnumbered(&self) -> Option<&InterfaceName> {
+        self.interface.as_ref().filter(|_| self.address.is_unspecified())
+    }
+
+    /// Its address as people write it, with the interface of a link-local one; or the interface alone.
+    pub fn place(&self) -> String {
+        match (&self.interface, self.unnumbered()) {
+            (_, Some(interface)) => interface.to_string(),
+            (Some(interface), None) => format!("{}%{interface}", self.address),
+            (None, None) => self.address.to_string(),
+        }
+    }
 }
 
 /// Bidirectional Forwarding Detection with a neighbour (RFC 5880): its failure ends the BGP session.

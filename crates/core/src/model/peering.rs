@@ -17,10 +17,16 @@ pub struct PeerOptions {
     /// How often our AS may be in the AS_PATH of what it sends.
     pub allowed_local_as: u8,
     pub max_prefixes: Option<MaxPrefixes>,
+    /// Seconds that its routes are kept beyond its restart time, and ours there (RFC 9494); `None`: the node's.
+    pub long_lived_time: Option<u32>,
+    /// Seconds for which we wait with our OPEN for its own (the DelayOpenTimer of RFC 4271 8.1.1); 0: not at all.
+    pub delay_open: u16,
     /// What we are to it (RFC 9234).
     pub role: Option<BgpRole>,
     /// Whether it has to say its own role too.
     pub role_strict: bool,
+    /// Whether IPv4 routes keep to IPv4 next hops: RFC 8950 is not offered.
+    pub classic_next_hop: bool,
     /// BGPFilters by name, asked in this order.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub filters: Vec<String>,
@@ -30,8 +36,10 @@ impl PeerOptions {
     /// Whether a session under `other` has to begin anew: what the two sides said in their OPENs, or what the neighbour is
     /// to us, would no longer be true.
     pub fn needs_new_session(&self, other: &PeerOptions) -> bool {
-        let identity =
-            |options: &PeerOptions| (options.reflector_client, options.local_as, options.role, options.role_strict);
+        let identity = |options: &PeerOptions| {
+            let PeerOptions { reflector_client, local_as, role, role_strict, classic_next_hop, .. } = *options;
+            (reflector_client, local_as, role, role_strict, classic_next_hop)
+        };
         identity(self) != identity(other)
     }
 }

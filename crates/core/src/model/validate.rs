@@ -244,13 +244,14 @@ fn peer_twins(objects: &BTreeMap<ObjectKey, &Object>, touched: &dyn Fn(&ObjectKe
     let mut problems = Vec::new();
     for object in objects.values() {
         let Object::BGPPeer(peer) = object else { continue };
-        let scope = (peer.address, peer.port, peer.node.clone(), peer.node_selector.clone());
+        let scope = (peer.address, peer.interface.clone(), peer.port, peer.node.clone(), peer.node_selector.clone());
         if let Some(first) = seen.insert(scope, &peer.name) {
             let first_key = ObjectKey::global(Kind::BGPPeer, first);
             let key = ObjectKey::global(Kind::BGPPeer, &peer.name);
             let (blamed, other) = if touched(&key) { (key, first_key) } else { (first_key, key) };
-            let what = format!("{other} has the same peerIP for the same nodes");
-            problems.push(invalid(&blamed, "spec.peerIP", what, "delete one of them".to_string()));
+            let field = if peer.unnumbered().is_some() { "interface" } else { "peerIP" };
+            let what = format!("{other} has the same {field} for the same nodes");
+            problems.push(invalid(&blamed, &format!("spec.{field}"), what, "delete one of them".to_string()));
         }
     }
     problems

@@ -191,7 +191,7 @@ impl Run {
             Step::Drain(s) => {
                 if self.net.is_up(s % count) {
                     self.drained[s % count] = true;
-                    self.net.handle(s % count, Input::Drain);
+                    self.net.handle(s % count, Input::Drain { notice: Duration::ZERO });
                 }
             }
             Step::Undrain(s) => {

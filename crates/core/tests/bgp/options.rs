@@ -1,5 +1,7 @@
 //! Options of a neighbour: reflection, an AS of our own for one neighbour, roles, and a bound on what it may send.
 
+use std::time::Duration;
+
 use routenet_core::bgp::speaker::*;
 use routenet_core::bgp::wire::{self, AfiSafi, Message, Notification, cease};
 use routenet_core::model::ImportPolicy;
@@ -232,7 +234,7 @@ fn a_notification_between_two_that_agreed_is_a_graceful_restart_unless_it_is_har
     world.seconds(10);
     assert_eq!((world.status(0, 1).state, world.status(0, 1).retained), (State::Established, false));
 
-    world.handle(1, Input::Drain);
+    world.handle(1, Input::Drain { notice: Duration::ZERO });
     world.seconds(1);
     assert_eq!(world.kernel(0), NOTHING);
     let (_, why) = world.status(0, 1).last_error.expect("a reason");
@@ -254,7 +256,7 @@ fn a_neighbor_without_notification_support_hears_plain_words() {
     };
     world.puppet_establishes(&crate::world::puppet_open(65009, Some(restart)));
     assert!(world.puppet_heard().iter().any(|message| matches!(message, Message::Open(_))));
-    world.handle(0, Input::Drain);
+    world.handle(0, Input::Drain { notice: Duration::ZERO });
     world.seconds(1);
     let said = world.puppet_notified().expect("last words");
     assert_eq!((said.code, said.subcode), (Notification::CEASE, cease::ADMINISTRATIVE_SHUTDOWN));
@@ -280,13 +282,13 @@ fn who_connects_from_a_range_is_a_neighbour_as_long_as_there_is_room() {
     let status = world.status(0, 1);
     assert_eq!((status.config.name.as_str(), status.config.passive), ("10.0.0.2", true));
 
-    world.handle(2, Input::Drain);
+    world.handle(2, Input::Drain { notice: Duration::ZERO });
     world.seconds(30);
     assert_eq!(has(&world), [true, false, true], "who is gone makes room");
     let known = |world: &World| world.speaker(0).status(world.now).len();
     assert_eq!(known(&world), 2);
 
-    world.handle(1, Input::Drain);
+    world.handle(1, Input::Drain { notice: Duration::ZERO });
     world.seconds(30);
     assert_eq!(known(&world), 2, "remembered for a while");
     world.seconds(40);

@@ -1,5 +1,7 @@
 //! Graceful restart (RFC 4724): as the one who restarts, and as the one who helps.
 
+use std::time::Duration;
+
 use routenet_core::bgp::speaker::*;
 use routenet_core::bgp::wire::{self, AfiSafi, GracefulRestart, Message};
 use routenet_core::model::ImportPolicy;
@@ -86,7 +88,7 @@ fn leaving_quietly_keeps_them_and_draining_takes_them() {
     assert_eq!(world.kernel(0).len(), 2);
 
     let mut world = pair();
-    world.handle(1, Input::Drain);
+    world.handle(1, Input::Drain { notice: Duration::ZERO });
     world.settle();
     assert_eq!(world.kernel(0), NOTHING);
     let (_, why) = world.status(0, 1).last_error.expect("an error");
@@ -120,7 +122,7 @@ fn what_was_stale_is_not_kept_a_second_time() {
     world.kill(1);
     world.boot(1, true);
     world.settle();
-    world.advance(std::time::Duration::from_secs(2));
+    world.advance(Duration::from_secs(2));
     assert_eq!(world.status(0, 1).state, State::Established);
     assert_eq!(world.kernel(0).len(), 2, "it has not told yet");
     world.kill(1);

@@ -345,9 +345,14 @@ impl World {
 
     /// The puppet connects to a speaker, as the neighbour of this address.
     pub fn puppet_connects(&mut self, host: usize, from: IpAddr) {
+        self.puppet_connects_to(host, from, address(host));
+    }
+
+    /// The same, to this address of the speaker.
+    pub fn puppet_connects_to(&mut self, host: usize, from: IpAddr, to: IpAddr) {
         let now = self.now;
         let speaker = self.hosts[host].speaker.as_mut().expect("it runs");
-        let conn = speaker.accept(from, address(host), now).expect("it is let in");
+        let conn = speaker.accept(from, to, now).expect("it is let in");
         self.puppet = Some(Puppet { host, conn, heard: VecDeque::new(), closed: false });
         self.settle();
     }
@@ -394,9 +399,10 @@ impl Puppet {
     }
 }
 
+/// It understands what was not agreed on too: whether it was, tests look at.
 pub fn puppet_context() -> CodecContext {
     let families = vec![AfiSafi::IPV4_UNICAST, AfiSafi::IPV6_UNICAST];
-    CodecContext { four_octet_as: true, ibgp: false, families }
+    CodecContext { four_octet_as: true, ibgp: false, families, extended_next_hop: true }
 }
 
 /// What the puppet opens with.

@@ -8,6 +8,7 @@ use crate::bgp::rib::Path;
 use crate::bgp::wire::{AsSegment, Attributes};
 use crate::model::Cidr;
 use crate::model::filter::*;
+use crate::model::scope::unscoped;
 
 /// A route, as a rule sees it.
 #[derive(Clone, Copy, Debug)]
@@ -77,7 +78,7 @@ pub(super) fn mismatch(Rule { rule, sources }: &Rule, route: &Route<'_>) -> Opti
         if !rule.as_path.as_ref().is_none_or(|pattern| path_matches(pattern, &attributes.as_path)) {
             return Some(Mismatch::AsPath);
         }
-        let next_hop = route.path.next_hop.address;
+        let next_hop = unscoped(route.path.next_hop.address).0;
         let reached = rule.next_hops.is_empty() || rule.next_hops.iter().any(|net| net.contains(next_hop));
         (!reached).then_some(Mismatch::NextHops)
     })

@@ -24,7 +24,8 @@ use super::rib::path::{Candidate, DEFAULT_LOCAL_PREF, Path};
 use super::wire::{AsSegment, Attributes, NextHop};
 use crate::model::filter::NextHopChoice;
 use crate::model::peering::{BgpRole, NextHopMode, PeerOptions};
-use crate::model::{Cidr, Family, ImportPolicy};
+use crate::model::scope::unscoped;
+use crate::model::{Cidr, Family, ImportPolicy, NoWay};
 
 pub use explain::Asked;
 pub use matching::{Mismatch, Route};
@@ -36,6 +37,9 @@ pub const NO_ADVERTISE: u32 = 0xffff_ff02;
 pub const NO_EXPORT_SUBCONFED: u32 = 0xffff_ff03;
 /// RFC 8326.
 pub const GRACEFUL_SHUTDOWN: u32 = 0xffff_0000;
+/// RFC 9494 3.2 and 3.3: kept beyond the restart time of who told it; not to be kept so long.
+pub const LLGR_STALE: u32 = 0xffff_0006;
+pub const NO_LLGR: u32 = 0xffff_0007;
 
 /// A segment of an AS_PATH holds at most so many (RFC 4271 4.3: its count is one octet).
 const SEGMENT: usize = 255;
@@ -64,6 +68,10 @@ pub enum Refusal {
     Filtered(Place),
     /// The neighbour names a filter that is not there.
     NoFilter,
+    /// Its next hop does not resolve.
+    NextHop(NoWay),
+    /// Whether its next hop resolves is just being asked.
+    Unanswered,
 }
 
 impl fmt::Display for Refusal {
@@ -78,6 +86,8 @@ impl fmt::Display for Refusal {
             Refusal::OwnNextHop => "its next hop is this node",
             Refusal::Filtered(_) => "a BGPFilter rejects it",
             Refusal::NoFilter => "a BGPFilter that the peer names is not there",
+            Refusal::NextHop(_) => "its next hop does not resolve",
+            Refusal::Unanswered => "whether its next hop resolves is just being asked",
         })
     }
 }
@@ -139,9 +149,10 @@ impl Import<'_> {
 
     /// The path as the rule changes it.
     pub fn rewrite(&self, path: &Path, family: Family, place: Place) -> Path {
-        let mut path = path.clone();
-        self.filters.apply(Direction::Import, family, place, &mut path);
-        path
+        let mut changed = path.clone();
+        self.filters.apply(Direction::Import, family, place, &mut changed);
+        stays_stale(path, &mut changed.attributes);
+        changed
     }
 
     /// What the protocol has us refuse, whatever the policy.
@@ -158,7 +169,8 @@ impl Import<'_> {
         if self.leaks(path) {
             return Some(Refusal::RouteLeak);
         }
-        if self.own_addresses.contains(&path.next_hop.address) {
+        let hop = path.next_hop;
+        if self.own_addresses.contains(&hop.address) || self.own_addresses.contains(&hop.way()) {
             return Some(Refusal::OwnNextHop);
         }
         None
@@ -188,6 +200,10 @@ pub struct Export {
     pub own_only: bool,
     /// Nothing at all: being drained.
     pub nothing: bool,
+    /// About to be drained: everything with GRACEFUL_SHUTDOWN (RFC 8326).
+    pub leaving: bool,
+    /// Whether the neighbour knows what LLGR_STALE means (RFC 9494).
+    pub long_lived: bool,
     /// The AS that we are for it.
     pub local_as: u32,
     pub options: PeerOptions,
@@ -207,6 +223,8 @@ pub enum Silence {
     SplitHorizon,
     /// NO_ADVERTISE, or NO_EXPORT over eBGP (RFC 1997).
     Community,
+    /// LLGR_STALE, and the neighbour does not speak long-lived graceful restart (RFC 9494 4.3).
+    LongLivedStale,
     /// RFC 9234 section 5.
     RouteLeak,
     /// Own routes only, until the neighbours have told theirs (RFC 4724 4.1).
@@ -227,6 +245,7 @@ impl fmt::Display for Silence {
             Silence::Drained => "the node is being drained",
             Silence::SplitHorizon => "it came from this neighbour",
             Silence::Community => "its communities forbid it (RFC 1997)",
+            Silence::LongLivedStale => "it is long-lived stale, which this neighbour would not know (RFC 9494)",
             Silence::RouteLeak => "it would be a route leak (RFC 9234)",
             Silence::Deferred => "the neighbours have not told all of theirs since the restart (RFC 4724)",
             Silence::Internal => "what came over iBGP is not passed on over iBGP (RFC 4271 9.2)",
@@ -268,6 +287,12 @@ impl Export {
         Route { prefix, path: &candidate.path, source: candidate.source.peer, external: self.external }
     }
 
+    /// RFC 2545 section 3: a link-local address is told on its own link only.
+    fn shares_link(&self, hop: IpAddr) -> bool {
+        let link_local = matches!(hop, IpAddr::V6(address) if address.is_unicast_link_local());
+        !link_local || self.self6.is_some_and(|own| unscoped(own).1.is_some() && unscoped(own).1 == unscoped(hop).1)
+    }
+
     /// What the protocol has us keep to ourselves, whatever the policy.
     fn forbids(&self, candidate: &Candidate) -> Option<Silence> {
         if self.nothing {
@@ -280,6 +305,10 @@ impl Export {
         let stays_inside = communities.contains(&NO_EXPORT) || communities.contains(&NO_EXPORT_SUBCONFED);
         if communities.contains(&NO_ADVERTISE) || (self.external && stays_inside) {
             return Some(Silence::Community);
+        }
+        // 4.6 would allow iBGP neighbours to be told with LOCAL_PREF 0, at the price of loops where not everybody does that.
+        if candidate.path.is_long_lived_stale() && !self.long_lived {
+            return Some(Silence::LongLivedStale);
         }
         if self.would_leak(&candidate.path.attributes) {
             return Some(Silence::RouteLeak);
@@ -322,7 +351,7 @@ impl Export {
             (Some(NextHopChoice::Own), _) | (None, NextHopMode::Own) => false,
         };
         let address = match family {
-            _ if keeps => candidate.path.next_hop.address,
+            _ if keeps && self.shares_link(candidate.path.next_hop.address) => candidate.path.next_hop.address,
             Family::V4 => self.self4?,
             Family::V6 => self.self6?,
         };
@@ -331,6 +360,7 @@ impl Export {
             return None;
         }
         let mut attributes = path.attributes;
+        stays_stale(&candidate.path, &mut attributes);
         if reflected {
             attributes.originator_id.get_or_insert(candidate.source.router_id);
             attributes.cluster_list.insert(0, self.cluster_id);
@@ -348,7 +378,18 @@ impl Export {
         } else {
             attributes.local_pref = Some(attributes.local_pref.unwrap_or(DEFAULT_LOCAL_PREF));
         }
+        if self.leaving {
+            attributes.communities.insert(GRACEFUL_SHUTDOWN);
+            attributes.local_pref = attributes.local_pref.map(|_| 0);
+        }
         Some(Path { attributes, next_hop: NextHop { address, link_local: None } })
+    }
+}
+
+/// RFC 9494 4.3: whatever a filter does with communities, this one is not removed.
+fn stays_stale(before: &Path, attributes: &mut Attributes) {
+    if before.is_long_lived_stale() {
+        attributes.communities.insert(LLGR_STALE);
     }
 }
 

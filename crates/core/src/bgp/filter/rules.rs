@@ -48,14 +48,14 @@ pub enum Verdict {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Filters(Option<Arc<List>>);
 
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 struct List {
     filters: Vec<Filter>,
     /// Names that no filter has.
     missing: Vec<String>,
 }
 
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 struct Filter {
     name: String,
     /// `importV4`, `importV6`, `exportV4`, `exportV6`.
@@ -63,10 +63,15 @@ struct Filter {
 }
 
 /// A rule, with the neighbours that it names by their addresses.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Rule {
     pub rule: FilterRule,
     pub sources: Vec<IpAddr>,
+}
+
+/// The neighbours that a rule names, by address or by name.
+fn sources(rule: &FilterRule, address: impl Fn(&str) -> Option<IpAddr>) -> Vec<IpAddr> {
+    rule.source_peers.iter().filter_map(|peer| peer.parse().ok().or_else(|| address(peer))).collect()
 }
 
 impl Filters {
@@ -87,11 +92,7 @@ impl Filters {
                 continue;
             };
             let ready = |rules: Vec<FilterRule>| -> Vec<Rule> {
-                let sources = |rule: &FilterRule| {
-                    let of = |peer: &String| peer.parse().ok().or_else(|| address(peer));
-                    rule.source_peers.iter().filter_map(of).collect()
-                };
-                rules.into_iter().map(|rule| Rule { sources: sources(&rule), rule }).collect()
+                rules.into_iter().map(|rule| Rule { sources: sources(&rule, &address), rule }).collect()
             };
             filters.push(Filter {
                 name: found.name,
@@ -99,6 +100,25 @@ impl Filters {
             });
         }
         Filters(Some(Arc::new(List { filters, missing })))
+    }
+
+    /// The same, with the neighbours that its rules name where they are now.
+    pub fn with_sources(&self, address: impl Fn(&str) -> Option<IpAddr>) -> Filters {
+        let Some(list) = &self.0 else { return Filters(None) };
+        let sources = |rule: &Rule| -> Vec<IpAddr> { sources(&rule.rule, &address) };
+        if list
+            .filters
+            .iter()
+            .flat_map(|filter| filter.rules.iter().flatten())
+            .all(|rule| rule.sources == sources(rule))
+        {
+            return self.clone();
+        }
+        let mut list = List::clone(list);
+        for rule in list.filters.iter_mut().flat_map(|filter| filter.rules.iter_mut().flatten()) {
+            rule.sources = sources(rule);
+        }
+        Filters(Some(Arc::new(list)))
     }
 
     pub fn is_empty(&self) -> bool {

@@ -51,6 +51,8 @@ pub fn export(external: bool) -> Export {
         transit: true,
         own_only: false,
         nothing: false,
+        leaving: false,
+        long_lived: false,
         local_as: 64512,
         options: PeerOptions::default(),
         cluster_id: CLUSTER.into(),

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::bgp::wire::{self, AfiSafi, Attributes, CodecContext, NextHop, Notification};
 use crate::model::Cidr;
+use crate::model::scope::unscoped;
 
 const VERSION: u8 = 3;
 /// Message types (section 4.1).
@@ -127,7 +128,12 @@ fn monitored(peer: &PeerHeader, update: &[u8], out: &mut Vec<u8>) {
 
 /// All attributes, four octets an AS: the header's flags say nothing else.
 fn context() -> CodecContext {
-    CodecContext { four_octet_as: true, ibgp: true, families: vec![AfiSafi::IPV4_UNICAST, AfiSafi::IPV6_UNICAST] }
+    CodecContext {
+        four_octet_as: true,
+        ibgp: true,
+        families: vec![AfiSafi::IPV4_UNICAST, AfiSafi::IPV6_UNICAST],
+        extended_next_hop: true,
+    }
 }
 
 /// Section 4.1.
@@ -153,7 +159,7 @@ fn put_header(peer: &PeerHeader, out: &mut Vec<u8>) {
 }
 
 fn put_address(address: IpAddr, out: &mut Vec<u8>) {
-    match address {
+    match unscoped(address).0 {
         IpAddr::V4(address) => {
             out.extend_from_slice(&[0; 12]);
             out.extend_from_slice(&address.octets());

@@ -6,6 +6,7 @@ use crate::bgp::rib::{Destination, Slot, Walk};
 use crate::bgp::speaker::Speaker;
 use crate::bgp::wire::encode_table_attributes;
 use crate::model::Family;
+use crate::model::scope::unscoped;
 
 const TABLE_DUMP_V2: u16 = 13;
 /// Subtypes.
@@ -41,7 +42,7 @@ impl MrtDump {
             for (_, id, address, as_number) in &sources {
                 out.push(FOUR_OCTET_AS | if address.is_ipv6() { IPV6 } else { 0 });
                 out.extend_from_slice(&id.octets());
-                match address {
+                match unscoped(*address).0 {
                     IpAddr::V4(address) => out.extend_from_slice(&address.octets()),
                     IpAddr::V6(address) => out.extend_from_slice(&address.octets()),
                 }

@@ -13,6 +13,8 @@ pub const MAX_PATHS: usize = 64;
 pub enum Step {
     /// Ours goes before what others say.
     Own,
+    /// What is marked LLGR_STALE is the last choice (RFC 9494 4.3).
+    LongLivedStale,
     LocalPref {
         best: u32,
         lost: u32,
@@ -28,17 +30,22 @@ pub enum Step {
         lost: u32,
     },
     External,
+    /// The cost of the way to the next hop.
+    Metric {
+        best: u32,
+        lost: u32,
+    },
     /// As good as the best, but beyond what shares a load.
     TooMany,
 }
 
 /// Puts the best candidate first, those that share its load (ECMP) behind it, then the rest; answers how many share.
-/// 0: none is usable.
-pub fn decide(candidates: &mut [Candidate]) -> usize {
+/// 0: none is usable. `metric`: the cost of the way to its next hop; `None`: it takes no part.
+pub fn decide(candidates: &mut [Candidate], metric: impl Fn(&Candidate) -> Option<u32>) -> usize {
     if let [only] = candidates {
-        return usize::from(only.refused().is_none());
+        return usize::from(metric(only).is_some());
     }
-    let left = contest(candidates, |_, _| {});
+    let left = contest(candidates, metric, |_, _| {});
     let equal = left.len();
     reorder(candidates, left);
     equal
@@ -46,10 +53,15 @@ pub fn decide(candidates: &mut [Candidate]) -> usize {
 
 /// Goes through the steps of RFC 4271 9.1.2.2, and names each candidate that one of them takes out, in the order of the
 /// steps. Answers those that are left, the best first.
-pub(super) fn contest(candidates: &[Candidate], lost: impl FnMut(usize, Step)) -> Vec<usize> {
-    let left = (0..candidates.len()).filter(|&i| candidates[i].refused().is_none()).collect();
+pub(super) fn contest(
+    candidates: &[Candidate],
+    metric: impl Fn(&Candidate) -> Option<u32>,
+    lost: impl FnMut(usize, Step),
+) -> Vec<usize> {
+    let left = (0..candidates.len()).filter(|&i| metric(&candidates[i]).is_some()).collect();
     let mut contest = Contest { candidates, left, lost };
     contest.least(|c| c.source.peer.is_some(), |_, _| Step::Own);
+    contest.least(|c| c.path.is_long_lived_stale(), |_, _| Step::LongLivedStale);
     // The highest is the best.
     let local_pref = |c: &Candidate| u32::MAX - c.path.attributes.local_pref.unwrap_or(DEFAULT_LOCAL_PREF);
     contest.least(local_pref, |best, lost| Step::LocalPref { best: u32::MAX - best, lost: u32::MAX - lost });
@@ -57,6 +69,7 @@ pub(super) fn contest(candidates: &[Candidate], lost: impl FnMut(usize, Step)) -
     contest.least(|c| c.path.attributes.origin, |_, _| Step::Origin);
     contest.least_med();
     contest.least(|c| !c.source.external, |_, _| Step::External);
+    contest.least(metric, |best, lost| Step::Metric { best: best.unwrap_or(0), lost: lost.unwrap_or(0) });
     let Contest { mut left, mut lost, .. } = contest;
     left.sort_by_key(|&i| tie_break(&candidates[i]));
     for beyond in left.drain(MAX_PATHS.min(left.len())..) {

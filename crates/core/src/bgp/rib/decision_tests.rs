@@ -36,9 +36,14 @@ pub fn with(mut candidate: Candidate, change: impl FnOnce(&mut crate::bgp::wire:
     candidate
 }
 
+/// Every next hop is here.
+pub fn free(candidate: &Candidate) -> Option<u32> {
+    candidate.refused().is_none().then_some(0)
+}
+
 /// The last octets of the neighbours in the order decided (1 is our own), and how many share the load.
 fn decided(mut candidates: Vec<Candidate>) -> (Vec<u8>, usize) {
-    let equal = decide(&mut candidates);
+    let equal = decide(&mut candidates, free);
     let last = |candidate: &Candidate| match candidate.path.next_hop.address {
         IpAddr::V4(address) => address.octets()[3],
         IpAddr::V6(_) => unreachable!("the routes of these tests are IPv4"),
@@ -50,6 +55,14 @@ fn decided(mut candidates: Vec<Candidate>) -> (Vec<u8>, usize) {
 fn each_step_decides_before_the_next_one() {
     let preferred = with(route(4, &[65001, 65002, 65003]), |a| a.local_pref = Some(200));
     assert_eq!(decided(vec![preferred.clone(), own()]).0[0], 1, "our own before any LOCAL_PREF");
+    let stale = with(preferred.clone(), |a| _ = a.communities.insert(crate::bgp::filter::LLGR_STALE));
+    assert_eq!(
+        decided(vec![stale.clone(), route(2, &[65001, 65002])]).0,
+        [2, 4],
+        "long-lived stale loses to any other"
+    );
+    assert_eq!(decided(vec![stale.clone(), own()]).0[0], 1);
+    assert_eq!(decided(vec![stale]), (vec![4], 1));
     assert_eq!(decided(vec![route(2, &[65001]), preferred]).0[0], 4, "LOCAL_PREF before the length of the AS_PATH");
     let incomplete = with(route(3, &[65001]), |a| a.origin = Origin::Incomplete);
     assert_eq!(decided(vec![route(2, &[65001, 65002]), incomplete.clone()]).0[0], 3, "the length before ORIGIN");

@@ -8,6 +8,7 @@
 
 mod candidates;
 pub mod decision;
+pub mod next_hops;
 pub mod outbound;
 pub mod path;
 pub mod standing;
@@ -20,8 +21,11 @@ use std::sync::Arc;
 
 use hashbrown::{DefaultHashBuilder, HashTable};
 
+use crate::bgp::filter::Refusal;
 use crate::model::{Cidr, Family};
 use candidates::Candidates;
+use next_hops::NextHops;
+use standing::{Standing, standings};
 
 pub use path::{Candidate, Interner, Judged, Path, Source};
 pub use walk::Walk;
@@ -69,7 +73,7 @@ impl Destination {
     pub fn next_hops(&self) -> Vec<IpAddr> {
         let best = &self.candidates[..self.equal()];
         let mut hops: Vec<IpAddr> =
-            best.iter().filter(|c| c.source.peer.is_some()).map(|c| c.path.next_hop.address).collect();
+            best.iter().filter(|c| c.source.peer.is_some()).map(|c| c.path.next_hop.way()).collect();
         hops.sort_unstable();
         hops.dedup();
         hops
@@ -104,7 +108,9 @@ pub struct Rib {
     log: VecDeque<(Position, Slot)>,
     void: usize,
     head: Position,
-    counts: BTreeMap<(IpAddr, Family), Counts>,
+    /// By neighbour, family, and the session that they came in.
+    counts: BTreeMap<(IpAddr, Family, u64), Counts>,
+    next_hops: NextHops,
 }
 
 impl Default for Rib {
@@ -118,6 +124,7 @@ impl Default for Rib {
             void: 0,
             head: 1,
             counts: BTreeMap::new(),
+            next_hops: NextHops::default(),
         }
     }
 }
@@ -132,11 +139,21 @@ impl Rib {
             && destination.candidates[index].same_route(&candidate)
         {
             // The same again, perhaps from a newer session: nothing to decide, nothing to tell.
+            let old = &destination.candidates[index];
+            if old.source.session != candidate.source.session {
+                count(&mut self.counts, prefix.family(), Some(old), Some(&candidate));
+            }
             destination.candidates.set(index, candidate);
             return;
         }
         let before = Best::of(destination);
         let old = known.map(|index| destination.candidates.swap_remove(index));
+        self.next_hops.touch(&prefix);
+        // In this order: a next hop that both have is not forgotten in between.
+        self.next_hops.enter(slot, &prefix, old.as_ref(), &candidate);
+        if let Some(old) = &old {
+            self.next_hops.leave(old);
+        }
         count(&mut self.counts, prefix.family(), old.as_ref(), Some(&candidate));
         destination.candidates.push(candidate);
         self.settle(slot, before);
@@ -150,7 +167,7 @@ impl Rib {
     }
 
     /// Takes away those routes of a neighbour that `which` names.
-    pub fn forget_all(&mut self, peer: IpAddr, which: impl Fn(&Cidr, &Source) -> bool) {
+    pub fn forget_all(&mut self, peer: IpAddr, which: impl Fn(&Cidr, &Candidate) -> bool) {
         if self.counts(peer).received == 0 {
             return;
         }
@@ -159,14 +176,16 @@ impl Rib {
         }
     }
 
-    fn forget_if(&mut self, slot: Slot, source: Option<IpAddr>, which: impl Fn(&Cidr, &Source) -> bool) {
+    fn forget_if(&mut self, slot: Slot, source: Option<IpAddr>, which: impl Fn(&Cidr, &Candidate) -> bool) {
         let destination = &mut self.slots[slot as usize];
         let Some(index) = destination.position_of(source) else { return };
-        if !which(&destination.prefix, &destination.candidates[index].source) {
+        if !which(&destination.prefix, &destination.candidates[index]) {
             return;
         }
         let before = Best::of(destination);
         let old = destination.candidates.swap_remove(index);
+        self.next_hops.touch(&destination.prefix);
+        self.next_hops.leave(&old);
         count(&mut self.counts, destination.prefix.family(), Some(&old), None);
         self.settle(slot, before);
     }
@@ -188,7 +207,16 @@ impl Rib {
     }
 
     pub fn counts_of(&self, peer: IpAddr, family: Family) -> Counts {
-        self.counts.get(&(peer, family)).copied().unwrap_or_default()
+        let of_sessions = self.counts.range((peer, family, 0)..=(peer, family, u64::MAX)).map(|(_, counts)| counts);
+        of_sessions.fold(Counts::default(), |sum, one| Counts {
+            received: sum.received + one.received,
+            accepted: sum.accepted + one.accepted,
+        })
+    }
+
+    /// Of one session: without what is kept from earlier ones.
+    pub fn counts_in(&self, peer: IpAddr, family: Family, session: u64) -> Counts {
+        self.counts.get(&(peer, family, session)).copied().unwrap_or_default()
     }
 
     pub fn get(&self, prefix: &Cidr) -> Option<&Destination> {
@@ -252,11 +280,33 @@ impl Rib {
         self.log.len() - self.void
     }
 
+    /// What became of each route to a destination.
+    pub fn standings(&self, destination: &Destination) -> Vec<Standing> {
+        standings(&destination.candidates, |candidate| self.next_hops.metric(&destination.prefix, candidate))
+    }
+
+    /// Why a route to this prefix takes no part in the decision.
+    pub fn refused(&self, prefix: &Cidr, candidate: &Candidate) -> Option<Refusal> {
+        self.next_hops.metric(prefix, candidate).err()
+    }
+
+    /// The costs of its next hops, or what resolves, are others.
+    fn decide_anew(&mut self, slot: Slot) {
+        let destination = &self.slots[slot as usize];
+        // A slot that is free by now has nothing to decide.
+        if !destination.candidates.is_empty() {
+            let before = Best::of(destination);
+            self.settle(slot, before);
+        }
+    }
+
     /// Decides, and logs the prefix if its best paths are no longer what they were.
     fn settle(&mut self, slot: Slot, before: Best) {
         let first = self.log.front().map_or(self.head, |(at, _)| *at);
         let destination = &mut self.slots[slot as usize];
-        let equal = decision::decide(&mut destination.candidates);
+        let (next_hops, prefix) = (&self.next_hops, destination.prefix);
+        let metric = |candidate: &Candidate| next_hops.metric(&prefix, candidate).ok();
+        let equal = decision::decide(&mut destination.candidates, metric);
         destination.equal = u8::try_from(equal).expect("at most MAX_PATHS");
         let logged = destination.changed >= first;
         if before != Best::of(destination) {
@@ -315,7 +365,7 @@ impl Rib {
 }
 
 fn count(
-    counts: &mut BTreeMap<(IpAddr, Family), Counts>,
+    counts: &mut BTreeMap<(IpAddr, Family, u64), Counts>,
     family: Family,
     old: Option<&Candidate>,
     new: Option<&Candidate>,
@@ -323,10 +373,14 @@ fn count(
     for (candidate, step) in [(old, -1i64), (new, 1)] {
         let Some(candidate) = candidate else { continue };
         let Some(peer) = candidate.source.peer else { continue };
-        let counts = counts.entry((peer, family)).or_default();
-        counts.received = counts.received.saturating_add_signed(step);
+        let key = (peer, family, candidate.source.session);
+        let of_session = counts.entry(key).or_default();
+        of_session.received = of_session.received.saturating_add_signed(step);
         if candidate.refused().is_none() {
-            counts.accepted = counts.accepted.saturating_add_signed(step);
+            of_session.accepted = of_session.accepted.saturating_add_signed(step);
+        }
+        if of_session.received == 0 {
+            counts.remove(&key);
         }
     }
 }

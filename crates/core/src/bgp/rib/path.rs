@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use hashbrown::{DefaultHashBuilder, HashTable};
 
-use crate::bgp::filter::Refusal;
+use crate::bgp::filter::{LLGR_STALE, NO_LLGR, Refusal};
 use crate::bgp::wire::{AsSegment, Attributes, NextHop, Origin};
 
 /// LOCAL_PREF of a route that came without one (as RFC 4271 5.1.5 leaves it to us, and everybody does).
@@ -30,6 +30,16 @@ impl Path {
                 AsSegment::Set(_) => 1,
             })
             .sum()
+    }
+
+    /// RFC 9494 4.3: the last choice.
+    pub fn is_long_lived_stale(&self) -> bool {
+        self.attributes.communities.contains(&LLGR_STALE)
+    }
+
+    /// RFC 9494 3.3: it does not outlive the restart time of who told it.
+    pub fn forbids_long_lived(&self) -> bool {
+        self.attributes.communities.contains(&NO_LLGR)
     }
 
     /// How often one of these ASes is in the AS_PATH.

@@ -23,29 +23,35 @@ impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Step::Own => f.write_str("this node's own goes first"),
+            Step::LongLivedStale => f.write_str("not being long-lived stale (RFC 9494)"),
             Step::LocalPref { best, lost } => write!(f, "LOCAL_PREF {best} over {lost}"),
             Step::AsPathLength { best, lost } => write!(f, "an AS_PATH of {best} over {lost}"),
             Step::Origin => f.write_str("the lower ORIGIN (igp, egp, incomplete)"),
             Step::Med { best, lost } => write!(f, "MED {best} over {lost} of the same neighbouring AS"),
             Step::External => f.write_str("eBGP over iBGP"),
+            Step::Metric { best, lost } => write!(f, "IGP metric {best} against {lost}"),
             Step::TooMany => write!(f, "no more than {MAX_PATHS} share a load"),
         }
     }
 }
 
-/// What became of each candidate.
-pub fn standings(candidates: &[Candidate]) -> Vec<Standing> {
+/// What became of each candidate. `metric`: the cost of the way to its next hop, or why it takes no part.
+pub fn standings(candidates: &[Candidate], metric: impl Fn(&Candidate) -> Result<u32, Refusal>) -> Vec<Standing> {
     let mut standings = vec![Standing::Equal; candidates.len()];
     let mut over = None;
-    let left = contest(candidates, |index, step| {
-        over = Some(step.clone());
-        standings[index] = Standing::Lost(step);
-    });
+    let left = contest(
+        candidates,
+        |candidate| metric(candidate).ok(),
+        |index, step| {
+            over = Some(step.clone());
+            standings[index] = Standing::Lost(step);
+        },
+    );
     if let Some(&best) = left.first() {
         standings[best] = Standing::Best { over };
     }
     for (standing, candidate) in standings.iter_mut().zip(candidates) {
-        if let Some(refusal) = candidate.refused() {
+        if let Err(refusal) = metric(candidate) {
             *standing = Standing::Refused(refusal);
         }
     }

@@ -1,15 +1,19 @@
 use proptest::prelude::*;
 
 use super::super::decision::decide;
-use super::super::decision::tests::{own, route, with};
+use super::super::decision::tests::{free, own, route, with};
 use super::super::path::Judged;
 use super::*;
 use crate::bgp::wire::Origin;
 
+fn cost(candidate: &Candidate) -> Result<u32, Refusal> {
+    candidate.refused().map_or(Ok(0), Err)
+}
+
 /// The outcome of each, the decided order kept, as text.
 fn told(mut candidates: Vec<Candidate>) -> Vec<String> {
-    decide(&mut candidates);
-    let words = standings(&candidates).into_iter().map(|standing| match standing {
+    decide(&mut candidates, free);
+    let words = standings(&candidates, cost).into_iter().map(|standing| match standing {
         Standing::Best { over: Some(step) } => format!("best: {step}"),
         Standing::Best { over: None } => "best".to_string(),
         Standing::Equal => "equal".to_string(),
@@ -57,8 +61,8 @@ proptest! {
                 Candidate { judged, ..candidate }
             })
             .collect();
-        let equal = decide(&mut candidates);
-        for (index, standing) in standings(&candidates).iter().enumerate() {
+        let equal = decide(&mut candidates, free);
+        for (index, standing) in standings(&candidates, cost).iter().enumerate() {
             let shares = matches!(standing, Standing::Best { .. } | Standing::Equal);
             prop_assert_eq!(shares, index < equal, "{}: {:?}", index, standing);
         }

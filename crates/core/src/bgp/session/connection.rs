@@ -23,6 +23,8 @@ pub enum Direction {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Phase {
     Connecting,
+    /// TCP stands, and the DelayOpenTimer runs: Connect or Active, by who opened it.
+    Delayed,
     OpenSent,
     OpenConfirm,
     Established,
@@ -34,6 +36,7 @@ impl Phase {
         use MessageType::{Keepalive, Notification as Ends, Open, RouteRefresh, Update};
         let (subcode, expected): (u8, &[MessageType]) = match self {
             Phase::Connecting => (0, &[]),
+            Phase::Delayed => (0, &[Open, Ends]),
             Phase::OpenSent => (1, &[Open, Ends]),
             Phase::OpenConfirm => (2, &[Keepalive, Ends]),
             Phase::Established => (3, &[Update, Keepalive, RouteRefresh, Ends]),
@@ -53,6 +56,8 @@ pub struct Connection {
     /// Our end's address, once it is known.
     pub local: Option<IpAddr>,
     pub negotiated: Option<Negotiated>,
+    /// The DelayOpenTimer (RFC 4271 8.1.1).
+    pub open_at: Option<Time>,
     pub hold_at: Option<Time>,
     pub keepalive_at: Option<Time>,
     /// The OPENs, whole: ours, and the neighbour's.
@@ -73,10 +78,16 @@ impl Connection {
             phase: Phase::Connecting,
             local: None,
             negotiated: None,
+            open_at: None,
             hold_at: None,
             keepalive_at: None,
             opens: Default::default(),
-            codec: CodecContext { four_octet_as: false, ibgp: false, families: vec![AfiSafi::IPV4_UNICAST] },
+            codec: CodecContext {
+                four_octet_as: false,
+                ibgp: false,
+                families: vec![AfiSafi::IPV4_UNICAST],
+                extended_next_hop: false,
+            },
             input: Vec::new(),
             read: 0,
             output: Vec::new(),
@@ -105,7 +116,7 @@ impl Connection {
         if let Some(kind) = MessageType::of(whole[wire::HEADER - 1]) {
             self.phase.expects(kind)?;
         }
-        if self.phase == Phase::OpenSent {
+        if self.phase <= Phase::OpenSent {
             self.opens[1] = whole.to_vec();
         }
         // A panic in the decoder is a bug of ours; it must not cost more than this session.

@@ -3,6 +3,7 @@
 use super::cause::Cause;
 use super::connection::{ConnId, Phase};
 use super::{Env, Output, Session, timers};
+use crate::bgp::wire::Notification;
 use crate::time::Time;
 
 impl Session {
@@ -23,7 +24,8 @@ impl Session {
         let cause = cause.between(&connection);
         let graceful = broken || (connection.survives_notifications() && !cause.is_hard());
         let error = match &cause {
-            Cause::Sent(notification) => Some(format!("sent {notification}")),
+            Cause::Sent(notification) if may_say(phase, notification) => Some(format!("sent {notification}")),
+            Cause::Sent(notification) => Some(notification.to_string()),
             Cause::Received(notification) => Some(format!("received {notification}")),
             Cause::Broken(why) => Some(why.clone()),
             Cause::Quiet => None,
@@ -32,15 +34,12 @@ impl Session {
             self.note(env.now, phase, error);
         }
         match &cause {
-            Cause::Sent(n) => self.last_sent = Some((env.now, n.clone())),
+            Cause::Sent(n) if may_say(phase, n) => self.last_sent = Some((env.now, n.clone())),
             Cause::Received(n) => self.last_received = Some((env.now, n.clone())),
-            Cause::Broken(_) | Cause::Quiet => {}
+            Cause::Sent(_) | Cause::Broken(_) | Cause::Quiet => {}
         }
         match cause {
-            // Before TCP stands there is nobody to speak to.
-            Cause::Sent(_) if phase == Phase::Connecting => {
-                env.out.push(Output::Close { conn: id, last_words: vec![] })
-            }
+            Cause::Sent(n) if !may_say(phase, &n) => env.out.push(Output::Close { conn: id, last_words: vec![] }),
             Cause::Sent(n) => {
                 let last_words = connection.last_words(&n);
                 self.messages_out.count_all(&last_words);
@@ -67,5 +66,15 @@ impl Session {
         } else if self.established().is_none() {
             self.attempt_error = Some((now, error));
         }
+    }
+}
+
+/// Before TCP stands there is nobody to speak to. Before our OPEN only what was wrong with the neighbour's words is said
+/// (RFC 4271 8.1.1, SendNOTIFICATIONwithoutOPEN; events 21 and 22).
+fn may_say(phase: Phase, notification: &Notification) -> bool {
+    match phase {
+        Phase::Connecting => false,
+        Phase::Delayed => matches!(notification.code, Notification::HEADER_ERROR | Notification::OPEN_ERROR),
+        Phase::OpenSent | Phase::OpenConfirm | Phase::Established => true,
     }
 }

@@ -36,13 +36,27 @@ pub struct Settings {
     pub connect_retry: Duration,
     /// Never connects of its own accord.
     pub passive: bool,
+    /// How long we wait for the neighbour's OPEN before we say ours (RFC 4271 8.1.1, DelayOpen); zero: not at all.
+    pub delay_open: Duration,
     /// Seconds; 0: no graceful restart, in either role.
     pub restart_time: u16,
     /// Whether it holds over NOTIFICATIONs (RFC 8538).
     pub restart_on_notification: bool,
+    /// Seconds that routes are kept beyond the restart time, ours there and theirs here (RFC 9494); 0: not at all.
+    pub long_lived_time: u32,
     /// What we say that we are to an external neighbour (RFC 9234), and whether it has to say what it is.
     pub role: Option<BgpRole>,
     pub role_strict: bool,
+    /// Whether IPv4 routes may have IPv6 next hops (RFC 8950), where the neighbour offers it too.
+    pub extended_next_hop: bool,
+}
+
+impl Settings {
+    /// Whether graceful restart is offered, and done for others; its restart time may be zero where only the long-lived
+    /// kind is wanted (RFC 9494 4.1).
+    pub fn restarts(&self) -> bool {
+        self.restart_time > 0 || self.long_lived_time > 0
+    }
 }
 
 /// What a step needs from outside, and where it puts what follows.
@@ -197,8 +211,10 @@ impl Session {
 
     /// New settings. What the neighbour was told in an OPEN cannot change under a session: that ends it.
     pub fn configure(&mut self, env: &mut Env<'_>, settings: Settings) {
-        let told =
-            |s: &Settings| (s.local_as, s.router_id, s.peer_as, s.hold_time, s.restart_time, s.restart_on_notification);
+        let told = |s: &Settings| {
+            let restart = (s.restart_time, s.restart_on_notification, s.long_lived_time);
+            (s.local_as, s.router_id, s.peer_as, s.hold_time, restart)
+        };
         let reset = told(&self.settings) != told(&settings);
         let passive = settings.passive;
         self.settings = settings;
@@ -286,7 +302,7 @@ impl Session {
     /// Ends what there is of a session with these words, as a fault that the FSM found: the next attempt comes after a wait.
     pub fn fail(&mut self, env: &mut Env<'_>, notification: Notification) {
         let greeted: Vec<ConnId> =
-            self.connections.iter().filter(|c| c.phase != Phase::Connecting).map(|c| c.id).collect();
+            self.connections.iter().filter(|c| c.phase >= Phase::OpenSent).map(|c| c.id).collect();
         for id in greeted {
             self.end(env, id, Cause::Sent(notification.clone()));
         }
@@ -300,7 +316,7 @@ impl Session {
         }
         // Which of several stays is decided when they say their OPENs (RFC 4271 6.8): the older one may be dead. Only how
         // many may be silent has a bound.
-        let silent = |c: &&Connection| c.direction == Direction::Incoming && c.phase == Phase::OpenSent;
+        let silent = |c: &&Connection| c.direction == Direction::Incoming && c.phase <= Phase::OpenSent;
         if self.connections.iter().filter(silent).count() >= SILENT_MOST
             && let Some(oldest) = self.connections.iter().find(silent).map(|connection| connection.id)
         {
@@ -351,16 +367,30 @@ impl Session {
         id
     }
 
-    /// TCP stands: our OPEN goes out.
+    /// TCP stands: our OPEN goes out, now or when the DelayOpenTimer has expired (events 16 and 17).
     fn greet(&mut self, env: &mut Env<'_>, id: ConnId, local: IpAddr) {
+        let delay = self.settings.delay_open;
+        if let Some(connection) = self.connection(id) {
+            connection.local = Some(local);
+            if !delay.is_zero() {
+                connection.phase = Phase::Delayed;
+                connection.open_at = Some(env.now + delay);
+                return;
+            }
+        }
+        self.say_open(env, id);
+    }
+
+    pub(super) fn say_open(&mut self, env: &mut Env<'_>, id: ConnId) {
         // After a break of TCP alone nothing was lost either: this process, which had a session with the neighbour before,
         // has forwarded ever since. Without the F bit a helper drops our routes at once (RFC 4724 4.2). A first session
         // has it only from an earlier incarnation: after a reboot there is nothing that was preserved.
         let preserved = env.preserved || self.sessions > 0;
-        let offer = wire::encode_open(&open::offer(&self.settings, env.restarting, preserved));
+        let local = self.local(id);
+        let offer = wire::encode_open(&open::offer(&self.settings, local, env.restarting, preserved));
         let now = env.now;
         if let Some(connection) = self.connection(id) {
-            connection.local = Some(local);
+            connection.open_at = None;
             connection.phase = Phase::OpenSent;
             connection.hold_at = Some(now + timers::OPEN_HOLD);
             connection.send(&offer);
@@ -368,12 +398,17 @@ impl Session {
         }
     }
 
+    /// Our end of a connection.
+    fn local(&self, id: ConnId) -> Option<IpAddr> {
+        self.connections.iter().find(|connection| connection.id == id)?.local
+    }
+
     fn message(&mut self, env: &mut Env<'_>, id: ConnId, message: Message) {
         let Some(connection) = self.connection(id) else { return };
         let phase = connection.phase;
         match (phase, message) {
             (_, Message::Notification(notification)) => self.end(env, id, Cause::Received(notification)),
-            (Phase::OpenSent, Message::Open(open)) => self.opened(env, id, &open),
+            (Phase::Delayed | Phase::OpenSent, Message::Open(open)) => self.opened(env, id, &open),
             (Phase::OpenConfirm, Message::Keepalive) => self.establish(env, id),
             (Phase::Established, Message::Keepalive) => connection.heard(env.now),
             (Phase::Established, Message::Update(update)) => {
@@ -397,12 +432,17 @@ impl Session {
     }
 
     fn opened(&mut self, env: &mut Env<'_>, id: ConnId, open: &wire::Open) {
-        let negotiated = match open::negotiate(&self.settings, open) {
+        let local = self.local(id);
+        let negotiated = match open::negotiate(&self.settings, local, open) {
             Ok(negotiated) => negotiated,
             Err(notification) => return self.end(env, id, Cause::Sent(notification)),
         };
         if !self.wins_collision(env, id, &negotiated) {
             return self.end(env, id, Cause::Sent(Notification::cease(cease::COLLISION_RESOLUTION)));
+        }
+        // Event 20: it was faster than the DelayOpenTimer.
+        if self.connection(id).is_some_and(|connection| connection.phase == Phase::Delayed) {
+            self.say_open(env, id);
         }
         let now = env.now;
         if let Some(connection) = self.connections.iter_mut().find(|connection| connection.id == id) {

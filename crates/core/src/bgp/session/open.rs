@@ -1,9 +1,12 @@
-//! OPEN: what we offer, and what comes of the neighbour's (RFC 4271 6.2, RFC 5492, RFC 4724, RFC 6286, RFC 6793).
+//! OPEN: what we offer, and what comes of the neighbour's (RFC 4271 6.2, RFC 5492, RFC 4724, RFC 6286, RFC 6793, RFC 8950).
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use super::Settings;
-use crate::bgp::wire::{AfiSafi, Capability, CodecContext, GracefulRestart, Notification, Open};
+use crate::bgp::wire::{AfiSafi, Capability, CodecContext, GracefulRestart, LongLived, Notification, Open};
+
+/// `AFI_IP6`, as the AFI of a next hop.
+const IPV4_OVER_IPV6: (AfiSafi, u16) = (AfiSafi::IPV4_UNICAST, AfiSafi::IPV6_UNICAST.afi);
 
 /// The families that we speak.
 pub const FAMILIES: [AfiSafi; 2] = [AfiSafi::IPV4_UNICAST, AfiSafi::IPV6_UNICAST];
@@ -20,6 +23,11 @@ pub struct Negotiated {
     pub enhanced_refresh: bool,
     /// The neighbour's restart capability, with the families that both speak; `None` where either side has none.
     pub graceful_restart: Option<GracefulRestart>,
+    /// The families whose routes are kept beyond the neighbour's restart time, no longer than we want; empty where either
+    /// side has not said so (RFC 9494).
+    pub long_lived: Vec<LongLived>,
+    /// The neighbour knows what LLGR_STALE means, whatever we do ourselves.
+    pub long_lived_aware: bool,
 }
 
 impl Negotiated {
@@ -31,10 +39,12 @@ impl Negotiated {
             AfiSafi { afi, safi } => format!("{afi}/{safi}"),
         });
         let others = [
+            ("extended-next-hop", self.codec.extended_next_hop),
             ("four-octet-as", self.codec.four_octet_as),
             ("route-refresh", self.route_refresh),
             ("enhanced-route-refresh", self.enhanced_refresh),
             ("graceful-restart", self.graceful_restart.is_some()),
+            ("long-lived-graceful-restart", !self.long_lived.is_empty()),
             ("graceful-notification", self.graceful_restart.as_ref().is_some_and(|theirs| theirs.notification)),
         ];
         families.chain(others.into_iter().filter(|(_, has)| *has).map(|(word, _)| word.to_string())).collect()
@@ -42,16 +52,19 @@ impl Negotiated {
 }
 
 /// The OPEN that we send. `restarting`: we have restarted, and our selection is not done yet (the R bit of RFC 4724);
-/// `preserved`: what we told this neighbour before was forwarded all the while (the F bit).
-pub fn offer(settings: &Settings, restarting: bool, preserved: bool) -> Open {
+/// `preserved`: what we told this neighbour before was forwarded all the while (the F bit); `local`: our end of the connection.
+pub fn offer(settings: &Settings, local: Option<IpAddr>, restarting: bool, preserved: bool) -> Open {
     let mut capabilities: Vec<Capability> = FAMILIES.into_iter().map(Capability::Multiprotocol).collect();
     capabilities.push(Capability::RouteRefresh);
     capabilities.push(Capability::EnhancedRouteRefresh);
+    if offers_extended_next_hop(settings, local) {
+        capabilities.push(Capability::ExtendedNextHop(vec![IPV4_OVER_IPV6]));
+    }
     capabilities.push(Capability::FourOctetAs(settings.local_as));
     if let Some(role) = settings.role.filter(|_| settings.local_as != settings.peer_as) {
         capabilities.push(Capability::Role(role as u8));
     }
-    if settings.restart_time > 0 {
+    if settings.restarts() {
         capabilities.push(Capability::GracefulRestart(GracefulRestart {
             restarted: restarting,
             notification: settings.restart_on_notification,
@@ -59,14 +72,24 @@ pub fn offer(settings: &Settings, restarting: bool, preserved: bool) -> Open {
             families: FAMILIES.into_iter().map(|family| (family, preserved)).collect(),
         }));
     }
+    if settings.long_lived_time > 0 {
+        let seconds = settings.long_lived_time.min(LongLived::MOST);
+        let of_family = |family| LongLived { family, forwarding: preserved, seconds };
+        capabilities.push(Capability::LongLivedGracefulRestart(FAMILIES.into_iter().map(of_family).collect()));
+    }
     Open { as_number: settings.local_as, hold_time: settings.hold_time, router_id: settings.router_id, capabilities }
+}
+
+/// RFC 8950, wherever the connection is one of IPv6: over IPv4 we have a next hop of IPv4.
+fn offers_extended_next_hop(settings: &Settings, local: Option<IpAddr>) -> bool {
+    settings.extended_next_hop && local.is_some_and(|local| local.is_ipv6())
 }
 
 /// Judges the neighbour's OPEN, as far as [`crate::bgp::wire::decode`] could not without knowing who was expected.
 ///
 /// # Errors
 /// The NOTIFICATION of RFC 4271 6.2 that it is answered with.
-pub fn negotiate(settings: &Settings, open: &Open) -> Result<Negotiated, Notification> {
+pub fn negotiate(settings: &Settings, local: Option<IpAddr>, open: &Open) -> Result<Negotiated, Notification> {
     if open.as_number != settings.peer_as {
         return Err(Notification::bad_peer_as());
     }
@@ -80,27 +103,49 @@ pub fn negotiate(settings: &Settings, open: &Open) -> Result<Negotiated, Notific
     }
     let families = common_families(open)?;
     let has = |wanted: fn(&Capability) -> bool| open.capabilities.iter().any(wanted);
-    let graceful_restart = open.capabilities.iter().find_map(|capability| match capability {
-        Capability::GracefulRestart(theirs) if settings.restart_time > 0 => {
-            let mut theirs = theirs.clone();
-            theirs.families.retain(|(family, _)| families.contains(family));
-            theirs.notification &= settings.restart_on_notification;
-            Some(theirs)
-        }
+    // RFC 4724 section 3: of several only the last counts.
+    let restart = open.capabilities.iter().rev().find_map(|capability| match capability {
+        Capability::GracefulRestart(theirs) => Some(theirs),
         _ => None,
     });
+    let graceful_restart = restart.filter(|_| settings.restarts()).cloned().map(|mut theirs| {
+        theirs.families.retain(|(family, _)| families.contains(family));
+        theirs.notification &= settings.restart_on_notification;
+        if settings.restart_time == 0 {
+            theirs.restart_time = 0;
+        }
+        theirs
+    });
+    // RFC 9494 4.5: without the other capability it is as if it were not there.
+    let long_lived =
+        open.capabilities.iter().rev().filter(|_| restart.is_some()).find_map(|capability| match capability {
+            Capability::LongLivedGracefulRestart(theirs) => Some(theirs.as_slice()),
+            _ => None,
+        });
     Ok(Negotiated {
         router_id: open.router_id,
         hold_time: settings.hold_time.min(open.hold_time),
-        codec: CodecContext {
-            four_octet_as: has(|capability| matches!(capability, Capability::FourOctetAs(_))),
-            ibgp,
-            families,
-        },
         route_refresh: has(|capability| matches!(capability, Capability::RouteRefresh)),
         enhanced_refresh: has(|capability| matches!(capability, Capability::EnhancedRouteRefresh)),
         graceful_restart,
+        long_lived: long_lived.map(|theirs| common_long_lived(settings, &families, theirs)).unwrap_or_default(),
+        long_lived_aware: long_lived.is_some(),
+        codec: CodecContext {
+            four_octet_as: has(|capability| matches!(capability, Capability::FourOctetAs(_))),
+            ibgp,
+            extended_next_hop: offers_extended_next_hop(settings, local)
+                && has(
+                    |capability| matches!(capability, Capability::ExtendedNextHop(theirs) if theirs.contains(&IPV4_OVER_IPV6)),
+                ),
+            families,
+        },
     })
+}
+
+/// RFC 9494 4.2: the neighbour's long-lived stale time is what it asks for, ours the most that it gets.
+fn common_long_lived(settings: &Settings, families: &[AfiSafi], theirs: &[LongLived]) -> Vec<LongLived> {
+    let bounded = theirs.iter().map(|one| LongLived { seconds: one.seconds.min(settings.long_lived_time), ..*one });
+    bounded.filter(|one| one.seconds > 0 && families.contains(&one.family)).collect()
 }
 
 /// RFC 9234 section 4.2: several roles that differ are as bad as one that is not ours' counterpart.

@@ -15,6 +15,11 @@ impl Session {
         for id in expired {
             self.end(env, id, Cause::Sent(Notification::hold_timer_expired()));
         }
+        // Event 12: the DelayOpenTimer has expired.
+        let delayed: Vec<ConnId> = self.connections.iter().filter(|c| due(c.open_at)).map(|c| c.id).collect();
+        for id in delayed {
+            self.say_open(env, id);
+        }
         for connection in self.connections.iter_mut().filter(|connection| due(connection.keepalive_at)) {
             connection.keepalive(now, env.rng);
         }
@@ -28,13 +33,13 @@ impl Session {
     }
 
     pub fn next_deadline(&self) -> Option<Time> {
-        let timers = self.connections.iter().flat_map(|connection| [connection.hold_at, connection.keepalive_at]);
+        let timers = self.connections.iter().flat_map(|c| [c.open_at, c.hold_at, c.keepalive_at]);
         timers.chain([self.idle_until, self.attempt_at]).flatten().min()
     }
 
     fn attempt(&mut self, env: &mut Env<'_>) {
         // Incoming ones that say nothing may be dead, or somebody else's.
-        let under_way = |c: &Connection| c.direction == Direction::Outgoing || c.phase > Phase::OpenSent;
+        let under_way = |c: &Connection| c.direction == Direction::Outgoing || c.phase != Phase::OpenSent;
         if !self.connections.iter().any(under_way) {
             self.attempt_at = None;
             let id = self.open_connection(env, Direction::Outgoing);
@@ -53,13 +58,16 @@ impl Session {
             Phase::Established if broken => timers::RECONNECT,
             _ if collision => self.settings.connect_retry,
             Phase::Connecting => self.settings.connect_retry,
+            // Event 18 while the DelayOpenTimer runs.
+            Phase::Delayed if broken => self.settings.connect_retry,
             _ => {
                 self.failures = self.failures.saturating_add(1);
                 timers::back_off(self.failures, self.settings.connect_retry)
             }
         };
         let again = env.now + env.rng.jitter(wait);
-        let harmless = collision || (broken && matches!(phase, Phase::Established | Phase::Connecting));
+        let harmless =
+            collision || (broken && matches!(phase, Phase::Established | Phase::Connecting | Phase::Delayed));
         // Whoever errs is let in again at once: he may have been mended. One that does nothing else has to wait a little.
         if !harmless && self.failures > timers::PATIENCE && self.connections.is_empty() {
             self.idle_until = Some(env.now + timers::REST);
@@ -69,11 +77,13 @@ impl Session {
 
     /// Notes a change of state.
     pub(super) fn settle(&mut self, env: &mut Env<'_>) {
-        let state = match self.connections.iter().map(|connection| connection.phase).max() {
+        let furthest = self.connections.iter().max_by_key(|connection| connection.phase);
+        let state = match furthest.map(|connection| connection.phase) {
             Some(Phase::Established) => State::Established,
             Some(Phase::OpenConfirm) => State::OpenConfirm,
             Some(Phase::OpenSent) => State::OpenSent,
-            Some(Phase::Connecting) => State::Connect,
+            Some(Phase::Delayed) if furthest.is_some_and(|c| c.direction == Direction::Incoming) => State::Active,
+            Some(Phase::Connecting | Phase::Delayed) => State::Connect,
             None if self.shut || self.idle_until.is_some() => State::Idle,
             None => State::Active,
         };

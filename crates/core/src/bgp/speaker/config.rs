@@ -1,13 +1,13 @@
 //! What the speaker is told: itself and its neighbours.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
 use crate::bgp::filter::Filters;
 use crate::bgp::session::Settings;
 use crate::model::peering::PeerOptions;
-use crate::model::{BfdSettings, BgpTransport, Cidr, ImportPolicy};
+use crate::model::{BfdSettings, BgpTransport, Cidr, ImportPolicy, InterfaceName};
 
 /// The speaker's whole configuration; a change of it resets only the sessions that it touches.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,10 +29,24 @@ pub struct SpeakerConfig {
     pub restart_time: u16,
     /// Whether graceful restart holds over NOTIFICATIONs (RFC 8538).
     pub restart_on_notification: bool,
+    /// Seconds that routes are kept beyond the restart time (RFC 9494); 0: not at all.
+    pub long_lived_time: u32,
     /// By address: it is what tells neighbours apart when they connect.
     pub peers: BTreeMap<IpAddr, PeerConfig>,
     /// Whoever connects from one of these is a neighbour, too.
     pub ranges: Vec<ListenRange>,
+    /// Those that are known by an interface: [`SpeakerConfig::placed`] makes them `peers` while they have an address.
+    pub links: Vec<LinkPeer>,
+}
+
+/// A neighbour that is known by an interface of this machine, which knows where it is now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LinkPeer {
+    pub interface: InterfaceName,
+    /// Its link-local address; `None`: whoever announces itself there.
+    pub address: Option<Ipv6Addr>,
+    /// But for our end.
+    pub peer: PeerConfig,
 }
 
 /// Neighbours that are known by where they connect from.
@@ -59,8 +73,10 @@ impl Default for SpeakerConfig {
             connect_retry: Duration::from_secs(5),
             restart_time: 120,
             restart_on_notification: false,
+            long_lived_time: 0,
             peers: BTreeMap::new(),
             ranges: Vec::new(),
+            links: Vec::new(),
         }
     }
 }
@@ -104,8 +120,34 @@ pub struct PeerConfig {
 }
 
 impl SpeakerConfig {
+    /// Whether a neighbour may keep our routes while we are away.
+    pub(super) fn restarts(&self) -> bool {
+        let of_peers = self.peers.values().any(|peer| peer.options.long_lived_time.is_some_and(|seconds| seconds > 0));
+        self.restart_time > 0 || self.long_lived_time > 0 || of_peers
+    }
+
     pub(super) fn cluster_id(&self) -> Ipv4Addr {
         self.cluster_id.unwrap_or(self.router_id)
+    }
+
+    /// The configuration with the neighbours on links where they are: `place` answers the address of one and ours on its
+    /// link, both with the link ([`crate::model::scope`]), while there are any. An address that is written down goes before
+    /// one that was found.
+    pub fn placed(&self, place: impl Fn(&LinkPeer) -> Option<(IpAddr, IpAddr)>) -> SpeakerConfig {
+        let mut placed = self.clone();
+        let (written, found): (Vec<_>, Vec<_>) = self.links.iter().partition(|link| link.address.is_some());
+        for link in written.into_iter().chain(found) {
+            if let Some((address, local)) = place(link) {
+                let peer = || PeerConfig { local_address: Some(local), ..link.peer.clone() };
+                placed.peers.entry(address).or_insert_with(peer);
+            }
+        }
+        let addresses: BTreeMap<String, IpAddr> =
+            placed.peers.iter().map(|(address, peer)| (peer.name.clone(), *address)).collect();
+        for peer in placed.peers.values_mut().chain(placed.ranges.iter_mut().map(|range| &mut range.template)) {
+            peer.filters = peer.filters.with_sources(|name| addresses.get(name).copied());
+        }
+        placed
     }
 
     /// What the session with this neighbour runs by.
@@ -117,10 +159,13 @@ impl SpeakerConfig {
             hold_time: peer.hold_time.unwrap_or(self.hold_time),
             connect_retry: self.connect_retry,
             passive: peer.passive,
+            delay_open: Duration::from_secs(peer.options.delay_open.into()),
             restart_time: self.restart_time,
             restart_on_notification: self.restart_on_notification,
+            long_lived_time: peer.options.long_lived_time.unwrap_or(self.long_lived_time),
             role: peer.options.role,
             role_strict: peer.options.role_strict,
+            extended_next_hop: !peer.options.classic_next_hop,
         }
     }
 }

@@ -9,7 +9,6 @@ use super::status::{PeerStatus, RouteStatus};
 use crate::bgp::rib::Rib;
 pub use crate::bgp::rib::decision::Step;
 pub use crate::bgp::rib::standing::Standing;
-use crate::bgp::rib::standing::standings;
 pub use crate::bgp::session::counters::Messages;
 use crate::model::Cidr;
 use crate::time::Time;
@@ -98,7 +97,7 @@ impl Speaker {
         let Some((prefix, destination)) = found.into_iter().next() else { return Vec::new() };
         let mut routes = Vec::new();
         self.routes_to(&prefix, destination, &mut routes);
-        let standings = standings(destination.candidates());
+        let standings = self.rib.standings(destination);
         let details = routes.into_iter().zip(standings).zip(destination.candidates());
         details
             .map(|((route, standing), candidate)| {

@@ -87,6 +87,6 @@ impl Speaker {
 impl Peer {
     /// One of a range that is gone, and of which nothing is kept for its return.
     fn may_be_forgotten(&self) -> bool {
-        self.range.is_some() && self.left.is_some() && self.stale_until.is_none()
+        self.range.is_some() && self.left.is_some() && !self.stale.is_active()
     }
 }

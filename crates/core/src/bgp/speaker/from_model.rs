@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
-use super::config::{ListenRange, PeerConfig, PeerSource, SpeakerConfig};
+use super::config::{LinkPeer, ListenRange, PeerConfig, PeerSource, SpeakerConfig};
 use crate::bgp::filter::Filters;
 use crate::model::config::{DataPlane, NodeConfig};
 use crate::model::peering::PeerOptions;
-use crate::model::{BfdSettings, BgpConfiguration, BgpFilter, BgpPeer, BgpTransport, Family, ImportPolicy, Node};
+use crate::model::{
+    BfdSettings, BgpConfiguration, BgpFilter, BgpPeer, BgpTransport, Family, ImportPolicy, InterfaceName, Node,
+};
 
 /// The AS where nobody names one.
 pub const DEFAULT_AS: u32 = 64512;
@@ -47,11 +49,17 @@ pub fn speaker_config(
         connect_retry: Duration::from_secs(config.bgp.connect_retry.max(1).into()),
         restart_time: config.bgp.restart_time,
         restart_on_notification: config.bgp.restart_on_notification,
+        long_lived_time: config.bgp.long_lived_time,
         peers: BTreeMap::new(),
         ranges: Vec::new(),
+        links: Vec::new(),
     };
     for (list, source) in [(config.bgp.peers.as_slice(), PeerSource::Config), (peers, PeerSource::Peer)] {
         for peer in list.iter().filter(|peer| peer.node.as_ref().is_none_or(|node| *node == config.node)) {
+            if let Some(interface) = &peer.interface {
+                put_link(peer, source, interface, &mut speaker.links);
+                continue;
+            }
             let local_address = if peer.address.is_ipv4() { address4 } else { address6 };
             let explicit = explicit(peer, source, local_address);
             speaker.peers.entry(peer.address).or_insert(explicit);
@@ -78,6 +86,7 @@ pub fn speaker_config(
         speaker.peers.iter().map(|(address, peer)| (peer.name.clone(), *address)).collect();
     let known = |name: &str| config.bgp.filters.iter().chain(filters).find(|filter| filter.name == name).cloned();
     let templates = speaker.ranges.iter_mut().map(|range| &mut range.template);
+    let templates = templates.chain(speaker.links.iter_mut().map(|link| &mut link.peer));
     for peer in speaker.peers.values_mut().chain(templates) {
         peer.filters = Filters::new(&peer.options.filters, known, |name| addresses.get(name).copied());
     }
@@ -88,6 +97,17 @@ pub fn speaker_config(
 fn listening(config: &NodeConfig, family: Family) -> Option<IpAddr> {
     let addresses = config.bgp.listen.iter().map(|listen| listen.ip());
     addresses.filter(|address| !address.is_unspecified()).find(|address| Family::of(*address) == family)
+}
+
+/// Of two for one interface and address the first.
+fn put_link(peer: &BgpPeer, source: PeerSource, interface: &InterfaceName, links: &mut Vec<LinkPeer>) {
+    let address = match peer.address {
+        IpAddr::V6(address) if !address.is_unspecified() => Some(address),
+        _ => None,
+    };
+    if !links.iter().any(|link| (&link.interface, link.address) == (interface, address)) {
+        links.push(LinkPeer { interface: interface.clone(), address, peer: explicit(peer, source, None) });
+    }
 }
 
 fn explicit(peer: &BgpPeer, source: PeerSource, local_address: Option<IpAddr>) -> PeerConfig {

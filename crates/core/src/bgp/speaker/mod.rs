@@ -4,6 +4,7 @@
 //! loop {
 //!     speaker.handle(input, now)                                what happened: bytes, connections, configuration
 //!     while let Some(event) = speaker.poll_event()              what to do: connect, close, report
+//!     speaker.poll_next_hops()                                  which next hops to look up, in Input::NextHops
 //!     for each connection with room in its queue:
 //!         speaker.poll_transmit(conn, &mut buffer, budget, now) what to write, in portions
 //!     if the consumer has room: speaker.poll_best(n)            what the best paths are now, in portions
@@ -21,9 +22,11 @@ mod drain;
 mod dynamic;
 mod from_model;
 pub mod monitor;
+mod next_hops;
 mod peer;
 mod probe;
 mod refresh;
+mod restart;
 mod sessions;
 mod startup;
 pub mod status;
@@ -32,21 +35,25 @@ mod update;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 use roaring::RoaringBitmap;
 
+pub use crate::bgp::rib::next_hops::Unresolved;
 use crate::bgp::rib::outbound::Outbound;
 use crate::bgp::rib::{Interner, Path, Position, Rib};
 use crate::bgp::session::timers::Rng;
 pub use crate::bgp::session::{ConnId, State};
 use crate::bgp::wire::Notification;
-use crate::model::Cidr;
+use crate::model::{Cidr, Resolution};
 use crate::time::Time;
-pub use config::{ListenRange, PeerConfig, PeerSource, SpeakerConfig};
+pub use config::{LinkPeer, ListenRange, PeerConfig, PeerSource, SpeakerConfig};
 pub use detail::{PeerDetail, RouteDetail};
+use drain::Drain;
 pub use from_model::{DEFAULT_AS, speaker_config};
 use peer::Peer;
 pub use probe::{AttributeLine, FilterAnswer, FilterQuestion, RuleLine};
+pub use restart::StaleStatus;
 use startup::Progress;
 pub use startup::Startup;
 pub use status::{PeerStatus, RouteStatus};
@@ -80,13 +87,16 @@ pub enum Input<'a> {
     SendHoldExpired {
         conn: ConnId,
     },
-    /// Withdraw everything, then say Cease (Administrative Shutdown), and stay down.
-    Drain,
+    /// Tell everything as the last choice (RFC 8326) for as long as `notice`; then withdraw it, say Cease (Administrative
+    /// Shutdown), and stay down.
+    Drain {
+        notice: Duration,
+    },
     /// Come up again after [`Input::Drain`].
     Undrain,
     /// Close every connection without a word, so that neighbours with graceful restart keep our routes.
     Leave,
-    /// End this neighbour's session (Administrative Reset) and begin anew.
+    /// End this neighbour's session (Administrative Reset) and begin anew; of one who is away, forget what is kept.
     Reset(IpAddr),
     /// BFD with this neighbour was Up and failed (not by its administrator). `independent`: its BFD does not share the fate of
     /// its control plane (the C bit).
@@ -94,6 +104,8 @@ pub enum Input<'a> {
         peer: IpAddr,
         independent: bool,
     },
+    /// Answers to [`Speaker::poll_next_hops`], and what has changed of them.
+    NextHops(Vec<(IpAddr, Resolution)>),
     /// The deadline has come.
     Timeout,
 }
@@ -136,8 +148,8 @@ pub struct Speaker {
     rng: Rng,
     last_id: u64,
     last_session: u64,
-    /// Being drained, or drained: until when neighbours have to take the withdrawals.
-    drained: Option<Time>,
+    /// Being drained, or drained.
+    drained: Option<Drain>,
     /// While a station listens.
     monitor: Option<monitor::Monitor>,
     /// How far the reader of the best paths has read, and what it was given next hops for.
@@ -149,7 +161,7 @@ impl Speaker {
     pub fn new(config: SpeakerConfig, startup: Startup, now: Time) -> Speaker {
         let rib = Rib::default();
         let mut speaker = Speaker {
-            progress: Progress::new(startup, config.restart_time, now),
+            progress: Progress::new(startup, &config, now),
             config: SpeakerConfig { peers: BTreeMap::new(), ..config.clone() },
             pools: Vec::new(),
             peers: BTreeMap::new(),
@@ -204,16 +216,22 @@ impl Speaker {
                     self.session(peer, now, |session, env| session.send_hold_expired(env, conn));
                 }
             }
-            Input::Drain => self.drain(now),
+            Input::Drain { notice } => self.drain(notice, now),
             Input::Undrain => self.undrain(now),
             Input::Leave => self.every_session(now, |session, env| session.leave(env)),
             Input::Reset(peer) => {
+                // What is kept of one who is away is kept for hours where that was agreed on: this is the way to end it.
+                if self.peers.get(&peer).is_some_and(Peer::is_away) {
+                    self.drop_stale(peer, None);
+                }
                 self.session(peer, now, |session, env| session.reset(env, Notification::administrative_reset("")));
             }
             Input::BfdDown { peer, independent } => self.bfd_down(peer, independent, now),
+            Input::NextHops(answers) => self.rib.resolve(answers),
             Input::Timeout => self.timeout(now),
         }
-        if self.progress.advance(&self.peers, now) {
+        self.rib.follow_carriers();
+        if self.progress.advance(&self.peers, self.rib.awaits_answers(), now) {
             self.review_outbound();
         }
     }
@@ -255,11 +273,17 @@ impl Speaker {
 
     /// When [`Input::Timeout`] is due; perhaps at once.
     pub fn next_deadline(&self) -> Option<Time> {
-        let sessions = self.peers.values().flat_map(|peer| [peer.session.next_deadline(), peer.stale_until]);
+        let sessions = self.peers.values().map(|peer| peer.session.next_deadline());
+        let restarts = self.peers.values().flat_map(|peer| peer.stale.deadlines().map(Some));
         let refreshes = self.peers.values().flat_map(|peer| peer.refreshing.values().map(|it| Some(it.until)));
         let gone = self.next_to_forget();
-        let drain = self.drained.filter(|_| self.peers.values().any(|peer| peer.told));
-        sessions.chain(refreshes).chain([drain, gone, self.progress.next_deadline(&self.peers)]).flatten().min()
+        let drain = self.drain_deadline();
+        sessions
+            .chain(restarts)
+            .chain(refreshes)
+            .chain([drain, gone, self.progress.next_deadline(&self.peers)])
+            .flatten()
+            .min()
     }
 
     /// Whether every configured neighbour has told what it had to tell at the start, or had its time.
@@ -279,13 +303,8 @@ impl Speaker {
         for peer in sessions.map(|(address, _)| *address).collect::<Vec<_>>() {
             self.session(peer, now, |session, env| session.timeout(env));
         }
-        let stale = self.peers.iter().filter(|(_, peer)| due(peer.stale_until));
-        for peer in stale.map(|(address, _)| *address).collect::<Vec<_>>() {
-            self.drop_stale(peer, None);
-        }
-        if due(self.drained) {
-            self.end_drain(now);
-        }
+        self.end_overdue_restarts(now);
+        self.go_on_draining(now);
     }
 
     /// Every neighbour is to be told what follows from a change of our own.

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::config::PeerConfig;
 use super::refresh::Refreshing;
+use super::restart::Retention;
 use crate::bgp::rib::Source;
 use crate::bgp::session::{Negotiated, Session, Settings, State};
 use crate::bgp::wire::{AfiSafi, DefectAction};
@@ -54,8 +55,8 @@ pub(super) struct Peer {
     pub told: bool,
     /// Of the present session, or of the last one.
     pub negotiated: Option<Negotiated>,
-    /// Helper (RFC 4724 4.2): routes of the session before are kept until then.
-    pub stale_until: Option<Time>,
+    /// What is kept of the sessions before.
+    pub stale: Retention,
     /// Families whose End-of-RIB came in this session.
     pub end_of_rib: BTreeSet<AfiSafi>,
     pub last_update: Time,
@@ -88,7 +89,7 @@ impl Peer {
             }),
             told: false,
             negotiated: None,
-            stale_until: None,
+            stale: Retention::default(),
             end_of_rib: BTreeSet::new(),
             last_update: now,
             refreshing: BTreeMap::new(),
@@ -109,22 +110,6 @@ impl Peer {
     /// Whether its routes, if there are any, are from before a restart that is not over.
     pub fn is_away(&self) -> bool {
         !self.told
-    }
-
-    /// The families whose routes are kept when the connection breaks without a NOTIFICATION, and for how long.
-    pub fn retains(&self) -> Option<(Vec<AfiSafi>, Duration)> {
-        let theirs = self.negotiated.as_ref()?.graceful_restart.as_ref()?;
-        let families: Vec<AfiSafi> = theirs.families.iter().map(|(family, _)| *family).collect();
-        let retained = theirs.restart_time > 0 && !families.is_empty();
-        retained.then(|| (families, Duration::from_secs(theirs.restart_time.into())))
-    }
-
-    /// The families that a neighbour which came back has kept in its forwarding table (the F bit).
-    pub fn preserved(&self) -> Vec<AfiSafi> {
-        let theirs = self.negotiated.as_ref().and_then(|negotiated| negotiated.graceful_restart.as_ref());
-        theirs
-            .map(|theirs| theirs.families.iter().filter(|(_, kept)| *kept).map(|(f, _)| *f).collect())
-            .unwrap_or_default()
     }
 
     /// Whether everything that it had to tell at the start of the session is here.

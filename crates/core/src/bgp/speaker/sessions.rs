@@ -1,14 +1,13 @@
-//! What follows from the neighbours' sessions: what they want done, who is told our routes, and whose routes stay, be it
-//! through a restart (RFC 4724 4.2).
+//! What follows from the neighbours' sessions: what they want done, and who is told our routes.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use super::peer::{Faults, Peer, STALE_MOST};
+use super::peer::{Faults, Peer};
 use super::{Event, Speaker, State};
 use crate::bgp::rib::Source;
 use crate::bgp::session::{Env, Negotiated, Output, Session};
-use crate::bgp::wire::{AfiSafi, Notification, cease};
+use crate::bgp::wire::{Notification, cease};
 use crate::time::Time;
 
 impl Speaker {
@@ -116,19 +115,7 @@ impl Speaker {
         if let Some(policy) = self.policy(address) {
             self.outbound.join(address, policy, &self.rib);
         }
-        let Some(peer) = self.peers.get_mut(&address) else { return };
-        if peer.stale_until.is_some() {
-            // RFC 4724 4.2: what it did not keep in its own forwarding table goes at once, the rest at End-of-RIB.
-            peer.stale_until = Some(now + STALE_MOST);
-            let preserved = peer.preserved();
-            let session = self.last_session;
-            self.rib.forget_all(address, |prefix, source| {
-                source.session != session && !preserved.contains(&AfiSafi::of(prefix))
-            });
-            if preserved.is_empty() {
-                peer.stale_until = None;
-            }
-        }
+        self.welcome_back(address, now);
     }
 
     /// Nothing where it is down already.
@@ -141,39 +128,11 @@ impl Speaker {
         peer.told = false;
         peer.refreshing.clear();
         self.outbound.leave(address);
-        let session = peer.source.session;
-        match peer.retains().filter(|_| graceful) {
-            Some((families, restart_time)) => {
-                peer.stale_until = Some(now + restart_time);
-                // What was stale already is not kept a second time.
-                self.rib.forget_all(address, |prefix, source| {
-                    source.session != session || !families.contains(&AfiSafi::of(prefix))
-                });
-            }
-            None => {
-                peer.stale_until = None;
-                self.rib.forget_all(address, |_, _| true);
-            }
+        if graceful {
+            self.retain(address, now);
+        } else {
+            self.retain_nothing(address);
         }
         self.trim();
-    }
-
-    /// The end of a restart: what the neighbour did not tell again (of a family, or of all) is no longer true.
-    pub(super) fn drop_stale(&mut self, address: IpAddr, family: Option<AfiSafi>) {
-        let Some(peer) = self.peers.get_mut(&address) else { return };
-        if peer.stale_until.is_none() {
-            return;
-        }
-        let away = peer.is_away();
-        let session = peer.source.session;
-        let told = peer.negotiated.as_ref().is_some_and(|negotiated| {
-            !away && negotiated.codec.families.iter().all(|family| peer.end_of_rib.contains(family))
-        });
-        if family.is_none() || told {
-            peer.stale_until = None;
-        }
-        self.rib.forget_all(address, |prefix, source| {
-            (away || source.session != session) && family.is_none_or(|family| AfiSafi::of(prefix) == family)
-        });
     }
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
+use super::config::SpeakerConfig;
 use super::peer::{Peer, QUIET};
 use crate::time::Time;
 
@@ -36,10 +37,10 @@ pub(super) struct Progress {
 }
 
 impl Progress {
-    pub fn new(startup: Startup, restart_time: u16, now: Time) -> Progress {
-        let wait = if restart_time > 0 { Duration::from_secs(restart_time.into()) } else { DEFERRAL };
+    pub fn new(startup: Startup, config: &SpeakerConfig, now: Time) -> Progress {
+        let wait = if config.restart_time > 0 { Duration::from_secs(config.restart_time.into()) } else { DEFERRAL };
         Progress {
-            restarting: startup.restarting && restart_time > 0,
+            restarting: startup.restarting && config.restarts(),
             originated: false,
             deadline: now + wait,
             looked: now,
@@ -70,18 +71,19 @@ impl Progress {
         self.converged
     }
 
-    /// Looks at the neighbours; `true` when the selection has just been done.
-    pub fn advance(&mut self, peers: &BTreeMap<IpAddr, Peer>, now: Time) -> bool {
+    /// Looks at the neighbours; `true` when the selection has just been done. `unanswered`: some next hop waits for its
+    /// answer, and with it routes that were told.
+    pub fn advance(&mut self, peers: &BTreeMap<IpAddr, Peer>, unanswered: bool, now: Time) -> bool {
         self.looked = now;
         let late = now >= self.deadline;
         if !self.converged {
-            self.converged = late || peers.values().all(|peer| peer.told_all(now));
+            self.converged = late || (!unanswered && peers.values().all(|peer| peer.told_all(now)));
         }
         if self.selected {
             return false;
         }
         let neighbors_done = !self.restarting || peers.values().all(Peer::selection_may_go_on);
-        self.selected = late || (self.originated && neighbors_done);
+        self.selected = late || (self.originated && neighbors_done && !unanswered);
         self.selected
     }
 

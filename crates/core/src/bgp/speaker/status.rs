@@ -7,11 +7,13 @@ use std::time::Duration;
 use super::Speaker;
 use super::config::PeerConfig;
 use super::peer::Peer;
+use super::restart::StaleStatus;
 use crate::bgp::filter::{Direction, Refusal};
 use crate::bgp::rib::Destination;
 use crate::bgp::rib::path::Path;
 use crate::bgp::session::State;
 use crate::bgp::wire::{AsSegment, Origin};
+use crate::model::scope::unscoped;
 use crate::model::{Cidr, Family};
 use crate::time::Time;
 
@@ -29,16 +31,17 @@ pub struct PeerStatus {
     pub hold_time: Option<u16>,
     /// `ipv4-unicast`, `four-octet-as`, `graceful-restart`, ...
     pub capabilities: Vec<String>,
-    /// Prefixes it sent, those of them that take part in the decision, and prefixes that it was told.
+    /// Prefixes it sent, those of them that import accepted, and prefixes that it was told.
     pub received: u64,
     pub accepted: u64,
-    /// Of the family that it sent most of.
+    /// Of the family that it sent most of, in the present session or the last.
     pub received_most: u64,
     pub advertised: u64,
     /// How often the session was Established.
     pub sessions: u64,
-    /// Whether routes from before its restart are kept (RFC 4724).
+    /// Whether routes from before its restart are kept (RFC 4724), and more of that.
     pub retained: bool,
+    pub stale: Option<StaleStatus>,
     /// UPDATEs with faults that the present session, or else the last one, survived (RFC 7606), and the last one in words.
     pub malformed: u64,
     pub last_malformed: Option<String>,
@@ -95,13 +98,14 @@ impl Speaker {
             received: counts.received,
             accepted: counts.accepted,
             received_most: Family::BOTH
-                .map(|family| self.rib.counts_of(*address, family).received)
+                .map(|family| self.rib.counts_in(*address, family, peer.source.session).received)
                 .into_iter()
                 .max()
                 .unwrap_or(0),
             advertised: told.get(address).copied().unwrap_or(0),
             sessions: peer.session.sessions(),
-            retained: peer.stale_until.is_some(),
+            retained: peer.stale.is_active(),
+            stale: peer.stale.status(now),
             malformed: peer.faults.updates,
             last_malformed: peer.faults.last.as_ref().map(|(_, what, _)| what.clone()),
             last_error: peer.session.last_error().map(|(at, what)| (now.since(*at), what.clone())),
@@ -127,7 +131,7 @@ impl Speaker {
             routes.push(RouteStatus {
                 prefix: *prefix,
                 from: from.map(|(address, peer)| (address, peer.config.name.clone())),
-                next_hop: peer.map(|_| candidate.path.next_hop.address),
+                next_hop: peer.map(|_| candidate.path.next_hop.way()),
                 as_path: as_path_words(&candidate.path),
                 origin: attributes.origin,
                 local_pref: attributes.local_pref,
@@ -135,10 +139,14 @@ impl Speaker {
                 communities: attributes.communities.iter().map(|c| format!("{}:{}", c >> 16, c & 0xffff)).collect(),
                 best: index < equal,
                 stale: from.is_some_and(|(_, peer)| peer.source.session != candidate.source.session || peer.is_away()),
-                refused: candidate.refused().map(|refusal| match (refusal, from) {
+                refused: self.rib.refused(prefix, candidate).map(|refusal| match (refusal, from) {
                     (Refusal::Filtered(place), Some((_, peer))) => {
                         let rule = peer.config.filters.words(Direction::Import, prefix.family(), place);
                         format!("{rule} rejects it")
+                    }
+                    (Refusal::NextHop(why), _) => {
+                        let (hop, _) = unscoped(candidate.path.next_hop.address);
+                        format!("its next hop {hop} does not resolve: {why}; {}", why.mend())
                     }
                     (refusal, _) => refusal.to_string(),
                 }),

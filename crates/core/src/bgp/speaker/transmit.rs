@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use super::{ConnId, Speaker};
 use crate::bgp::filter::Export;
 use crate::bgp::rib::outbound::Policy;
+use crate::model::scope::unscoped;
 use crate::time::Time;
 
 impl Speaker {
@@ -18,7 +19,7 @@ impl Speaker {
         let established = peer.session.established().is_some_and(|connection| connection.id == conn);
         let holds = self.progress.holds_end_of_rib();
         // Being drained, a neighbour that has all its withdrawals has still to hear Cease, whoever of its group was first.
-        let farewell = self.drained.is_some();
+        let farewell = self.is_withdrawn();
         established && peer.told && (farewell || self.outbound.has_news(*address, &self.rib, holds))
     }
 
@@ -44,7 +45,7 @@ impl Speaker {
         let holds = self.progress.holds_end_of_rib();
         let all = self.outbound.transmit(address, &self.rib, holds, full, buffer);
         self.trim();
-        if all && self.drained.is_some() {
+        if all && self.is_withdrawn() {
             self.shut_for_drain(address, now);
         }
     }
@@ -60,6 +61,10 @@ impl Speaker {
         let peer = self.peers.get(&address);
         let external = peer.is_some_and(|peer| peer.source.external);
         let options = peer.map(|peer| peer.config.options.clone()).unwrap_or_default();
+        let on_link = unscoped(local).1.is_some();
+        let own4 = if local.is_ipv4() { Some(local) } else { self.config.address4.filter(|_| !on_link) };
+        let negotiated = peer.and_then(|peer| peer.negotiated.as_ref());
+        let extended = negotiated.is_some_and(|negotiated| negotiated.codec.extended_next_hop);
         let mapped = || match local {
             IpAddr::V4(local) if self.config.mapped_next_hop => Some(local.to_ipv6_mapped().into()),
             _ => None,
@@ -69,11 +74,14 @@ impl Speaker {
             external,
             transit: peer.is_some_and(|peer| peer.config.transit()),
             own_only: self.progress.deferring(),
-            nothing: self.drained.is_some(),
+            nothing: self.is_withdrawn(),
+            leaving: self.is_leaving(),
+            long_lived: peer.is_some_and(|peer| peer.negotiated.as_ref().is_some_and(|theirs| theirs.long_lived_aware)),
             local_as: options.local_as.unwrap_or(self.config.as_number),
             cluster_id: self.config.cluster_id(),
             options,
-            self4: if local.is_ipv4() { Some(local) } else { self.config.address4 },
+            // On a link without an address of ours but the link-local one, it is the way to us for IPv4 too (RFC 8950).
+            self4: own4.or_else(|| extended.then_some(local)),
             self6: if local.is_ipv6() { Some(local) } else { self.config.address6.or_else(mapped) },
             filters: peer.map(|peer| peer.config.filters.clone()).unwrap_or_default(),
         }

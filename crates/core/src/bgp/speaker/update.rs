@@ -10,14 +10,18 @@ use super::{Event, Speaker};
 use crate::bgp::filter::{self, Import, Place};
 use crate::bgp::rib::{Candidate, Interner, Judged, Path, Source};
 use crate::bgp::wire::{AfiSafi, Attributes, DefectAction, NextHop, Notification, Update};
+use crate::model::scope::unscoped;
 use crate::model::{Cidr, Family};
 use crate::time::Time;
 
 impl Speaker {
-    pub(super) fn update(&mut self, address: IpAddr, update: Update, now: Time) {
+    pub(super) fn update(&mut self, address: IpAddr, mut update: Update, now: Time) {
         // What was read at one time with an UPDATE that ended the session came too late.
         if self.peers.get(&address).is_none_or(Peer::is_away) {
             return;
+        }
+        if let Some(interface) = unscoped(address).1 {
+            update.reachable.iter_mut().for_each(|(_, next_hop)| *next_hop = next_hop.on_link(interface));
         }
         self.monitor_update(address, &update, now);
         self.refresh_goes_on(address, &update);
@@ -62,7 +66,9 @@ impl Speaker {
     /// RFC 4486 section 4: a neighbour that sends more than it may loses its session, and all of its routes.
     pub(super) fn check_bound(&mut self, address: IpAddr, now: Time) {
         let Some(bound) = self.peers.get(&address).and_then(|peer| peer.config.options.max_prefixes) else { return };
-        let received = |family: &Family| self.rib.counts_of(address, *family).received;
+        // What is kept from earlier sessions is not what it sends: it would end the return of a neighbour that renumbers.
+        let session = self.peers.get(&address).map_or(0, |peer| peer.source.session);
+        let received = |family: &Family| self.rib.counts_in(address, *family, session).received;
         let Some(over) = Family::BOTH.into_iter().find(|family| received(family) > bound.limit.into()) else { return };
         let wait = bound.restart.map(|seconds| Duration::from_secs(seconds.into()));
         let words = Notification::maximum_prefixes(AfiSafi::unicast(over), bound.limit);
@@ -70,10 +76,7 @@ impl Speaker {
         // What is still to follow of what was read at one time with these prefixes, be it more of them or an end that lets
         // routes be kept, finds no session; and what was kept from before a restart goes too.
         self.down(address, false, now);
-        if let Some(peer) = self.peers.get_mut(&address) {
-            peer.stale_until = None;
-        }
-        self.rib.forget_all(address, |_, _| true);
+        self.retain_nothing(address);
         self.trim();
     }
 
@@ -152,12 +155,12 @@ impl Speaker {
 
 /// What a rule made of a path, and of which: routes that come together mostly share both.
 #[derive(Default)]
-struct Changed(Option<(Arc<Path>, Family, Place, Arc<Path>)>);
+pub(super) struct Changed(Option<(Arc<Path>, Family, Place, Arc<Path>)>);
 
 impl Changed {
     /// The route as it enters the RIB: what was received is kept beside what a filter made of it, so that a change of the
     /// filter needs no new session.
-    fn judged(
+    pub(super) fn judged(
         &mut self,
         import: &Import<'_>,
         prefix: &Cidr,

@@ -1,14 +1,16 @@
 //! Capabilities of the OPEN (RFC 5492), one row a code: decoded and encoded by us, since zettabgp drops or rejects many.
 
 use super::reader::Reader;
-use super::types::{AfiSafi, Capability, GracefulRestart};
+use super::types::{AfiSafi, Capability, GracefulRestart, LongLived};
 
 const MULTIPROTOCOL: u8 = 1;
 const ROUTE_REFRESH: u8 = 2;
+const EXTENDED_NEXT_HOP: u8 = 5;
 const ROLE: u8 = 9;
 const GRACEFUL_RESTART: u8 = 64;
 const FOUR_OCTET_AS: u8 = 65;
 const ENHANCED_ROUTE_REFRESH: u8 = 70;
+const LONG_LIVED: u8 = 71;
 
 /// R and N bits and the width of the time (RFC 4724 section 3, RFC 8538 section 2).
 const RESTARTED: u16 = 0x8000;
@@ -16,6 +18,8 @@ const NOTIFICATION: u16 = 0x4000;
 const RESTART_TIME: u16 = 0x0fff;
 /// The F bit of a family.
 const FORWARDING: u8 = 0x80;
+/// AFI, SAFI, flags, and 24 bits of time.
+const LONG_LIVED_FAMILY: usize = 7;
 
 /// The capabilities in the value of one optional parameter, appended to `into`; `None` if one is cut off, or is one that
 /// we know and has a length that it cannot have.
@@ -39,6 +43,15 @@ fn decode(code: u8, value: &[u8]) -> Option<Capability> {
         ROUTE_REFRESH => Capability::RouteRefresh,
         ENHANCED_ROUTE_REFRESH => Capability::EnhancedRouteRefresh,
         FOUR_OCTET_AS => Capability::FourOctetAs(reader.u32()?),
+        // RFC 8950 section 4: AFI, a SAFI of two octets, the next hop's AFI. One of another length offers nothing.
+        EXTENDED_NEXT_HOP if value.len().is_multiple_of(6) => {
+            let mut offered = Vec::new();
+            while !reader.is_empty() {
+                let (afi, safi, next_hop) = (reader.u16()?, reader.u16()?, reader.u16()?);
+                offered.extend(u8::try_from(safi).ok().map(|safi| (AfiSafi { afi, safi }, next_hop)));
+            }
+            Capability::ExtendedNextHop(offered)
+        }
         // One of another length is no role, but no reason for both to be without a session either.
         ROLE if value.len() == 1 => Capability::Role(reader.u8()?),
         GRACEFUL_RESTART => {
@@ -54,6 +67,18 @@ fn decode(code: u8, value: &[u8]) -> Option<Capability> {
                 restart_time: head & RESTART_TIME,
                 families,
             })
+        }
+        // RFC 9494 3.1 says nothing of other lengths: as with a role.
+        LONG_LIVED if value.len() % LONG_LIVED_FAMILY == 0 => {
+            let mut families = Vec::new();
+            while !reader.is_empty() {
+                let family = AfiSafi { afi: reader.u16()?, safi: reader.u8()? };
+                // A flag, then 24 bits.
+                let [flags, time @ ..] = reader.array::<4>()?;
+                let seconds = u32::from_be_bytes([0, time[0], time[1], time[2]]);
+                families.push(LongLived { family, forwarding: flags & FORWARDING != 0, seconds });
+            }
+            Capability::LongLivedGracefulRestart(families)
         }
         _ => return Some(Capability::Unknown { code, value: value.to_vec() }),
     };
@@ -71,6 +96,13 @@ pub(super) fn encode(capability: &Capability) -> Option<Vec<u8>> {
         Capability::EnhancedRouteRefresh => (ENHANCED_ROUTE_REFRESH, Vec::new()),
         Capability::FourOctetAs(number) => (FOUR_OCTET_AS, number.to_be_bytes().to_vec()),
         Capability::GracefulRestart(restart) => (GRACEFUL_RESTART, graceful_restart(restart)),
+        Capability::LongLivedGracefulRestart(families) => (LONG_LIVED, families.iter().flat_map(long_lived).collect()),
+        Capability::ExtendedNextHop(offered) => {
+            let entry = |(family, next_hop): &(AfiSafi, u16)| {
+                [family.afi.to_be_bytes(), u16::from(family.safi).to_be_bytes(), next_hop.to_be_bytes()].concat()
+            };
+            (EXTENDED_NEXT_HOP, offered.iter().flat_map(entry).collect())
+        }
         Capability::Role(role) => (ROLE, vec![*role]),
         Capability::Unknown { code, value } => (*code, value.clone()),
     };
@@ -92,4 +124,11 @@ fn graceful_restart(restart: &GracefulRestart) -> Vec<u8> {
         value.extend_from_slice(&[family.safi, if *forwarding { FORWARDING } else { 0 }]);
     }
     value
+}
+
+fn long_lived(one: &LongLived) -> [u8; LONG_LIVED_FAMILY] {
+    let [afi, of_afi] = one.family.afi.to_be_bytes();
+    let [_, time @ ..] = one.seconds.min(LongLived::MOST).to_be_bytes();
+    let flags = if one.forwarding { FORWARDING } else { 0 };
+    [afi, of_afi, one.family.safi, flags, time[0], time[1], time[2]]
 }

@@ -12,6 +12,7 @@ use super::header::{self, MessageType, put_u16};
 use super::nlri;
 use super::types::{AfiSafi, Attributes, CodecContext, HEADER, MAX_MESSAGE, NextHop};
 use super::zetta;
+use crate::model::scope::unscoped;
 use crate::model::{Cidr, Family};
 
 const WELL_KNOWN: u8 = TRANSITIVE;
@@ -29,8 +30,8 @@ pub enum EncodeError {
 }
 
 /// Appends one UPDATE that announces the leading prefixes, as many as fit; answers how many those are (0 only if there
-/// are none). Prefixes behind a change of family wait for the next call. IPv4 goes into the NLRI field, IPv6 into
-/// MP_REACH_NLRI. LOCAL_PREF, ORIGINATOR_ID and CLUSTER_LIST go to internal neighbours only
+/// are none). Prefixes behind a change of family wait for the next call. IPv4 goes into the NLRI field, unless its next
+/// hop is of IPv6 (RFC 8950), IPv6 into MP_REACH_NLRI. LOCAL_PREF, ORIGINATOR_ID and CLUSTER_LIST go to internal neighbours only
 /// (RFC 4271 5.1.5, RFC 4456 section 8); those want a LOCAL_PREF always, and giving one is the caller's part. Four-octet
 /// AS numbers reach a two-octet peer as RFC 6793 4.2.2 says.
 ///
@@ -74,6 +75,7 @@ impl EncodedPath {
         let classic = match (family, next_hop.address) {
             (Family::V4, IpAddr::V4(address)) => Some(address),
             (Family::V6, IpAddr::V6(_)) => None,
+            (Family::V4, IpAddr::V6(_)) if context.extended_next_hop => None,
             (_, next_hop) => return Err(next_hop),
         };
         let mut list = Vec::with_capacity(128);
@@ -90,8 +92,8 @@ impl EncodedPath {
     /// What the attribute list takes, without prefixes.
     fn length(&self, family: Family) -> usize {
         let mut head = Vec::new();
-        if family == Family::V6 {
-            put_reach_head(AfiSafi::IPV6_UNICAST, &self.next_hop, &mut head);
+        if self.next_hop.address.is_ipv6() {
+            put_reach_head(AfiSafi::unicast(family), &self.next_hop, &mut head);
         }
         head.len() + self.attributes.len()
     }
@@ -194,22 +196,21 @@ fn put_reach_head(family: AfiSafi, next_hop: &NextHop, out: &mut Vec<u8>) {
     out.extend_from_slice(&[OPTIONAL | EXTENDED_LENGTH, code::MP_REACH_NLRI, 0, 0]);
     out.extend_from_slice(&family.afi.to_be_bytes());
     out.push(family.safi);
-    match (next_hop.address, next_hop.link_local) {
-        (IpAddr::V4(address), _) => {
-            out.push(4);
-            out.extend_from_slice(&address.octets());
-        }
-        (IpAddr::V6(address), None) => {
-            out.push(16);
-            out.extend_from_slice(&address.octets());
-        }
-        (IpAddr::V6(address), Some(link_local)) => {
-            out.push(32);
-            out.extend_from_slice(&address.octets());
-            out.extend_from_slice(&link_local.octets());
+    put_next_hop(next_hop, out);
+    out.push(0);
+}
+
+/// Length and addresses of a next hop in MP_REACH_NLRI (RFC 2545 section 3); a link-local one without its link.
+pub(super) fn put_next_hop(next_hop: &NextHop, out: &mut Vec<u8>) {
+    let at = out.len();
+    out.push(0);
+    for address in std::iter::once(next_hop.address).chain(next_hop.link_local.map(IpAddr::V6)) {
+        match unscoped(address).0 {
+            IpAddr::V4(address) => out.extend_from_slice(&address.octets()),
+            IpAddr::V6(address) => out.extend_from_slice(&address.octets()),
         }
     }
-    out.push(0);
+    out[at] = (out.len() - at - 1) as u8;
 }
 
 /// All attributes but MP_REACH_NLRI, by ascending type.

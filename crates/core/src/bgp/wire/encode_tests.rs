@@ -245,3 +245,45 @@ fn sets_are_sent_in_order_whatever_their_insertion() {
     };
     assert_eq!(encoded([3, 1, 2].into()), encoded([2, 3, 1].into()));
 }
+
+/// RFC 8950: prefixes in MP_REACH_NLRI, byte for byte, and nothing where the neighbour did not agree.
+#[test]
+fn ipv4_over_ipv6_next_hops_byte_for_byte() {
+    let local = [0xfe, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 9];
+    let global = [0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 9];
+    let with_local = NextHop { link_local: Some("fe80::9".parse().unwrap()), ..next_hop("2001:db8::9") };
+    let texts = prefixes(&["10.0.0.0/8", "10.1.2.0/24"]);
+    let nlri = [8, 10, 24, 10, 1, 2];
+    for (via, bytes) in [
+        (next_hop("2001:db8::9"), global.to_vec()),
+        (next_hop("fe80::9"), local.to_vec()),
+        (next_hop("fe80::9").on_link(7), local.to_vec()),
+        (with_local, [global, local].concat()),
+        (with_local.on_link(7), [global, local].concat()),
+    ] {
+        let mut out = Vec::new();
+        assert_eq!(encode_reach(&plain_attributes(), &via, &texts, &extended(), &mut out), Ok(2));
+        let head = [0, 1, 1, u8::try_from(bytes.len()).unwrap()];
+        let value = [&head[..], &bytes, &[0], &nlri].concat();
+        let length = u16::try_from(value.len()).unwrap().to_be_bytes();
+        let reach = [&[0x90, 14][..], &length, &value].concat();
+        assert_eq!(out, update(&[], &[&reach, ORIGIN, AS_PATH].concat(), &[]), "{via:?}");
+        let mut refused = Vec::new();
+        let answer = encode_reach(&plain_attributes(), &via, &texts, &ebgp(), &mut refused);
+        assert_eq!(answer, Err(EncodeError::NextHopFamily { prefix: texts[0], next_hop: via.address }));
+        assert!(refused.is_empty());
+    }
+}
+
+#[test]
+fn a_message_of_ipv4_over_ipv6_next_hops_is_filled_to_its_bound() {
+    let prefixes = many(Family::V4, 2000);
+    let mut out = Vec::new();
+    let mut left = &prefixes[..];
+    while !left.is_empty() {
+        left = &left[encode_reach(&plain_attributes(), &next_hop("fe80::9"), left, &extended(), &mut out).unwrap()..];
+    }
+    let updates = decoded(&out, &extended());
+    assert_eq!(updates.iter().map(|update| update.reachable.len()).sum::<usize>(), 2000);
+    assert!(message_length(&out).unwrap().unwrap() > 4096 - 6);
+}

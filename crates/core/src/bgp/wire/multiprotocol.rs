@@ -7,6 +7,7 @@ use super::attribute::{Action, Fault};
 use super::nlri;
 use super::reader::Reader;
 use super::types::{AfiSafi, CodecContext, NextHop};
+use crate::model::scope::unscoped;
 use crate::model::{Cidr, Family};
 
 /// Optional Attribute Error.
@@ -36,7 +37,8 @@ pub(super) fn decode_reach(value: &[u8], context: &CodecContext) -> Result<Reach
     let family = negotiated(&mut reader, context)?.1;
     let length = reader.u8().ok_or(fault("cut off before the next hop"))?;
     let next_hop = reader.take(usize::from(length)).ok_or(fault("cut off in the next hop"))?;
-    let next_hop = next_hop_of(family, next_hop).ok_or(fault("next hop length that the family cannot have"))?;
+    let next_hop =
+        next_hop_of(family, next_hop, context).ok_or(fault("next hop length that the family cannot have"))?;
     // The octet was a count once (RFC 2858); RFC 4760 has it ignored.
     reader.u8().ok_or(fault("cut off before the prefixes"))?;
     let prefixes = nlri::decode(family, reader.rest()).ok_or(fault("prefix too long or cut off"))?;
@@ -74,15 +76,15 @@ fn negotiated(reader: &mut Reader<'_>, context: &CodecContext) -> Result<(AfiSaf
     Ok((wire, family))
 }
 
-/// 4 bytes for IPv4; 16, or 32 with a link-local address, for IPv6 (RFC 2545 section 3). IPv4 prefixes with an IPv6 next hop
-/// need the extended next hop capability (RFC 8950 section 4), which we do not offer: a length that is not expected.
-fn next_hop_of(family: Family, bytes: &[u8]) -> Option<NextHop> {
+/// 4 bytes for IPv4; 16, or 32 with a link-local address, for IPv6 (RFC 2545 section 3). Only where it was negotiated may
+/// IPv4 prefixes have those of IPv6 (RFC 8950 section 3); else it is a length that is not expected.
+fn next_hop_of(family: Family, bytes: &[u8], context: &CodecContext) -> Option<NextHop> {
     let mut reader = Reader::new(bytes);
-    let v6 = |octets: [u8; 16]| Ipv6Addr::from(octets);
+    let v6_allowed = family == Family::V6 || context.extended_next_hop;
     match (family, bytes.len()) {
-        (Family::V4, 4) => Some(NextHop { address: Ipv4Addr::from(reader.u32()?).into(), link_local: None }),
-        (Family::V6, 16) => Some(NextHop { address: v6(reader.array()?).into(), link_local: None }),
-        (Family::V6, 32) => {
+        (Family::V4, 4) => Some(NextHop::new(Ipv4Addr::from(reader.u32()?).into())),
+        (_, 16) if v6_allowed => Some(NextHop::new(v6(reader.array()?).into())),
+        (_, 32) if v6_allowed => {
             let (global, local) = (v6(reader.array()?), v6(reader.array()?));
             let link_local = local.is_unicast_link_local().then_some(local);
             // A speaker without a global address leaves the first half empty.
@@ -90,6 +92,14 @@ fn next_hop_of(family: Family, bytes: &[u8]) -> Option<NextHop> {
             Some(NextHop { address: address.into(), link_local })
         }
         _ => None,
+    }
+}
+
+/// A link-local address on the wire says nothing of a link, whatever its bits are: nobody tells us which one of ours it is on.
+fn v6(octets: [u8; 16]) -> Ipv6Addr {
+    match unscoped(Ipv6Addr::from(octets).into()).0 {
+        IpAddr::V6(address) => address,
+        IpAddr::V4(_) => Ipv6Addr::from(octets),
     }
 }
 

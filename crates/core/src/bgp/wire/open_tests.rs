@@ -1,5 +1,5 @@
 use super::super::test_support::{ebgp, message, refused};
-use super::super::{AfiSafi, GracefulRestart, Message};
+use super::super::{AfiSafi, GracefulRestart, LongLived, Message};
 use super::*;
 
 /// An OPEN of version 4, AS 65001, hold time 90, router id 10.0.0.1 with these bytes behind its router id.
@@ -111,7 +111,22 @@ fn extended_lengths() {
 fn unknown_capabilities_are_kept() {
     let open = decoded(&with(&[12, 2, 10, 5, 0, 6, 0, 9, 1, 3, 200, 1, 7]));
     let unknown = |code, value: &[u8]| Capability::Unknown { code, value: value.to_vec() };
-    assert_eq!(open.capabilities, [unknown(5, &[]), unknown(6, &[]), Capability::Role(3), unknown(200, &[7])]);
+    let none = Capability::ExtendedNextHop(Vec::new());
+    assert_eq!(open.capabilities, [none, unknown(6, &[]), Capability::Role(3), unknown(200, &[7])]);
+}
+
+/// RFC 9494 3.1, octet by octet.
+#[test]
+fn long_lived_graceful_restart() {
+    let octets = [0, 2, 1, 0x80, 0x01, 0x02, 0x03, 0, 1, 1, 0x7f, 0, 0, 0];
+    let open = decoded(&with(&[&[18, 2, 16, 71, 14][..], &octets].concat()));
+    let families = vec![
+        LongLived { family: AfiSafi::IPV6_UNICAST, forwarding: true, seconds: 0x0001_0203 },
+        LongLived { family: AfiSafi::IPV4_UNICAST, forwarding: false, seconds: 0 },
+    ];
+    assert_eq!(open.capabilities, [Capability::LongLivedGracefulRestart(families)]);
+    let cut = decoded(&with(&[10, 2, 8, 71, 6, 0, 1, 1, 0x80, 0, 0]));
+    assert_eq!(cut.capabilities, [Capability::Unknown { code: 71, value: vec![0, 1, 1, 0x80, 0, 0] }]);
 }
 
 #[test]
@@ -155,6 +170,11 @@ fn every_capability() -> Open {
                 restart_time: 0,
                 families: Vec::new(),
             }),
+            Capability::LongLivedGracefulRestart(vec![
+                LongLived { family: AfiSafi::IPV4_UNICAST, forwarding: true, seconds: LongLived::MOST },
+                LongLived { family: AfiSafi::IPV6_UNICAST, forwarding: false, seconds: 3600 },
+            ]),
+            Capability::LongLivedGracefulRestart(Vec::new()),
             Capability::Unknown { code: 73, value: b"\x04host\x06domain".to_vec() },
         ],
     }
@@ -192,4 +212,18 @@ fn capabilities_without_an_encoding_are_left_out() {
     let bytes = encode_open(&open);
     assert!(bytes.len() <= MAX_MESSAGE);
     assert_eq!(decoded(&bytes).capabilities.len(), 15);
+}
+
+/// RFC 8950 section 4: AFI 1, SAFI 1 in two octets, next hop AFI 2. What is no multiple of that offers nothing.
+#[test]
+fn the_extended_next_hop_capability_byte_for_byte() {
+    let open = decoded(&with(&[16, 2, 14, 5, 12, 0, 1, 0, 1, 0, 2, 0, 1, 0, 128, 0, 2]));
+    let vpn = AfiSafi { afi: 1, safi: 128 };
+    let offered = Capability::ExtendedNextHop(vec![(AfiSafi::IPV4_UNICAST, 2), (vpn, 2)]);
+    assert_eq!(open.capabilities, [offered]);
+    assert_eq!(encode_open(&open), with(&[16, 2, 14, 5, 12, 0, 1, 0, 1, 0, 2, 0, 1, 0, 128, 0, 2]));
+    let wide = decoded(&with(&[10, 2, 8, 5, 6, 0, 1, 1, 1, 0, 2]));
+    assert_eq!(wide.capabilities, [Capability::ExtendedNextHop(vec![])], "no SAFI has 257");
+    let odd = decoded(&with(&[9, 2, 7, 5, 5, 0, 1, 0, 1, 0]));
+    assert_eq!(odd.capabilities, [Capability::Unknown { code: 5, value: vec![0, 1, 0, 1, 0] }]);
 }

@@ -11,11 +11,14 @@ use crate::model::Cidr;
 
 fn contexts() -> impl Strategy<Value = CodecContext> {
     let families = prop::sample::subsequence(vec![AfiSafi::IPV4_UNICAST, AfiSafi::IPV6_UNICAST], 0..=2);
-    (any::<bool>(), any::<bool>(), families).prop_map(|(four_octet_as, ibgp, families)| CodecContext {
-        four_octet_as,
-        ibgp,
-        families,
-    })
+    (any::<bool>(), any::<bool>(), any::<bool>(), families).prop_map(
+        |(four_octet_as, ibgp, extended_next_hop, families)| CodecContext {
+            four_octet_as,
+            ibgp,
+            families,
+            extended_next_hop,
+        },
+    )
 }
 
 fn both_families() -> impl Strategy<Value = CodecContext> {
@@ -118,6 +121,11 @@ fn some_message() -> impl Strategy<Value = Vec<u8>> {
                 restart_time: 120,
                 families: vec![(AfiSafi::IPV4_UNICAST, true)],
             }),
+            Capability::LongLivedGracefulRestart(vec![LongLived {
+                family: AfiSafi::IPV6_UNICAST,
+                forwarding: true,
+                seconds: 86_400,
+            }]),
             Capability::Unknown { code: 73, value: vec![1, b'a', 1, b'b'] },
         ],
     };

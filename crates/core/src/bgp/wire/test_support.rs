@@ -6,11 +6,21 @@ use super::*;
 use crate::model::Cidr;
 
 pub fn ebgp() -> CodecContext {
-    CodecContext { four_octet_as: true, ibgp: false, families: vec![AfiSafi::IPV4_UNICAST, AfiSafi::IPV6_UNICAST] }
+    CodecContext {
+        four_octet_as: true,
+        ibgp: false,
+        families: vec![AfiSafi::IPV4_UNICAST, AfiSafi::IPV6_UNICAST],
+        extended_next_hop: false,
+    }
 }
 
 pub fn ibgp() -> CodecContext {
     CodecContext { ibgp: true, ..ebgp() }
+}
+
+/// One with whom IPv4 routes may have IPv6 next hops (RFC 8950).
+pub fn extended() -> CodecContext {
+    CodecContext { extended_next_hop: true, ..ebgp() }
 }
 
 /// A neighbour that does not speak four-octet AS numbers.

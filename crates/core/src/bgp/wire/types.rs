@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use crate::model::scope::{scoped, unscoped};
 use crate::model::{Cidr, Family};
 
 /// The longest message without the extended-message capability (RFC 4271 4.1).
@@ -70,6 +71,10 @@ pub enum Capability {
     FourOctetAs(u32),
     /// RFC 4724.
     GracefulRestart(GracefulRestart),
+    /// RFC 9494 3.1: how long routes may be kept beyond the restart time, by family.
+    LongLivedGracefulRestart(Vec<LongLived>),
+    /// RFC 8950 section 4: families whose next hops may be of another one, each with that one's AFI.
+    ExtendedNextHop(Vec<(AfiSafi, u16)>),
     /// RFC 9234 4.1; the value may be one that nobody defined.
     Role(u8),
     Unknown {
@@ -88,6 +93,21 @@ pub struct GracefulRestart {
     pub restart_time: u16,
     /// Families, with the F bit: forwarding state was kept.
     pub families: Vec<(AfiSafi, bool)>,
+}
+
+/// One family of the long-lived graceful restart capability.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LongLived {
+    pub family: AfiSafi,
+    /// F bit: forwarding state was kept.
+    pub forwarding: bool,
+    /// The long-lived stale time, at most [`LongLived::MOST`].
+    pub seconds: u32,
+}
+
+impl LongLived {
+    /// Its width is 24 bits.
+    pub const MOST: u32 = 0x00ff_ffff;
 }
 
 /// An UPDATE after validation. Malformed attributes have been dealt with: see [`Update::defects`]. `withdrawn` applies
@@ -111,6 +131,27 @@ pub struct NextHop {
     pub address: IpAddr,
     /// The second half of a 32-byte IPv6 next hop (RFC 2545 section 3), if it is a link-local address.
     pub link_local: Option<Ipv6Addr>,
+}
+
+impl NextHop {
+    pub fn new(address: IpAddr) -> NextHop {
+        NextHop { address, link_local: None }
+    }
+
+    /// As it came over a session on this link: its link-local addresses are there.
+    pub fn on_link(self, interface: u32) -> NextHop {
+        let link_local = self.link_local.map(|address| match scoped(address.into(), interface) {
+            IpAddr::V6(address) => address,
+            IpAddr::V4(_) => address,
+        });
+        NextHop { address: scoped(self.address, interface), link_local }
+    }
+
+    /// Where packets go: to the link-local address, where it is known on which link that is (RFC 2545 section 2).
+    pub fn way(&self) -> IpAddr {
+        let local = self.link_local.map(IpAddr::V6);
+        local.filter(|address| unscoped(*address).1.is_some()).unwrap_or(self.address)
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -193,4 +234,6 @@ pub struct CodecContext {
     pub ibgp: bool,
     /// Families both sent (IPv4 unicast where none was sent).
     pub families: Vec<AfiSafi>,
+    /// Both said that IPv4 routes may have IPv6 next hops (RFC 8950).
+    pub extended_next_hop: bool,
 }

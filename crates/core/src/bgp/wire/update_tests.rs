@@ -162,7 +162,7 @@ fn next_hops_of_every_length() {
 }
 
 /// RFC 7606 7.11: behind a next hop of a length that was not expected the prefixes cannot be found for certain. For IPv4
-/// that is one of 16 or 32 bytes too, since nobody negotiated RFC 8950 with us.
+/// that is one of 16 or 32 bytes too, where nobody negotiated RFC 8950 with us.
 #[test]
 fn next_hop_lengths_that_the_family_cannot_have_reset() {
     for (afi, nlri, wrong) in [(1, &[8, 10][..], [16, 32]), (2, &[8, 0x20], [4, 20])] {
@@ -240,4 +240,42 @@ fn the_same_from_a_four_octet_speaker_is_discarded() {
     let kept = survives(&update(&[], &list, NLRI), &ebgp());
     assert_eq!(kept.attributes.unwrap().as_path, [AsSegment::Sequence(vec![65001])]);
     assert_eq!(kept.defects[0].action, DefectAction::AttributeDiscard);
+}
+
+/// RFC 8950 section 3: where it was negotiated, and there alone, IPv4 prefixes have next hops of 16 or 32 bytes.
+#[test]
+fn ipv4_prefixes_over_ipv6_next_hops_need_to_be_negotiated() {
+    let global = [0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1];
+    let local = [0xfe, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2];
+    let link_local = Some("fe80::2".parse().unwrap());
+    for (bytes, expected) in [
+        (vec![192, 0, 2, 1], next_hop("192.0.2.1")),
+        (global.to_vec(), next_hop("2001:db8::1")),
+        (local.to_vec(), next_hop("fe80::2")),
+        ([global, local].concat(), NextHop { link_local, ..next_hop("2001:db8::1") }),
+        ([local, local].concat(), NextHop { link_local, ..next_hop("fe80::2") }),
+    ] {
+        let update = survives(&reach(1, &bytes, &[8, 10]), &extended());
+        assert_eq!(update.reachable, [(prefixes(&["10.0.0.0/8"])[0], expected)], "{bytes:?}");
+        if bytes.len() > 4 {
+            let (code, subcode, _) = refused(&reach(1, &bytes, &[8, 10]), &ebgp());
+            assert_eq!((code, subcode), (3, 9), "{bytes:?}");
+        }
+    }
+    for length in [0, 1, 3, 5, 8, 12, 15, 17, 20, 24, 31, 33, 48] {
+        let (code, subcode, _) = refused(&reach(1, &vec![0x20; length], &[8, 10]), &extended());
+        assert_eq!((code, subcode), (3, 9), "{length} bytes");
+    }
+    // It is IPv4 alone: an IPv6 prefix has no next hop of IPv4.
+    assert_eq!(refused(&reach(2, &[192, 0, 2, 1], &[8, 0x20]), &extended()).0, 3);
+    assert_eq!(survives(&reach(1, &[0; 16], &[8, 10]), &extended()).withdrawn.len(), 1);
+}
+
+/// What a neighbour writes into the bits that hold the link of ours must not name one.
+#[test]
+fn link_local_next_hops_name_no_link() {
+    let crafted = [0xfe, 0x80, 0, 0, 0, 0, 0, 5, 0, 0, 0, 0, 0, 0, 0, 2];
+    let update = survives(&reach(2, &[crafted, crafted].concat(), &[8, 0x20]), &ebgp());
+    assert_eq!(update.reachable[0].1, NextHop { link_local: Some("fe80::2".parse().unwrap()), ..next_hop("fe80::2") });
+    assert_eq!(survives(&reach(2, &crafted, &[8, 0x20]), &ebgp()).reachable[0].1, next_hop("fe80::2"));
 }

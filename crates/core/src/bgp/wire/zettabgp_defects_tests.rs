@@ -100,7 +100,7 @@ fn n05_what_is_wrong_is_not_accepted() {
     assert_eq!(action(&and(&attribute(0xc0, 16, &[0; 9])), &ebgp()), Some(TreatAsWithdraw), "extended of 9");
 }
 
-/// Of IPv4 prefixes it reads such a one (RFC 8950, which we have not negotiated) as 254.128.0.0; of IPv6 prefixes it loses
+/// Of IPv4 prefixes (RFC 8950) it reads such a one as 254.128.0.0, negotiated or not; of IPv6 prefixes it loses
 /// the link-local address.
 #[test]
 fn n06_next_hops_of_16_and_32_bytes() {
@@ -109,6 +109,8 @@ fn n06_next_hops_of_16_and_32_bytes() {
     let reach = |value: &[u8]| update(&[], &[ORIGIN, AS_PATH, &attribute(0x80, 14, value)].concat(), &[]);
     let (code, subcode, _) = refused(&reach(&[&[0, 1, 1, 16][..], &fe80, &[0, 8, 10]].concat()), &ebgp());
     assert_eq!((code, subcode), (3, 9));
+    let v4 = survives(&reach(&[&[0, 1, 1, 16][..], &fe80, &[0, 8, 10]].concat()), &extended());
+    assert_eq!(v4.reachable, [(prefixes(&["10.0.0.0/8"])[0], next_hop("fe80::1"))]);
     let v6 = survives(&reach(&[&[0, 2, 1, 32][..], &global, &fe80, &[0, 8, 0x20]].concat()), &ebgp());
     let both = NextHop { link_local: Some("fe80::1".parse().unwrap()), ..next_hop("2001:db8::1") };
     assert_eq!(v6.reachable, [(prefixes(&["2000::/8"])[0], both)]);
@@ -130,7 +132,8 @@ fn n07_open() {
     for bytes in [plain, extended] {
         let Ok(Message::Open(open)) = decode(&bytes, &ebgp()) else { panic!("{bytes:?} is a sound OPEN") };
         let unknown = |code, value: &[u8]| Capability::Unknown { code, value: value.to_vec() };
-        assert_eq!(open.capabilities, [unknown(73, &fqdn[2..]), unknown(5, &[]), unknown(6, &[]), unknown(9, &[])]);
+        let none = Capability::ExtendedNextHop(Vec::new());
+        assert_eq!(open.capabilities, [unknown(73, &fqdn[2..]), none, unknown(6, &[]), unknown(9, &[])]);
         let Ok(Message::Open(again)) = decode(&encode_open(&open), &ebgp()) else { panic!("our own OPEN") };
         assert_eq!(again, open);
     }

@@ -15,8 +15,11 @@ pub(super) fn read_peers(at: &At<'_>) -> Vec<BgpPeer> {
     let mut peers: Vec<BgpPeer> = Vec::new();
     at.each(|item| {
         let peer = read_peer(&item)?;
-        if let Some(other) = peers.iter().find(|other| (other.address, other.port) == (peer.address, peer.port)) {
-            let what = format!("{} port {} is the address of peer {} already", peer.address, peer.port, other.name);
+        let same = |other: &&BgpPeer| {
+            (other.address, &other.interface, other.port) == (peer.address, &peer.interface, peer.port)
+        };
+        if let Some(other) = peers.iter().find(same) {
+            let what = format!("{} port {} is the address of peer {} already", peer.place(), peer.port, other.name);
             return item.fail(what, Some("remove one of them".to_string()));
         }
         if peers.iter().any(|other| other.name == peer.name) {
@@ -31,31 +34,32 @@ pub(super) fn read_peers(at: &At<'_>) -> Vec<BgpPeer> {
 fn read_peer(at: &At<'_>) -> Option<BgpPeer> {
     let mut fields = at.fields()?;
     let name = fields.take("name").map(|at| at.text().map(str::to_string));
-    let address = fields.required("address", "the address of the peer").and_then(|at| {
-        let text = at.word("an address")?;
-        match text.parse::<IpAddr>() {
-            Ok(address) if !address.is_unspecified() && !address.is_multicast() => Some(address),
-            _ => {
-                let mend = text
-                    .parse::<SocketAddr>()
-                    .ok()
-                    .map(|socket| format!("write `address: {}` and `port: {}`", socket.ip(), socket.port()));
-                at.fail(format!("\"{text}\" is not the address of a peer"), mend)
+    let place = match yaml::read_unnumbered(&mut fields, "address") {
+        Some(None) => fields.required("address", "the address of the peer").and_then(|at| {
+            let text = at.word("an address")?;
+            match text.parse::<SocketAddr>() {
+                Ok(socket) => {
+                    let mend = format!("write `address: {}` and `port: {}`", socket.ip(), socket.port());
+                    at.fail(format!("\"{text}\" is not the address of a peer"), Some(mend))
+                }
+                Err(_) => yaml::read_place(&at, text),
             }
-        }
-    });
+        }),
+        unnumbered => unnumbered.flatten(),
+    };
     let port = fields.take("port").map(|at| at.integer(1, 65535).map(|port| port as u16));
     let passive = fields.take("passive").map(|at| at.boolean());
     let rest = read_rest(&mut fields);
     fields.finish();
-    let address = address?;
+    let (address, interface) = place?;
     let port = port.unwrap_or(Some(yaml::BGP_PORT))?;
+    let peer = BgpPeer { address, interface, port, passive: passive.unwrap_or(Some(false))?, ..rest? };
     let usual_name = match port {
-        yaml::BGP_PORT => address.to_string(),
-        port => SocketAddr::new(address, port).to_string(),
+        yaml::BGP_PORT => peer.place(),
+        port if peer.address.is_ipv4() => format!("{}:{port}", peer.place()),
+        port => format!("[{}]:{port}", peer.place()),
     };
-    let name = name.unwrap_or(Some(usual_name))?;
-    Some(BgpPeer { name, address, port, passive: passive.unwrap_or(Some(false))?, ..rest? })
+    Some(BgpPeer { name: name.unwrap_or(Some(usual_name))?, ..peer })
 }
 
 /// `bgp.listenRanges`.
@@ -91,6 +95,7 @@ fn read_rest(fields: &mut Fields<'_>) -> Option<BgpPeer> {
         node: None,
         node_selector: None,
         address: IpAddr::from([0; 4]),
+        interface: None,
         port: yaml::BGP_PORT,
         as_number: as_number?,
         passive: false,

@@ -212,7 +212,7 @@ fn read_bgp(fields: &mut Fields<'_>, data_plane: DataPlane, address: Option<&Add
         });
         let hold_time = bgp.or("holdTime", 90, read_hold_time);
         let connect_retry = bgp.or("connectRetry", 5, |at| at.integer(1, 65535).map(|seconds| seconds as u16));
-        let restart_time = bgp.or("gracefulRestart", (120, false), read_graceful_restart);
+        let restart_time = bgp.or("gracefulRestart", (120, false, 0), read_graceful_restart);
         let bfd = bgp.or("bfd", None, yaml::read_bfd);
         let peers_at = bgp.take("peers");
         let peers = peers_at.as_ref().map(read_peers).unwrap_or_default();
@@ -252,6 +252,7 @@ fn read_bgp(fields: &mut Fields<'_>, data_plane: DataPlane, address: Option<&Add
             connect_retry: connect_retry?,
             restart_time: restart_time?.0,
             restart_on_notification: restart_time?.1,
+            long_lived_time: restart_time?.2,
             bfd: bfd?,
             originate,
         })
@@ -287,16 +288,18 @@ fn read_socket(at: &At<'_>) -> Option<SocketAddr> {
     }
 }
 
-/// Seconds, 0 is off; and whether it holds over NOTIFICATIONs.
-fn read_graceful_restart(at: &At<'_>) -> Option<(u16, bool)> {
+/// Seconds, 0 is off; whether it holds over NOTIFICATIONs; and the seconds beyond.
+fn read_graceful_restart(at: &At<'_>) -> Option<(u16, bool, u32)> {
     let mut fields = at.fields()?;
     let enabled = fields.take("enabled").map(|at| at.boolean());
     let seconds = fields.take("restartTime").map(|at| at.integer(0, 4095));
     let notification = fields.take("notification").map(|at| at.boolean());
+    let long_lived = fields.take("longLivedTime").map(|at| yaml::read_long_lived(&at));
     fields.finish();
     let seconds = seconds.unwrap_or(Some(120))? as u16;
-    let seconds = if enabled.unwrap_or(Some(true))? { seconds } else { 0 };
-    Some((seconds, notification.unwrap_or(Some(false))?))
+    let long_lived = long_lived.unwrap_or(Some(0))?;
+    let (seconds, long_lived) = if enabled.unwrap_or(Some(true))? { (seconds, long_lived) } else { (0, 0) };
+    Some((seconds, notification.unwrap_or(Some(false))?, long_lived))
 }
 
 fn read_iptables(fields: &mut Section<'_, '_>) -> Option<IptablesConfig> {

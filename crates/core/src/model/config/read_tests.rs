@@ -94,6 +94,25 @@ fn wrong_values_are_told_what_was_expected() {
             "bgp: {peers: [{address: 192.0.2.2, as: 1}, {address: 192.0.2.2, as: 2}]}",
             "bgp.peers[1]: 192.0.2.2 port 179 is the address of peer 192.0.2.2 already (remove one of them)",
         ),
+        (
+            "bgp: {peers: [{address: \"fe80::1\", as: 1}]}",
+            "bgp.peers[0].address: fe80::1 may be on any link: its interface is missing (write fe80::1%eth0, with the \
+             interface's name)",
+        ),
+        (
+            "bgp: {peers: [{address: \"2001:db8::1%eth0\", as: 1}]}",
+            "bgp.peers[0].address: \"2001:db8::1%eth0\" is no link-local address, and only those are on an interface \
+             (write 2001:db8::1)",
+        ),
+        (
+            "bgp: {peers: [{address: \"fe80::1%eth0\", interface: eth0, as: 1}]}",
+            "bgp.peers[0].address: address and interface exclude each other (write address: fe80::1%eth0 for a neighbour \
+             whose address is known, and no interface)",
+        ),
+        (
+            "bgp: {peers: [{interface: eth0, as: 1}, {interface: eth0, as: 2, name: b}]}",
+            "bgp.peers[1]: eth0 port 179 is the address of peer eth0 already (remove one of them)",
+        ),
         ("dataPlane: on", "dataPlane: unknown data plane \"on\"; expected kernel or off"),
         ("store: {type: consul}", "store.type: unknown store type \"consul\"; expected embedded, etcd or none"),
         (
@@ -248,7 +267,7 @@ bgp:
   bfd: {multiplier: 5}
   peers:
   - name: tor
-    address: 'fe80::1'
+    address: 'fe80::1%eth0'
     as: 1.10
     port: 1179
     passive: true
@@ -369,4 +388,27 @@ fn ranges_have_what_peers_have_but_who_they_are() {
         let errors = read(range).expect_err(range).iter().map(|error| error.to_string()).collect::<Vec<_>>();
         assert!(errors.iter().any(|error| error.contains(what)), "{what}: {errors:?}");
     }
+}
+
+#[test]
+fn peers_on_links_are_named_by_their_interface() {
+    let text = "
+node: n
+address: {ipv4: 192.0.2.1}
+bgp:
+  peers:
+    - {interface: eth0, as: 64513}
+    - {address: 'fe80::1%eth1', as: 64513, port: 1179}
+    - {address: 'fe80::1%eth2', as: 64513}
+";
+    let config = good(text);
+    let places: Vec<_> = config.bgp.peers.iter().map(|peer| (peer.name.as_str(), peer.place())).collect();
+    assert_eq!(
+        places,
+        [
+            ("eth0", "eth0".to_string()),
+            ("[fe80::1%eth1]:1179", "fe80::1%eth1".into()),
+            ("fe80::1%eth2", "fe80::1%eth2".into())
+        ]
+    );
 }

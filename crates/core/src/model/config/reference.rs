@@ -191,6 +191,13 @@ pub const REFERENCE: &[FieldDoc] = &[
          time. A link that fails without BFD is then missed for that long as well.",
     ),
     field(
+        "bgp.gracefulRestart.longLivedTime",
+        "seconds",
+        "0",
+        "With a peer that wants it too, how long routes are kept beyond the restart time as the last choice (RFC 9494), ours \
+         there and theirs here; 0 is off.",
+    ),
+    field(
         "bgp.bfd",
         "boolean or mapping",
         "false",
@@ -203,7 +210,18 @@ pub const REFERENCE: &[FieldDoc] = &[
         "the address, with its port unless 179",
         "The neighbour's name in listings and errors.",
     ),
-    field("bgp.peers[].address", "address", "required", "The neighbour's address."),
+    field(
+        "bgp.peers[].address",
+        "address",
+        "required, unless `interface` is given",
+        "The neighbour's address; a link-local one with its interface: `fe80::1%eth0`.",
+    ),
+    field(
+        "bgp.peers[].interface",
+        "interface",
+        "none",
+        "In the place of `address`: the neighbour is whoever announces itself on that link, by router advertisements (unnumbered).",
+    ),
     field("bgp.peers[].as", "AS number", "required", "The neighbour's AS: ours makes it iBGP, another eBGP."),
     field("bgp.peers[].port", "number", "179", "The TCP port to connect to."),
     field(
@@ -271,12 +289,30 @@ pub const REFERENCE: &[FieldDoc] = &[
         "How long after that the session is tried again, from 5; without it `routectl bgp reset` begins it anew.",
     ),
     field(
+        "bgp.peers[].longLivedTime",
+        "seconds",
+        "`bgp.gracefulRestart.longLivedTime`",
+        "How long its routes are kept beyond its restart time at most, and what it is asked to do for ours (RFC 9494).",
+    ),
+    field(
+        "bgp.peers[].delayOpen",
+        "seconds",
+        "0",
+        "How long we wait for its OPEN before we say ours (RFC 4271 8.1.1), at most 240; 0 is not at all.",
+    ),
+    field(
         "bgp.peers[].role",
         "`provider`, `rs`, `rs-client`, `customer` or `peer`",
         "none",
         "What we are to an eBGP neighbour (RFC 9234): it has to agree, and routes that leak are refused by their OTC.",
     ),
     field("bgp.peers[].roleStrict", "boolean", "false", "Whether a neighbour that says no role of its own is refused."),
+    field(
+        "bgp.peers[].extendedNextHop",
+        "boolean",
+        "true",
+        "Whether sessions over IPv6 offer IPv4 routes with IPv6 next hops (RFC 8950).",
+    ),
     field(
         "bgp.peers[].bfd",
         "boolean or mapping",
@@ -309,7 +345,7 @@ pub const REFERENCE: &[FieldDoc] = &[
         "list",
         "none",
         "Neighbours that are known by where they connect from: `prefix`, `limit` (how many at a time, 100), and the keys of \
-         `bgp.peers` but `name`, `address`, `port`, `passive` and `passwordFile`.",
+         `bgp.peers` but `name`, `address`, `interface`, `port`, `passive` and `passwordFile`.",
     ),
     field("bgp.filters", "list", "none", "BGPFilters of this node, before those of the store: docs/filters.md."),
     field("bgp.filters[].name", "text", "required", "The name that `filters` of peers call it by."),

@@ -194,7 +194,7 @@ fn network(network: &Network) -> Map {
 fn peer(peer: &BgpPeer) -> Map {
     let mut map = Map::default();
     map.put("name", peer.name.as_str());
-    map.put("address", peer.address.to_string());
+    map.put(if peer.unnumbered().is_some() { "interface" } else { "address" }, peer.place());
     map.put("as", peer.as_number);
     map.put("port", peer.port);
     map.put("passive", peer.passive);
@@ -222,7 +222,7 @@ fn range(range: &PeerRange) -> Map {
     let mut map = Map::default();
     map.put("prefix", range.prefix.to_string());
     map.put("limit", range.limit);
-    let of_range = |key: &str| !["name", "address", "port", "passive"].contains(&key);
+    let of_range = |key: &str| !["name", "address", "interface", "port", "passive"].contains(&key);
     for (key, value) in peer(&range.peer).0.into_iter().filter(|(key, _)| key.as_str().is_some_and(of_range)) {
         map.0.insert(key, value);
     }
@@ -252,6 +252,7 @@ fn bgp(config: &NodeConfig) -> Map {
     let mut restart = Map::default();
     restart.put("restartTime", bgp.restart_time);
     restart.put("notification", bgp.restart_on_notification);
+    restart.put("longLivedTime", bgp.long_lived_time);
     map.put("gracefulRestart", restart);
     map.maybe("bfd", bgp.bfd.map(bfd));
     map.put("peers", bgp.peers.iter().map(|each| peer(each).into()).collect::<Vec<Value>>());

@@ -1,13 +1,14 @@
 //! Node, BGPPeer and BGPConfiguration.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddrV4};
 
 use super::bfd::read_bfd;
 use super::fields::{At, Fields, optional};
 use super::object::Meta;
 use super::peering::read_options;
 use super::pool::read_selector;
-use crate::model::{BgpConfiguration, BgpPeer, BgpTransport, ImportPolicy, Node, NodeName};
+use crate::model::scope::unscoped;
+use crate::model::{BgpConfiguration, BgpPeer, BgpTransport, ImportPolicy, InterfaceName, Node, NodeName};
 
 /// The AS of a node where nobody names one (RFC 6996, as in Calico).
 pub const AS_NUMBER: u32 = 64512;
@@ -122,18 +123,66 @@ pub fn read_router_id(at: &At<'_>) -> Option<Ipv4Addr> {
     }
 }
 
-/// An address with or without a port: `192.0.2.1`, `192.0.2.1:1179`, `2001:db8::1`, `[2001:db8::1]:1179`.
-fn read_peer_address(at: &At<'_>) -> Option<(IpAddr, u16)> {
+/// An address with or without a port: `192.0.2.1`, `192.0.2.1:1179`, `2001:db8::1`, `[2001:db8::1]:1179`; a link-local one
+/// with its interface: `fe80::1%eth0`, `[fe80::1%eth0]:1179`.
+fn read_peer_address(at: &At<'_>) -> Option<(PeerPlace, u16)> {
     let text = at.word("an address")?;
-    let address = text.parse::<IpAddr>().ok().map(|address| (address, BGP_PORT));
-    let with_port = || text.parse::<SocketAddr>().ok().map(|socket| (socket.ip(), socket.port()));
-    match address.or_else(with_port) {
-        Some((address, port)) if !address.is_unspecified() && !address.is_multicast() && port != 0 => {
-            Some((address, port))
-        }
-        _ => at
+    let in_brackets = text.strip_prefix('[').and_then(|rest| rest.split_once("]:"));
+    let with_port = in_brackets.or_else(|| text.rsplit_once(':').filter(|_| text.parse::<SocketAddrV4>().is_ok()));
+    let (address, port) = match with_port {
+        Some((address, port)) => (address, port.parse().unwrap_or(0)),
+        None => (text, BGP_PORT),
+    };
+    match port {
+        0 => at
             .fail(format!("\"{text}\" is not the address of a peer: expected ADDRESS, IPV4:PORT or [IPV6]:PORT"), None),
+        port => Some((read_place(at, address)?, port)),
     }
+}
+
+/// The address of a peer, with the interface of a link-local one.
+pub type PeerPlace = (IpAddr, Option<InterfaceName>);
+
+/// `192.0.2.1`, `2001:db8::1`, `fe80::1%eth0`.
+pub fn read_place(at: &At<'_>, text: &str) -> Option<PeerPlace> {
+    let (address, interface) = match text.split_once('%') {
+        Some((address, interface)) => (address, Some(interface)),
+        None => (text, None),
+    };
+    let address = match address.parse::<IpAddr>() {
+        Ok(address) if !address.is_unspecified() && !address.is_multicast() => unscoped(address).0,
+        _ => {
+            let such = "192.0.2.1, 2001:db8::1 or fe80::1%eth0";
+            return at.fail(format!("\"{text}\" is not the address of a peer: expected one such as {such}"), None);
+        }
+    };
+    let link_local = matches!(address, IpAddr::V6(address) if address.is_unicast_link_local());
+    match interface {
+        Some(name) if link_local => match InterfaceName::new(name) {
+            Ok(name) => Some((address, Some(name))),
+            Err(error) => at.fail(format!("\"{text}\": {error}"), None),
+        },
+        Some(_) => at.fail(
+            format!("\"{text}\" is no link-local address, and only those are on an interface"),
+            Some(format!("write {address}")),
+        ),
+        None if link_local => at.fail(
+            format!("{address} may be on any link: its interface is missing"),
+            Some(format!("write {address}%eth0, with the interface's name")),
+        ),
+        None => Some((address, None)),
+    }
+}
+
+/// `interface`: whoever announces itself on that link. It stands in the place of the address.
+pub fn read_unnumbered(fields: &mut Fields<'_>, address: &'static str) -> Option<Option<PeerPlace>> {
+    let Some(at) = fields.take("interface") else { return Some(None) };
+    if let Some(address_at) = fields.take(address) {
+        let mend = format!("write {address}: fe80::1%eth0 for a neighbour whose address is known, and no interface");
+        return address_at.fail(format!("{address} and interface exclude each other"), Some(mend));
+    }
+    let name = at.parse("the name of an interface", InterfaceName::new)?;
+    Some(Some((IpAddr::V6(Ipv6Addr::UNSPECIFIED), Some(name))))
 }
 
 pub fn read_peer(name: &str, mut spec: Fields<'_>) -> Option<BgpPeer> {
@@ -157,7 +206,11 @@ pub fn read_peer(name: &str, mut spec: Fields<'_>) -> Option<BgpPeer> {
         }
         read_selector(&at)
     });
-    let address = spec.required("peerIP", "the address of the peer").and_then(|at| read_peer_address(&at));
+    let place = match read_unnumbered(&mut spec, "peerIP") {
+        Some(Some(place)) => Some((place, BGP_PORT)),
+        Some(None) => spec.required("peerIP", "the address of the peer").and_then(|at| read_peer_address(&at)),
+        None => None,
+    };
     let as_number = spec.required("asNumber", "the AS number of the peer").and_then(|at| read_as_number(&at));
     let passive = spec.take("passive").map(|at| at.boolean());
     let import = spec.take("import").map(|at| import_policy(&at));
@@ -166,12 +219,13 @@ pub fn read_peer(name: &str, mut spec: Fields<'_>) -> Option<BgpPeer> {
     let options = read_options(&mut spec);
     let bfd = spec.take("bfd").map(|at| read_bfd(&at));
     spec.finish();
-    let (address, port) = address?;
+    let ((address, interface), port) = place?;
     Some(BgpPeer {
         name: name.to_string(),
         node: optional(node)?,
         node_selector: optional(node_selector)?,
         address,
+        interface,
         port,
         as_number: as_number?,
         passive: passive.unwrap_or(Some(false))?,

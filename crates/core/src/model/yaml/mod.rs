@@ -31,13 +31,15 @@ mod write;
 
 pub(crate) use bfd::read_bfd;
 pub(crate) use bgp::{
-    BGP_PORT, import_policy, import_word, read_as_number, read_hold_time, read_router_id, read_transport,
+    BGP_PORT, import_policy, import_word, read_as_number, read_hold_time, read_place, read_router_id, read_transport,
+    read_unnumbered,
 };
 pub use error::{YamlError, render_errors};
 pub(crate) use filter::{filter_spec, read_filters};
 pub(crate) use host::{read_failsafe_port, read_named_port};
 pub use object::read_documents;
 pub(crate) use object::read_labels;
+pub(crate) use peering::read_long_lived;
 pub(crate) use peering::read_options;
 pub use peering::write_options;
 pub(crate) use policy::{staged_action_word, tier_action_word};

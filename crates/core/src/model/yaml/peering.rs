@@ -18,6 +18,8 @@ pub fn read_options(fields: &mut Fields<'_>) -> Option<PeerOptions> {
     let local_as = fields.take("localASNumber").map(|at| read_as_number(&at));
     let allowed = fields.take("numAllowedLocalASNumbers").map(|at| at.integer(0, 10).map(|times| times as u8));
     let max_prefixes = fields.take("maxPrefixes").map(|at| read_max_prefixes(&at));
+    let long_lived = fields.take("longLivedTime").map(|at| read_long_lived(&at));
+    let delay_open = fields.take("delayOpen").map(|at| at.integer(0, 240).map(|seconds| seconds as u16));
     let role = fields.take("role").map(|at| at.one_of("BGP role", &BgpRole::ALL.map(|role| (role.word(), role))));
     let role_strict = fields.take("roleStrict").map(|at| match at.boolean()? {
         true if role.is_none() => {
@@ -25,6 +27,7 @@ pub fn read_options(fields: &mut Fields<'_>) -> Option<PeerOptions> {
         }
         strict => Some(strict),
     });
+    let extended_next_hop = fields.take("extendedNextHop").map(|at| at.boolean());
     let filters = fields.take("filters").map(|at| at.all(|name| name.text().map(str::to_string)));
     Some(PeerOptions {
         reflector_client: reflector_client.unwrap_or(Some(false))?,
@@ -32,10 +35,18 @@ pub fn read_options(fields: &mut Fields<'_>) -> Option<PeerOptions> {
         local_as: optional(local_as)?,
         allowed_local_as: allowed.unwrap_or(Some(0))?,
         max_prefixes: optional(max_prefixes)?,
+        long_lived_time: optional(long_lived)?,
+        delay_open: delay_open.unwrap_or(Some(0))?,
         role: optional(role)?,
         role_strict: role_strict.unwrap_or(Some(false))?,
+        classic_next_hop: !extended_next_hop.unwrap_or(Some(true))?,
         filters: filters.unwrap_or_else(|| Some(Vec::new()))?,
     })
+}
+
+/// Seconds, of which a capability has 24 bits (RFC 9494 3.1); 0 is off.
+pub fn read_long_lived(at: &At<'_>) -> Option<u32> {
+    at.integer(0, 0x00ff_ffff).map(|seconds| seconds as u32)
 }
 
 fn read_max_prefixes(at: &At<'_>) -> Option<MaxPrefixes> {
@@ -58,8 +69,11 @@ pub fn write_options(options: &PeerOptions) -> Vec<(&'static str, Value)> {
         ("localASNumber", options.local_as.map(Value::from)),
         ("numAllowedLocalASNumbers", Some(options.allowed_local_as).filter(|times| *times > 0).map(Value::from)),
         ("maxPrefixes", options.max_prefixes.as_ref().map(write_max_prefixes)),
+        ("longLivedTime", options.long_lived_time.map(Value::from)),
+        ("delayOpen", Some(options.delay_open).filter(|seconds| *seconds > 0).map(Value::from)),
         ("role", options.role.map(|role| Value::from(role.word()))),
         ("roleStrict", options.role_strict.then_some(Value::Bool(true))),
+        ("extendedNextHop", options.classic_next_hop.then_some(Value::Bool(false))),
         ("filters", Some(&options.filters).filter(|names| !names.is_empty()).map(|names| names.clone().into())),
     ];
     written.into_iter().filter_map(|(key, value)| Some((key, value?))).collect()

@@ -336,6 +336,17 @@ fn peers_and_nodes_refuse_what_cannot_be() {
     };
     for (spec, expected) in [
         ("peerIP: 192.0.2.300, asNumber: 1", "spec.peerIP: \"192.0.2.300\" is not the address of a peer"),
+        (
+            "peerIP: 'fe80::1', asNumber: 1",
+            "spec.peerIP: fe80::1 may be on any link: its interface is missing (write fe80::1%eth0, with the interface's name)",
+        ),
+        (
+            "peerIP: '[fe80::1%eth0]:0', asNumber: 1",
+            "is not the address of a peer: expected ADDRESS, IPV4:PORT or [IPV6]:PORT",
+        ),
+        ("peerIP: 192.0.2.3, interface: eth0, asNumber: 1", "spec.peerIP: peerIP and interface exclude each other"),
+        ("interface: 'a b', asNumber: 1", "spec.interface"),
+        ("asNumber: 1", "spec.peerIP: missing"),
         ("peerIP: 192.0.2.3, asNumber: 0", "spec.asNumber: \"0\" is not an AS number"),
         ("peerIP: 192.0.2.3", "spec.asNumber: missing"),
         ("peerIP: 192.0.2.3, asNumber: 1, holdTime: 2", "a hold time of 2 s is too short: expected 0 or at least 3"),

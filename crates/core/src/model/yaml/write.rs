@@ -126,14 +126,18 @@ fn node_spec(node: &Node) -> Value {
 }
 
 fn peer_spec(peer: &BgpPeer) -> Value {
-    let address = match (peer.port, peer.address) {
-        (BGP_PORT, address) => address.to_string(),
-        (port, address) => std::net::SocketAddr::new(address, port).to_string(),
+    let address = match (peer.port, peer.place()) {
+        (BGP_PORT, place) => place,
+        (port, place) if peer.address.is_ipv4() => format!("{place}:{port}"),
+        (port, place) => format!("[{place}]:{port}"),
     };
     let mut spec = Map::new();
     put(&mut spec, "node", peer.node.as_ref().map(|node| node.to_string()));
     put(&mut spec, "nodeSelector", peer.node_selector.clone());
-    spec.insert("peerIP".into(), address.into());
+    match peer.unnumbered() {
+        Some(interface) => spec.insert("interface".into(), interface.to_string().into()),
+        None => spec.insert("peerIP".into(), address.into()),
+    };
     spec.insert("asNumber".into(), peer.as_number.into());
     put(&mut spec, "passive", peer.passive.then_some(true));
     put(&mut spec, "import", (peer.import != ImportPolicy::None).then(|| import_word(peer.import)));

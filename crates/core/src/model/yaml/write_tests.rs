@@ -7,10 +7,10 @@ use proptest::prelude::*;
 use super::*;
 use crate::model::peering::{BgpRole, MaxPrefixes, NextHopMode, PeerOptions};
 use crate::model::{
-    Action, BfdSettings, BgpConfiguration, BgpPeer, BgpTransport, Cidr, EntityRule, IcmpMatch, ImportPolicy, Isolation,
-    Kind, Labels, Namespace, Network, NetworkName, NetworkSet, Node, NodeName, Object, ObjectKey, Policy, PolicyRule,
-    PolicyStage, Pool, PoolName, PortMatch, Protocol, Reservation, ServiceAccount, ServiceAccountMatch, Tier,
-    TierAction,
+    Action, BfdSettings, BgpConfiguration, BgpPeer, BgpTransport, Cidr, EntityRule, IcmpMatch, ImportPolicy,
+    InterfaceName, Isolation, Kind, Labels, Namespace, Network, NetworkName, NetworkSet, Node, NodeName, Object,
+    ObjectKey, Policy, PolicyRule, PolicyStage, Pool, PoolName, PortMatch, Protocol, Reservation, ServiceAccount,
+    ServiceAccountMatch, Tier, TierAction,
 };
 use crate::model::{Encapsulation, EncapsulationMode, TunnelKind};
 
@@ -207,15 +207,20 @@ fn options() -> impl Strategy<Value = PeerOptions> {
         warning,
         restart,
     });
+    let times = (of(0u32..0x0100_0000), 0u16..=240);
     let role = (of(proptest::sample::select(BgpRole::ALL.to_vec())), any::<bool>());
     let filters = proptest::collection::vec(name(), 0..3);
-    (any::<bool>(), next_hop, of(1..u32::MAX), 0u8..=10, of(bound), role, filters).prop_map(
-        |(reflector_client, next_hop, local_as, allowed_local_as, max_prefixes, (role, strict), filters)| PeerOptions {
-            reflector_client,
+    let flags = (any::<bool>(), any::<bool>());
+    (flags, next_hop, of(1..u32::MAX), 0u8..=10, of(bound), times, role, filters).prop_map(
+        |(flags, next_hop, local_as, allowed_local_as, max_prefixes, times, (role, strict), filters)| PeerOptions {
+            reflector_client: flags.0,
+            classic_next_hop: flags.1,
             next_hop,
             local_as,
             allowed_local_as,
             max_prefixes,
+            long_lived_time: times.0,
+            delay_open: times.1,
             role,
             role_strict: strict && role.is_some(),
             filters,
@@ -240,14 +245,25 @@ fn peer() -> impl Strategy<Value = Object> {
         minimum_ttl: far.flatten(),
     }));
     let session = (hold_time, transport, options(), bfd);
-    (name(), nodes, address(), 1u16.., 1..u32::MAX, any::<bool>(), import, session).prop_map(
-        |(name, (node, node_selector), address, port, as_number, passive, import, session)| {
+    let interface = || name().prop_map(|name| InterfaceName::new(name).expect("a name"));
+    let place = prop_oneof![
+        (address(), 1u16..).prop_map(|(address, port)| (address, None, port)),
+        (1u64.., interface(), 1u16..).prop_map(|(host, name, port)| (
+            Ipv6Addr::from_bits(0xfe80 << 112 | u128::from(host)).into(),
+            Some(name),
+            port
+        )),
+        interface().prop_map(|name| (Ipv6Addr::UNSPECIFIED.into(), Some(name), 179)),
+    ];
+    (name(), nodes, place, 1..u32::MAX, any::<bool>(), import, session).prop_map(
+        |(name, (node, node_selector), (address, interface, port), as_number, passive, import, session)| {
             let (hold_time, transport, options, bfd) = session;
             Object::BGPPeer(BgpPeer {
                 name,
                 node,
                 node_selector,
                 address,
+                interface,
                 port,
                 as_number,
                 passive,

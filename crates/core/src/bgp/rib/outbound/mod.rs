@@ -34,7 +34,13 @@ impl Policy {
     /// The neighbour itself does not count: that it is not told its own routes is seen to by its group. Nor do its options
     /// for what it tells us.
     pub fn new(export: Export, codec: CodecContext) -> Policy {
-        let options = PeerOptions { max_prefixes: None, allowed_local_as: 0, ..export.options };
+        let options = PeerOptions {
+            max_prefixes: None,
+            allowed_local_as: 0,
+            long_lived_time: None,
+            delay_open: 0,
+            ..export.options
+        };
         Policy { export: Export { peer: IpAddr::V4(Ipv4Addr::UNSPECIFIED), options, ..export }, codec }
     }
 

@@ -66,6 +66,8 @@ impl World {
             transit: true,
             own_only: false,
             nothing: false,
+            leaving: false,
+            long_lived: false,
             local_as: as_number,
             options: PeerOptions {
                 next_hop: if self.keep { crate::model::peering::NextHopMode::Keep } else { Default::default() },
@@ -79,7 +81,12 @@ impl World {
     }
 
     fn codec() -> CodecContext {
-        CodecContext { four_octet_as: true, ibgp: false, families: vec![AfiSafi::IPV4_UNICAST] }
+        CodecContext {
+            four_octet_as: true,
+            ibgp: false,
+            families: vec![AfiSafi::IPV4_UNICAST],
+            extended_next_hop: false,
+        }
     }
 
     fn policy(&self, peer: IpAddr, as_number: u32) -> Policy {
