@@ -69,7 +69,7 @@ fn decode(code: u8, value: &[u8]) -> Option<Capability> {
             })
         }
         // RFC 9494 3.1 says nothing of other lengths: as with a role.
-        LONG_LIVED if value.len() % LONG_LIVED_FAMILY == 0 => {
+        LONG_LIVED if value.len().is_multiple_of(LONG_LIVED_FAMILY) => {
             let mut families = Vec::new();
             while !reader.is_empty() {
                 let family = AfiSafi { afi: reader.u16()?, safi: reader.u8()? };
