@@ -2,6 +2,7 @@
 //! path and communities of its own.
 
 use std::ops::Range;
+use std::time::Instant;
 
 use super::session::{MARKER, message};
 
@@ -18,7 +19,7 @@ pub struct Load {
 }
 
 impl Load {
-    fn address(&self, index: usize) -> u32 {
+    pub fn address(&self, index: usize) -> u32 {
         0x0a00_0000 + ((index as u32) << (32 - self.length))
     }
 
@@ -51,6 +52,24 @@ impl Load {
     }
 }
 
+/// The prefix of which there is news, and none of a load.
+const NEWS: [u8; 5] = [32, 198, 18, 0, 1];
+
+/// An UPDATE with news of that prefix: its number is a community.
+pub fn news(as_number: u32, next_hop: [u8; 4], number: u32) -> Vec<u8> {
+    let mut attributes = vec![0x40, 1, 1, 0, 0x40, 2, 6, 2, 1];
+    attributes.extend(as_number.to_be_bytes());
+    attributes.extend([0x40, 3, 4]);
+    attributes.extend(next_hop);
+    attributes.extend([0xc0, 8, 4]);
+    attributes.extend(number.to_be_bytes());
+    let mut body = vec![0, 0];
+    body.extend((attributes.len() as u16).to_be_bytes());
+    body.extend(attributes);
+    body.extend(NEWS);
+    message(2, &body)
+}
+
 fn communities(set: usize) -> [u8; 8] {
     let set = set as u32;
     let [a, b, c, d] = (SENDER_AS << 16 | 7).to_be_bytes();
@@ -65,11 +84,13 @@ pub struct Table {
     has: Vec<bool>,
     /// How many prefixes it has at present.
     pub count: usize,
+    /// The numbers of news, and when they came.
+    pub news: Vec<(u32, Instant)>,
 }
 
 impl Table {
     pub fn new(load: Load, next_hop: [u8; 4]) -> Table {
-        Table { load, next_hop, has: vec![false; load.prefixes], count: 0 }
+        Table { load, next_hop, has: vec![false; load.prefixes], count: 0, news: Vec::new() }
     }
 
     pub fn is_full(&self) -> bool {
@@ -80,6 +101,13 @@ impl Table {
     pub fn update(&mut self, body: &[u8]) {
         let (withdrawn, rest) = field(body);
         let (attributes, announced) = field(rest);
+        if announced == NEWS {
+            self.news.extend(attribute(attributes, 8).map(|four| {
+                let number = u32::from_be_bytes(four.try_into().expect("one community"));
+                (number, Instant::now())
+            }));
+            return;
+        }
         self.each(withdrawn, false, None);
         if !announced.is_empty() {
             let set = self.check(attributes);
@@ -107,10 +135,7 @@ impl Table {
     fn check(&self, mut attributes: &[u8]) -> usize {
         let (mut origin, mut path, mut next_hop, mut tags) = (None, Vec::new(), None, None);
         while let [flags, code, rest @ ..] = attributes {
-            let (length, rest) = match flags & 0x10 {
-                0 => (usize::from(rest[0]), &rest[1..]),
-                _ => (usize::from(u16::from_be_bytes([rest[0], rest[1]])), &rest[2..]),
-            };
+            let (length, rest) = length(*flags, rest);
             let (value, rest) = rest.split_at(length);
             attributes = rest;
             match code {
@@ -127,6 +152,27 @@ impl Table {
         assert_eq!(next_hop, Some(&self.next_hop[..]), "NEXT_HOP");
         assert_eq!(tags, Some(&communities(set)[..]), "COMMUNITIES");
         set
+    }
+}
+
+/// The value of an attribute.
+fn attribute(mut attributes: &[u8], wanted: u8) -> Option<&[u8]> {
+    while let [flags, code, rest @ ..] = attributes {
+        let (length, rest) = length(*flags, rest);
+        let (value, rest) = rest.split_at(length);
+        if *code == wanted {
+            return Some(value);
+        }
+        attributes = rest;
+    }
+    None
+}
+
+/// How long an attribute's value is, and what follows the length.
+fn length(flags: u8, rest: &[u8]) -> (usize, &[u8]) {
+    match flags & 0x10 {
+        0 => (usize::from(rest[0]), &rest[1..]),
+        _ => (usize::from(u16::from_be_bytes([rest[0], rest[1]])), &rest[2..]),
     }
 }
 

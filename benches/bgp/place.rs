@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 pub const SPEAKER: [&str; 2] = ["172.30.0.1", "172.31.0.1"];
 pub const SENDER: &str = "172.30.0.2";
 /// How long anything may take before the run is given up.
-pub const LIMIT: Duration = Duration::from_secs(180);
+pub const LIMIT: Duration = Duration::from_secs(600);
 
 /// Waits until it is so.
 pub fn wait_for(what: &str, mut so: impl FnMut() -> bool) {
@@ -71,7 +71,7 @@ impl Place {
         place
     }
 
-    fn netns(&self) -> String {
+    pub fn netns(&self) -> String {
         format!("/proc/{}/ns/net", self.holder.id())
     }
 

@@ -12,7 +12,7 @@ use super::speakers::{Speaker, receiver_as};
 /// (FRR's coalesce-time, which is 3.5 s with 50 neighbours), and it is not their start that is measured.
 const SETTLE: Duration = Duration::from_secs(5);
 
-fn octets(address: &str) -> [u8; 4] {
+pub fn octets(address: &str) -> [u8; 4] {
     address.parse::<Ipv4Addr>().expect("an address").octets()
 }
 
@@ -25,7 +25,7 @@ fn receiver_session(load: Load, index: usize) -> Session {
 }
 
 /// A run in which something panics shows what the speaker said.
-struct Told<'a>(&'a Place);
+pub struct Told<'a>(pub &'a Place);
 
 impl Drop for Told<'_> {
     fn drop(&mut self) {

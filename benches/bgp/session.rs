@@ -24,13 +24,13 @@ pub fn message(kind: u8, body: &[u8]) -> Vec<u8> {
     out
 }
 
-fn open(as_number: u32, id: Ipv4Addr) -> Vec<u8> {
+fn open(as_number: u32, id: Ipv4Addr, hold: u16) -> Vec<u8> {
     // IPv4 unicast, route refresh, four-octet AS numbers.
     let mut capabilities = vec![1, 4, 0, 1, 0, 1, 2, 0, 65, 4];
     capabilities.extend(as_number.to_be_bytes());
     let mut body = vec![4];
     body.extend((as_number as u16).to_be_bytes());
-    body.extend(HOLD.to_be_bytes());
+    body.extend(hold.to_be_bytes());
     body.extend(id.octets());
     body.extend([capabilities.len() as u8 + 2, 2, capabilities.len() as u8]);
     body.extend(capabilities);
@@ -46,7 +46,11 @@ pub struct Session {
     read: usize,
     unsent: Vec<u8>,
     sent: usize,
+    keepalive: Duration,
     keepalive_at: Instant,
+    heard_at: Instant,
+    /// The longest time for which nothing was heard.
+    pub silence: Duration,
     pub table: Table,
     /// When the last of its prefixes came, or went.
     pub changed: Instant,
@@ -57,9 +61,14 @@ pub struct Session {
 impl Session {
     /// A session that is Established. While the speaker does not take it (it may be starting), it is tried again.
     pub fn establish(local: &str, remote: &str, as_number: u32, table: impl Fn() -> Table) -> Session {
+        Session::establish_for(HOLD, local, remote, as_number, table)
+    }
+
+    /// The same with a hold time, in seconds.
+    pub fn establish_for(hold: u16, local: &str, remote: &str, as_number: u32, table: impl Fn() -> Table) -> Session {
         let begun = Instant::now();
         loop {
-            let why = match Session::try_establish(local, remote, as_number, &table) {
+            let why = match Session::try_establish(hold, local, remote, as_number, &table) {
                 Ok(session) => return session,
                 Err(why) => why,
             };
@@ -69,6 +78,7 @@ impl Session {
     }
 
     fn try_establish(
+        hold: u16,
         local: &str,
         remote: &str,
         as_number: u32,
@@ -81,7 +91,7 @@ impl Session {
         let mut stream = TcpStream::from(socket);
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(Duration::from_secs(5)))?;
-        stream.write_all(&open(as_number, local))?;
+        stream.write_all(&open(as_number, local, hold))?;
         // OPEN, then KEEPALIVE; what comes behind it waits for the loop.
         let (mut heard, mut read, mut chunk) = (Vec::new(), 0, [0; 4096]);
         for wanted in [1, 4] {
@@ -104,7 +114,7 @@ impl Session {
         }
         stream.set_nonblocking(true)?;
         let since = Instant::now();
-        let keepalive_at = since + KEEPALIVE;
+        let keepalive = KEEPALIVE.min(Duration::from_secs(hold.into()) / 3);
         let (name, table) = (local.to_string(), table());
         Ok(Session {
             name,
@@ -113,15 +123,23 @@ impl Session {
             read,
             unsent: Vec::new(),
             sent: 0,
-            keepalive_at,
+            keepalive,
+            keepalive_at: since + keepalive,
+            heard_at: since,
+            silence: Duration::ZERO,
             table,
             changed: since,
             since,
         })
     }
 
+    /// Whether all is on its way that was to be sent.
+    pub fn is_idle(&self) -> bool {
+        self.sent == self.unsent.len()
+    }
+
     pub fn send(&mut self, bytes: Vec<u8>) {
-        assert_eq!(self.sent, self.unsent.len(), "one thing after the other");
+        assert!(self.is_idle(), "one thing after the other");
         (self.unsent, self.sent) = (bytes, 0);
     }
 
@@ -140,8 +158,8 @@ impl Session {
     }
 
     fn write(&mut self) {
-        if self.sent == self.unsent.len() && Instant::now() >= self.keepalive_at {
-            self.keepalive_at = Instant::now() + KEEPALIVE;
+        if self.is_idle() && Instant::now() >= self.keepalive_at {
+            self.keepalive_at = Instant::now() + self.keepalive;
             self.send(message(4, &[]));
         }
         while self.sent < self.unsent.len() {
@@ -165,6 +183,11 @@ impl Session {
             Err(error) => panic!("{}: {error}", self.name),
         };
         self.heard.truncate(start + length);
+        if length > 0 {
+            let now = Instant::now();
+            self.silence = self.silence.max(now - self.heard_at);
+            self.heard_at = now;
+        }
         self.take_in();
     }
 
@@ -195,16 +218,21 @@ pub fn serve(what: &str, sessions: &mut [&mut Session], mut so: impl FnMut(&[&mu
             let states: Vec<String> = sessions.iter().map(|s| format!("{} has {}", s.name, s.table.count)).collect();
             panic!("waited {LIMIT:?} for {what}: {}", states.join(", "));
         }
-        let wants: Vec<PollFlags> = sessions.iter().map(|session| session.wants()).collect();
-        let mut polled: Vec<PollFd<'_>> =
-            sessions.iter().zip(wants).map(|(session, wants)| PollFd::new(session.stream.as_fd(), wants)).collect();
-        poll(&mut polled, PollTimeout::from(1000u16)).expect("poll");
-        let ready: Vec<PollFlags> = polled.iter().map(|one| one.revents().unwrap_or(PollFlags::empty())).collect();
-        for (session, ready) in sessions.iter_mut().zip(ready) {
-            if ready.intersects(PollFlags::POLLIN | PollFlags::POLLHUP | PollFlags::POLLERR) {
-                session.hear();
-            }
-            session.write();
+        step(sessions, Duration::from_secs(1));
+    }
+}
+
+/// Waits so long for something to come or to be taken, and deals with it.
+pub fn step(sessions: &mut [&mut Session], pause: Duration) {
+    let wants: Vec<PollFlags> = sessions.iter().map(|session| session.wants()).collect();
+    let mut polled: Vec<PollFd<'_>> =
+        sessions.iter().zip(wants).map(|(session, wants)| PollFd::new(session.stream.as_fd(), wants)).collect();
+    poll(&mut polled, PollTimeout::try_from(pause).expect("a short pause")).expect("poll");
+    let ready: Vec<PollFlags> = polled.iter().map(|one| one.revents().unwrap_or(PollFlags::empty())).collect();
+    for (session, ready) in sessions.iter_mut().zip(ready) {
+        if ready.intersects(PollFlags::POLLIN | PollFlags::POLLHUP | PollFlags::POLLERR) {
+            session.hear();
         }
+        session.write();
     }
 }

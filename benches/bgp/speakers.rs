@@ -1,5 +1,5 @@
 //! The speakers that are compared, each with a configuration that says the same: everybody in, everybody told, no routes in
-//! the kernel, and the neighbours connect. What they have of timers is left as it comes, but for the minimum interval
+//! the kernel (or all of them, for those that can), and the neighbours connect. What they have of timers is left as it comes, but for the minimum interval
 //! between advertisements, which nobody has.
 
 use std::fmt::Write as _;
@@ -10,14 +10,16 @@ use super::place::{Place, SENDER, SPEAKER, receiver, run, wait_for};
 pub struct Speaker {
     pub name: &'static str,
     start: fn(&mut Place, &[Neighbor]),
+    /// With a data plane: its routes go into the kernel.
+    start_with_routes: Option<fn(&mut Place, &[Neighbor])>,
 }
 
 pub const SPEAKERS: [Speaker; 5] = [
-    Speaker { name: "routenet", start: routenet },
-    Speaker { name: "BIRD", start: bird },
-    Speaker { name: "FRR", start: frr },
-    Speaker { name: "GoBGP", start: gobgp },
-    Speaker { name: "OpenBGPD", start: openbgpd },
+    Speaker { name: "routenet", start: routenet, start_with_routes: Some(routenet_agent) },
+    Speaker { name: "BIRD", start: bird, start_with_routes: Some(bird_kernel) },
+    Speaker { name: "FRR", start: frr, start_with_routes: Some(frr_zebra) },
+    Speaker { name: "GoBGP", start: gobgp, start_with_routes: None },
+    Speaker { name: "OpenBGPD", start: openbgpd, start_with_routes: None },
 ];
 
 /// One neighbour of the speaker, and its own address on that cable.
@@ -34,21 +36,45 @@ pub fn receiver_as(index: usize) -> u32 {
 impl Speaker {
     /// Starts it for a sender and so many receivers.
     pub fn start(&self, place: &mut Place, receivers: usize) {
-        let sender = Neighbor { address: SENDER.to_string(), as_number: SENDER_AS, local: SPEAKER[0] };
-        let receivers = (0..receivers).map(|index| Neighbor {
-            address: receiver(index),
-            as_number: receiver_as(index),
-            local: SPEAKER[1],
-        });
-        let neighbors: Vec<Neighbor> = std::iter::once(sender).chain(receivers).collect();
-        (self.start)(place, &neighbors);
+        (self.start)(place, &neighbors(receivers));
+    }
+
+    pub fn has_data_plane(&self) -> bool {
+        self.start_with_routes.is_some()
+    }
+
+    /// The same, and what it learns goes into the kernel.
+    pub fn start_with_routes(&self, place: &mut Place, receivers: usize) {
+        let start = self.start_with_routes.expect("a speaker with a data plane");
+        start(place, &neighbors(receivers));
     }
 }
 
+fn neighbors(receivers: usize) -> Vec<Neighbor> {
+    let sender = Neighbor { address: SENDER.to_string(), as_number: SENDER_AS, local: SPEAKER[0] };
+    let receivers = (0..receivers).map(|index| Neighbor {
+        address: receiver(index),
+        as_number: receiver_as(index),
+        local: SPEAKER[1],
+    });
+    std::iter::once(sender).chain(receivers).collect()
+}
+
 fn routenet(place: &mut Place, neighbors: &[Neighbor]) {
+    routenet_with(place, neighbors, "dataPlane: off".to_string());
+}
+
+/// The agent as on any host, with a store of its own.
+fn routenet_agent(place: &mut Place, neighbors: &[Neighbor]) {
+    let store = place.file("cluster.db").display().to_string();
+    let plane = format!("address: {{ipv4: {}}}\nstore: {{type: embedded, path: {store}}}", SPEAKER[0]);
+    routenet_with(place, neighbors, plane);
+}
+
+fn routenet_with(place: &mut Place, neighbors: &[Neighbor], plane: String) {
     let folder = place.folder.path().display().to_string();
     let mut config = format!(
-        "node: bench\ndataPlane: off\npaths: {{state: {folder}, socket: {folder}/agent.sock}}\nbgp:\n  as: {SPEAKER_AS}\n  \
+        "node: bench\n{plane}\npaths: {{state: {folder}, socket: {folder}/agent.sock}}\nbgp:\n  as: {SPEAKER_AS}\n  \
          routerId: {}\n  listen: ['0.0.0.0:179']\n  holdTime: 240\n  peers:\n",
         SPEAKER[0]
     );
@@ -61,7 +87,15 @@ fn routenet(place: &mut Place, neighbors: &[Neighbor]) {
 }
 
 fn bird(place: &mut Place, neighbors: &[Neighbor]) {
-    let mut config = format!("router id {};\nlog stderr all;\nprotocol device {{}}\n", SPEAKER[0]);
+    bird_with(place, neighbors, "");
+}
+
+fn bird_kernel(place: &mut Place, neighbors: &[Neighbor]) {
+    bird_with(place, neighbors, "protocol kernel { ipv4 { export where source = RTS_BGP; }; }\n");
+}
+
+fn bird_with(place: &mut Place, neighbors: &[Neighbor], more: &str) {
+    let mut config = format!("router id {};\nlog stderr all;\nprotocol device {{}}\n{more}", SPEAKER[0]);
     for (index, Neighbor { address, as_number, local }) in neighbors.iter().enumerate() {
         let _ = write!(
             config,
@@ -75,6 +109,14 @@ fn bird(place: &mut Place, neighbors: &[Neighbor]) {
 }
 
 fn frr(place: &mut Place, neighbors: &[Neighbor]) {
+    frr_with(place, neighbors, false);
+}
+
+fn frr_zebra(place: &mut Place, neighbors: &[Neighbor]) {
+    frr_with(place, neighbors, true);
+}
+
+fn frr_with(place: &mut Place, neighbors: &[Neighbor], zebra: bool) {
     let mut config = format!(
         "router bgp {SPEAKER_AS}\n bgp router-id {}\n no bgp ebgp-requires-policy\n no bgp network import-check\n",
         SPEAKER[0]
@@ -90,11 +132,17 @@ fn frr(place: &mut Place, neighbors: &[Neighbor]) {
     let config = place.write("bgpd.conf", &config);
     let folder = place.folder.path().display().to_string();
     run("chown", &format!("-R frr:frr {folder}"));
-    let pid = place.file("bgpd.pid").display().to_string();
-    place.start(
-        "/usr/lib/frr/bgpd",
-        &["-f", &config, "-i", &pid, "--vty_socket", &folder, "-P", "0", "-u", "frr", "-g", "frr", "-Z"],
-    );
+    let pid = |daemon: &str| place.file(&format!("{daemon}.pid")).display().to_string();
+    let (bgpd_pid, zebra_pid) = (pid("bgpd"), pid("zebra"));
+    let api = place.file("zserv.api").display().to_string();
+    let common = ["--vty_socket", &folder, "-P", "0", "-u", "frr", "-g", "frr"];
+    if zebra {
+        let empty = place.write("zebra.conf", "");
+        place.start("/usr/lib/frr/zebra", &[&["-f", &empty, "-i", &zebra_pid, "-z", &api][..], &common].concat());
+        wait_for("zebra's socket", || place.file("zserv.api").exists());
+    }
+    let way: &[&str] = if zebra { &["-z", &api] } else { &["-Z"] };
+    place.start("/usr/lib/frr/bgpd", &[&["-f", &config, "-i", &bgpd_pid][..], &common, way].concat());
 }
 
 fn gobgp(place: &mut Place, neighbors: &[Neighbor]) {

@@ -1,10 +1,13 @@
-//! 500 nodes in memory, by the speaker's own code under a virtual clock: a full mesh beside automatic reflectors, from the
+//! 500 nodes in memory, by the speaker's own code under a virtual clock: a full mesh beside `mesh: auto`, from the
 //! start of all nodes to the loss of a rack and of a reflector.
 //!
 //! `make bench-mesh`, or `cargo bench -p routenet-core --bench simulation -- [NODES]`. Prints a table, and writes
 //! `benches/mesh-start.svg`.
 #![expect(clippy::disallowed_methods, clippy::disallowed_types, reason = "a program, not the pure half")]
 
+#[path = "../../crates/core/tests/bgp/cluster.rs"]
+#[expect(dead_code, reason = "the tests' cluster can do more")]
+mod cluster;
 #[path = "../../tests/support/dice.rs"]
 mod dice;
 #[expect(dead_code, reason = "the tests' network can do more")]

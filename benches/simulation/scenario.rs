@@ -4,15 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
-use routenet_core::bgp::mesh::{self, Hold, Reflection};
-use routenet_core::bgp::speaker::{Input, PeerConfig, PeerSource, SpeakerConfig, State};
-use routenet_core::model::peering::PeerOptions;
-use routenet_core::model::{Cidr, ImportPolicy};
+use routenet_core::bgp::mesh::Role;
+use routenet_core::bgp::speaker::{Input, State};
+use routenet_core::model::{Cidr, MeshLayout};
 use routenet_core::time::Time;
 
+use crate::cluster::{Cluster, LOOK, address};
 use crate::net::{Net, Timing};
 
-const AS: u32 = 64512;
 const HOSTS: usize = 10;
 const RACK: usize = 20;
 const LATENCY: Duration = Duration::from_millis(1);
@@ -33,25 +32,32 @@ pub fn describe() -> String {
     )
 }
 
+/// `full`, or `auto` with the limit that it has where nobody says another.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Layout {
-    Mesh,
-    Reflectors(usize),
+    Full,
+    Auto,
 }
 
 impl Layout {
-    pub const ALL: [Layout; 3] = [Layout::Mesh, Layout::Reflectors(4), Layout::Reflectors(8)];
+    pub const ALL: [Layout; 2] = [Layout::Auto, Layout::Full];
 
     pub fn name(self) -> &'static str {
         match self {
-            Layout::Mesh => "full mesh",
-            Layout::Reflectors(4) => "4 reflectors",
-            Layout::Reflectors(_) => "8 reflectors",
+            Layout::Full => "full mesh",
+            Layout::Auto => "mesh: auto",
         }
     }
 
     pub fn named(name: &str) -> Layout {
         Layout::ALL.into_iter().find(|layout| layout.name() == name).expect("a layout")
+    }
+
+    fn mesh(self) -> MeshLayout {
+        match self {
+            Layout::Full => MeshLayout::Full,
+            Layout::Auto => MeshLayout::Auto { limit: MeshLayout::LIMIT },
+        }
     }
 }
 
@@ -67,14 +73,6 @@ pub struct Row<'a> {
     pub lost: u64,
 }
 
-fn name(index: usize) -> String {
-    format!("node-{index}")
-}
-
-fn address(index: usize) -> IpAddr {
-    IpAddr::V4(Ipv4Addr::new(10, 100, (index / 250) as u8, (index % 250) as u8 + 1))
-}
-
 fn prefixes(index: usize) -> BTreeSet<Cidr> {
     let block = u32::from(Ipv4Addr::new(10, 200, 0, 0)) + 64 * index as u32;
     let hosts = (1..=HOSTS as u32).map(|host| (Ipv4Addr::from(block + host), 32));
@@ -82,42 +80,10 @@ fn prefixes(index: usize) -> BTreeSet<Cidr> {
     all.map(|(address, length)| format!("{address}/{length}").parse().expect("a CIDR")).collect()
 }
 
-fn config(index: usize, peers: BTreeMap<usize, Hold>) -> SpeakerConfig {
-    let IpAddr::V4(router_id) = address(index) else { panic!("an IPv4 address") };
-    let peer = |(other, hold): (usize, Hold)| {
-        let options = PeerOptions { reflector_client: hold == Hold::Client, ..PeerOptions::default() };
-        let peer = PeerConfig {
-            name: name(other),
-            source: PeerSource::Node,
-            port: 179,
-            as_number: AS,
-            passive: false,
-            import: ImportPolicy::Pools,
-            hold_time: None,
-            local_address: Some(address(index)),
-            transport: Default::default(),
-            bfd: None,
-            filters: Default::default(),
-            options,
-        };
-        (address(other), peer)
-    };
-    SpeakerConfig {
-        as_number: AS,
-        router_id,
-        address4: Some(address(index)),
-        peers: peers.into_iter().map(peer).collect(),
-        ..SpeakerConfig::default()
-    }
-}
-
 struct Run {
     layout: Layout,
-    net: Net,
+    cluster: Cluster,
     count: usize,
-    plan: Reflection,
-    /// What it is to be followed by, while it is.
-    next: Reflection,
     /// Nodes that are no more.
     gone: BTreeSet<usize>,
 }
@@ -125,53 +91,25 @@ struct Run {
 impl Run {
     fn new(layout: Layout, count: usize) -> Run {
         let timing = Timing { latency: LATENCY, jitter: JITTER, message: MESSAGE, pieces: false, tick: TICK };
-        let mut run = Run {
-            layout,
-            net: Net::new(timing, 1),
-            count,
-            plan: Reflection::default(),
-            next: Reflection::default(),
-            gone: BTreeSet::new(),
-        };
-        run.plan = run.plan();
-        run.next = run.plan.clone();
+        let mut cluster = Cluster::new(Net::new(timing, 1), layout.mesh(), 0, 1);
         for index in 0..count {
-            run.net.add(config(index, run.peers(index)));
-            let node = run.net.nodes.last_mut().expect("just added");
-            node.pools = vec!["10.200.0.0/16".parse().expect("a CIDR")];
-            node.own = prefixes(index);
+            cluster.add();
+            cluster.net.nodes[index].own = prefixes(index);
         }
-        run
+        Run { layout, cluster, count, gone: BTreeSet::new() }
     }
 
-    /// The plan for the nodes that are there.
-    fn plan(&self) -> Reflection {
-        let Layout::Reflectors(reflectors) = self.layout else { return Reflection::default() };
-        let names: Vec<String> = (0..self.count).filter(|index| !self.gone.contains(index)).map(name).collect();
-        mesh::reflectors(names.iter().map(String::as_str), reflectors)
-    }
-
-    fn peers(&self, index: usize) -> BTreeMap<usize, Hold> {
-        let others = (0..self.count).filter(|other| *other != index && !self.gone.contains(other));
-        if self.layout == Layout::Mesh {
-            return others.map(|other| (other, Hold::Plain)).collect();
-        }
-        let own = name(index);
-        let peers = self.plan.peers_until(&self.next, &own);
-        others.filter_map(|other| Some((other, *peers.get(name(other).as_str())?))).collect()
-    }
-
-    fn reflector(&self) -> usize {
-        (0..self.count).find(|index| self.plan.reflectors.contains(&name(*index))).expect("a reflector")
+    fn is_reflector(&self, index: usize) -> bool {
+        matches!(self.cluster.rollout(index).plan().role, Role::Reflector { .. })
     }
 
     fn alive(&self) -> impl Iterator<Item = usize> + '_ {
-        (0..self.count).filter(|index| self.net.is_up(*index) && !self.gone.contains(index))
+        (0..self.count).filter(|index| self.cluster.net.is_up(*index) && !self.gone.contains(index))
     }
 
     /// Percent of the routes that are to be there, and are.
     fn complete(&self) -> f64 {
-        let there: usize = self.alive().map(|index| self.net.nodes[index].kernel.len()).sum();
+        let there: usize = self.alive().map(|index| self.cluster.net.nodes[index].kernel.len()).sum();
         let whole = self.count * (self.count - 1) * (HOSTS + 1);
         there as f64 * 100.0 / whole as f64
     }
@@ -182,25 +120,27 @@ impl Run {
         for &index in &alive {
             let others = alive.iter().filter(|other| **other != index);
             let wanted: BTreeMap<Cidr, Vec<IpAddr>> = others
-                .flat_map(|other| self.net.nodes[*other].own.iter().map(|prefix| (*prefix, vec![address(*other)])))
+                .flat_map(|other| {
+                    self.cluster.net.nodes[*other].own.iter().map(|prefix| (*prefix, vec![address(*other)]))
+                })
                 .collect();
-            assert!(self.net.nodes[index].kernel == wanted, "node {index} has not what it has to have");
+            assert!(self.cluster.net.nodes[index].kernel == wanted, "node {index} has not what it has to have");
         }
     }
 
     /// Lets something happen, waits for so long, and says when the last table changed and what was said until then.
     fn measure(&mut self, what: &str, wait: Duration, happens: impl FnOnce(&mut Run)) {
-        let (begin, before, lost) = (self.net.now, self.net.traffic, self.lost());
+        let (begin, before, lost) = (self.cluster.net.now, self.cluster.net.traffic, self.lost());
         happens(self);
-        let left = wait.saturating_sub(self.net.now.since(begin));
-        self.net.run(left);
+        let left = wait.saturating_sub(self.cluster.net.now.since(begin));
+        self.cluster.run(left);
         let row = Row {
             layout: self.layout.name(),
             what,
             tables: self.changed().since(begin),
-            said: self.net.updated.since(begin),
-            messages: self.net.traffic.messages - before.messages,
-            bytes: self.net.traffic.bytes - before.bytes,
+            said: self.cluster.net.updated.since(begin),
+            messages: self.cluster.net.traffic.messages - before.messages,
+            bytes: self.cluster.net.traffic.bytes - before.bytes,
             lost: self.lost() - lost,
         };
         row.print();
@@ -208,37 +148,19 @@ impl Run {
     }
 
     fn changed(&self) -> Time {
-        self.alive().map(|index| self.net.nodes[index].changed).max().unwrap_or_default()
+        self.alive().map(|index| self.cluster.net.nodes[index].changed).max().unwrap_or_default()
     }
 
     fn lost(&self) -> u64 {
-        self.net.nodes.iter().map(|node| node.lost).sum()
+        self.cluster.net.nodes.iter().map(|node| node.lost).sum()
     }
 
     /// Power is lost: nobody hears a word.
     fn lose(&mut self, nodes: &[usize]) {
         for &node in nodes {
-            (0..self.count).filter(|other| *other != node).for_each(|other| self.net.cut(node, other));
-            self.net.kill(node);
+            (0..self.count).filter(|other| *other != node).for_each(|other| self.cluster.net.cut(node, other));
+            self.cluster.kill(node);
             self.gone.insert(node);
-        }
-    }
-
-    /// What the nodes do when the store no longer has those that are gone: first the sessions of both plans, then of the
-    /// new one.
-    fn follow_plan(&mut self) {
-        self.next = self.plan();
-        self.configure();
-        self.net.run(Duration::from_secs(15));
-        self.plan = self.next.clone();
-        self.configure();
-    }
-
-    fn configure(&mut self) {
-        for index in self.alive().collect::<Vec<_>>() {
-            let config = config(index, self.peers(index));
-            self.net.nodes[index].config = config.clone();
-            self.net.handle(index, Input::Configure(Box::new(config)));
         }
     }
 }
@@ -251,46 +173,56 @@ pub fn run(layout: Layout, count: usize) {
     let here = Duration::from_secs(2);
     run.measure("one more /32 on one node", here, |run| announce(run, host, true));
     run.measure("it is gone", here, |run| announce(run, host, false));
-    if let Layout::Reflectors(_) = layout {
-        let reflector = run.reflector();
+    if layout == Layout::Auto {
+        let reflector = run.alive().find(|index| run.is_reflector(*index)).expect("a reflector");
         run.measure("a reflector is killed, its clients hear it, and it comes back", Duration::from_secs(30), |run| {
-            run.net.kill(reflector);
-            run.net.run(Duration::from_secs(2));
-            run.net.boot(reflector, true);
+            run.cluster.kill(reflector);
+            run.cluster.run(Duration::from_secs(2));
+            run.cluster.boot(reflector, true);
         });
         let away = Duration::from_secs(240);
         run.measure("a reflector loses power: its own routes go (hold and restart time)", away, |run| {
             run.lose(&[reflector]);
         });
-        let anew = "the plan is made anew without it: 15 s with both plans, then the new one";
-        run.measure(anew, Duration::from_secs(60), Run::follow_plan);
+        run.measure("its Node is deleted: another one reflects", Duration::from_secs(60), |run| {
+            run.cluster.remove(reflector);
+        });
     }
-    let rack: Vec<usize> =
-        run.alive().filter(|index| !run.plan.reflectors.contains(&name(*index))).take(RACK).collect();
+    let rack: Vec<usize> = run.alive().filter(|index| !run.is_reflector(*index)).take(RACK).collect();
     let drained = rack.clone();
     run.measure("a rack of 20 is drained", Duration::from_secs(20), |run| {
         for node in &drained {
             run.gone.insert(*node);
-            run.net.handle(*node, Input::Drain { notice: Duration::ZERO });
+            run.cluster.net.handle(*node, Input::Drain { notice: Duration::ZERO });
         }
     });
     run.measure("it comes back", Duration::from_secs(30), |run| {
         for node in &drained {
             run.gone.remove(node);
-            run.net.handle(*node, Input::Undrain);
+            run.cluster.net.handle(*node, Input::Undrain);
         }
     });
+    let other = match layout {
+        Layout::Full => Layout::Auto,
+        Layout::Auto => Layout::Full,
+    };
+    let change = match layout {
+        Layout::Full => "the setting is changed to `mesh: auto`",
+        Layout::Auto => "the setting is changed to a full mesh",
+    };
+    run.measure(change, Duration::from_secs(60), |run| run.cluster.lay_out(other.mesh()));
+    run.measure("and back", Duration::from_secs(60), |run| run.cluster.lay_out(layout.mesh()));
     run.measure("a rack of 20 loses power (hold and restart time)", Duration::from_secs(240), |run| run.lose(&rack));
 }
 
 fn announce(run: &mut Run, prefix: Cidr, whether: bool) {
-    let own = &mut run.net.nodes[0].own;
+    let own = &mut run.cluster.net.nodes[0].own;
     if whether {
         own.insert(prefix)
     } else {
         own.remove(&prefix)
     };
-    run.net.handle(0, Input::Originate(vec![(prefix, whether)]));
+    run.cluster.net.handle(0, Input::Originate(vec![(prefix, whether)]));
 }
 
 /// All nodes start; the curve and the memory are of this.
@@ -298,22 +230,26 @@ fn start(run: &mut Run) {
     let mut points = vec![(0.0, 0.0)];
     run.measure("all nodes start within a second", Duration::from_secs(20), |run| {
         let mut booted = 0;
-        while run.net.now.since_origin() < START || run.complete() < 100.0 {
-            let due = (run.count as f64 * run.net.now.since_origin().as_secs_f64() / START.as_secs_f64()) as usize;
+        while run.cluster.net.now.since_origin() < START || run.complete() < 100.0 {
+            let due =
+                (run.count as f64 * run.cluster.net.now.since_origin().as_secs_f64() / START.as_secs_f64()) as usize;
             while booted < due.min(run.count) {
-                run.net.boot(booted, false);
+                run.cluster.boot(booted, false);
                 booted += 1;
             }
-            run.net.run(SLICE);
-            points.push((run.net.now.since_origin().as_secs_f64(), run.complete()));
-            assert!(run.net.now.since_origin() < Duration::from_secs(300), "they do not converge");
+            run.cluster.net.run(SLICE);
+            if run.cluster.net.now.since_origin().as_millis() % LOOK.as_millis() == 0 {
+                run.cluster.look();
+            }
+            points.push((run.cluster.net.now.since_origin().as_secs_f64(), run.complete()));
+            assert!(run.cluster.net.now.since_origin() < Duration::from_secs(300), "they do not converge");
         }
     });
     for (x, y) in points {
         println!("point {x:.2} {y:.2}");
     }
     let sessions = |index: usize| {
-        let all = run.net.speaker(index).status(run.net.now);
+        let all = run.cluster.net.speaker(index).status(run.cluster.net.now);
         all.iter().filter(|status| status.state == State::Established).count()
     };
     let each: Vec<usize> = run.alive().map(sessions).collect();

@@ -3,18 +3,21 @@
 
 use std::collections::BTreeMap;
 
-use routenet_core::bgp::wire::{self, AfiSafi, Attributes, CodecContext, Message, NextHop};
-use routenet_core::model::{Cidr, Family};
+use routenet_core::bgp::wire::{self, AfiSafi, Attributes, CodecContext, Message, NextHop, Nlri, PathIds};
+use routenet_core::model::Family;
 
 /// Whether a message came of it.
 pub fn run(data: &[u8]) -> bool {
     let Some((&[settings, kind], body)) = data.split_first_chunk::<2>() else { return false };
     let mut families = vec![AfiSafi::IPV4_UNICAST, AfiSafi::IPV6_UNICAST];
     families.truncate(2 - usize::from(settings >> 2 & 1));
+    let with_ids = if settings >> 3 & 1 == 1 { families.clone() } else { Vec::new() };
+    let path_ids = PathIds { received: with_ids.clone(), sent: with_ids };
     let context = CodecContext {
         four_octet_as: settings & 1 == 0,
         ibgp: settings & 2 != 0,
         families,
+        path_ids,
         extended_next_hop: settings & 16 != 0,
     };
     // The marker and the length are tried by themselves: behind them nothing would ever be reached.
@@ -32,9 +35,9 @@ pub fn run(data: &[u8]) -> bool {
             assert_eq!(wire::decode(&wire::encode_open(&open), &context), Ok(Message::Open(open)))
         }
         Ok(Message::Update(update)) => {
-            let mut groups = BTreeMap::<(Family, NextHop), Vec<Cidr>>::new();
-            for (prefix, next_hop) in update.reachable {
-                groups.entry((prefix.family(), next_hop)).or_default().push(prefix);
+            let mut groups = BTreeMap::<(Family, NextHop), Vec<Nlri>>::new();
+            for (nlri, next_hop) in update.reachable {
+                groups.entry((nlri.prefix.family(), next_hop)).or_default().push(nlri);
             }
             assert_eq!(update.attributes.is_some(), !groups.is_empty());
             for ((_, next_hop), prefixes) in &groups {
@@ -54,7 +57,7 @@ fn said_again(notification: &wire::Notification, context: &CodecContext) {
     assert!(notification.data.starts_with(&again.data));
 }
 
-fn reached_again(attributes: &Attributes, next_hop: &NextHop, prefixes: &[Cidr], context: &CodecContext) {
+fn reached_again(attributes: &Attributes, next_hop: &NextHop, prefixes: &[Nlri], context: &CodecContext) {
     let mut rest = prefixes;
     while !rest.is_empty() {
         let mut out = Vec::new();
@@ -65,7 +68,7 @@ fn reached_again(attributes: &Attributes, next_hop: &NextHop, prefixes: &[Cidr],
         let Ok(Message::Update(again)) = again else { panic!("our own UPDATE: {again:?}") };
         assert_eq!(again.attributes.as_ref(), Some(attributes));
         assert_eq!(again.defects, []);
-        assert!(again.reachable.iter().map(|(prefix, _)| prefix).eq(&rest[..taken]));
+        assert!(again.reachable.iter().map(|(nlri, _)| nlri).eq(&rest[..taken]));
         rest = &rest[taken..];
     }
 }

@@ -10,9 +10,10 @@ use routenet_core::bgp::speaker::{
     ConnId, Event, Input, PeerConfig, PeerSource, Speaker, SpeakerConfig, Startup, State,
 };
 use routenet_core::bgp::wire::{
-    self, AfiSafi, AsSegment, Attributes, Capability, CodecContext, GracefulRestart, Message, NextHop, Open,
+    self, AddPath, AfiSafi, AsSegment, Attributes, Capability, CodecContext, GracefulRestart, Message, NextHop, Nlri,
+    Open, PathIds,
 };
-use routenet_core::model::peering::{MaxPrefixes, PeerOptions};
+use routenet_core::model::peering::{AddPaths, MaxPrefixes, PeerOptions, SentPaths};
 use routenet_core::model::{Cidr, ImportPolicy};
 use routenet_core::time::Time;
 
@@ -49,7 +50,8 @@ impl World {
             filters: Default::default(),
             options,
         };
-        let watcher = PeerOptions { reflector_client: true, ..PeerOptions::default() };
+        let add_paths = AddPaths { receive: false, send: SentPaths::All };
+        let watcher = PeerOptions { reflector_client: true, add_paths, ..PeerOptions::default() };
         let config = SpeakerConfig {
             as_number: AS,
             router_id: Ipv4Addr::new(10, 0, 0, 1),
@@ -132,11 +134,14 @@ fn cidr(text: &str) -> Cidr {
     text.parse().expect("a CIDR")
 }
 
-fn open(as_number: u32, address: IpAddr, restart: Option<u16>) -> Vec<u8> {
+/// `sends`: several paths of a prefix; everybody receives them.
+fn open(as_number: u32, address: IpAddr, restart: Option<u16>, sends: bool) -> Vec<u8> {
     let IpAddr::V4(router_id) = address else { panic!("an IPv4 address") };
     let families = [AfiSafi::IPV4_UNICAST, AfiSafi::IPV6_UNICAST];
     let mut capabilities: Vec<Capability> = families.into_iter().map(Capability::Multiprotocol).collect();
     capabilities.extend([Capability::RouteRefresh, Capability::FourOctetAs(as_number)]);
+    let add_path = |family| AddPath { family, receives: true, sends };
+    capabilities.push(Capability::AddPaths(families.map(add_path).to_vec()));
     capabilities.extend(restart.map(|restart_time| {
         let families = families.map(|family| (family, true)).to_vec();
         Capability::GracefulRestart(GracefulRestart { restarted: false, notification: true, restart_time, families })
@@ -144,9 +149,11 @@ fn open(as_number: u32, address: IpAddr, restart: Option<u16>) -> Vec<u8> {
     wire::encode_open(&Open { as_number, hold_time: 90, router_id, capabilities })
 }
 
+/// The watcher's.
 fn context() -> CodecContext {
     let families = vec![AfiSafi::IPV4_UNICAST, AfiSafi::IPV6_UNICAST];
-    CodecContext { four_octet_as: true, ibgp: true, families, extended_next_hop: true }
+    let path_ids = PathIds { received: families.clone(), sent: Vec::new() };
+    CodecContext { four_octet_as: true, ibgp: true, families, path_ids, extended_next_hop: true }
 }
 
 /// What the watcher announces.
@@ -159,14 +166,17 @@ fn announcement() -> Vec<u8> {
 }
 
 /// An UPDATE with the right beginning, so that what follows is not all refused for the same reason.
-fn plausible(wild_as: u32, prefixes: &[u8]) -> Vec<u8> {
+fn plausible(wild_as: u32, prefixes: &[u8], with_ids: bool) -> Vec<u8> {
     let external = wild_as != AS;
     let as_path = if external { vec![AsSegment::Sequence(vec![wild_as])] } else { Vec::new() };
     let attributes = Attributes { as_path, local_pref: (!external).then_some(100), ..own_attributes() };
     let next_hop = NextHop { address: WILD, link_local: None };
-    let prefixes: Vec<Cidr> = prefixes.iter().map(|byte| cidr(&format!("10.{byte}.0.0/24"))).collect();
+    let nlri = |byte: &u8| Nlri { prefix: cidr(&format!("10.{}.0.0/24", byte / 4)), path_id: u32::from(byte % 4) };
+    let prefixes: Vec<Nlri> = prefixes.iter().map(nlri).collect();
+    let sent = if with_ids { context().families } else { Vec::new() };
+    let context = CodecContext { path_ids: PathIds { received: Vec::new(), sent }, ..context() };
     let mut out = Vec::new();
-    let _ = wire::encode_reach(&attributes, &next_hop, &prefixes, &context(), &mut out);
+    let _ = wire::encode_reach(&attributes, &next_hop, &prefixes, &context, &mut out);
     out
 }
 
@@ -180,22 +190,24 @@ fn framed(kind: u8, body: &[u8]) -> Vec<u8> {
 pub fn run(data: &[u8]) -> bool {
     let mut bytes = Bytes::new(data);
     let wild_as = bytes.one(&[65001, AS]);
+    let paths = bytes.rarely(2);
     let options = PeerOptions {
         reflector_client: bytes.rarely(2),
         max_prefixes: bytes.rarely(4).then_some(MaxPrefixes { limit: 3, warning: 75, restart: Some(10) }),
         allowed_local_as: bytes.one(&[0, 1]),
+        add_paths: AddPaths { receive: paths, send: bytes.one(&[SentPaths::None, SentPaths::All, SentPaths::Best(2)]) },
         ..PeerOptions::default()
     };
     let mut world = World::new(wild_as, options, bytes.number().into());
     let watcher = world.connect(WATCHER).expect("it is let in");
-    world.hear(watcher, &[&open(AS, WATCHER, None)[..], &wire::encode_keepalive(), &announcement()].concat());
+    world.hear(watcher, &[&open(AS, WATCHER, None, false)[..], &wire::encode_keepalive(), &announcement()].concat());
     assert_eq!(world.state(WATCHER), (State::Established, 1));
 
     let mut wild = world.connect(WILD);
     let restart = bytes.rarely(2).then_some(120);
     let greet = bytes.below(4) > 0;
     if let Some(conn) = wild.filter(|_| greet) {
-        world.hear(conn, &[&open(wild_as, WILD, restart)[..], &wire::encode_keepalive()].concat());
+        world.hear(conn, &[&open(wild_as, WILD, restart, paths)[..], &wire::encode_keepalive()].concat());
     }
     while !bytes.is_empty() {
         match bytes.below(12) {
@@ -207,7 +219,7 @@ pub fn run(data: &[u8]) -> bool {
                 }
                 wild = world.connect(WILD);
                 if let Some(conn) = wild.filter(|_| bytes.rarely(2)) {
-                    world.hear(conn, &[&open(wild_as, WILD, restart)[..], &wire::encode_keepalive()].concat());
+                    world.hear(conn, &[&open(wild_as, WILD, restart, paths)[..], &wire::encode_keepalive()].concat());
                 }
             }
             what => {
@@ -216,7 +228,7 @@ pub fn run(data: &[u8]) -> bool {
                 let said = bytes.take(length);
                 let message = match what {
                     2 => said.to_vec(),
-                    3 | 4 => plausible(wild_as, said),
+                    3 | 4 => plausible(wild_as, said, paths),
                     _ => framed(kind, said),
                 };
                 if let Some(conn) = wild {

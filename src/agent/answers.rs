@@ -104,6 +104,7 @@ impl Agent {
                 reply(self.explain(from, to, protocol, port, trace).await)
             }
             Request::BgpNeighbors => bgp::neighbors(&self.hands.peering).await,
+            Request::BgpMesh => ok(&self.mesh_reply()),
             Request::BgpNeighbor { name } => bgp::neighbor(&self.hands.peering, &name).await,
             Request::BgpRoutes => bgp::routes(&self.hands.peering).await,
             Request::BgpRoute { prefix } => bgp::route(&self.hands.peering, &prefix).await,

@@ -106,11 +106,11 @@ struct Parted {
 
 fn part(delta: &mut DesiredDelta) -> Parted {
     let mut parted = Parted::default();
-    for (key, route) in std::mem::take(&mut delta.routes) {
-        match route {
-            Some(Route::Local { .. }) => parted.after_links.insert(key, route),
-            _ => parted.now.insert(key, route),
-        };
+    let local = |route: &Option<Route>| matches!(route, Some(Route::Local { .. }));
+    // Of many routes, which are learned ones, none is moved one by one.
+    parted.now = std::mem::take(&mut delta.routes);
+    if parted.now.values().any(local) {
+        (parted.after_links, parted.now) = parted.now.into_iter().partition(|(_, route)| local(route));
     }
     for (name, link) in std::mem::take(&mut delta.links) {
         match link {

@@ -1,10 +1,11 @@
 //! The tasks that turn what happens around the agent into facts: the store's changes, own blocks, learned routes; and
 //! those that tell others. Started once, by [`super::start`].
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use routenet_core::bgp::mesh::Hold;
 use routenet_core::bgp::speaker::{SpeakerConfig, State, speaker_config};
 use routenet_core::desired::FactDelta;
 use routenet_core::model::config::NodeConfig;
@@ -28,35 +29,41 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 const EMPTY_BLOCKS_EVERY: Duration = Duration::from_secs(60);
 
 /// Starts them all.
-pub fn spawn(
-    agent: &Arc<Agent>,
-    sync: ClusterSync,
-    events: mpsc::Receiver<PeeringEvent>,
-    underlay: Underlay,
-    interfaces: Addresses,
-) {
-    tokio::spawn(follow_store(agent.clone(), sync.batches, underlay));
+pub fn spawn(agent: &Arc<Agent>, sync: ClusterSync, events: mpsc::Receiver<PeeringEvent>, interfaces: Addresses) {
+    tokio::spawn(follow_store(agent.clone(), sync.batches));
     tokio::spawn(follow_blocks(agent.clone()));
     tokio::spawn(follow_peering(agent.clone(), events));
     tokio::spawn(tell_condition(agent.clone()));
     tokio::spawn(super::neighbours::watch(agent.clone()));
+    tokio::spawn(super::mesh::watch(agent.clone()));
     tokio::spawn(give_back_blocks(agent.clone()));
     super::tunnels::spawn(agent);
     super::pending::watch(agent.store.clone());
     tokio::spawn(follow_interfaces(agent.clone(), interfaces));
 }
 
-/// The speaker's configuration as the node's file, the store's nodes and peers have it now.
-pub fn speaker_settings(config: &NodeConfig, underlay: &Underlay, cluster: &ClusterView) -> SpeakerConfig {
-    let known = cluster.read();
+/// The node's file, with the addresses that it was found to have.
+pub fn resolved(config: &NodeConfig, underlay: &Underlay) -> NodeConfig {
     let mut resolved = config.clone();
     resolved.address.ipv4 = underlay.ipv4;
     resolved.address.ipv6 = underlay.ipv6;
+    resolved
+}
+
+/// The speaker's configuration as the node's file, the store's nodes and peers have it now; `mesh`: with which nodes it has
+/// sessions.
+pub fn speaker_settings(
+    config: &NodeConfig,
+    underlay: &Underlay,
+    cluster: &ClusterView,
+    mesh: &BTreeMap<String, Hold>,
+) -> SpeakerConfig {
+    let known = cluster.read();
     let nodes: Vec<Node> = known.nodes.values().cloned().collect();
     let peers: Vec<BgpPeer> = known.peers.values().filter(|peer| selects(peer, config)).cloned().collect();
     let configurations: Vec<_> = known.bgp_configurations.values().cloned().collect();
     let filters: Vec<_> = known.bgp_filters.values().cloned().collect();
-    speaker_config(&resolved, &nodes, &peers, &configurations, &filters)
+    speaker_config(&resolved(config, underlay), &nodes, &peers, &configurations, &filters, mesh)
 }
 
 fn selects(peer: &BgpPeer, config: &NodeConfig) -> bool {
@@ -65,8 +72,7 @@ fn selects(peer: &BgpPeer, config: &NodeConfig) -> bool {
     Selector::parse(selector).is_ok_and(|selector| selector.matches(&config.labels))
 }
 
-async fn follow_store(agent: Arc<Agent>, mut batches: mpsc::Receiver<Batch>, underlay: Underlay) {
-    let mut speaker = speaker_settings(&agent.config, &underlay, &agent.cluster);
+async fn follow_store(agent: Arc<Agent>, mut batches: mpsc::Receiver<Batch>) {
     while let Some(batch) = batches.recv().await {
         let mut facts = Vec::new();
         let mut cut = None;
@@ -104,11 +110,7 @@ async fn follow_store(agent: Arc<Agent>, mut batches: mpsc::Receiver<Batch>, und
         }
         agent.progress.taken(batch.revision);
         if peers_changed {
-            let wanted = speaker_settings(&agent.config, &underlay, &agent.cluster);
-            if wanted != speaker {
-                speaker = wanted;
-                agent.hands.peering.configure(speaker.clone());
-            }
+            agent.follow_mesh();
         }
         if pools_changed {
             let pools = agent.cluster.read().pools.values().map(|pool| pool.cidr).collect();

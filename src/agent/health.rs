@@ -10,9 +10,10 @@ use routenet_core::model::scope::unscoped;
 use routenet_core::model::{NodeCondition, Problem};
 
 use super::Agent;
-use super::peering::{PeeringStatus, neighbor_lines};
+use super::peering::{PeeringStatus, Waiting, neighbor_lines};
 use super::sync::SyncState;
 use crate::plane::PlaneStatus;
+use crate::plane::interfaces::words;
 
 /// A node that is silent for so long is degraded.
 pub const SILENCE: Duration = Duration::from_secs(30);
@@ -110,7 +111,7 @@ impl Agent {
 
     /// What the node says of itself to the others.
     pub async fn condition(&self) -> NodeCondition {
-        let peers = self.peers().await;
+        let peering = self.hands.peering.status().await.unwrap_or_default();
         NodeCondition {
             node: self.config.node.clone(),
             at: epoch_seconds(SystemTime::now()),
@@ -118,8 +119,9 @@ impl Agent {
             problems: self.problems().await,
             endpoints: u32::try_from(self.allocator.endpoints().len()).unwrap_or(u32::MAX),
             blocks: self.allocator.own_blocks().borrow().iter().copied().collect(),
-            peers_established: count(&peers, |peer| peer.state == State::Established),
-            peers_configured: count(&peers, |_| true),
+            peers_established: count(peering.peers.iter().filter(|peer| peer.state == State::Established).count()),
+            peers_configured: count(peering.peers.len() + peering.waiting.len()),
+            mesh_in_place: self.mesh.in_place(),
         }
     }
 
@@ -156,8 +158,8 @@ impl Agent {
     }
 }
 
-fn count(peers: &[PeerStatus], which: impl Fn(&PeerStatus) -> bool) -> u32 {
-    u32::try_from(peers.iter().filter(|peer| which(peer)).count()).unwrap_or(u32::MAX)
+fn count(peers: usize) -> u32 {
+    u32::try_from(peers).unwrap_or(u32::MAX)
 }
 
 fn plane_problem(name: &'static str, status: &PlaneStatus) -> Option<Found> {
@@ -189,7 +191,7 @@ pub(super) fn peering_problems(peering: &PeeringStatus, drained: bool) -> Vec<Fo
     }
     all.extend(peering.peers.iter().flat_map(|peer| {
         peer.config.filters.missing().iter().map(|name| {
-            let whom = format!("{} ({})", peer.config.name, peer.address);
+            let whom = format!("{} ({})", peer.config.name, words(peer.address));
             let what =
                 format!("BGPFilter {name}, which peer {whom} names, is not there: nothing passes to it or from it");
             found("bgp", what, "apply a BGPFilter of that name, or take the name out of the peer's `filters`")
@@ -201,6 +203,7 @@ pub(super) fn peering_problems(peering: &PeeringStatus, drained: bool) -> Vec<Fo
         let wanted = |peer: &PeerStatus| peer.config.source != PeerSource::Range;
         let down = |peer: &&PeerStatus| peer.state != State::Established && peer.lasting >= PEER_GRACE && wanted(peer);
         all.extend(peering.peers.iter().filter(down).map(peer_problem));
+        all.extend(peering.waiting.iter().filter(|waiting| waiting.since >= PEER_GRACE).map(waiting_problem));
         all.extend(peering.peers.iter().filter_map(near_its_bound));
         all.extend(bfd_problems(peering));
     }
@@ -225,10 +228,13 @@ fn near_its_bound(peer: &PeerStatus) -> Option<Found> {
     let near = peer.received_most * 100 >= u64::from(bound.limit) * u64::from(bound.warning);
     (near && peer.state == State::Established).then(|| Found {
         part: "bgp",
-        subject: format!("{} prefixes", peer.address),
+        subject: format!("{} prefixes", words(peer.address)),
         what: format!(
             "{} ({}) sends {} prefixes of at most {}",
-            peer.config.name, peer.address, peer.received_most, bound.limit
+            peer.config.name,
+            words(peer.address),
+            peer.received_most,
+            bound.limit
         ),
         mend: Some("see what it announces (`routectl bgp routes`), or raise its `maxPrefixes.limit`".to_string()),
         since: None,
@@ -265,8 +271,16 @@ fn bfd_problems(peering: &PeeringStatus) -> Vec<Found> {
 
 fn peer_problem(peer: &PeerStatus) -> Found {
     let why = peer.last_error.as_ref().map(|(_, why)| format!(": {why}")).unwrap_or_default();
-    let what = format!("no session with {} ({}), {}{why}", peer.config.name, peer.address, peer.state);
-    let mend = format!("see whether it runs and can be reached: ping {}, routectl bgp neighbors", peer.address);
+    let address = words(peer.address);
+    let what = format!("no session with {} ({address}), {}{why}", peer.config.name, peer.state);
+    let mend = format!("see whether it runs and can be reached: ping {address}, routectl bgp neighbors");
     let since = epoch_seconds(SystemTime::now()).saturating_sub(peer.lasting.as_secs());
-    Found { part: "bgp", subject: peer.address.to_string(), what, mend: Some(mend), since: Some(since) }
+    Found { part: "bgp", subject: address, what, mend: Some(mend), since: Some(since) }
+}
+
+fn waiting_problem(waiting: &Waiting) -> Found {
+    let place = waiting.place();
+    let what = format!("no session with {} ({place}), {}", waiting.link.peer.name, waiting.why);
+    let since = epoch_seconds(SystemTime::now()).saturating_sub(waiting.since.as_secs());
+    Found { part: "bgp", subject: place, what, mend: Some(waiting.mend.clone()), since: Some(since) }
 }

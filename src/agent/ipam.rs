@@ -200,7 +200,7 @@ impl Agent {
             return Some(format!("was heard {} s ago", heard.as_secs().max(Duration::from_secs(1).as_secs())));
         }
         let seen = self.route_lines().await.into_iter().find(|line| {
-            line.next_hop.is_some_and(|hop| hops.contains(&hop))
+            line.next_hop.as_ref().is_some_and(|hop| hops.iter().any(|known| known.to_string() == *hop))
                 && blocks.iter().any(|block| block.covers(&line.prefix))
         });
         seen.map(|line| format!("still announces {}", line.prefix))

@@ -14,6 +14,7 @@
 //! | [`underlay`] | this host's own addresses and MTU |
 //! | `tunnels` | addresses of tunnel devices, and which nodes are behind a router |
 //! | `cut`, `pending` | what a change asks for besides: ended connections, a confirmation |
+//! | `mesh` | this node's part of the mesh, and how one plan follows another |
 //! | [`networks`] | pools and networks that runtimes make |
 //! | [`local_api`] | the socket on which the CNI plugin and `routectl` ask |
 //! | [`objects`], [`status`], [`ipam`], [`explain`], `trace`, [`health`] | the answers |
@@ -31,6 +32,7 @@ pub mod health;
 pub mod ipam;
 mod ipam_check;
 pub mod local_api;
+mod mesh;
 mod neighbours;
 pub mod networks;
 mod notes;
@@ -49,7 +51,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use routenet_core::bgp::speaker::PeerStatus;
 use routenet_core::model::Node;
 use routenet_core::model::config::NodeConfig;
 use tokio::sync::watch;
@@ -63,6 +64,7 @@ use attach::LocalWorkloads;
 use cluster::ClusterView;
 use engine::{Engine, Hands};
 use health::Health;
+use mesh::Mesh;
 use neighbours::LastLook;
 use publisher::Publisher;
 use sync::SyncStatus;
@@ -90,6 +92,7 @@ pub struct Agent {
     sync_status: watch::Receiver<SyncStatus>,
     health: Health,
     progress: cut::Progress,
+    mesh: Mesh,
     /// Of what others keep in the kernel.
     neighbours: LastLook,
     drained: AtomicBool,
@@ -104,11 +107,6 @@ impl Agent {
         let (link, tunnel, route) =
             (self.hands.links.status(), self.hands.tunnels.status(), self.hands.routes.status());
         [("ipset", ipset), ("iptables", iptables), ("link", link), ("tunnel", tunnel), ("route", route)]
-    }
-
-    /// The neighbours; none where the speaker has stopped, which is a problem of its own.
-    async fn peers(&self) -> Vec<PeerStatus> {
-        self.hands.peering.status().await.map(|status| status.peers).unwrap_or_default()
     }
 
     fn is_drained(&self) -> bool {

@@ -21,10 +21,11 @@ use super::answers::Answers;
 use super::attach::{LocalWorkloads, WorkloadMtu};
 use super::cluster::ClusterView;
 use super::engine::{Engine, Hands};
-use super::followers::{self, speaker_settings};
+use super::followers;
 use super::health::{Health, SILENCE, epoch_seconds};
 use super::local_api::Server;
 use super::local_api::access::AccessRules;
+use super::mesh::Mesh;
 use super::neighbours::LastLook;
 use super::networks::LocalNetworks;
 use super::notes::JournalNotes;
@@ -204,7 +205,7 @@ async fn start(
         warn!(%error, "own blocks cannot be compared with the store yet");
     }
 
-    let speaker = speaker_settings(&config, &underlay, &cluster);
+    let (mesh, speaker) = Mesh::start(&config, &underlay, &cluster);
     let node = own_node(&config, &underlay, &speaker, &incarnation);
     let mut desired = Desired::new(&settings(&config, &underlay, none.is_some()));
     desired.apply(&initial_facts(&sync.initial.changes, &allocator));
@@ -252,11 +253,12 @@ async fn start(
         sync_status: sync.status.clone(),
         health: Health::default(),
         progress: Default::default(),
+        mesh,
         neighbours: LastLook::default(),
         drained: false.into(),
         store_state: Default::default(),
     });
-    followers::spawn(&agent, sync, events, underlay, interfaces);
+    followers::spawn(&agent, sync, events, interfaces);
     Ok((agent, Reload(none)))
 }
 

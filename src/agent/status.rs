@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::time::{Instant, SystemTime};
 
-use routenet_core::bgp::speaker::PeerStatus;
 use routenet_core::desired::encapsulation::Why;
 use routenet_core::desired::network::NodeWay;
 use routenet_core::model::config::DataPlane;
@@ -11,19 +10,20 @@ use routenet_core::model::{Cidr, Endpoint, Family, NodeCondition};
 
 use super::Agent;
 use super::health::{SILENCE, epoch_seconds};
-use super::peering::{peer_line, route_line};
+use super::peering::{peer_lines, route_line};
 use super::sync::SyncState;
 use crate::api::listing::{EndpointLine, IpamBlockLine, IpamPoolLine, IpamReply, RouteLine};
 use crate::api::status::{
-    BlockFill, ClusterStatus, Event, NodeLine, NodeProblem, OwnStatus, PlaneLine, StoreState, StoreStatus, WayLine,
+    BlockFill, ClusterStatus, Event, NodeLine, NodeProblem, OwnStatus, PeerStatus, PlaneLine, StoreState, StoreStatus,
+    WayLine,
 };
-use crate::plane::PlaneStatus;
+use crate::plane::{PlaneStatus, interfaces};
 
 impl Agent {
     /// The cluster as this node sees it.
     pub async fn status(&self) -> ClusterStatus {
         self.look_at_neighbours().await;
-        let peers = self.peers().await;
+        let peers = self.hands.peering.status().await.map(|status| peer_lines(&status)).unwrap_or_default();
         let own = self.problems().await;
         let name = self.config.node.to_string();
         let mut problems: Vec<NodeProblem> =
@@ -59,7 +59,7 @@ impl Agent {
         let ways = self.engine.query(|desired| desired.ways()).await.unwrap_or_default();
         let line = |NodeWay { node, hop, pool, way }| WayLine {
             node: node.map(|node| node.to_string()),
-            next_hop: hop,
+            next_hop: interfaces::words(hop),
             pool: pool.to_string(),
             tunnel: way.tunnel.map(|kind| kind.to_string()),
             why: way.why.to_string(),
@@ -95,8 +95,9 @@ impl Agent {
                 .collect(),
             endpoints: u32::try_from(self.allocator.endpoints().len()).unwrap_or(u32::MAX),
             planes: self.planes().into_iter().map(|(name, status)| plane_line(name, status)).collect(),
-            bgp: peers.iter().map(peer_line).collect(),
+            bgp: peers.to_vec(),
             ways,
+            mesh: self.mesh_status(),
         }
     }
 
@@ -121,7 +122,7 @@ impl Agent {
                 let heard = condition.map(|(heard, _)| heard.elapsed());
                 let condition = condition.map(|(_, condition)| condition);
                 let own = node.name == self.config.node;
-                let established = peers.iter().filter(|peer| peer_line(peer).is_established()).count();
+                let established = peers.iter().filter(|peer| peer.is_established()).count();
                 let silent = heard.is_none_or(|heard| heard >= SILENCE);
                 NodeLine {
                     name: node.name.to_string(),

@@ -153,11 +153,35 @@ pub struct IpamReleaseReply {
     pub released: Vec<String>,
 }
 
+/// The answer to `bgp mesh`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MeshReply {
+    /// `None`: there is no mesh for this node.
+    pub status: Option<super::status::MeshStatus>,
+    /// The nodes of its AS and family, this one among them, by name.
+    pub nodes: Vec<MeshLine>,
+}
+
+/// One node of the mesh.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MeshLine {
+    pub name: String,
+    /// `full`, `reflector` or `client`.
+    pub role: String,
+    /// Of a client.
+    pub reflectors: Vec<String>,
+    /// Of a reflector: how many it has.
+    pub clients: Option<u64>,
+    /// Whether it says that it has the plan's sessions.
+    pub in_place: bool,
+}
+
 /// A BGP neighbour, with all that is known of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NeighborLine {
     pub name: String,
-    pub address: IpAddr,
+    /// A link-local one with its interface, `fe80::1%eth0`; the interface alone while nobody is known there.
+    pub address: String,
     pub port: u16,
     pub as_number: u32,
     /// `node` (the mesh), `peer` (a BGPPeer), `config` (the node's file), `range` (connected from a range of it).
@@ -288,6 +312,9 @@ pub struct RouteReply {
     pub standing: String,
     /// What decided it, in words.
     pub why: Option<String>,
+    /// The path identifier that it came under (RFC 7911), and the one that neighbours hear that are told several paths.
+    pub path_id: Option<u32>,
+    pub told_as: Option<u32>,
     pub router_id: Option<Ipv4Addr>,
     pub external: bool,
     /// In hexadecimal.
@@ -308,7 +335,8 @@ pub struct RouteReply {
 pub struct RouteLine {
     pub prefix: Cidr,
     /// `None` for what this node announces of its own.
-    pub next_hop: Option<IpAddr>,
+    /// A link-local one with its interface.
+    pub next_hop: Option<String>,
     /// The neighbour it was learned from; `None` for own ones.
     pub from: Option<String>,
     /// As text, in the order of the wire: `64513 64514 {64515 64516}`.

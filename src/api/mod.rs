@@ -12,6 +12,7 @@
 //! | `ipam-release`, `ipam-release-node` | [`listing::IpamReleaseReply`] |
 //! | `explain` | [`listing::ExplainReply`] |
 //! | `bgp-neighbors` | a list of [`listing::NeighborLine`] |
+//! | `bgp-mesh` | [`listing::MeshReply`] |
 //! | `bgp-routes` | a list of [`listing::RouteLine`] |
 //! | `bgp-filter-test` | `routenet_core::bgp::speaker::FilterAnswer` |
 //! | `drain`, `undrain` | `null` |
@@ -97,6 +98,8 @@ pub enum Request {
         trace: bool,
     },
     BgpNeighbors,
+    /// What this node and the others are in the mesh.
+    BgpMesh,
     /// By name or address.
     BgpNeighbor {
         name: String,
@@ -188,6 +191,7 @@ impl Request {
             | Request::IpamCheck
             | Request::Diff { .. }
             | Request::BgpNeighbors
+            | Request::BgpMesh
             | Request::BgpNeighbor { .. }
             | Request::BgpRoute { .. }
             | Request::BgpRoutes

@@ -55,6 +55,28 @@ pub struct OwnStatus {
     /// How packets travel to the other nodes, for pools that may encapsulate them.
     #[serde(default)]
     pub ways: Vec<WayLine>,
+    /// What it is in the mesh; absent: there is none for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mesh: Option<MeshStatus>,
+}
+
+/// What a node is in the node-to-node mesh.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MeshStatus {
+    /// `full, with 5 other nodes`, `reflector for 20 clients`, `client of a and b`.
+    pub role: String,
+    /// In words.
+    pub why: String,
+    /// Nodes of another AS or family, with which it has sessions whatever the plan.
+    pub strangers: u64,
+    /// Up to how many nodes the mesh is full; absent: always.
+    pub limit: Option<u32>,
+    /// Whether the plan's sessions stand.
+    pub in_place: bool,
+    /// Nodes with which it has sessions of an earlier plan, until every node has the new one in place.
+    pub leaving: Vec<String>,
+    /// For whom or what that waits.
+    pub waiting: Option<String>,
 }
 
 /// How what lies in a pool travels by a next hop.
@@ -62,7 +84,7 @@ pub struct OwnStatus {
 pub struct WayLine {
     /// Whose address the next hop is; `None`: a router's of the underlay.
     pub node: Option<String>,
-    pub next_hop: IpAddr,
+    pub next_hop: String,
     pub pool: String,
     /// `ipip` or `vxlan`; `None`: as it is.
     pub tunnel: Option<String>,
@@ -130,7 +152,8 @@ pub struct Event {
 pub struct PeerStatus {
     /// The BGPPeer's or node's name.
     pub name: String,
-    pub address: IpAddr,
+    /// A link-local one with its interface, `fe80::1%eth0`; the interface alone while nobody is known there.
+    pub address: String,
     pub as_number: u32,
     /// The state's name in RFC 4271: `Idle`, `Connect`, `Active`, `OpenSent`, `OpenConfirm`, `Established`.
     pub state: String,

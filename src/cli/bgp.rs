@@ -144,11 +144,17 @@ fn route(reply: &RouteReply) -> String {
     let list = |words: &[String]| (!words.is_empty()).then(|| joined(words));
     let mut rows = vec![
         ("from", from),
-        ("next hop", or_dash(line.next_hop)),
+        ("next hop", or_dash(line.next_hop.as_ref())),
         ("AS path", or_dash(Some(&line.as_path).filter(|path| !path.is_empty()))),
         ("origin", line.origin.clone()),
     ];
+    let path_id = match (reply.path_id, reply.told_as) {
+        (Some(id), Some(told)) => Some(format!("{id}, told as {told}")),
+        (Some(id), None) => Some(id.to_string()),
+        (None, told) => told.map(|told| format!("told as {told}")),
+    };
     let optional = [
+        ("path id", path_id),
         ("local pref", line.local_pref.map(|value| value.to_string())),
         ("MED", line.med.map(|value| value.to_string())),
         ("communities", list(&line.communities.iter().map(|one| community(one)).collect::<Vec<_>>())),

@@ -24,8 +24,8 @@ fn a_neighbour_is_shown_with_its_counters_and_what_was_wrong() {
         "tor (192.0.2.1, AS 64513)\n",
         "  state         Established for 1 min 5 s\n",
         "  options       role: \"customer\"\n",
-        "  routes in     2 accepted of 3, kept from before its restart as the last choice (RFC 9494), for 2 min 10 s, for 59 min \
-         50 s more\n",
+        "  routes in     2 accepted of 3, kept from before its restart as the last choice (RFC 9494), for 2 min 10 s, for \
+         59 min more\n",
         "  messages in   1 OPEN, 7 UPDATE, 4 KEEPALIVE, 0 ROUTE-REFRESH, 0 NOTIFICATION\n",
         "  it said       Cease: Administrative Reset (6/4) (1 min 10 s ago)\n",
         "    the last    COMMUNITIES: wrong length (5 s ago)\n",
@@ -44,7 +44,8 @@ fn a_route_says_why() {
         json!({
             "prefix": "10.1.0.0/24", "next_hop": "192.0.2.1", "from": from, "as_path": "64513", "origin": "igp",
             "local_pref": 200, "med": null, "communities": ["64513:1", "65535:6"], "best": standing == "best", "stale": false,
-            "refused": null, "standing": standing, "why": why, "router_id": "192.0.2.1", "external": true,
+            "refused": null, "standing": standing, "why": why, "path_id": 7, "told_as": 3, "router_id": "192.0.2.1",
+            "external": true,
             "extended_communities": [], "large_communities": [], "originator_id": null, "cluster_list": [], "otc": 64513,
             "aggregator": null, "atomic_aggregate": false, "unknown_attributes": [],
         })
@@ -59,6 +60,7 @@ fn a_route_says_why() {
     assert!(answer.text.contains("10.1.0.0/24 lost: lost to LOCAL_PREF 200 over 100\n"), "{}", answer.text);
     assert!(answer.text.contains("  communities   64513:1, 65535:6 (LLGR_STALE)\n"), "{}", answer.text);
     assert!(answer.text.contains("  OTC           64513\n"), "{}", answer.text);
+    assert!(answer.text.contains("  path id       7, told as 3\n"), "{}", answer.text);
 }
 
 #[test]

@@ -139,7 +139,7 @@ fn offline(file: &Path, question: &FilterQuestion) -> Result<FilterAnswer, CliEr
         StoreConfig::None(cluster) => (cluster.pools.as_slice(), cluster.peers.as_slice()),
         StoreConfig::Embedded { .. } | StoreConfig::Etcd(_) => (&[][..], &[][..]),
     };
-    let speaker = speaker_config(&config, &[], peers, &[], &[]);
+    let speaker = speaker_config(&config, &[], peers, &[], &[], &Default::default());
     let mut speaker = Speaker::new(speaker, Startup { restarting: false, seed: 0 }, Time::ZERO);
     speaker.handle(Input::Pools(pools.iter().map(|pool| pool.cidr).collect()), Time::ZERO);
     speaker.test_filter(question).map_err(|why| CliError::Input(format!("{}: {why}", file.display())))

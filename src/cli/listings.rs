@@ -8,7 +8,8 @@ use super::{Answer, CliError};
 use crate::api::Request;
 use crate::api::client::Client;
 use crate::api::listing::{
-    BfdLine, DumpReply, EndpointLine, IpamBlockLine, IpamPoolLine, IpamReply, NeighborLine, RouteLine,
+    BfdLine, DumpReply, EndpointLine, IpamBlockLine, IpamPoolLine, IpamReply, MeshLine, MeshReply, NeighborLine,
+    RouteLine,
 };
 
 /// How to print
@@ -130,6 +131,10 @@ pub enum BgpCommand {
     /// FLAGS are `>` for the best paths (they are in the kernel), `s` for stale ones (kept while the neighbour
     /// restarts), `x` for refused ones (-o wide says why).
     Routes(OutputArgs),
+    /// The mesh of the nodes: what each one is in it, and why
+    ///
+    /// Beyond the limit of `mesh: auto` (BGPConfiguration) some nodes reflect and the others are clients of two of them.
+    Mesh(OutputArgs),
     /// All that is known of one neighbour: counters, last errors both ways, what of its UPDATEs was malformed
     Neighbor(super::bgp::NeighborArgs),
     /// The routes to a prefix or an address, and why the best one is the best and each other one is not
@@ -156,6 +161,10 @@ impl BgpCommand {
             BgpCommand::Routes(OutputArgs { output }) => {
                 let lines: Vec<RouteLine> = client.call(&Request::BgpRoutes)?;
                 Ok(Answer::good(output.data(&lines).unwrap_or_else(|| route_table(&lines, output.is_wide()))))
+            }
+            BgpCommand::Mesh(OutputArgs { output }) => {
+                let reply: MeshReply = client.call(&Request::BgpMesh)?;
+                Ok(Answer::good(output.data(&reply).unwrap_or_else(|| mesh_table(&reply))))
             }
             BgpCommand::Neighbor(args) => args.run(client),
             BgpCommand::Route(args) => args.run(client),
@@ -192,7 +201,7 @@ fn neighbor_table(lines: &[NeighborLine], wide: bool) -> String {
         });
         let mut row = vec![
             line.name.clone(),
-            line.address.to_string(),
+            line.address.clone(),
             line.as_number.to_string(),
             line.state.clone(),
             duration(line.since_secs),
@@ -224,6 +233,19 @@ fn neighbor_table(lines: &[NeighborLine], wide: bool) -> String {
     )
 }
 
+fn mesh_table(reply: &MeshReply) -> String {
+    let Some(status) = &reply.status else {
+        return "no mesh: it is off for this node (`bgp.mesh`) or for all (BGPConfiguration)\n".to_string();
+    };
+    let row = |line: &MeshLine| {
+        let clients = or_dash(line.clients);
+        vec![line.name.clone(), line.role.clone(), joined(&line.reflectors), clients, yes_no(line.in_place)]
+    };
+    let rows = reply.nodes.iter().map(row).collect();
+    let headings = ["NODE", "ROLE", "REFLECTORS", "CLIENTS", "IN PLACE"];
+    format!("{}\n\n{}", super::status::mesh_words(status), table(&headings, rows, ""))
+}
+
 /// `Up 5m (300 ms)`, or since when and why not.
 pub(super) fn bfd_words(bfd: &BfdLine) -> String {
     let lasting = format!("{} {}", bfd.state, duration(bfd.since_secs));
@@ -245,7 +267,7 @@ fn route_table(lines: &[RouteLine], wide: bool) -> String {
         let mut row = vec![
             flags.into_iter().filter(|(on, _)| *on).map(|(_, flag)| flag).collect(),
             line.prefix.to_string(),
-            or_dash(line.next_hop),
+            or_dash(line.next_hop.as_ref()),
             line.from.clone().unwrap_or_else(|| "here".to_string()),
             or_dash(path),
             line.origin.clone(),

@@ -6,7 +6,9 @@ use super::output::{Format, Style, counted, duration, joined, or_dash, table};
 use super::{Answer, CliError, REFUSED};
 use crate::api::Request;
 use crate::api::client::Client;
-use crate::api::status::{ClusterStatus, NodeLine, NodeProblem, OwnStatus, PeerStatus, PlaneLine, StoreState, WayLine};
+use crate::api::status::{
+    ClusterStatus, MeshStatus, NodeLine, NodeProblem, OwnStatus, PeerStatus, PlaneLine, StoreState, WayLine,
+};
 
 /// Whether the cluster is well, and if not, why and since when
 ///
@@ -136,6 +138,9 @@ fn own_lines(node: &OwnStatus, style: Style) -> String {
     if node.data_plane != "off" {
         line("endpoints", node.endpoints.to_string());
     }
+    if let Some(mesh) = &node.mesh {
+        line("mesh", mesh_words(mesh));
+    }
     for (index, block) in node.blocks.iter().enumerate() {
         let resting = if block.resting == 0 { String::new() } else { format!(", {} resting", block.resting) };
         let fill = format!("{} of {} used{resting}", block.allocated, block.size);
@@ -145,6 +150,23 @@ fn own_lines(node: &OwnStatus, style: Style) -> String {
         line("blocks", "none yet: the first workload claims one".to_string());
     }
     text
+}
+
+/// What the node is in the mesh, why, and what is under way.
+pub(super) fn mesh_words(mesh: &MeshStatus) -> String {
+    let mut words = format!("{} ({})", mesh.role, mesh.why);
+    if mesh.strangers > 0 {
+        let nodes = counted(mesh.strangers, "node");
+        words += &format!("; {nodes} of another AS or family have sessions whatever the plan: reflection is iBGP's");
+    }
+    if !mesh.leaving.is_empty() {
+        let sessions = counted(mesh.leaving.len() as u64, "session");
+        words += &format!("; {sessions} of the plan before stand until every node has this one");
+    }
+    if let Some(waiting) = &mesh.waiting {
+        words += &format!(": {waiting}");
+    }
+    words
 }
 
 fn plane_row(plane: &PlaneLine) -> Vec<String> {
@@ -159,13 +181,13 @@ fn plane_row(plane: &PlaneLine) -> Vec<String> {
 
 fn way_row(way: &WayLine) -> Vec<String> {
     let how = way.tunnel.as_ref().map_or("as it is".to_string(), |kind| format!("{kind} tunnel"));
-    vec![or_dash(way.node.as_ref()), way.next_hop.to_string(), way.pool.clone(), how, way.why.clone()]
+    vec![or_dash(way.node.as_ref()), way.next_hop.clone(), way.pool.clone(), how, way.why.clone()]
 }
 
 fn peer_row(peer: &PeerStatus) -> Vec<String> {
     vec![
         peer.name.clone(),
-        peer.address.to_string(),
+        peer.address.clone(),
         peer.as_number.to_string(),
         peer.state.clone(),
         duration(peer.since_secs),

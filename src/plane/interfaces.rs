@@ -1,14 +1,20 @@
-//! The addresses of this host's own interfaces, as the kernel has them now. No plane: it only looks. Called by the agent.
+//! This host's own interfaces, as the kernel has them now: their addresses, and for neighbours on links whether they carry and
+//! what they are called. No plane: it only looks. Called by the agent.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::time::Duration;
 
+use netlink_packet_route::RouteNetlinkMessage;
+use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressMessage};
+use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
+use nix::net::if_::{if_indextoname, if_nametoindex};
 use routenet_core::model::InterfaceName;
+use routenet_core::model::scope::{scoped, unscoped};
 use tokio::sync::mpsc;
 
-use super::netlink::{Monitor, open_monitor};
+use super::netlink::{Connection, Monitor, open_monitor};
 
 /// `RTNLGRP_LINK`, `RTNLGRP_IPV4_IFADDR`, `RTNLGRP_IPV6_IFADDR`.
 const GROUPS: [u32; 3] = [1, 5, 9];
@@ -64,3 +70,105 @@ pub async fn watch(
         drop(monitor.drain(0, |_| {}));
     }
 }
+
+/// An interface as a neighbour on its link needs it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Interface {
+    pub index: u32,
+    /// Up, and with a carrier.
+    pub running: bool,
+    /// Its link-local address, once nobody else turned out to have it (RFC 4862 5.4).
+    pub link_local: Option<Ipv6Addr>,
+}
+
+pub type Interfaces = BTreeMap<InterfaceName, Interface>;
+
+/// All interfaces of this network namespace, but those of workloads' links.
+///
+/// # Errors
+/// What the kernel says.
+pub fn look_at_links() -> io::Result<Interfaces> {
+    let mut connection = Connection::open()?;
+    let mut local = BTreeMap::new();
+    for object in connection.dump(RouteNetlinkMessage::GetAddress(AddressMessage::default()))? {
+        let RouteNetlinkMessage::NewAddress(message) = object else { continue };
+        if let Some(address) = settled_link_local(&message) {
+            local.entry(message.header.index).or_insert(address);
+        }
+    }
+    let mut found = Interfaces::new();
+    for object in connection.dump(RouteNetlinkMessage::GetLink(LinkMessage::default()))? {
+        let RouteNetlinkMessage::NewLink(message) = object else { continue };
+        let name = message.attributes.iter().find_map(|attribute| match attribute {
+            LinkAttribute::IfName(name) => InterfaceName::new(name.as_str()).ok(),
+            _ => None,
+        });
+        let index = message.header.index;
+        let running = message.header.flags.contains(LinkFlags::Up | LinkFlags::LowerUp);
+        let interface = Interface { index, running, link_local: local.get(&index).copied() };
+        found.extend(name.filter(|name| !name.as_str().starts_with(WORKLOADS)).map(|name| (name, interface)));
+    }
+    Ok(found)
+}
+
+fn settled_link_local(message: &AddressMessage) -> Option<Ipv6Addr> {
+    let mut address = None;
+    let mut unsettled = false;
+    for attribute in &message.attributes {
+        match attribute {
+            AddressAttribute::Address(IpAddr::V6(found)) if found.is_unicast_link_local() => address = Some(*found),
+            AddressAttribute::Flags(flags) => {
+                unsettled |= flags.intersects(AddressFlags::Tentative | AddressFlags::Dadfailed);
+            }
+            _ => {}
+        }
+    }
+    address.filter(|_| !unsettled)
+}
+
+/// Tells of changes of links and addresses. What changed, a look tells.
+pub struct Changes(Monitor);
+
+impl Changes {
+    /// In the calling thread's network namespace.
+    ///
+    /// # Errors
+    /// Where there is no monitor.
+    pub fn new() -> io::Result<Changes> {
+        Ok(Changes(Monitor::new(open_monitor(&GROUPS)?)?))
+    }
+
+    /// Returns when something has changed, and has had so long to settle. Dropped before, it has missed nothing.
+    pub async fn next(&mut self, settle: Duration) {
+        self.0.readable().await;
+        tokio::time::sleep(settle).await;
+        drop(self.0.drain(0, |_| {}));
+    }
+}
+
+/// An address as people write it: a link-local one with the name of its interface.
+pub fn words(address: IpAddr) -> String {
+    match unscoped(address) {
+        (address, None) => address.to_string(),
+        (address, Some(index)) => {
+            let name =
+                if_indextoname(index).ok().and_then(|name| name.into_string().ok()).filter(|name| !name.is_empty());
+            format!("{address}%{}", name.unwrap_or_else(|| index.to_string()))
+        }
+    }
+}
+
+/// What [`words`] wrote; `None`: it is no address, or no interface has the name.
+pub fn read_words(text: &str) -> Option<IpAddr> {
+    match text.split_once('%') {
+        None => text.parse().ok(),
+        Some((address, name)) => {
+            let index = if_nametoindex(name).ok().or_else(|| name.parse().ok())?;
+            Some(scoped(address.parse().ok()?, index))
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "interfaces_tests.rs"]
+mod tests;

@@ -61,33 +61,83 @@ impl fmt::Display for Refusal {
     }
 }
 
-/// A message in either direction.
+/// A notification's message.
 #[derive(Debug)]
 pub(crate) enum Message {
     Route(RouteNetlinkMessage),
     Nexthop(NexthopMessage),
 }
 
-impl From<RouteNetlinkMessage> for Message {
-    fn from(message: RouteNetlinkMessage) -> Message {
-        Message::Route(message)
+/// A message that is in bytes already, on the stack: a hundred thousand of them take no memory each.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Encoded {
+    /// `nlmsg_type`.
+    kind: u16,
+    length: usize,
+    bytes: [u8; Encoded::ROOM],
+}
+
+impl Encoded {
+    /// A `rtmsg` with two IPv6 addresses and three numbers.
+    const ROOM: usize = 80;
+
+    pub(crate) fn new(kind: u16, header: &[u8]) -> Encoded {
+        let mut message = Encoded { kind, length: 0, bytes: [0; Encoded::ROOM] };
+        message.put(header);
+        message
+    }
+
+    /// Appends an attribute; its value has a length that is a multiple of four.
+    pub(crate) fn attribute(&mut self, kind: u16, value: &[u8]) {
+        self.put(&(4 + value.len() as u16).to_ne_bytes());
+        self.put(&kind.to_ne_bytes());
+        self.put(value);
+    }
+
+    fn put(&mut self, bytes: &[u8]) {
+        self.bytes[self.length..self.length + bytes.len()].copy_from_slice(bytes);
+        self.length += bytes.len();
+    }
+
+    pub(crate) fn body(&self) -> &[u8] {
+        &self.bytes[..self.length]
     }
 }
 
-impl From<NexthopMessage> for Message {
-    fn from(message: NexthopMessage) -> Message {
-        Message::Nexthop(message)
+/// What a request says.
+#[derive(Debug)]
+pub(crate) enum Body {
+    Route(RouteNetlinkMessage),
+    Nexthop(NexthopMessage),
+    Encoded(Encoded),
+}
+
+impl From<RouteNetlinkMessage> for Body {
+    fn from(message: RouteNetlinkMessage) -> Body {
+        Body::Route(message)
+    }
+}
+
+impl From<NexthopMessage> for Body {
+    fn from(message: NexthopMessage) -> Body {
+        Body::Nexthop(message)
+    }
+}
+
+impl From<Encoded> for Body {
+    fn from(message: Encoded) -> Body {
+        Body::Encoded(message)
     }
 }
 
 /// One message to the kernel, with its flags beside `NLM_F_REQUEST` and `NLM_F_ACK`.
 pub(crate) struct Request {
     pub flags: u16,
-    pub message: Message,
+    pub message: Body,
 }
 
 impl Request {
-    pub(crate) fn new(message: impl Into<Message>, flags: u16) -> Request {
+    pub(crate) fn new(message: impl Into<Body>, flags: u16) -> Request {
         Request { flags, message: message.into() }
     }
 }
@@ -145,7 +195,7 @@ impl Connection {
     }
 
     /// One request.
-    pub(crate) fn request(&mut self, message: impl Into<Message>, flags: u16) -> io::Result<Outcome> {
+    pub(crate) fn request(&mut self, message: impl Into<Body>, flags: u16) -> io::Result<Outcome> {
         let mut outcomes = self.batch(&[Request::new(message, flags)])?;
         Ok(outcomes.pop().expect("one outcome a request"))
     }
@@ -194,15 +244,15 @@ impl Connection {
 
     /// Everything that a dump request answers. A table that does not exist yet is empty.
     pub(crate) fn dump(&mut self, message: RouteNetlinkMessage) -> io::Result<Vec<RouteNetlinkMessage>> {
-        self.dump_of(&Message::Route(message), |frame| frame.parse())
+        self.dump_of(&message.into(), |frame| frame.parse())
     }
 
     /// All nexthop objects.
     pub(crate) fn dump_nexthops(&mut self) -> io::Result<Vec<NexthopMessage>> {
-        self.dump_of(&Message::Nexthop(NexthopMessage::Dump), |frame| frame.nexthop())
+        self.dump_of(&NexthopMessage::Dump.into(), |frame| frame.nexthop())
     }
 
-    fn dump_of<T>(&mut self, message: &Message, parse: impl Fn(&Frame<'_>) -> Option<T>) -> io::Result<Vec<T>> {
+    fn dump_of<T>(&mut self, message: &Body, parse: impl Fn(&Frame<'_>) -> Option<T>) -> io::Result<Vec<T>> {
         for _ in 1..DUMP_ATTEMPTS {
             let (objects, interrupted) = self.dump_once(message, &parse)?;
             if !interrupted {
@@ -212,11 +262,7 @@ impl Connection {
         Ok(self.dump_once(message, &parse)?.0)
     }
 
-    fn dump_once<T>(
-        &mut self,
-        message: &Message,
-        parse: &impl Fn(&Frame<'_>) -> Option<T>,
-    ) -> io::Result<(Vec<T>, bool)> {
+    fn dump_once<T>(&mut self, message: &Body, parse: &impl Fn(&Frame<'_>) -> Option<T>) -> io::Result<(Vec<T>, bool)> {
         self.sequence = self.sequence.wrapping_add(1);
         let mut bytes = Vec::new();
         emit(&mut bytes, message, NLM_F_REQUEST | NLM_F_DUMP, self.sequence);
@@ -295,6 +341,53 @@ pub(crate) fn open_monitor(groups: &[u32]) -> io::Result<Socket> {
     Ok(socket)
 }
 
+/// What a monitor is not to be woken for. The kernel drops it before it is queued: hundred thousand routes of our own
+/// would be copied, and read, once for each socket that waits for somebody else's.
+pub(crate) enum Ignore {
+    /// What a [`Connection`] with this port asked for.
+    Port(u32),
+    /// Routes of these protocols.
+    Routes([u8; 2]),
+}
+
+/// Attaches the filter. Without it a monitor is only slower, since what it hears is looked at again.
+pub(crate) fn ignore(socket: &Socket, what: &Ignore) {
+    // Loads are in network order, netlink is in the host's.
+    let port = |port: u32| u32::from_be_bytes(port.to_ne_bytes());
+    let kind = |kind: u16| u32::from(u16::from_be_bytes(kind.to_ne_bytes()));
+    // `BPF_LD | BPF_ABS` of 4, 2 and 1 bytes, `BPF_JMP | BPF_JEQ`, `BPF_RET`.
+    let load = |code: u16, at: u32| libc::sock_filter { code, jt: 0, jf: 0, k: at };
+    let equal = |value: u32, jt: u8, jf: u8| libc::sock_filter { code: 0x15, jt, jf, k: value };
+    let answer = |length: u32| libc::sock_filter { code: 0x06, jt: 0, jf: 0, k: length };
+    let mut program = match what {
+        // `nlmsg_pid`.
+        Ignore::Port(own) => vec![load(0x20, 12), equal(port(*own), 0, 1), answer(0), answer(u32::MAX)],
+        // `nlmsg_type`, then `rtm_protocol`.
+        Ignore::Routes([one, other]) => vec![
+            load(0x28, 4),
+            equal(kind(libc::RTM_NEWROUTE), 1, 0),
+            equal(kind(libc::RTM_DELROUTE), 0, 4),
+            load(0x30, HEADER as u32 + 5),
+            equal(u32::from(*one), 1, 0),
+            equal(u32::from(*other), 0, 1),
+            answer(0),
+            answer(u32::MAX),
+        ],
+    };
+    let length = u16::try_from(program.len()).expect("a short program");
+    let program = libc::sock_fprog { len: length, filter: program.as_mut_ptr() };
+    // SAFETY: a valid descriptor, and a pointer to a program of the size that is given, which the kernel copies.
+    unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_ATTACH_FILTER,
+            std::ptr::from_ref(&program).cast(),
+            size_of::<libc::sock_fprog>() as libc::socklen_t,
+        );
+    }
+}
+
 impl Monitor {
     /// Must be called within the tokio runtime that will poll it.
     pub(crate) fn new(socket: Socket) -> io::Result<Monitor> {
@@ -335,19 +428,23 @@ impl Monitor {
     }
 }
 
-fn emit(bytes: &mut Vec<u8>, message: &Message, flags: u16, sequence: u32) {
+fn emit(bytes: &mut Vec<u8>, message: &Body, flags: u16, sequence: u32) {
     let start = bytes.len();
     bytes.resize(start + HEADER, 0);
     let kind = match message {
-        Message::Route(message) => {
+        Body::Route(message) => {
             bytes.resize(start + HEADER + Emitable::buffer_len(message), 0);
             message.emit(&mut bytes[start + HEADER..]);
             message.message_type()
         }
-        Message::Nexthop(message) => {
+        Body::Nexthop(message) => {
             let (kind, body) = message.encode();
             bytes.extend(body);
             kind
+        }
+        Body::Encoded(message) => {
+            bytes.extend_from_slice(message.body());
+            message.kind
         }
     };
     let length = bytes.len() - start;

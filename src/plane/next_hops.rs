@@ -21,7 +21,7 @@ use routenet_core::model::{Cidr, Family, NoWay, Resolution};
 use tokio::sync::mpsc;
 
 use super::PlaneError;
-use super::netlink::{Connection, Drained, Event, Monitor, Outcome, Request, open_monitor};
+use super::netlink::{Connection, Drained, Event, Message, Monitor, Outcome, Request, open_monitor};
 
 /// `RTNLGRP_LINK`, `RTNLGRP_IPV4_IFADDR`, `RTNLGRP_IPV4_ROUTE`, `RTNLGRP_IPV4_RULE`, `RTNLGRP_IPV6_IFADDR`,
 /// `RTNLGRP_IPV6_ROUTE`, `RTNLGRP_IPV6_RULE`.
@@ -237,7 +237,7 @@ impl Watcher {
 impl Concerned {
     fn take(&mut self, event: &Event) {
         match &event.message {
-            RouteNetlinkMessage::NewRoute(route) | RouteNetlinkMessage::DelRoute(route) => {
+            Message::Route(RouteNetlinkMessage::NewRoute(route) | RouteNetlinkMessage::DelRoute(route)) => {
                 if u8::from(route.header.protocol) == PROTO_LEARNED {
                     return;
                 }

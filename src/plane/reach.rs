@@ -12,7 +12,7 @@ use routenet_core::desired::{PROTO_LEARNED, PROTO_LOCAL};
 use tokio::sync::mpsc;
 
 use super::PlaneError;
-use super::netlink::{Connection, Event, Message, Monitor, open_monitor};
+use super::netlink::{Connection, Event, Ignore, Message, Monitor, ignore, open_monitor};
 
 /// `RTNLGRP_LINK`, `RTNLGRP_IPV4_IFADDR`, `RTNLGRP_IPV4_ROUTE`, `RTNLGRP_IPV6_IFADDR`, `RTNLGRP_IPV6_ROUTE`.
 const GROUPS: [u32; 5] = [1, 5, 7, 9, 11];
@@ -36,6 +36,7 @@ impl Reach {
         let fault = |what: String| PlaneError { object: "next hops".to_string(), what };
         let connection = Connection::open().map_err(|error| fault(format!("netlink socket: {error}")))?;
         let socket = open_monitor(&GROUPS).map_err(|error| fault(format!("netlink monitor: {error}")))?;
+        ignore(&socket, &Ignore::Routes([PROTO_LOCAL, PROTO_LEARNED]));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|error| fault(error.to_string()))?;
         let (watched, inbox) = mpsc::unbounded_channel();

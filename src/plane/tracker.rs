@@ -2,7 +2,10 @@
 //! routes. Pure but for the wall clock of `since`; the monotonic time is an argument.
 
 use std::collections::BTreeMap;
+use std::hash::Hash;
 use std::time::{Duration, Instant, SystemTime};
+
+use hashbrown::HashMap;
 
 use super::{PlaneError, PlaneStatus};
 
@@ -21,27 +24,28 @@ struct Failure {
 /// Wanted things by key, and their failures.
 #[derive(Debug)]
 pub(crate) struct Tracker<K, V> {
-    wanted: BTreeMap<K, V>,
+    wanted: HashMap<K, V>,
     failures: BTreeMap<K, Failure>,
     repairs: u64,
     last_repair: Option<(SystemTime, String)>,
 }
 
-impl<K: Ord + Clone + std::fmt::Display, V> Tracker<K, V> {
+impl<K: Ord + Hash + Clone + std::fmt::Display, V> Tracker<K, V> {
     pub(crate) fn new() -> Self {
-        Tracker { wanted: BTreeMap::new(), failures: BTreeMap::new(), repairs: 0, last_repair: None }
+        Tracker { wanted: HashMap::new(), failures: BTreeMap::new(), repairs: 0, last_repair: None }
     }
 
     pub(crate) fn wanted(&self, key: &K) -> Option<&V> {
         self.wanted.get(key)
     }
 
-    pub(crate) fn all(&self) -> &BTreeMap<K, V> {
+    /// In no order.
+    pub(crate) fn all(&self) -> &HashMap<K, V> {
         &self.wanted
     }
 
     pub(crate) fn replace(&mut self, wanted: BTreeMap<K, V>) {
-        self.wanted = wanted;
+        self.wanted = wanted.into_iter().collect();
         self.failures.retain(|key, _| self.wanted.contains_key(key));
     }
 

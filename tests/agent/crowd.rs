@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use crate::fixture::{Agent, CLUSTER, Site, Workload, attach, cni};
 use crate::support::hosts::{Namespace, segment};
-use crate::support::{in_fresh_netns, wait_for};
+use crate::support::{in_fresh_netns, wait_for, without_ids};
 
 const CROWD: usize = 300;
 const AT_ONCE: usize = 8;
@@ -59,7 +59,7 @@ fn chains(host: &Namespace) -> (BTreeSet<String>, usize) {
 }
 
 fn routes(host: &Namespace) -> String {
-    host.run("ip", &["route"]) + &host.run("ip", &["-6", "route"])
+    without_ids(&(host.run("ip", &["route"]) + &host.run("ip", &["-6", "route"])))
 }
 
 /// The prefixes of the host's blackhole routes.

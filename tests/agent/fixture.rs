@@ -2,12 +2,14 @@
 
 use std::io::Write;
 use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use nix::sched::{CloneFlags, setns};
+use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 use serde_json::{Value, json};
 
 use crate::support::hosts::{Namespace, segment};
@@ -158,7 +160,9 @@ impl Agent {
                 "routenetd ended:\n{}",
                 std::fs::read_to_string(&self.log).unwrap_or_default()
             );
-            std::os::unix::net::UnixStream::connect(&self.socket).is_ok()
+            // A program that a killed agent was just starting has its listening socket until it begins to run.
+            let listener = |stream: UnixStream| getsockopt(&stream, PeerCredentials).expect("who listens").pid();
+            UnixStream::connect(&self.socket).is_ok_and(|stream| listener(stream).cast_unsigned() == pid)
         });
     }
 

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::fixture::{Agent, CLUSTER, Site, Workload, attach, cni};
 use crate::support::hosts::{Namespace, segment};
-use crate::support::{in_fresh_netns, wait_for};
+use crate::support::{in_fresh_netns, wait_for, without_ids};
 
 const HOSTS: usize = 3;
 /// On each host, all at once.
@@ -28,7 +28,7 @@ fn everywhere<T: Send>(work: impl Fn(usize, usize) -> T + Sync) -> Vec<T> {
 }
 
 fn routes(host: &Namespace) -> String {
-    host.run("ip", &["route"]) + &host.run("ip", &["-6", "route"])
+    without_ids(&(host.run("ip", &["route"]) + &host.run("ip", &["-6", "route"])))
 }
 
 #[test]

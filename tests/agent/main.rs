@@ -18,6 +18,7 @@ mod firewalls;
 mod fixture;
 mod ipam;
 mod load;
+mod mesh;
 mod neighbours;
 mod never;
 mod policy;

@@ -162,7 +162,8 @@ fn a_hundred_kills_open_nothing_and_lose_nothing() {
                 if dice.below(3) > 0 {
                     let said = agent.try_apply(&policies(&mut dice));
                     applied += usize::from(said.exit == 0);
-                    assert!(said.exit == 0 || said.stderr.contains("the agent is starting"), "{said:?}");
+                    let starting = said.stderr.contains("the agent is starting");
+                    assert!(said.exit == 0 || starting, "{said:?}\n{}", agent.log_text());
                 } else if others.len() < 4 {
                     let (id, namespace) = (format!("other-{round}-{}", others.len()), Namespace::new());
                     let app = ["web", "bad", "db", "else"][dice.below(4)];

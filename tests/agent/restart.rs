@@ -6,7 +6,7 @@ use serde_json::json;
 
 use crate::fixture::{attach, established, two_hosts};
 use crate::support::ping::ContinuousPing;
-use crate::support::wait_for;
+use crate::support::{wait_for, without_ids};
 
 #[test]
 fn no_packet_is_lost_when_agents_are_killed_terminated_and_started_again() {
@@ -55,7 +55,8 @@ fn an_agent_that_comes_back_sweeps_what_went_away_meanwhile() {
         two.kill();
         let output = crate::fixture::cni(&one, "DEL", "gone", &gone.namespace, json!({"name": "blue"}));
         assert_eq!(output.exit, 0, "{}", output.stdout);
-        let learned = |address: &str| hosts[1].run("ip", &["route"]).contains(&format!("{address} via 192.0.2.1"));
+        let learned =
+            |address: &str| without_ids(&hosts[1].run("ip", &["route"])).contains(&format!("{address} via 192.0.2.1"));
         assert!(learned(&gone.ipv4), "the dead agent's routes stay");
         two.launch(&hosts[1]);
         wait_for("the withdrawn route to be gone", Duration::from_secs(30), || !learned(&gone.ipv4));

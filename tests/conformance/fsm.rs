@@ -226,3 +226,56 @@ fn who_is_let_in() {
     }
     run(scripts);
 }
+
+/// A neighbour whose OPEN is waited for: its timer runs for longer than any row.
+#[test]
+fn while_the_delay_open_timer_runs() {
+    let mut scripts = Scripts::default();
+    let delayed = || serde_json::json!({"delayOpen": 240});
+    let silence = |peer: &mut Peer| match peer.hear(Duration::from_millis(500))? {
+        None => Ok(()),
+        Some(heard) => Err(format!("expected nothing yet, heard {heard:?}")),
+    };
+    for external in [true, false] {
+        scripts.add_with("4271 8.2.2", "event 20: an OPEN in time", external, delayed(), move |stage| {
+            let mut peer = stage.connect()?;
+            silence(&mut peer)?;
+            peer.establish(&stage.open())?;
+            stage.announces(&mut peer)?;
+            stage.still_up(&mut peer)
+        });
+        scripts.add_with("4271 8.2.2", "event 21: a header error", external, delayed(), move |stage| {
+            let mut peer = stage.connect()?;
+            silence(&mut peer)?;
+            peer.say(&message(9, &[]))?;
+            ends(&mut peer, 1, 3, Some(&[9]))
+        });
+        scripts.add_with("4271 8.2.2", "event 22: an OPEN error", external, delayed(), move |stage| {
+            let mut peer = stage.connect()?;
+            peer.say(&raw::Open { version: 3, ..stage.open() }.bytes())?;
+            ends(&mut peer, 2, 1, Some(&[0, 4]))
+        });
+        for (what, bytes) in [("KEEPALIVE", keepalive()), ("UPDATE", Draft::default().bytes())] {
+            scripts.add_with("4271 8.2.2", format!("{what} before any OPEN"), external, delayed(), move |stage| {
+                let mut peer = stage.connect()?;
+                peer.say(&bytes)?;
+                closes(&mut peer)
+            });
+        }
+        scripts.add_with("4271 8.2.2", "event 24: a NOTIFICATION", external, delayed(), move |stage| {
+            let mut peer = stage.connect()?;
+            peer.say(&notification(2, 1, &[0, 4]))?;
+            closes(&mut peer)?;
+            let mut peer = stage.establish()?;
+            stage.still_up(&mut peer)
+        });
+        scripts.add_with("4271 8.2.2", "event 18: the connection breaks", external, delayed(), move |stage| {
+            for _ in 0..5 {
+                drop(stage.connect()?);
+            }
+            let mut peer = stage.establish()?;
+            stage.still_up(&mut peer)
+        });
+    }
+    run(scripts);
+}

@@ -7,6 +7,8 @@ mod support;
 mod attributes;
 mod case;
 mod collisions;
+mod costs;
+mod extended_next_hop;
 mod fsm;
 mod headers;
 mod heard;

@@ -9,6 +9,7 @@ use tempfile::TempDir;
 
 use crate::peer::LIMIT;
 use crate::raw::Open;
+use crate::support::capture::{self, Capture};
 use crate::support::{Process, wait_for};
 use crate::watcher::Watcher;
 
@@ -22,6 +23,8 @@ pub const AT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 1179
 pub struct Speaker {
     process: Process,
     folder: TempDir,
+    /// All that it sends.
+    sent: Option<Capture>,
     pub watchers: Vec<Watcher>,
 }
 
@@ -66,8 +69,9 @@ impl Speaker {
         let log = File::create(folder.path().join("log")).expect("a file");
         let mut command = Command::new(env!("CARGO_BIN_EXE_routenetd"));
         command.arg("--config").arg(path).stdin(Stdio::null()).stdout(log.try_clone().expect("a file")).stderr(log);
+        let sent = Some(Capture::start(AT.port(), |(source, _)| source.port() == AT.port()));
         let process = Process(command.spawn().expect("routenetd"));
-        let mut speaker = Speaker { process, folder, watchers: Vec::new() };
+        let mut speaker = Speaker { process, folder, sent, watchers: Vec::new() };
         wait_for("the speaker to listen", LIMIT, || TcpStream::connect(AT).is_ok());
         speaker.watchers = vec![
             Watcher::start(EXTERNAL_WATCHER, AT, &Open::new(WATCHER_AS, [192, 0, 2, 20]), true),
@@ -81,9 +85,25 @@ impl Speaker {
         self.watchers.iter().filter(move |watcher| external || watcher.external)
     }
 
-    /// What is wrong with the bystanders of all that happened.
+    /// Its resident memory in kB.
+    pub fn resident(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.0.id())).expect("it runs");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("VmRSS");
+        line.trim().trim_end_matches(" kB").parse().expect("a number")
+    }
+
+    /// How many files and sockets it has open.
+    pub fn descriptors(&self) -> usize {
+        std::fs::read_dir(format!("/proc/{}/fd", self.process.0.id())).expect("it runs").count()
+    }
+
+    /// What is wrong with the bystanders of all that happened, and with what was sent, as tshark reads it.
     pub fn faults(&mut self) -> Vec<String> {
         let mut faults: Vec<String> = self.watchers.iter().flat_map(Watcher::faults).collect();
+        let frames = self.sent.take().expect("asked once").frames(&["4", "2"]);
+        println!("tshark: {:?}, NOTIFICATIONs {:?}", capture::counts(&frames), capture::notifications(&frames));
+        faults
+            .extend(frames.iter().filter(|frame| frame.complaint.is_some()).map(|frame| format!("tshark: {frame:?}")));
         if let Ok(Some(status)) = self.process.0.try_wait() {
             faults.push(format!("routenetd has ended: {status}"));
         }

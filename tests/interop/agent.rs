@@ -1,6 +1,8 @@
 //! A whole agent, data plane and all, beside BIRD and FRR: what a workload's coming and going does in their tables, what
 //! theirs does in our kernel, a drain, and a kill that costs no packet.
 
+use std::process::Command;
+
 use serde_json::json;
 
 use crate::bird::Bird;
@@ -13,6 +15,8 @@ use crate::support::{Process, run, wait_for};
 
 /// What the neighbour announces to us, inside our pools.
 const FOREIGN: [&str; 2] = ["10.65.255.0/26", "fd65::ff00/122"];
+/// An address of each, which the neighbour has.
+const BEHIND: [&str; 2] = ["10.65.255.1", "fd65::ff01"];
 
 /// Workloads take what comes from the segment.
 const OPEN: &str = "
@@ -104,8 +108,54 @@ fn a_kill_costs_no_packet(agent: &mut Agent, host: &Namespace, neighbor: &dyn Ne
     }
 }
 
+/// Pings go on, from our host to what the neighbour announces and from it to our workload, while it is killed and comes back.
+fn its_kill_costs_no_packet(agent: &Agent, neighbor: &mut dyn Neighbor, workload: &Workload) {
+    for address in BEHIND {
+        let words = ["address", "add", address, "dev", "lo"];
+        assert!(neighbor.command("ip").args(words).status().expect("ip").success());
+        wait_for(&format!("an answer of {address}"), LIMIT, || {
+            let ping = Command::new("ping").args(["-n", "-q", "-c", "1", "-W", "1", address]).output();
+            ping.expect("ping").status.success()
+        });
+    }
+    let inward = [workload.ipv4.clone(), workload.ipv6.clone().expect("dual stack")];
+    let pings = BEHIND
+        .map(|address| ContinuousPing::start(Command::new("ping"), address))
+        .into_iter()
+        .chain(inward.map(|address| ContinuousPing::start(neighbor.command("ping"), &address)))
+        .collect::<Vec<_>>();
+    let heard = tempfile::NamedTempFile::new().expect("a file");
+    let mut monitor = Command::new("ip");
+    monitor.args(["monitor", "route"]).stdout(heard.reopen().expect("the file"));
+    let monitor = Process(monitor.spawn().expect("ip"));
+    neighbor.kill();
+    wait_for("the end of the session", LIMIT, || !established(agent));
+    assert!(kernel_has(&FOREIGN), "kept while it is away: {}", learned());
+    neighbor.start();
+    wait_for("the session after the kill", LIMIT, || both_established(agent, neighbor));
+    wait_for("our workload in its table", LIMIT, || knows(neighbor, workload) == [true; 2]);
+    let told_again = || {
+        let routes = agent.routectl(&["bgp", "routes", "-o", "json"]).json();
+        let of_it = |prefix: &str| {
+            let mut routes = routes.as_array().into_iter().flatten();
+            routes.any(|route| route["prefix"] == prefix && route["stale"] == false)
+        };
+        FOREIGN.iter().all(|prefix| of_it(prefix))
+    };
+    wait_for("its routes told again", LIMIT, told_again);
+    drop(monitor);
+    let heard = std::fs::read_to_string(heard.path()).expect("what it said");
+    let lost = heard.lines().find(|line| line.starts_with("Deleted") && FOREIGN.iter().any(|of| line.contains(of)));
+    assert_eq!(lost, None, "our kernel has its routes all the time");
+    for ping in pings {
+        let (sent, received) = ping.stop();
+        assert!(sent >= 5, "{sent} sent: too few to notice a gap");
+        assert_eq!(sent, received, "packets were lost");
+    }
+}
+
 /// `import`: `pools` or `all`.
-fn side_by_side(neighbor: &dyn Neighbor, import: &str) {
+fn side_by_side(neighbor: &mut dyn Neighbor, import: &str) {
     let site = Site::new();
     let host = Namespace::present();
     let mut agent = Agent::start_with(&site, &host, 1, &configuration(&site, import));
@@ -118,6 +168,7 @@ fn side_by_side(neighbor: &dyn Neighbor, import: &str) {
 
     a_kill_costs_no_packet(&mut agent, &host, neighbor, &workload);
     assert!(kernel_has(&FOREIGN), "{}", learned());
+    its_kill_costs_no_packet(&agent, neighbor, &workload);
 
     neighbor.withdraw_all();
     wait_for("its withdrawal in our kernel", LIMIT, || learned().is_empty());
@@ -137,10 +188,10 @@ fn side_by_side(neighbor: &dyn Neighbor, import: &str) {
 
 #[test]
 fn an_agent_beside_bird_that_is_let_in_by_pools() {
-    between(|namespace| side_by_side(&Bird::new(namespace, 0, THEIR_AS, &FOREIGN), "pools"));
+    between(|namespace| side_by_side(&mut Bird::new(namespace, 0, THEIR_AS, &FOREIGN), "pools"));
 }
 
 #[test]
 fn an_agent_beside_frr_that_is_let_in_whole() {
-    between(|namespace| side_by_side(&Frr::new(namespace, 0, THEIR_AS, &FOREIGN), "all"));
+    between(|namespace| side_by_side(&mut Frr::new(namespace, 0, THEIR_AS, &FOREIGN), "all"));
 }

@@ -24,7 +24,7 @@ const FOREIGN: [&str; 1] = ["198.51.100.0/24"];
 /// What the session agrees on; BFD is to be much faster.
 const HOLD_TIME: Duration = Duration::from_secs(30);
 
-const BIRD_BFD: &str = "protocol bfd bfd1 { interface \"*\" { interval 100 ms; idle tx interval 1 s; multiplier 3; }; \
+pub const BIRD_BFD: &str = "protocol bfd bfd1 { interface \"*\" { interval 100 ms; idle tx interval 1 s; multiplier 3; }; \
                         multihop { interval 100 ms; multiplier 3; }; }\nprotocol device";
 
 fn watched(transport: usize, bfd: BfdSettings) -> SpeakerConfig {
@@ -65,7 +65,7 @@ impl Watches for Frr {
 
 fn line(us: &Us, transport: usize) -> NeighborLine {
     let lines = neighbor_lines(&us.status()).into_iter();
-    lines.into_iter().find(|line| line.address.to_string() == THEIRS[transport]).expect("a neighbour")
+    lines.into_iter().find(|line| line.address == THEIRS[transport]).expect("a neighbour")
 }
 
 fn bfd(us: &Us, transport: usize) -> BfdLine {
@@ -95,7 +95,7 @@ fn start(config: SpeakerConfig) -> Us {
 }
 
 /// Drops what comes in, of both families, before anybody sees it: for TCP the other side is only silent.
-fn deafen(mut command: impl FnMut(&str) -> Command, what: &str, deaf: bool) {
+pub fn deafen(mut command: impl FnMut(&str) -> Command, what: &str, deaf: bool) {
     for program in ["iptables", "ip6tables"] {
         let mut words = vec!["-w", if deaf { "-I" } else { "-D" }, "INPUT"];
         words.extend(what.split_whitespace());
@@ -104,7 +104,7 @@ fn deafen(mut command: impl FnMut(&str) -> Command, what: &str, deaf: bool) {
     }
 }
 
-fn here(program: &str) -> Command {
+pub fn here(program: &str) -> Command {
     Command::new(program)
 }
 

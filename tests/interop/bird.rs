@@ -7,7 +7,8 @@ use std::process::Command;
 use routenet_core::model::Cidr;
 
 use crate::rig::{
-    COMMUNITY, LARGE_COMMUNITY, LIMIT, LOCAL_PREF, MED, Namespace, Neighbor, OUR_AS, ROUTE_TARGET, Told, numbers,
+    COMMUNITY, LARGE_COMMUNITY, LIMIT, LOCAL_PREF, MED, Namespace, Neighbor, OUR_AS, ROUTE_TARGET, Told, link_local,
+    numbers,
 };
 use crate::support::{Process, wait_for};
 
@@ -37,6 +38,51 @@ impl Bird {
         more: &str,
         other: &str,
     ) -> Bird {
+        Bird::in_channels(namespace, transport, as_number, announced, more, "", other)
+    }
+
+    /// The same, with more statements in both of its channels.
+    pub fn in_channels(
+        namespace: Namespace,
+        transport: usize,
+        as_number: u32,
+        announced: &[&str],
+        more: &str,
+        channel: &str,
+        other: &str,
+    ) -> Bird {
+        let ends = [namespace.theirs[transport].clone(), namespace.ours[transport].clone()];
+        Bird::between(namespace, ends, as_number, announced, [more, other], [channel, channel])
+    }
+
+    /// Over the link-local addresses of the link; `channel` is in its IPv4 channel.
+    pub fn on_link(namespace: Namespace, as_number: u32, announced: &[&str], more: &str, channel: &str) -> Bird {
+        let [own, us] = [link_local(Some(&namespace), "them0"), link_local(None, &namespace.near)];
+        let more = format!("direct; {more}");
+        Bird::between(namespace, [own, format!("{us}%them0")], as_number, announced, [&more, ""], [channel, ""])
+    }
+
+    /// The same, with `protocol bfd` beside it.
+    pub fn on_link_with_bfd(
+        namespace: Namespace,
+        as_number: u32,
+        announced: &[&str],
+        more: &str,
+        channel: &str,
+    ) -> Bird {
+        let bfd = "protocol bfd { interface \"*\" { interval 100 ms; idle tx interval 1 s; multiplier 3; }; }\n";
+        let [own, us] = [link_local(Some(&namespace), "them0"), link_local(None, &namespace.near)];
+        Bird::between(namespace, [own, format!("{us}%them0")], as_number, announced, [more, bfd], [channel, ""])
+    }
+
+    fn between(
+        namespace: Namespace,
+        [local, remote]: [String; 2],
+        as_number: u32,
+        announced: &[&str],
+        [more, other]: [&str; 2],
+        [channel4, channel6]: [&str; 2],
+    ) -> Bird {
         let folder = tempfile::tempdir().expect("a folder");
         let routes = |six: bool| -> String {
             let of_family = announced.iter().filter(|prefix| prefix.contains(':') == six);
@@ -49,16 +95,14 @@ impl Bird {
              protocol static static4 {{\n  ipv4;\n{routes4}}}\nprotocol static static6 {{\n  ipv6;\n{routes6}}}\n\
              protocol bgp routenet {{\n  local {local} as {as_number};\n  neighbor {remote} as {OUR_AS};\n\
              \x20 hold time 30; connect delay time 1; connect retry time 1; error wait time 1, 2;\n  graceful restart on;\n  {more}\n\
-             \x20 ipv4 {{ import all; export filter announced; {hop} }};\n\
-             \x20 ipv6 {{ import all; export filter announced; {hop} }};\n}}\n{other}",
+             \x20 ipv4 {{ import all; export filter announced; {hop} {channel4} }};\n\
+             \x20 ipv6 {{ import all; export filter announced; {hop} {channel6} }};\n}}\n{other}",
             router_id = namespace.theirs[0],
             attributes = attributes(),
             // A reflector is in the way of no packet.
             hop = if more.contains("rr client") { "" } else { "next hop self;" },
             routes4 = routes(false),
             routes6 = routes(true),
-            local = namespace.theirs[transport],
-            remote = namespace.ours[transport],
         );
         std::fs::write(folder.path().join("bird.conf"), config).expect("a file");
         let mut bird = Bird { namespace, folder, daemon: None };
@@ -96,6 +140,39 @@ impl Bird {
         self.ask("configure");
     }
 
+    /// Pulls its end of the cable, or plugs it in.
+    pub fn down(&self, down: bool) {
+        self.namespace.run("ip", &["link", "set", "them0", if down { "down" } else { "up" }]);
+        if !down {
+            // The kernel has taken these away with the link.
+            let address = format!("{}/64", self.namespace.theirs[1]);
+            self.namespace.run("ip", &["address", "replace", &address, "dev", "them0", "nodad"]);
+        }
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.daemon.as_ref().expect("it runs").0.id()
+    }
+
+    /// Each route that it learned from us, of several to a prefix the best first.
+    pub fn paths(&self) -> Vec<(Cidr, Told)> {
+        let listing = self.ask("show route protocol routenet all");
+        let mut paths: Vec<(Cidr, Told)> = Vec::new();
+        let mut prefix: Option<Cidr> = None;
+        for line in listing.lines() {
+            let first = line.split_whitespace().next().unwrap_or_default();
+            if let (false, Ok(next)) = (line.starts_with([' ', '\t']), first.parse()) {
+                prefix = Some(next);
+            }
+            if let Some(prefix) = prefix.filter(|_| line.contains(" [routenet ")) {
+                paths.push((prefix, Told::default()));
+            } else if let (Some((key, value)), Some((_, told))) = (line.trim().split_once(':'), paths.last_mut()) {
+                attribute(told, key, value.trim());
+            }
+        }
+        paths
+    }
+
     /// What birdc answers.
     pub fn ask(&self, question: &str) -> String {
         self.try_ask(question).unwrap_or_else(|| {
@@ -123,7 +200,11 @@ fn attribute(told: &mut Told, key: &str, value: &str) {
     let tuples = || value.split_terminator(')').map(|tuple| tuple.replace([' ', '('], "").replace(',', ":")).collect();
     let number = || Some(value.parse().expect("a number"));
     match key {
-        "BGP.next_hop" => told.next_hop = value.split_whitespace().next().map(|hop| hop.parse().expect("an address")),
+        // Of a link-local one alone it says `:: fe80::1`.
+        "BGP.next_hop" => {
+            let hop = value.split_whitespace().find(|hop| *hop != "::");
+            told.next_hop = hop.map(|hop| hop.parse().expect("an address"));
+        }
         "BGP.as_path" => told.as_path = numbers(value),
         "BGP.med" => told.med = number(),
         "BGP.local_pref" => told.local_pref = number(),
@@ -145,20 +226,8 @@ impl Neighbor for Bird {
     }
 
     fn table(&self) -> BTreeMap<Cidr, Told> {
-        let listing = self.ask("show route protocol routenet all");
-        let mut table = BTreeMap::new();
-        let mut prefix: Option<Cidr> = None;
-        for line in listing.lines() {
-            let first = line.split_whitespace().next().unwrap_or_default();
-            if let (false, Ok(next)) = (line.starts_with([' ', '\t']), first.parse()) {
-                prefix = Some(next);
-                table.insert(next, Told::default());
-            } else if let (Some((key, value)), Some(prefix)) = (line.trim().split_once(':'), prefix) {
-                let told = table.get_mut(&prefix).expect("an entry");
-                attribute(told, key, value.trim());
-            }
-        }
-        table
+        // The best one of a prefix is the first.
+        self.paths().into_iter().rev().collect()
     }
 
     fn withdraw_all(&self) {
@@ -180,8 +249,9 @@ impl Neighbor for Bird {
 
     fn last_error(&self) -> String {
         let answer = self.ask("show protocols all routenet");
-        let line = answer.lines().find_map(|line| line.trim().strip_prefix("Last error:"));
-        line.unwrap_or_default().trim().to_string()
+        let line = |key: &str| answer.lines().find_map(|line| line.trim().strip_prefix(key)).unwrap_or_default().trim();
+        // The text of a Cease is its message.
+        format!("{} {}", line("Last error:"), line("Message:")).trim().to_string()
     }
 
     fn command(&self, program: &str) -> Command {

@@ -43,6 +43,10 @@ fn messages(bytes: &[u8]) -> Vec<&[u8]> {
 
 /// What tshark makes of it: type, peer, prefixes announced and withdrawn, a line a message.
 fn read(bytes: &[u8]) -> String {
+    fields_of(bytes, &["bmp.type", "bmp.peer.ip.addr", "bmp.peer.asn", "bgp.nlri_prefix", "bgp.withdrawn_prefix"])
+}
+
+fn fields_of(bytes: &[u8], fields: &[&str]) -> String {
     let directory = tempfile::tempdir().expect("a directory");
     let file = directory.path().join("station.pcap");
     std::fs::write(&file, capture_to(PORT, &messages(bytes))).expect("a capture file");
@@ -53,12 +57,48 @@ fn read(bytes: &[u8]) -> String {
     };
     let malformed = tshark(&["-Y", "_ws.malformed || _ws.expert.group == \"Malformed\""]);
     assert_eq!(malformed, "", "tshark calls these malformed");
-    let fields = ["bmp.type", "bmp.peer.ip.addr", "bmp.peer.asn", "bgp.nlri_prefix", "bgp.withdrawn_prefix"];
     let mut words = vec!["-T", "fields", "-E", "separator=|"];
     for field in fields.iter().flat_map(|field| ["-e", field]) {
         words.push(field);
     }
     tshark(&words)
+}
+
+/// RFC 7911: what is monitored has the identifiers that it came with.
+#[test]
+fn several_paths_have_their_identifiers() {
+    between(|namespace| {
+        run("ip", &["link", "set", "lo", "up"]);
+        let heard = station(PORT);
+        let second =
+            "protocol static second {\n  ipv4;\n  route 198.51.100.0/24 blackhole { bgp_path.prepend(65099); };\n}\n";
+        let announced = ["198.51.100.0/24"];
+        let bird = Bird::in_channels(namespace, 0, THEIR_AS, &announced, "", "add paths tx;", second);
+        let mut config = speaker(0, THEIR_AS);
+        for peer in config.peers.values_mut() {
+            peer.options.add_paths.receive = true;
+        }
+        let us = Us::watched(config, &[SocketAddr::from(([127, 0, 0, 1], PORT))]);
+        wait_for("the session", LIMIT, || bird.established());
+        wait_for("both paths", LIMIT, || us.route("198.51.100.0/24").len() == 2);
+        bird.ask("disable second");
+        wait_for("one of them", LIMIT, || us.route("198.51.100.0/24").len() == 1);
+        let mut bytes = Vec::new();
+        let mut said = Vec::new();
+        wait_for("what the station has to hear", LIMIT, || {
+            while let Ok(more) = heard.recv_timeout(Duration::from_millis(100)) {
+                bytes.extend(more);
+            }
+            let fields = ["bgp.nlri_prefix", "bgp.withdrawn_prefix", "bgp.nlri_path_id"];
+            let lines = fields_of(&bytes, &fields);
+            said = lines.lines().filter(|line| line.contains("198.51.100.0")).map(str::to_string).collect();
+            said.len() == 3
+        });
+        // PREFIX||ID
+        let ids: Vec<&str> = said.iter().filter_map(|line| line.rsplit_once('|')).map(|(_, id)| id).collect();
+        assert!(ids[0] != ids[1] && ids[..2].contains(&ids[2]) && !ids.contains(&""), "{said:?}");
+        us.stop();
+    });
 }
 
 #[test]

@@ -33,7 +33,7 @@ impl ExaBgp {
              neighbor {us} {{\n  router-id {router_id};\n  local-address {local};\n  local-as {as_number};\n\
              \x20 peer-as {OUR_AS};\n  hold-time 30;\n  family {{ ipv4 unicast; ipv6 unicast; }}\n\
              \x20 capability {{ asn4 enable; route-refresh enable; graceful-restart 120; }}\n\
-             \x20 api {{ processes [ table ]; neighbor-changes; receive {{ parsed; update; notification; }} }}\n}}\n",
+             \x20 api {{ processes [ table ]; neighbor-changes; receive {{ parsed; update; }} }}\n}}\n",
             us = namespace.ours[transport],
             router_id = namespace.theirs[0],
             local = namespace.theirs[transport],
@@ -176,9 +176,12 @@ impl Neighbor for ExaBgp {
     }
 
     fn last_error(&self) -> String {
+        // Behind the end of the session come its failures to connect again.
         let all = self.heard();
-        let said = all.iter().rfind(|event| event["neighbor"]["state"] == "down");
-        said.map(|event| event["neighbor"]["reason"].to_string()).unwrap_or_default()
+        let state = |event: &Value| event["neighbor"]["state"].as_str().unwrap_or_default().to_string();
+        let last = all.iter().rposition(|event| state(event) == "up").unwrap_or_default();
+        let down = all[last..].iter().find(|event| state(event) == "down");
+        down.map(|event| event["neighbor"]["reason"].to_string()).unwrap_or_default()
     }
 
     fn command(&self, program: &str) -> Command {

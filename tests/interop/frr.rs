@@ -18,7 +18,8 @@ pub struct Frr {
     /// bgpd before zebra: that is the order in which they end.
     daemons: Vec<Process>,
     as_number: u32,
-    transport: usize,
+    /// What we are to it: an address, or the interface that we are on.
+    us: String,
     /// Without it there is no bfdd.
     bfd: bool,
 }
@@ -45,19 +46,35 @@ impl Frr {
         more: &str,
         families: &str,
     ) -> Frr {
+        let us = namespace.ours[transport].clone();
+        Frr::knowing(namespace, &us, &format!("remote-as {OUR_AS}"), as_number, announced, [more, families])
+    }
+
+    /// It finds us on its end of the link (unnumbered).
+    pub fn unnumbered(namespace: Namespace, as_number: u32, announced: &[&str], more: &str) -> Frr {
+        Frr::knowing(namespace, "them0", "interface remote-as external", as_number, announced, [more, ""])
+    }
+
+    fn knowing(
+        namespace: Namespace,
+        us: &str,
+        whom: &str,
+        as_number: u32,
+        announced: &[&str],
+        [more, families]: [&str; 2],
+    ) -> Frr {
         let folder = tempfile::tempdir().expect("a folder");
         let networks = |six: bool| -> String {
             let of_family = announced.iter().filter(|prefix| prefix.contains(':') == six);
             of_family.map(|prefix| format!("  network {prefix} route-map announced\n")).collect()
         };
-        let us = &namespace.ours[transport];
         let config = format!(
             "log file {folder}/log\nroute-map announced permit 10\n set metric {MED}\n set local-preference {LOCAL_PREF}\n\
              \x20set community {COMMUNITY}\n set large-community {LARGE_COMMUNITY}\n set extcommunity rt {ROUTE_TARGET}\nexit\n\
              router bgp {as_number}\n bgp router-id {router_id}\n no bgp ebgp-requires-policy\n\
              \x20no bgp default ipv4-unicast\n no bgp network import-check\n bgp graceful-restart\n\
              \x20bgp graceful-restart preserve-fw-state\n\
-             \x20neighbor {us} remote-as {OUR_AS}\n neighbor {us} timers 10 30\n neighbor {us} timers connect 1\n\
+             \x20neighbor {us} {whom}\n neighbor {us} timers 10 30\n neighbor {us} timers connect 1\n\
              \x20neighbor {us} advertisement-interval 0\n{more}\
              \x20address-family ipv4 unicast\n  neighbor {us} activate\n{families}{networks4} exit-address-family\n\
              \x20address-family ipv6 unicast\n  neighbor {us} activate\n{families}{networks6} exit-address-family\nexit\n",
@@ -72,14 +89,20 @@ impl Frr {
         let bfd = format!("bfd\n profile fast\n{timers} exit\nexit\n");
         std::fs::write(folder.path().join("bfdd.conf"), bfd).expect("a file");
         run("chown", &["-R", "frr:frr", &folder.path().display().to_string()]);
-        let mut frr = Frr { namespace, folder, daemons: Vec::new(), as_number, transport, bfd: more.contains(" bfd") };
+        let bfd = more.contains(" bfd");
+        let mut frr = Frr { namespace, folder, daemons: Vec::new(), as_number, us: us.to_string(), bfd };
         frr.start();
         frr
     }
 
+    /// Gives it a new link to us in the place of one that is gone.
+    pub fn rejoin(&self) {
+        self.namespace.rejoin();
+    }
+
     /// What we are to it.
     fn us(&self) -> &str {
-        &self.namespace.ours[self.transport]
+        &self.us
     }
 
     fn file(&self, name: &str) -> PathBuf {
@@ -124,6 +147,12 @@ impl Frr {
         values.collect::<Result<_, _>>().unwrap_or_else(|error| panic!("{questions}: {error}\n{answer}"))
     }
 
+    /// The process of its bfdd, which runs behind bgpd.
+    pub fn bfd_pid(&self) -> u32 {
+        assert!(self.bfd, "it was not asked for");
+        self.daemons[1].0.id()
+    }
+
     /// What its bfdd answers.
     pub fn ask_bfd(&self, question: &str) -> String {
         self.try_ask_of("bfdd", question).unwrap_or_else(|| panic!("FRR's bfdd does not answer `{question}`"))
@@ -137,8 +166,31 @@ impl Frr {
         peers.filter_map(|peer| peer["status"].as_str().map(str::to_string)).collect()
     }
 
+    /// Each route that it learned from us.
+    pub fn paths(&self) -> Vec<(Cidr, Told)> {
+        let tables = self.ask_json("show bgp ipv4 unicast json\nshow bgp ipv6 unicast json");
+        let prefixes =
+            tables.iter().filter_map(|table| table["routes"].as_object()).flatten().map(|(prefix, _)| prefix);
+        let questions = prefixes.map(|prefix| {
+            let family = if prefix.contains(':') { "ipv6" } else { "ipv4" };
+            format!("show bgp {family} unicast {prefix} json")
+        });
+        let mut all = Vec::new();
+        let questions = questions.collect::<Vec<_>>().join("\n");
+        for routes in if questions.is_empty() { Vec::new() } else { self.ask_json(&questions) } {
+            let paths = routes["paths"].as_array().into_iter().flatten();
+            let ours = |path: &&Value| {
+                [&path["peer"]["peerId"], &path["peer"]["interface"]].contains(&&Value::from(self.us()))
+            };
+            for path in paths.filter(ours) {
+                all.push((routes["prefix"].as_str().expect("a prefix").parse().expect("a prefix"), told(path)));
+            }
+        }
+        all
+    }
+
     /// In the configuration of its BGP.
-    fn configure(&self, lines: &str) {
+    pub fn configure(&self, lines: &str) {
         self.ask(&format!("configure terminal\nrouter bgp {}\n{lines}", self.as_number));
     }
 }
@@ -152,7 +204,7 @@ fn told(path: &Value) -> Told {
     };
     let address = |value: &Value| value.as_str().map(|text| text.parse().expect("an identifier"));
     let hops = path["nexthops"].as_array().expect("next hops");
-    let hop = hops.iter().find(|hop| hop["scope"] != "link-local").expect("a next hop");
+    let hop = hops.iter().find(|hop| hop["scope"] != "link-local").or(hops.first()).expect("a next hop");
     Told {
         next_hop: hop["ip"].as_str().map(|hop| hop.parse().expect("an address")),
         as_path: numbers(path["aspath"]["string"].as_str().unwrap_or_default().trim_start_matches("Local")),
@@ -174,22 +226,7 @@ impl Neighbor for Frr {
     }
 
     fn table(&self) -> BTreeMap<Cidr, Told> {
-        let tables = self.ask_json("show bgp ipv4 unicast json\nshow bgp ipv6 unicast json");
-        let prefixes =
-            tables.iter().filter_map(|table| table["routes"].as_object()).flatten().map(|(prefix, _)| prefix);
-        let questions = prefixes.map(|prefix| {
-            let family = if prefix.contains(':') { "ipv6" } else { "ipv4" };
-            format!("show bgp {family} unicast {prefix} json")
-        });
-        let mut table = BTreeMap::new();
-        let questions = questions.collect::<Vec<_>>().join("\n");
-        for routes in if questions.is_empty() { Vec::new() } else { self.ask_json(&questions) } {
-            let paths = routes["paths"].as_array().into_iter().flatten();
-            for path in paths.filter(|path| path["peer"]["peerId"] == self.us()) {
-                table.insert(routes["prefix"].as_str().expect("a prefix").parse().expect("a prefix"), told(path));
-            }
-        }
-        table
+        self.paths().into_iter().collect()
     }
 
     fn withdraw_all(&self) {
@@ -229,7 +266,8 @@ impl Neighbor for Frr {
     fn last_error(&self) -> String {
         let us = self.us();
         let answer = self.ask_json(&format!("show bgp neighbors {us} json"));
-        answer[0][us]["lastNotificationReason"].as_str().unwrap_or_default().to_string()
+        let reason = |key: &str| answer[0][us][key].as_str().unwrap_or_default();
+        format!("{} {}", reason("lastNotificationReason"), reason("lastShutdownDescription")).trim().to_string()
     }
 
     fn command(&self, program: &str) -> Command {

@@ -24,17 +24,59 @@ pub struct GoBgp {
 impl GoBgp {
     /// Announces these prefixes to us, over IPv4 (0) or IPv6 (1), as a speaker of this AS.
     pub fn new(namespace: Namespace, transport: usize, as_number: u32, announced: &[&str]) -> GoBgp {
+        GoBgp::with(namespace, transport, as_number, announced, &[], "")
+    }
+
+    /// The same with other words for some in its configuration, and more at its end.
+    pub fn with(
+        namespace: Namespace,
+        transport: usize,
+        as_number: u32,
+        announced: &[&str],
+        changed: &[(&str, &str)],
+        more: &str,
+    ) -> GoBgp {
         let us = namespace.ours[transport].clone();
-        GoBgp::beside(namespace, transport, as_number, announced, &us)
+        GoBgp::configured(namespace, transport, as_number, announced, &us, (120, None), |mut config| {
+            for (from, to) in changed {
+                assert!(config.contains(from), "{from}: {config}");
+                config = config.replace(from, to);
+            }
+            config + more
+        })
     }
 
     /// The same with somebody else in our place; what is asked of the session is of that one.
     pub fn beside(namespace: Namespace, transport: usize, as_number: u32, announced: &[&str], neighbor: &str) -> GoBgp {
+        GoBgp::configured(namespace, transport, as_number, announced, neighbor, (120, None), |config| config)
+    }
+
+    /// One that is away for so long without a change, and kept for so many seconds more (RFC 9494).
+    pub fn long_lived(namespace: Namespace, as_number: u32, announced: &[&str], restart: u16, stale: u32) -> GoBgp {
+        let us = namespace.ours[0].clone();
+        GoBgp::configured(namespace, 0, as_number, announced, &us, (restart, Some(stale)), |config| config)
+    }
+
+    fn configured(
+        namespace: Namespace,
+        transport: usize,
+        as_number: u32,
+        announced: &[&str],
+        neighbor: &str,
+        (restart, stale): (u16, Option<u32>),
+        change: impl FnOnce(String) -> String,
+    ) -> GoBgp {
         let folder = tempfile::tempdir().expect("a folder");
+        let of_family = stale.map(|seconds| {
+            format!(
+                "[neighbors.afi-safis.long-lived-graceful-restart.config]\nenabled = true\nrestart-time = {seconds}\n"
+            )
+        });
+        let of_family = of_family.unwrap_or_default();
         let families = ["ipv4-unicast", "ipv6-unicast"].map(|family| {
             format!(
                 "[[neighbors.afi-safis]]\n[neighbors.afi-safis.config]\nafi-safi-name = \"{family}\"\n\
-                 [neighbors.afi-safis.mp-graceful-restart.config]\nenabled = true\n"
+                 [neighbors.afi-safis.mp-graceful-restart.config]\nenabled = true\n{of_family}"
             )
         });
         let config = format!(
@@ -42,14 +84,15 @@ impl GoBgp {
              [[neighbors]]\n[neighbors.config]\nneighbor-address = \"{us}\"\npeer-as = {OUR_AS}\n\
              [neighbors.timers.config]\nhold-time = 30\nkeepalive-interval = 10\n\
              [neighbors.transport.config]\nlocal-address = \"{local}\"\n\
-             [neighbors.graceful-restart.config]\nenabled = true\nrestart-time = 120\nnotification-enabled = true\n{}{}",
+             [neighbors.graceful-restart.config]\nenabled = true\nrestart-time = {restart}\n{long_lived}notification-enabled = true\n{}{}",
             families[0],
             families[1],
             router_id = namespace.theirs[0],
             us = neighbor,
+            long_lived = if stale.is_some() { "long-lived-enabled = true\n" } else { "" },
             local = namespace.theirs[transport],
         );
-        std::fs::write(folder.path().join("gobgpd.toml"), config).expect("a file");
+        std::fs::write(folder.path().join("gobgpd.toml"), change(config)).expect("a file");
         let announced = announced.iter().map(|prefix| prefix.to_string()).collect();
         let mut gobgp = GoBgp { namespace, folder, daemon: None, neighbor: neighbor.to_string(), announced };
         gobgp.run(&[]);
@@ -141,7 +184,9 @@ fn told(path: &Value) -> Told {
 
 impl Neighbor for GoBgp {
     fn established(&self) -> bool {
-        self.ask_json("neighbor")[0]["state"]["session_state"] == ESTABLISHED
+        let neighbors = self.ask_json("neighbor");
+        let us = neighbors.as_array().into_iter().flatten().find(|line| line["state"]["neighbor_address"] == self.us());
+        us.is_some_and(|us| us["state"]["session_state"] == ESTABLISHED)
     }
 
     fn table(&self) -> BTreeMap<Cidr, Told> {

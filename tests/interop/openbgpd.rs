@@ -71,6 +71,14 @@ impl OpenBgpd {
         std::io::Write::write_all(&mut file.expect("a file"), config.as_bytes()).expect("a file");
     }
 
+    /// Takes another text for a part of its configuration.
+    pub fn reconfigure(&self, from: &str, to: &str) {
+        let text = std::fs::read_to_string(self.file("bgpd.conf")).expect("its configuration");
+        assert!(text.contains(from), "{text}");
+        std::fs::write(self.file("bgpd.conf"), text.replace(from, to)).expect("a file");
+        self.ask("reload");
+    }
+
     fn file(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
@@ -112,6 +120,7 @@ fn told(path: &Value) -> Told {
         words.map(|word| word.replace("rt ", "rt:")).collect()
     };
     let address = |value: &Value| value.as_str().map(|text| text.parse().expect("an identifier"));
+    let others = |key: &'static str| path["attributes"].as_array().into_iter().flatten().map(move |other| &other[key]);
     Told {
         next_hop: path["exit_nexthop"].as_str().map(|hop| hop.parse().expect("an address")),
         as_path: numbers(path["aspath"].as_str().expect("a path")),
@@ -120,8 +129,8 @@ fn told(path: &Value) -> Told {
         communities: words("communities"),
         large: words("large_communities"),
         extended: words("extended_communities"),
-        originator: address(&path["originator"]),
-        clusters: path["cluster_list"].as_array().into_iter().flatten().filter_map(address).collect(),
+        originator: others("originator").find_map(address),
+        clusters: others("cluster_list").filter_map(Value::as_array).flatten().filter_map(address).collect(),
         otc: None,
     }
 }

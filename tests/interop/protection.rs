@@ -1,14 +1,19 @@
-//! TCP MD5 (RFC 2385) and GTSM (RFC 5082) with BIRD: what fits is a session, whoever connects; what does not is none, and
+//! TCP MD5 (RFC 2385) and GTSM (RFC 5082) with others: what fits is a session, whoever connects; what does not is none, and
 //! the kernel's own counters say why.
 
 use routenet_core::bgp::speaker::SpeakerConfig;
 use routenet_core::model::BgpTransport;
 
 use crate::bird::Bird;
-use crate::rig::{LIMIT, Neighbor, THEIR_AS, THEIRS, Us, between, cidr, speaker};
+use crate::frr::Frr;
+use crate::gobgp::GoBgp;
+use crate::openbgpd::OpenBgpd;
+use crate::rig::{LIMIT, Namespace, Neighbor, THEIR_AS, THEIRS, Us, between, cidr, speaker};
+use crate::support::capture::Frame;
 use crate::support::wait_for;
 
 const FOREIGN: [&str; 1] = ["198.51.100.0/24"];
+const CEASE_OF_BIRD: &str = "Received: Other configuration change";
 
 fn protected(family: usize, passive: bool, transport: &BgpTransport) -> SpeakerConfig {
     let mut config = speaker(family, THEIR_AS);
@@ -34,7 +39,7 @@ fn counted(name: &str) -> u64 {
 fn bird_a_password_that_fits_is_a_session_and_another_one_is_none() {
     for family in [0, 1] {
         for passive in [false, true] {
-            between(move |namespace| {
+            let sent = between(move |namespace| {
                 let folder = tempfile::tempdir().expect("a folder");
                 let path = folder.path().join("password");
                 std::fs::write(&path, "open sesame\n").expect("a file");
@@ -52,7 +57,7 @@ fn bird_a_password_that_fits_is_a_session_and_another_one_is_none() {
                 // A neighbour without any is none either, and a change of ours begins the session anew.
                 let sessions = us.peer(THEIRS[family]).sessions;
                 us.peering.configure(protected(family, passive, &BgpTransport::default()));
-                wait_for("the end of the session", LIMIT, || !bird.established());
+                wait_for("our Cease", LIMIT, || !bird.established() && bird.last_error().contains(CEASE_OF_BIRD));
                 us.peering.configure(protected(family, passive, &transport));
                 wait_for("another session", LIMIT, || {
                     us.peer(THEIRS[family]).sessions > sessions && bird.established()
@@ -71,7 +76,25 @@ fn bird_a_password_that_fits_is_a_session_and_another_one_is_none() {
                 }
                 us.stop();
             });
+            ceases_are_signed(&sent);
         }
+    }
+}
+
+/// A connection keeps its key until its last words are said, whatever becomes of the password meanwhile.
+fn ceases_are_signed(sent: &[Frame]) {
+    let ceases: Vec<&Frame> = sent.iter().filter(|frame| frame.notification == Some((6, 6))).collect();
+    assert!(!ceases.is_empty() && ceases.iter().all(|cease| cease.signed), "{ceases:#?}");
+}
+
+fn far_is_dropped(neighbor: &dyn Neighbor, family: usize, passive: bool, near: bool, transport: &BgpTransport) {
+    let us = Us::start(protected(family, passive, transport), false);
+    if near {
+        wait_for("the session", LIMIT, || us.established(THEIRS[family]) && neighbor.established());
+    } else {
+        wait_for("packets that come from too far away", LIMIT, || counted("TCPMinTTLDrop") > 0);
+        // What it hears from us is good, and it may think so for a while.
+        assert!(!us.established(THEIRS[family]));
     }
 }
 
@@ -84,14 +107,79 @@ fn bird_packets_from_far_away_are_dropped_where_ttl_security_is_asked_for() {
                 let transport = BgpTransport { ttl_security: Some(1), password_file: None };
                 let bird =
                     Bird::with(namespace, family, THEIR_AS, &FOREIGN, if near { "ttl security on;" } else { "" });
-                let us = Us::start(protected(family, passive, &transport), false);
-                if near {
-                    wait_for("the session", LIMIT, || us.established(THEIRS[family]) && bird.established());
-                } else {
-                    wait_for("packets that come from too far away", LIMIT, || counted("TCPMinTTLDrop") > 0);
-                    // What it hears from us is good, and it may think so for a while.
-                    assert!(!us.established(THEIRS[family]));
-                }
+                far_is_dropped(&bird, family, passive, near, &transport);
+            });
+        }
+    }
+}
+
+/// It has the password `open-sesame`; ours is another one, then that one, then none, with a Cease that it hears in these words
+/// of its own, if given. Over each family, whoever connects.
+fn a_password(words: Option<&'static str>, neighbor: fn(Namespace, usize) -> Box<dyn Neighbor>) {
+    for (family, passive) in [(0, false), (0, true), (1, false), (1, true)] {
+        let sent = between(move |namespace| {
+            let folder = tempfile::tempdir().expect("a folder");
+            let with = |password: &str| {
+                let path = folder.path().join(password);
+                std::fs::write(&path, password).expect("a file");
+                let password_file = Some(path.display().to_string());
+                protected(family, passive, &BgpTransport { password_file, ttl_security: None })
+            };
+            let neighbor = neighbor(namespace, family);
+            let us = Us::start(with("open-barley"), false);
+            wait_for("signatures that do not fit", LIMIT, || counted("TCPMD5Failure") > 0);
+            assert!(!us.established(THEIRS[family]) && !neighbor.established());
+
+            us.peering.configure(with("open-sesame"));
+            wait_for("the session", LIMIT, || us.established(THEIRS[family]) && neighbor.established());
+            wait_for("its route", LIMIT, || us.learned().contains_key(&cidr(FOREIGN[0])));
+
+            us.peering.configure(protected(family, passive, &BgpTransport::default()));
+            match words {
+                Some(words) => wait_for("our Cease in its words, and the end", LIMIT, || {
+                    neighbor.last_error().contains(words) && !us.established(THEIRS[family]) && !neighbor.established()
+                }),
+                None => wait_for("the end of the session", LIMIT, || !us.established(THEIRS[family])),
+            }
+            us.stop();
+        });
+        ceases_are_signed(&sent);
+    }
+}
+
+#[test]
+fn frr_a_password_that_fits_is_a_session_and_another_one_is_none() {
+    a_password(Some("Cease/Other Configuration Change"), |namespace, family| {
+        Box::new(Frr::with(namespace, family, THEIR_AS, &FOREIGN, &["password open-sesame"]))
+    });
+}
+
+#[test]
+fn gobgp_a_password_that_fits_is_a_session_and_another_one_is_none() {
+    a_password(None, |namespace, family| {
+        let password = [("peer-as = 65001\n", "peer-as = 65001\nauth-password = \"open-sesame\"\n")];
+        Box::new(GoBgp::with(namespace, family, THEIR_AS, &FOREIGN, &password, ""))
+    });
+}
+
+#[test]
+fn openbgpd_a_password_that_fits_is_a_session_and_another_one_is_none() {
+    // On Linux it signs the connections that it makes, and takes others without a signature: its session may begin anew.
+    a_password(None, |namespace, family| {
+        Box::new(OpenBgpd::with(namespace, family, THEIR_AS, &FOREIGN, "tcp md5sig password open-sesame"))
+    });
+}
+
+#[test]
+fn frr_packets_from_far_away_are_dropped_where_ttl_security_is_asked_for() {
+    // FRR too sends to a neighbour on its link with a TTL of 1.
+    for near in [false, true] {
+        for (family, passive) in [(0, false), (0, true), (1, false), (1, true)] {
+            between(move |namespace| {
+                let transport = BgpTransport { ttl_security: Some(1), password_file: None };
+                let more: &[&str] = if near { &["ttl-security hops 1"] } else { &[] };
+                let frr = Frr::with(namespace, family, THEIR_AS, &FOREIGN, more);
+                far_is_dropped(&frr, family, passive, near, &transport);
             });
         }
     }

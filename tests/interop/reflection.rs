@@ -6,6 +6,7 @@ use crate::bird::Bird;
 use crate::exabgp::ExaBgp;
 use crate::frr::Frr;
 use crate::gobgp::GoBgp;
+use crate::openbgpd::OpenBgpd;
 use crate::rig::{
     COMMUNITY, LIMIT, LOCAL_PREF, MED, Neighbor, OUR_AS, Us, add, among, between, cidr, ip, ours, speaker, theirs,
 };
@@ -149,6 +150,53 @@ fn client_of_frr() {
         let frr = Frr::beside(first, 0, OUR_AS, &[], &more, &families);
         let gobgp = GoBgp::beside(second, 0, OUR_AS, &SECOND, &remote);
         client_of(&frr, &gobgp);
+    });
+}
+
+#[test]
+fn client_of_gobgp() {
+    among(|[first, second]| {
+        let client = format!(
+            "[neighbors.route-reflector.config]\nroute-reflector-client = true\n\
+             route-reflector-cluster-id = \"{}\"\n[neighbors.transport.config]",
+            first.theirs[0],
+        );
+        let families = ["ipv4-unicast", "ipv6-unicast"].map(|family| {
+            format!("[[neighbors.afi-safis]]\n[neighbors.afi-safis.config]\nafi-safi-name = \"{family}\"\n")
+        });
+        let other = format!(
+            "[[neighbors]]\n[neighbors.config]\nneighbor-address = \"{}\"\npeer-as = {OUR_AS}\n{client}\n\
+             local-address = \"{}\"\n{}",
+            second.theirs[0],
+            first.theirs[0],
+            families.concat(),
+        );
+        let remote = first.theirs[0].clone();
+        let gobgp = GoBgp::with(first, 0, OUR_AS, &[], &[("[neighbors.transport.config]", &client)], &other);
+        client_of(&gobgp, &GoBgp::beside(second, 0, OUR_AS, &SECOND, &remote));
+    });
+}
+
+#[test]
+fn client_of_openbgpd() {
+    among(|[first, second]| {
+        let other = format!(
+            "route-reflector\n}}\nneighbor {} {{\n  remote-as {OUR_AS}\n  local-address {}\n  holdtime 30\n\
+             \x20 announce IPv4 unicast\n  announce IPv6 unicast\n  route-reflector",
+            second.theirs[0], first.theirs[0],
+        );
+        let remote = first.theirs[0].clone();
+        let openbgpd = OpenBgpd::with(first, 0, OUR_AS, &[], &other);
+        let gobgp = GoBgp::beside(second, 0, OUR_AS, &SECOND, &remote);
+        client_of(&openbgpd, &gobgp);
+    });
+}
+
+#[test]
+fn between_openbgpd_and_bird() {
+    among(|[first, second]| {
+        let bird = Bird::new(second, 0, OUR_AS, &SECOND);
+        reflects([&OpenBgpd::new(first, 0, OUR_AS, &FIRST), &bird]);
     });
 }
 

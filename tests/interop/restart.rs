@@ -98,18 +98,6 @@ fn nothing_is_kept(neighbor: &mut dyn Neighbor) {
     us.stop();
 }
 
-/// Our own Cease, in its words.
-fn they_hear_our_cease(neighbor: &dyn Neighbor, words: &str) {
-    let us = up(neighbor, false, &OWN);
-    wait_for("our routes", LIMIT, || neighbor.learned().len() == 2);
-    us.peering.drain(Duration::ZERO);
-    // Read at once: when it tries again it finds another reason.
-    wait_for("our Cease in its words", LIMIT, || neighbor.last_error().to_lowercase().contains(words));
-    wait_for("the end of the session", LIMIT, || !neighbor.established());
-    wait_for("its table to be empty", LIMIT, || neighbor.learned().is_empty());
-    us.stop();
-}
-
 #[test]
 fn bird_helps_us() {
     between(|namespace| they_help_us(&Bird::new(namespace, 0, THEIR_AS, &FOREIGN)));
@@ -143,24 +131,4 @@ fn we_help_gobgp() {
 #[test]
 fn openbgpd_keeps_nothing_and_nothing_of_it_is_kept() {
     between(|namespace| nothing_is_kept(&mut OpenBgpd::new(namespace, 0, THEIR_AS, &FOREIGN)));
-}
-
-#[test]
-fn bird_hears_our_cease() {
-    between(|namespace| they_hear_our_cease(&Bird::new(namespace, 0, THEIR_AS, &FOREIGN), "administrative shutdown"));
-}
-
-#[test]
-fn frr_hears_our_cease() {
-    between(|namespace| they_hear_our_cease(&Frr::new(namespace, 0, THEIR_AS, &FOREIGN), "administrative shutdown"));
-}
-
-#[test]
-fn gobgp_hears_our_cease() {
-    between(|namespace| they_hear_our_cease(&GoBgp::new(namespace, 0, THEIR_AS, &FOREIGN), "subcode=2"));
-}
-
-#[test]
-fn openbgpd_hears_our_cease() {
-    between(|namespace| they_hear_our_cease(&OpenBgpd::new(namespace, 0, THEIR_AS, &FOREIGN), "administratively down"));
 }

@@ -5,15 +5,17 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use nix::sched::{CloneFlags, setns};
 use routenet::agent::peering::{Peering, PeeringConfig, PeeringEvent, PeeringStatus};
 use routenet_core::bgp::speaker::{
-    FilterAnswer, FilterQuestion, PeerConfig, PeerDetail, PeerSource, PeerStatus, RouteDetail, RouteStatus,
+    FilterAnswer, FilterQuestion, LinkPeer, PeerConfig, PeerDetail, PeerSource, PeerStatus, RouteDetail, RouteStatus,
     SpeakerConfig, State,
 };
-use routenet_core::model::{Cidr, ImportPolicy};
+use routenet_core::model::{Cidr, ImportPolicy, InterfaceName};
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
 
+use crate::support::capture::{Capture, Frame};
 use crate::support::{Process, in_fresh_netns, run, wait_for};
 
 pub const OUR_AS: u32 = 65001;
@@ -104,6 +106,8 @@ pub trait Neighbor {
 /// A namespace that lives as long as this value.
 pub struct Namespace {
     holder: Process,
+    /// Our end of the link.
+    pub near: String,
     /// Our and its addresses on the link, IPv4 and IPv6.
     pub ours: [String; 2],
     pub theirs: [String; 2],
@@ -123,7 +127,7 @@ impl Namespace {
             std::fs::read_link(format!("/proc/{pid}/ns/net")).is_ok_and(|theirs| theirs != own)
         });
         let pid = pid.to_string();
-        let namespace = Namespace { holder, ours: ours(number), theirs: theirs(number) };
+        let namespace = Namespace { holder, near: near.clone(), ours: ours(number), theirs: theirs(number) };
         run("ip", &["link", "add", &near, "type", "veth", "peer", "name", "them0", "netns", &pid]);
         run("ip", &["address", "add", &format!("{}/24", namespace.ours[0]), "dev", &near]);
         run("ip", &["address", "add", &format!("{}/64", namespace.ours[1]), "dev", &near, "nodad"]);
@@ -137,6 +141,14 @@ impl Namespace {
         namespace
     }
 
+    /// After our end was deleted, and its with it: the link anew, with link-local addresses alone.
+    pub fn rejoin(&self) {
+        let pid = self.holder.0.id().to_string();
+        run("ip", &["link", "add", &self.near, "type", "veth", "peer", "name", "them0", "netns", &pid]);
+        run("ip", &["link", "set", &self.near, "up"]);
+        self.run("ip", &["link", "set", "them0", "up"]);
+    }
+
     /// A command that runs inside.
     pub fn command(&self, program: &str) -> Command {
         let mut command = Command::new("nsenter");
@@ -145,10 +157,48 @@ impl Namespace {
         command
     }
 
+    /// What a step that makes sockets or threads makes, it makes inside.
+    pub fn inside<T>(&self, step: impl FnOnce() -> T) -> T {
+        let own = std::fs::File::open("/proc/thread-self/ns/net").expect("a namespace");
+        let theirs = std::fs::File::open(format!("/proc/{}/ns/net", self.holder.0.id())).expect("a namespace");
+        setns(theirs, CloneFlags::CLONE_NEWNET).expect("root");
+        let made = step();
+        setns(own, CloneFlags::CLONE_NEWNET).expect("root");
+        made
+    }
+
     pub fn run(&self, program: &str, args: &[&str]) {
         let status = self.command(program).args(args).status().expect("nsenter (util-linux)");
         assert!(status.success(), "{program} {args:?}: {status}");
     }
+}
+
+/// The link-local address of an interface, there or here, once it may be used.
+pub fn link_local(namespace: Option<&Namespace>, interface: &str) -> String {
+    let mut found = String::new();
+    wait_for(&format!("a link-local address of {interface}"), LIMIT, || {
+        let mut command = namespace.map_or_else(|| Command::new("ip"), |namespace| namespace.command("ip"));
+        command.args(["-6", "-o", "address", "show", "dev", interface, "scope", "link", "-tentative"]);
+        let output = command.output().expect("ip (iproute2)");
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        found = text.split_whitespace().nth(3).and_then(|net| net.split('/').next()).unwrap_or_default().to_string();
+        !found.is_empty()
+    });
+    found
+}
+
+/// A neighbour of ours that is known by an interface; by its address there, if one is given.
+pub fn link_peer(interface: &str, address: Option<&str>, as_number: u32) -> LinkPeer {
+    LinkPeer {
+        interface: InterfaceName::new(interface).expect("a name"),
+        address: address.map(|address| address.parse().expect("an address")),
+        peer: PeerConfig { local_address: None, ..peer(interface, as_number, OURS[1]) },
+    }
+}
+
+/// Our side, with neighbours that are known by interfaces, and without an address that they could reach.
+pub fn on_links(links: &[LinkPeer]) -> SpeakerConfig {
+    SpeakerConfig { peers: BTreeMap::new(), links: links.to_vec(), ..speaker(0, THEIR_AS) }
 }
 
 /// Our speaker, and what its kernel would have.
@@ -267,6 +317,18 @@ impl Us {
         self.runtime.block_on(self.peering.route(cidr(prefix))).expect("it runs")
     }
 
+    /// The table as an MRT file has it.
+    pub fn dump(&self) -> Vec<u8> {
+        let portion = |dump| self.runtime.block_on(self.peering.dump(dump, 1_700_000_000)).expect("it runs");
+        let mut bytes = Vec::new();
+        let mut next = portion(None);
+        while let Some((dump, more)) = next {
+            bytes.extend(more);
+            next = portion(Some(dump));
+        }
+        bytes
+    }
+
     pub fn neighbor(&self, address: &str) -> PeerDetail {
         self.runtime.block_on(self.peering.neighbor(address.to_string())).expect("it runs").expect("a neighbour")
     }
@@ -332,17 +394,32 @@ fn extended_community(bytes: &[u8; 8]) -> String {
     }
 }
 
-/// Runs a test in a fresh namespace that has another one joined to it.
-pub fn between(test: impl FnOnce(Namespace) + Send + 'static) {
-    in_fresh_netns(move || test(Namespace::joined(0)));
+/// The port of BGP.
+pub const PORT: u16 = 179;
+
+/// All that we send in a fresh namespace, from the first packet to the last, which tshark has to find sound.
+fn captured(test: impl FnOnce() + Send + 'static) -> Vec<Frame> {
+    let ours: Vec<IpAddr> = (0..4).flat_map(ours).map(|address| ip(&address)).collect();
+    in_fresh_netns(move || {
+        let capture = Capture::start(PORT, move |(source, destination)| {
+            ours.contains(&source.ip()) && [source.port(), destination.port()].contains(&PORT)
+        });
+        test();
+        capture.sound_frames()
+    })
+}
+
+/// Runs a test in a fresh namespace that has another one joined to it; answers what we sent.
+pub fn between(test: impl FnOnce(Namespace) + Send + 'static) -> Vec<Frame> {
+    captured(move || test(Namespace::joined(0)))
 }
 
 /// The same with more of them: what they have for each other goes through us.
-pub fn among<const N: usize>(test: impl FnOnce([Namespace; N]) + Send + 'static) {
-    in_fresh_netns(move || {
+pub fn among<const N: usize>(test: impl FnOnce([Namespace; N]) + Send + 'static) -> Vec<Frame> {
+    captured(move || {
         for family in ["ipv4/conf/all/forwarding", "ipv6/conf/all/forwarding"] {
             std::fs::write(format!("/proc/sys/net/{family}"), "1").expect("a setting of this namespace");
         }
         test(std::array::from_fn(Namespace::joined));
-    });
+    })
 }

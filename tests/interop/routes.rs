@@ -122,3 +122,23 @@ fn exabgp_over_ebgp_and_ipv4() {
 fn exabgp_over_ibgp_and_ipv6() {
     between(|namespace| exchange(&ExaBgp::new(namespace, 1, OUR_AS, &FOREIGN), 1, OUR_AS));
 }
+
+/// OpenBGPD 7.7 on Linux finds itself no address of the family that the session is not of, and says `::1`: that route is
+/// refused and told (RFC 4271 6.3, RFC 7606), the others and the session stay, and a `nexthop` on its side is the mend.
+#[test]
+fn openbgpd_left_to_itself_says_a_loopback_next_hop() {
+    between(|namespace| {
+        let openbgpd = OpenBgpd::new(namespace, 0, THEIR_AS, &FOREIGN);
+        let next_hop = format!(" nexthop {} ", THEIRS[1]);
+        openbgpd.reconfigure(&next_hop, " ");
+        let us = Us::start(speaker(0, THEIR_AS), false);
+        let told = || us.peer(THEIRS[0]).last_malformed.unwrap_or_default();
+        wait_for("the refusal", LIMIT, || told().contains("the next hop ::1 is a loopback address"));
+        wait_for("the routes of the session's family", LIMIT, || us.learned().len() == 2);
+        assert!(!us.learned().contains_key(&cidr(FOREIGN[2])));
+        openbgpd.reconfigure("metric 50 ", &format!("{next_hop} metric 50 "));
+        wait_for("all of them", LIMIT, || us.learned().len() == 3);
+        assert_eq!(us.peer(THEIRS[0]).sessions, 1);
+        us.stop();
+    });
+}

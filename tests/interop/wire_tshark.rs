@@ -11,6 +11,7 @@ use crate::support::run;
 
 const PREFIX: &str = "bgp.nlri_prefix";
 const WITHDRAWN: &str = "bgp.withdrawn_prefix";
+const REACH_V4: &str = "bgp.mp_reach_nlri_ipv4_prefix";
 const REACH_V6: &str = "bgp.mp_reach_nlri_ipv6_prefix";
 const UNREACH_V6: &str = "bgp.mp_unreach_nlri_ipv6_prefix";
 const LENGTH: &str = "bgp.prefix_length";
@@ -102,12 +103,8 @@ fn assert_read(cases: &[Case], as_length: &str) {
 }
 
 fn context(four_octet_as: bool, ibgp: bool) -> CodecContext {
-    CodecContext {
-        four_octet_as,
-        ibgp,
-        families: vec![AfiSafi::IPV4_UNICAST, AfiSafi::IPV6_UNICAST],
-        extended_next_hop: true,
-    }
+    let families = vec![AfiSafi::IPV4_UNICAST, AfiSafi::IPV6_UNICAST];
+    CodecContext { four_octet_as, ibgp, families, extended_next_hop: true, ..CodecContext::default() }
 }
 
 fn prefixes(texts: &[&str]) -> Vec<Cidr> {
@@ -128,7 +125,7 @@ fn reach(attributes: &Attributes, via: NextHop, texts: &[&str], context: &CodecC
 
 fn withdraw(texts: &[&str]) -> Vec<u8> {
     let mut out = Vec::new();
-    assert_eq!(wire::encode_withdraw(&prefixes(texts), &mut out), texts.len());
+    assert_eq!(wire::encode_withdraw(&prefixes(texts), &context(true, false), &mut out), texts.len());
     out
 }
 
@@ -167,6 +164,7 @@ fn open() -> Case {
             Capability::Multiprotocol(AfiSafi::IPV6_UNICAST),
             Capability::RouteRefresh,
             Capability::EnhancedRouteRefresh,
+            Capability::ExtendedNextHop(vec![(AfiSafi::IPV4_UNICAST, 2)]),
             Capability::FourOctetAs(4_200_000_001),
             Capability::GracefulRestart(wire::GracefulRestart {
                 restarted: true,
@@ -179,6 +177,10 @@ fn open() -> Case {
                 forwarding: true,
                 seconds: 86_400,
             }]),
+            Capability::AddPaths(vec![
+                wire::AddPath { family: AfiSafi::IPV4_UNICAST, receives: true, sends: false },
+                wire::AddPath { family: AfiSafi::IPV6_UNICAST, receives: true, sends: true },
+            ]),
         ],
     };
     Case {
@@ -189,7 +191,12 @@ fn open() -> Case {
             ("bgp.open.myas", "23456"),
             ("bgp.open.holdtime", "90"),
             ("bgp.open.identifier", "10.0.0.1"),
-            ("bgp.cap.type", "1,1,2,70,65,64,71"),
+            ("bgp.cap.type", "1,1,2,70,5,65,64,71,69"),
+            ("bgp.cap.ap.afi", "1,2"),
+            ("bgp.cap.ap.sendreceive", "1,3"),
+            ("bgp.cap.enh.afi", "1"),
+            ("bgp.cap.enh.safi", "1"),
+            ("bgp.cap.enh.nhafi", "2"),
             ("bgp.cap.mp.afi", "1,2"),
             ("bgp.cap.4as", "4200000001"),
             ("bgp.cap.gr.timers.restart_flag", "1"),
@@ -295,6 +302,22 @@ fn routes_for_a_four_octet_peer() {
                 (LENGTH, "33,128"),
             ]),
         },
+        // RFC 8950: our link-local address alone.
+        Case {
+            message: reach(
+                &all_attributes(),
+                next_hop("fe80::1", None).on_link(7),
+                &["10.0.0.0/8", "10.1.2.3/32"],
+                &internal,
+            ),
+            fields: with(&[
+                (CODES, "14,1,2,4,5,6,7,8,9,10,16,32,35,77"),
+                (FLAGS, "0x90,0x40,0x40,0x80,0x40,0x40,0xc0,0xc0,0x80,0x80,0xc0,0xc0,0xc0,0xe0"),
+                (NEXT_HOP_V6, "fe80::1"),
+                (REACH_V4, "10.0.0.0,10.1.2.3"),
+                (LENGTH, "8,32"),
+            ]),
+        },
         Case {
             message: withdraw(&["0.0.0.0/0", "10.1.2.3/32"]),
             fields: vec![(WITHDRAWN, "0.0.0.0,10.1.2.3"), (LENGTH, "0,32"), (CODES, "")],
@@ -341,6 +364,36 @@ fn full_messages_and_long_attributes() {
         messages.push(Case { message, fields: vec![("bgp.type", "2"), (SEGMENTS, "2,2")] });
     }
     assert_read(&messages, "4 octet");
+}
+
+/// RFC 7911: tshark knows from the bytes that there are identifiers.
+#[test]
+fn several_paths_of_a_prefix() {
+    let sent = vec![AfiSafi::IPV4_UNICAST, AfiSafi::IPV6_UNICAST];
+    let context = CodecContext { path_ids: wire::PathIds { received: Vec::new(), sent }, ..context(true, true) };
+    let paths = |text: &str| [1, 7].map(|path_id| wire::Nlri { prefix: text.parse().expect("a prefix"), path_id });
+    let said = |via: &str, text: &str| {
+        let mut out = Vec::new();
+        let via = next_hop(via, None);
+        let taken = wire::encode_reach(&all_attributes(), &via, &paths(text), &context, &mut out);
+        assert_eq!(taken, Ok(2));
+        out
+    };
+    let gone = |text: &str| {
+        let mut out = Vec::new();
+        assert_eq!(wire::encode_withdraw(&paths(text), &context, &mut out), 2);
+        out
+    };
+    let fields = |prefix, text| vec![("bgp.nlri_path_id", "1,7"), (prefix, text)];
+    assert_read(
+        &[
+            Case { message: said("192.0.2.1", "10.1.0.0/16"), fields: fields(PREFIX, "10.1.0.0,10.1.0.0") },
+            Case { message: gone("10.1.0.0/16"), fields: fields(WITHDRAWN, "10.1.0.0,10.1.0.0") },
+            Case { message: said("2001:db8::1", "fd65::/64"), fields: vec![("bgp.nlri_path_id", "1,7")] },
+            Case { message: gone("fd65::/64"), fields: vec![("bgp.nlri_path_id", "1,7")] },
+        ],
+        "4 octet",
+    );
 }
 
 /// The oracle can say no: bytes that are wrong do not pass.

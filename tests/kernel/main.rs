@@ -7,6 +7,7 @@ mod conntrack;
 mod links;
 mod machine;
 mod nexthops;
+mod resolution;
 mod routes;
 mod rules;
 mod sets;

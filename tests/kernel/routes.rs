@@ -10,7 +10,7 @@ use routenet_core::desired::{Route, RouteKey, UNREACHABLE_METRIC};
 use routenet_core::model::InterfaceName;
 
 use crate::links::{Workload, block_on, ip};
-use crate::support::{in_fresh_netns, run, wait_for};
+use crate::support::{in_fresh_netns, run, wait_for, without_ids};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -53,14 +53,8 @@ pub fn apply(plane: &RoutePlane, changes: &[(RouteKey, Option<Route>)]) -> Resul
 pub fn show(dst: &str) -> String {
     let family = if dst.contains(':') { "-6" } else { "-4" };
     let shown = ip(&format!("{family} route show {dst}"));
-    let words = |line: &str| {
-        let mut words: Vec<&str> = line.split_whitespace().collect();
-        if let Some(at) = words.iter().position(|word| *word == "nhid") {
-            words.drain(at..at + 2);
-        }
-        words.join(" ")
-    };
-    shown.lines().map(words).collect::<Vec<_>>().join("\n")
+    let words = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
+    without_ids(&shown).lines().map(words).collect::<Vec<_>>().join("\n")
 }
 
 #[test]

@@ -19,6 +19,7 @@ fn condition(problems: u32) -> Fact {
         blocks: vec![],
         peers_established: 0,
         peers_configured: 0,
+        mesh_in_place: None,
     })
 }
 

@@ -3,6 +3,7 @@
 //! Each test target uses a part of it.
 #![allow(dead_code)]
 
+pub mod capture;
 pub mod dice;
 pub mod hosts;
 pub mod ping;
@@ -42,6 +43,15 @@ pub fn run(program: &str, args: &[&str]) -> String {
         String::from_utf8_lossy(&output.stderr)
     );
     String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// What `ip route` shows, without the ids of the nexthop objects by which routes lead.
+pub fn without_ids(routes: &str) -> String {
+    let line = |line: &str| match line.split_once(" nhid ") {
+        Some((to, rest)) => format!("{to}{}", rest.find(' ').map_or("", |end| &rest[end..])),
+        None => line.to_string(),
+    };
+    routes.lines().map(|one| line(one) + "\n").collect()
 }
 
 /// Set where tests run in a user-mode Linux, in which every process takes most of a second to start.

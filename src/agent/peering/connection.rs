@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use routenet_core::bgp::speaker::ConnId;
 use routenet_core::model::BgpTransport;
+use routenet_core::model::scope::unscoped;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpSocket, TcpStream};
@@ -13,9 +14,10 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-use super::listener::Arrival;
+use super::listener::{Arrival, socket_address};
 use super::protection;
 use super::stations::StationIo;
+use crate::plane::interfaces;
 
 /// What a reader hands over at a time, at most; the next waits until that was taken in.
 const CHUNK: usize = 64 * 1024;
@@ -92,7 +94,9 @@ impl Connection {
             let outcome = match timeout(CONNECT, connect(remote, local, &transport)).await {
                 Ok(Ok(stream)) => Io::Connected { conn, stream },
                 Ok(Err(error)) => Io::Broken { conn, why: error },
-                Err(_) => Io::Broken { conn, why: format!("connect to {remote}: no answer within {CONNECT:?}") },
+                Err(_) => {
+                    Io::Broken { conn, why: format!("connect to {}: no answer within {CONNECT:?}", words(remote)) }
+                }
             };
             let _ = io.send(outcome);
         });
@@ -164,21 +168,29 @@ impl Drop for Connection {
 }
 
 async fn connect(remote: SocketAddr, local: Option<IpAddr>, transport: &BgpTransport) -> Result<TcpStream, String> {
-    let from = local.map(|local| format!(" from {local}")).unwrap_or_default();
-    let failed = |error: std::io::Error| format!("connect to {remote}{from}: {error}");
+    let from = local.map(|local| format!(" from {}", interfaces::words(local))).unwrap_or_default();
+    let to = words(remote);
+    let failed = |error: std::io::Error| format!("connect to {to}{from}: {error}");
     let socket = if remote.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }.map_err(failed)?;
     if let Some(path) = &transport.password_file {
-        let key = protection::read_password(path).map_err(|why| format!("connect to {remote}{from}: {why}"))?;
-        protection::sign(&socket, remote.is_ipv6(), remote.ip(), &key).map_err(failed)?;
+        let key = protection::read_password(path).map_err(|why| format!("connect to {to}{from}: {why}"))?;
+        protection::sign(&socket, remote.is_ipv6(), unscoped(remote.ip()).0, &key).map_err(failed)?;
     }
     if let Some(hops) = transport.ttl_security {
         let near = protection::send_far(&socket, remote.is_ipv6());
         near.and_then(|()| protection::come_near(&socket, remote.is_ipv6(), hops)).map_err(failed)?;
     }
     if let Some(local) = local {
-        socket.bind(SocketAddr::new(local, 0)).map_err(failed)?;
+        socket.bind(socket_address(local, 0)).map_err(failed)?;
     }
-    socket.connect(remote).await.map_err(failed)
+    socket.connect(socket_address(remote.ip(), remote.port())).await.map_err(failed)
+}
+
+fn words(remote: SocketAddr) -> String {
+    match remote {
+        SocketAddr::V4(_) => remote.to_string(),
+        SocketAddr::V6(_) => format!("[{}]:{}", interfaces::words(remote.ip()), remote.port()),
+    }
 }
 
 async fn read(conn: ConnId, mut stream: OwnedReadHalf, io: mpsc::UnboundedSender<Io>) {

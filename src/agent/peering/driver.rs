@@ -6,8 +6,9 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::SystemTime;
 
 use routenet_core::bgp::monitor::mrt::MrtDump;
-use routenet_core::bgp::speaker::{BestPaths, ConnId, Event, Input, Speaker, Startup, State};
+use routenet_core::bgp::speaker::{BestPaths, ConnId, Event, Input, Speaker, SpeakerConfig, Startup, State};
 use routenet_core::model::BgpTransport;
+use routenet_core::model::scope::unscoped;
 use routenet_core::time::Time;
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, watch};
@@ -17,10 +18,13 @@ use tracing::{debug, info, warn};
 
 use super::bfd::{self, Bfd};
 use super::connection::{Connection, FAREWELL, Io};
+use super::discovery::{Discovery, View};
+use super::links::Links;
 use super::listener::Arrival;
 use super::protection::{self, Keys};
 use super::stations::Stations;
 use super::{Command, ListenerStatus, PeeringConfig, PeeringEvent, PeeringStatus, listener};
+use crate::plane::interfaces;
 use crate::plane::next_hops::NextHops;
 
 /// What a connection is given to write at a time, in bytes.
@@ -49,6 +53,9 @@ struct Driver {
     bfd: Bfd,
     /// Who looks up next hops, where they have to resolve.
     next_hops: Option<NextHops>,
+    links: Links,
+    /// There is none before a neighbour is known by an interface.
+    discovery: Option<Discovery>,
     stopping: Option<tokio::sync::oneshot::Sender<()>>,
 }
 
@@ -66,6 +73,8 @@ pub async fn run(
     let origin = Instant::now();
     let startup = Startup { restarting: config.restarting, seed: RandomState::new().hash_one(std::process::id()) };
     let (bfd, mut seen) = Bfd::new();
+    let links = Links::new(config.speaker.clone());
+    let mut view = None;
     let mut speaker = Speaker::new(config.speaker, startup, Time::ZERO);
     let (answer, mut answers) = mpsc::unbounded_channel();
     let next_hops = config.resolve.then(|| NextHops::spawn(answer)).and_then(|spawned| {
@@ -85,6 +94,8 @@ pub async fn run(
         states: BTreeMap::new(),
         bfd,
         next_hops,
+        links,
+        discovery: None,
         stations: Stations::new(&config.stations, &io),
         name: config.name,
         io,
@@ -98,6 +109,9 @@ pub async fn run(
     driver.watch();
     driver.listen(config.listen);
     while driver.stopping.is_none() {
+        if driver.links.any() && driver.discovery.is_none() {
+            view = driver.discover();
+        }
         let more = driver.pump();
         let wakeup = driver.speaker.next_deadline().map(|at| driver.origin + at.since_origin());
         let owes_agent = driver.owes_agent();
@@ -110,6 +124,7 @@ pub async fn run(
             },
             Some(event) = seen.recv() => driver.seen(event),
             Some(found) = answers.recv() => driver.speaker.handle(Input::NextHops(found), driver.now()),
+            Some(view) = newest(&mut view) => driver.look(view),
             Some(io) = heard.recv() => {
                 driver.take_in(io);
                 for _ in 0..INPUTS {
@@ -142,6 +157,14 @@ pub async fn run(
     }
 }
 
+/// The next view of the links.
+async fn newest(view: &mut Option<watch::Receiver<View>>) -> Option<View> {
+    match view {
+        Some(view) => view.changed().await.ok().map(|()| view.borrow_and_update().clone()),
+        None => None,
+    }
+}
+
 async fn sleep_until(wakeup: Option<Instant>) {
     match wakeup {
         Some(at) => tokio::time::sleep_until(at).await,
@@ -158,9 +181,11 @@ impl Driver {
         let now = self.now();
         match order {
             Command::Configure(config) => {
-                self.speaker.handle(Input::Configure(config), now);
-                self.read_keys();
-                self.watch();
+                let config = self.links.configure(*config, is_up(&self.speaker));
+                if let Some(discovery) = &self.discovery {
+                    discovery.ask(self.links.unnumbered());
+                }
+                self.configure(config);
             }
             Command::Listen(addresses) => self.listen(addresses),
             Command::Originate(changes) => self.speaker.handle(Input::Originate(changes), now),
@@ -171,7 +196,7 @@ impl Driver {
             Command::ResetNamed(name, answer) => drop(answer.send(self.reset(&name, now))),
             // Whoever asked may have gone; that is their matter.
             Command::Neighbor(name, answer) => {
-                let found = self.speaker.find(&name).and_then(|address| self.speaker.neighbor(address, now));
+                let found = self.find(&name).and_then(|address| self.speaker.neighbor(address, now));
                 drop(answer.send(found));
             }
             Command::Dump(dump, at, answer) => drop(answer.send(self.dump(dump, at))),
@@ -181,15 +206,50 @@ impl Driver {
                 tokio::spawn(async move { drop(answer.send(PeeringStatus { bfd: report.await, ..status })) });
             }
             Command::TestFilter(question, answer) => drop(answer.send(self.speaker.test_filter(&question))),
+            Command::Mesh(leaving, answer) => drop(answer.send(self.speaker.mesh_sessions(&leaving, self.now()))),
             Command::Routes(answer) => drop(answer.send(self.speaker.routes())),
             Command::Stop(stopped) => self.leave(Some(stopped)),
         }
     }
 
+    fn configure(&mut self, config: SpeakerConfig) {
+        self.speaker.handle(Input::Configure(Box::new(config)), self.now());
+        self.read_keys();
+        self.watch();
+    }
+
+    /// Begins to look at links, and for who is there.
+    fn discover(&mut self) -> Option<watch::Receiver<View>> {
+        match Discovery::spawn() {
+            Ok((discovery, view)) => {
+                discovery.ask(self.links.unnumbered());
+                self.discovery = Some(discovery);
+                Some(view)
+            }
+            Err(error) => {
+                warn!(%error, "there is no thread for discovery: neighbours that are known by an interface stay away");
+                None
+            }
+        }
+    }
+
+    fn look(&mut self, view: View) {
+        let config = self.links.look(view, is_up(&self.speaker));
+        if config != *self.speaker.config() {
+            self.configure(config);
+        }
+    }
+
+    /// The neighbour of this name or address, as people write it.
+    fn find(&self, name: &str) -> Option<IpAddr> {
+        let written = interfaces::read_words(name).filter(|address| self.speaker.config().peers.contains_key(address));
+        written.or_else(|| self.speaker.find(name))
+    }
+
     fn reset(&mut self, name: &str, now: Time) -> Vec<String> {
         let peers = &self.speaker.config().peers;
         let chosen: Vec<IpAddr> =
-            if name == "all" { peers.keys().copied().collect() } else { self.speaker.find(name).into_iter().collect() };
+            if name == "all" { peers.keys().copied().collect() } else { self.find(name).into_iter().collect() };
         let names = chosen.iter().filter_map(|address| Some(peers.get(address)?.name.clone())).collect();
         for address in chosen {
             self.speaker.handle(Input::Reset(address), now);
@@ -214,6 +274,7 @@ impl Driver {
     fn status(&self, now: Time) -> PeeringStatus {
         PeeringStatus {
             peers: self.speaker.status(now),
+            waiting: self.links.waiting(),
             listeners: self.listeners.values().map(|listening| listening.status.clone()).collect(),
             stations: self.stations.status(),
             unresolved: self.speaker.unresolved(),
@@ -245,7 +306,8 @@ impl Driver {
         for (neighbor, peer) in &self.speaker.config().peers {
             let Some(path) = &peer.transport.password_file else { continue };
             match protection::read_password(path) {
-                Ok(key) => _ = keys.insert(*neighbor, key),
+                // The kernel's keys know nothing of links: one address has one password.
+                Ok(key) => _ = keys.insert(unscoped(*neighbor).0, key),
                 Err(error) => warn!(peer = peer.name, error, "no session without its password"),
             }
         }
@@ -265,14 +327,15 @@ impl Driver {
 
     fn seen(&mut self, event: bfd::Event) {
         match event {
-            bfd::Event::Up(neighbor) => info!(peer = %neighbor.address, "BFD is up"),
+            bfd::Event::Up(neighbor) => info!(peer = interfaces::words(bfd::peer_of(&neighbor)), "BFD is up"),
             bfd::Event::AdminDown(neighbor) => {
-                info!(peer = %neighbor.address, "BFD was ended by the neighbour's administrator; BGP goes on without");
+                let peer = interfaces::words(bfd::peer_of(&neighbor));
+                info!(peer, "BFD was ended by the neighbour's administrator; BGP goes on without");
             }
             bfd::Event::Failed { neighbor, diagnostic, independent } => {
-                warn!(peer = %neighbor.address, why = %diagnostic, "BFD is down");
-                let input = Input::BfdDown { peer: neighbor.address, independent };
-                self.speaker.handle(input, self.now());
+                let peer = bfd::peer_of(&neighbor);
+                warn!(peer = interfaces::words(peer), why = %diagnostic, "BFD is down");
+                self.speaker.handle(Input::BfdDown { peer, independent }, self.now());
             }
         }
     }
@@ -288,8 +351,9 @@ impl Driver {
         let is_v6 = stream.local_addr().is_ok_and(|own| own.is_ipv6());
         if transport.password_file.is_some() {
             let keys = self.keys.borrow();
-            let key = keys.get(&neighbor).ok_or("its password cannot be read")?;
-            protection::sign(stream, is_v6, neighbor, key).map_err(|error| error.to_string())?;
+            let address = unscoped(neighbor).0;
+            let key = keys.get(&address).ok_or("its password cannot be read")?;
+            protection::sign(stream, is_v6, address, key).map_err(|error| error.to_string())?;
         }
         match transport.ttl_security {
             Some(hops) => protection::come_near(stream, is_v6, hops).map_err(|error| error.to_string()),
@@ -301,6 +365,9 @@ impl Driver {
         let now = self.now();
         match io {
             Io::Arrived(Arrival { stream, remote, local, seen }) => {
+                if let Some(config) = self.links.arrived(remote, is_up(&self.speaker)) {
+                    self.configure(config);
+                }
                 let protected = self.protect(&stream, remote);
                 match protected.map(|()| self.speaker.accept(remote, local, now)) {
                     Ok(Some(conn)) => {
@@ -309,15 +376,18 @@ impl Driver {
                             self.watch();
                         }
                     }
-                    Err(why) => warn!(%remote, why, "BGP connection closed"),
-                    Ok(None) => debug!(%remote, "BGP connection closed: nobody is expected from there now"),
+                    Err(why) => warn!(remote = interfaces::words(remote), why, "BGP connection closed"),
+                    Ok(None) => debug!(
+                        remote = interfaces::words(remote),
+                        "BGP connection closed: nobody is expected from there now"
+                    ),
                 }
                 drop(seen);
             }
             Io::Connected { conn, stream } => match stream.local_addr() {
                 Ok(local) if self.connections.contains_key(&conn) => {
                     self.connections.insert(conn, Connection::open(conn, stream, self.io.clone()));
-                    self.speaker.handle(Input::Connected { conn, local: local.ip() }, now);
+                    self.speaker.handle(Input::Connected { conn, local: listener::place(local) }, now);
                 }
                 Ok(_) => {}
                 Err(error) => self.broken(conn, &format!("the connection broke: {error}"), now),
@@ -400,17 +470,19 @@ impl Driver {
                 }
                 Event::State { peer, name, state, why } => self.state(peer, name, state, why),
                 Event::Malformed { peer, name, what } => {
-                    warn!(%peer, name, what, "malformed UPDATE mended (RFC 7606); later ones are counted in the status");
+                    let peer = interfaces::words(peer);
+                    warn!(peer, name, what, "malformed UPDATE mended (RFC 7606); later ones are counted in the status");
                 }
             }
         }
     }
 
     fn state(&mut self, peer: IpAddr, name: String, state: State, why: Option<String>) {
+        let words = interfaces::words(peer);
         match (&why, state) {
-            (_, State::Established) => info!(%peer, name, "BGP session established"),
-            (Some(why), _) => info!(%peer, name, %state, why, "BGP session down"),
-            (None, _) => debug!(%peer, name, %state, "BGP"),
+            (_, State::Established) => info!(peer = words, name, "BGP session established"),
+            (Some(why), _) => info!(peer = words, name, %state, why, "BGP session down"),
+            (None, _) => debug!(peer = words, name, %state, "BGP"),
         }
         self.states.insert(peer, PeeringEvent::Peer { address: peer, name, state, why });
     }
@@ -438,6 +510,11 @@ impl Driver {
             }
         }
     }
+}
+
+/// Whether the session with an address stands.
+fn is_up(speaker: &Speaker) -> impl Fn(IpAddr) -> bool + '_ {
+    |address| speaker.is_established(address)
 }
 
 impl Drop for Driver {

@@ -1,10 +1,11 @@
 //! Listening sockets: bound, bound again after a failure, and no more arrivals at a time than the driver can look at.
 
 use std::collections::BTreeSet;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV6};
 use std::sync::Arc;
 use std::time::Duration;
 
+use routenet_core::model::scope::{scoped, unscoped};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
@@ -111,6 +112,22 @@ fn bind_one(address: SocketAddr, only_v6: bool) -> std::io::Result<TcpListener> 
     TcpListener::from_std(socket.into())
 }
 
+/// The address of a socket's end; a link-local one with its link.
+pub fn place(end: SocketAddr) -> IpAddr {
+    match end {
+        SocketAddr::V4(end) => (*end.ip()).into(),
+        SocketAddr::V6(end) => scoped(IpAddr::V6(*end.ip()).to_canonical(), end.scope_id()),
+    }
+}
+
+/// The socket's end at an address with its link.
+pub fn socket_address(address: IpAddr, port: u16) -> SocketAddr {
+    match unscoped(address) {
+        (IpAddr::V6(address), Some(interface)) => SocketAddrV6::new(address, port, 0, interface).into(),
+        (address, _) => SocketAddr::new(address, port),
+    }
+}
+
 /// Returns when the socket has failed for good.
 async fn accept(listener: &TcpListener, io: &mpsc::UnboundedSender<Io>) {
     let unseen = Arc::new(Semaphore::new(ARRIVALS));
@@ -119,7 +136,7 @@ async fn accept(listener: &TcpListener, io: &mpsc::UnboundedSender<Io>) {
         match listener.accept().await {
             Ok((stream, remote)) => {
                 let Ok(local) = stream.local_addr() else { continue };
-                let (remote, local) = (remote.ip().to_canonical(), local.ip().to_canonical());
+                let (remote, local) = (place(remote), place(local));
                 if io.send(Io::Arrived(Arrival { stream, remote, local, seen })).is_err() {
                     return;
                 }

@@ -8,38 +8,74 @@ use routenet_core::bgp::wire::Origin;
 use routenet_core::model::ImportPolicy;
 use routenet_core::model::yaml::write_options;
 
-use super::{PeeringStatus, bfd};
+use super::{PeeringStatus, Waiting, bfd};
 use crate::api::listing::{
     BfdLine, Malformed, MessageCounts, NeighborLine, NeighborReply, Past, RouteLine, RouteReply, Stale,
 };
 use crate::api::status;
+use crate::plane::interfaces;
 
 /// For `routectl bgp neighbors`.
 pub fn neighbor_lines(status: &PeeringStatus) -> Vec<NeighborLine> {
-    status.peers.iter().map(|peer| NeighborLine { bfd: bfd::line(&status.bfd, peer), ..neighbor_line(peer) }).collect()
+    let known =
+        status.peers.iter().map(|peer| NeighborLine { bfd: bfd::line(&status.bfd, peer), ..neighbor_line(peer) });
+    known.chain(status.waiting.iter().map(waiting_line)).collect()
 }
 
-/// Without what BFD says.
-fn neighbor_line(peer: &PeerStatus) -> NeighborLine {
-    let source = match peer.config.source {
+/// One that is known by its interface, and is nowhere now.
+pub fn waiting_line(waiting: &Waiting) -> NeighborLine {
+    let peer = &waiting.link.peer;
+    NeighborLine {
+        name: peer.name.clone(),
+        address: waiting.place(),
+        port: peer.port,
+        as_number: peer.as_number,
+        source: source_word(peer.source).to_string(),
+        passive: peer.passive,
+        import: import_word(peer.import).to_string(),
+        filters: peer.options.filters.clone(),
+        state: State::Idle.to_string(),
+        since_secs: waiting.since.as_secs(),
+        router_id: None,
+        hold_time: None,
+        capabilities: Vec::new(),
+        received: 0,
+        accepted: 0,
+        advertised: 0,
+        sessions: 0,
+        last_error: Some(format!("{} ({})", waiting.why, waiting.mend)),
+        last_error_secs_ago: None,
+        bfd: None,
+    }
+}
+
+fn source_word(source: PeerSource) -> &'static str {
+    match source {
         PeerSource::Node => "node",
         PeerSource::Peer => "peer",
         PeerSource::Config => "config",
         PeerSource::Range => "range",
-    };
-    let import = match peer.config.import {
+    }
+}
+
+fn import_word(import: ImportPolicy) -> &'static str {
+    match import {
         ImportPolicy::None => "none",
         ImportPolicy::Pools => "pools",
         ImportPolicy::All => "all",
-    };
+    }
+}
+
+/// Without what BFD says.
+fn neighbor_line(peer: &PeerStatus) -> NeighborLine {
     NeighborLine {
         name: peer.config.name.clone(),
-        address: peer.address,
+        address: interfaces::words(peer.address),
         port: peer.config.port,
         as_number: peer.config.as_number,
-        source: source.to_string(),
+        source: source_word(peer.config.source).to_string(),
         passive: peer.config.passive,
-        import: import.to_string(),
+        import: import_word(peer.config.import).to_string(),
         filters: peer.config.options.filters.clone(),
         state: peer.state.to_string(),
         since_secs: peer.lasting.as_secs(),
@@ -108,6 +144,8 @@ pub fn route_reply(detail: &RouteDetail) -> RouteReply {
         line: route_line(&detail.route),
         standing: standing.to_string(),
         why,
+        path_id: detail.path_id,
+        told_as: detail.told_as,
         router_id: detail.router_id,
         external: detail.external,
         extended_communities: detail.extended_communities.iter().map(|community| hex(community)).collect(),
@@ -122,10 +160,27 @@ pub fn route_reply(detail: &RouteDetail) -> RouteReply {
 }
 
 /// For `routectl status`.
-pub fn peer_line(peer: &PeerStatus) -> status::PeerStatus {
+pub fn peer_lines(status: &PeeringStatus) -> Vec<status::PeerStatus> {
+    let waiting = status.waiting.iter().map(|waiting| {
+        let line = waiting_line(waiting);
+        status::PeerStatus {
+            name: line.name,
+            address: line.address,
+            as_number: line.as_number,
+            state: line.state,
+            since_secs: line.since_secs,
+            received: 0,
+            advertised: 0,
+            last_error: line.last_error,
+        }
+    });
+    status.peers.iter().map(peer_line).chain(waiting).collect()
+}
+
+fn peer_line(peer: &PeerStatus) -> status::PeerStatus {
     status::PeerStatus {
         name: peer.config.name.clone(),
-        address: peer.address,
+        address: interfaces::words(peer.address),
         as_number: peer.config.as_number,
         state: peer.state.to_string(),
         since_secs: peer.lasting.as_secs(),
@@ -151,7 +206,7 @@ pub fn route_line(route: &RouteStatus) -> RouteLine {
     };
     RouteLine {
         prefix: route.prefix,
-        next_hop: route.next_hop,
+        next_hop: route.next_hop.map(interfaces::words),
         from: route.from.as_ref().map(|(_, name)| name.clone()),
         as_path: route.as_path.clone(),
         origin: origin.to_string(),

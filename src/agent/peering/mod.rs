@@ -8,6 +8,8 @@
 //! |---|---|
 //! | `driver` | the loop around the speaker |
 //! | `connection` | one TCP connection: connect, read, write, farewell |
+//! | `links` | neighbours that are known by an interface, where they are now |
+//! | `discovery` | who is at the other end of a link: router advertisements, on a thread of its own |
 //! | `listener` | listening sockets: bound, and bound again when that failed |
 //! | `listing` | answers for `routectl bgp` |
 //! | `request` | `routectl bgp`, whoever answers it |
@@ -17,7 +19,9 @@
 
 pub mod bfd;
 mod connection;
+mod discovery;
 mod driver;
+mod links;
 mod listener;
 mod listing;
 mod protection;
@@ -25,6 +29,7 @@ pub mod request;
 mod speaker_only;
 mod stations;
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -32,12 +37,14 @@ use std::time::Duration;
 
 use routenet_core::bgp::monitor::mrt::MrtDump;
 use routenet_core::bgp::speaker::{
-    FilterAnswer, FilterQuestion, PeerDetail, PeerStatus, RouteDetail, RouteStatus, SpeakerConfig, State, Unresolved,
+    FilterAnswer, FilterQuestion, MeshSessions, PeerDetail, PeerStatus, RouteDetail, RouteStatus, SpeakerConfig, State,
+    Unresolved,
 };
 use routenet_core::model::Cidr;
 use tokio::sync::{mpsc, oneshot};
 
-pub use listing::{neighbor_lines, neighbor_reply, peer_line, route_line, route_reply};
+pub use links::Waiting;
+pub use listing::{neighbor_lines, neighbor_reply, peer_lines, route_line, route_reply};
 pub use routenet_core::bgp::speaker::speaker_config;
 pub use speaker_only::{SpeakerOnly, run_speaker_only};
 
@@ -95,6 +102,8 @@ pub struct StationStatus {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PeeringStatus {
     pub peers: Vec<PeerStatus>,
+    /// Neighbours that are known by an interface, and are nowhere now.
+    pub waiting: Vec<Waiting>,
     pub listeners: Vec<ListenerStatus>,
     pub stations: Vec<StationStatus>,
     /// Next hops of accepted routes that do not resolve.
@@ -125,6 +134,7 @@ enum Command {
     Dump(Option<MrtDump>, u32, oneshot::Sender<Option<(MrtDump, Vec<u8>)>>),
     Status(oneshot::Sender<PeeringStatus>),
     Routes(oneshot::Sender<Vec<RouteStatus>>),
+    Mesh(BTreeSet<String>, oneshot::Sender<MeshSessions>),
     TestFilter(Box<FilterQuestion>, oneshot::Sender<Result<FilterAnswer, String>>),
     /// Answered when every connection is closed.
     Stop(oneshot::Sender<()>),
@@ -226,6 +236,14 @@ impl Peering {
     /// The speaker has stopped.
     pub async fn status(&self) -> Result<PeeringStatus, Stopped> {
         self.ask(Command::Status).await
+    }
+
+    /// How the sessions with nodes stand; `leaving`: those that are to go.
+    ///
+    /// # Errors
+    /// The speaker has stopped.
+    pub async fn mesh_sessions(&self, leaving: BTreeSet<String>) -> Result<MeshSessions, Stopped> {
+        self.ask(|answer| Command::Mesh(leaving, answer)).await
     }
 
     /// Every route of every source, the best of a prefix first.

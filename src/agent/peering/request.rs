@@ -3,11 +3,12 @@
 use std::path::Path;
 use std::time::SystemTime;
 
-use routenet_core::bgp::speaker::FilterQuestion;
+use routenet_core::bgp::speaker::{FilterAnswer, FilterQuestion};
 use routenet_core::model::Cidr;
+use routenet_core::model::scope::unscoped;
 use tokio::io::AsyncWriteExt;
 
-use super::{Peering, Stopped, bfd, neighbor_lines, neighbor_reply, route_line, route_reply};
+use super::{Peering, PeeringStatus, Stopped, bfd, neighbor_lines, neighbor_reply, route_line, route_reply};
 use crate::agent::answers::reply;
 use crate::api::listing::{DumpReply, NeighborReply, RouteReply};
 use crate::api::{ApiError, Reply};
@@ -32,6 +33,8 @@ pub async fn route(peering: &Peering, prefix: &str) -> Reply {
 
 pub async fn test_filter(peering: &Peering, question: FilterQuestion) -> Reply {
     let answer = peering.test_filter(question).await.map_err(stopped);
+    // Rules are written without links.
+    let answer = answer.map(|answer| answer.map(|it| FilterAnswer { address: unscoped(it.address).0, ..it }));
     reply(answer.and_then(|answer| answer.map_err(|why| ApiError { code: "not-found".into(), message: why })))
 }
 
@@ -43,8 +46,9 @@ pub async fn reset(peering: &Peering, name: &str) -> Reply {
 
 async fn find(peering: &Peering, name: &str) -> Result<NeighborReply, ApiError> {
     let found = peering.neighbor(name.to_string()).await.map_err(stopped)?;
-    let detail = found.ok_or_else(|| nobody(name))?;
-    let report = peering.status().await.map_err(stopped)?.bfd;
+    let status = peering.status().await.map_err(stopped)?;
+    let detail = found.ok_or_else(|| waiting(&status, name).unwrap_or_else(|| nobody(name)))?;
+    let report = status.bfd;
     Ok(neighbor_reply(&detail, bfd::line(&report, &detail.status)))
 }
 
@@ -91,6 +95,13 @@ async fn write_dump(peering: &Peering, directory: &Path, file: &Path, at: u32) -
     }
     into.flush().await.map_err(words)?;
     Ok(written)
+}
+
+/// One that is known by its interface has nothing to be told of but what it waits for.
+fn waiting(status: &PeeringStatus, name: &str) -> Option<ApiError> {
+    let found = status.waiting.iter().find(|waiting| waiting.link.peer.name == name || waiting.place() == name)?;
+    let message = format!("{name}: {} ({})", found.why, found.mend);
+    Some(ApiError { code: "not-found".into(), message })
 }
 
 fn nobody(name: &str) -> ApiError {

@@ -12,7 +12,7 @@ use routenet_core::model::Pool;
 use routenet_core::model::config::{NodeConfig, StaticCluster, StoreConfig};
 use tokio::task::JoinHandle;
 
-use super::{Peering, PeeringConfig, Stopped, peer_line, request, speaker_config};
+use super::{Peering, PeeringConfig, Stopped, peer_lines, request, speaker_config};
 use crate::agent::answers::{ok, reply};
 use crate::agent::health::{Health, epoch_seconds, peering_problems};
 use crate::agent::local_api::access::AccessRules;
@@ -54,7 +54,7 @@ pub async fn run_speaker_only(config: &NodeConfig) -> Result<SpeakerOnly, String
         }
         StoreConfig::Embedded { .. } | StoreConfig::Etcd(_) => (&[] as &[Pool], &[] as &[_]),
     };
-    let speaker = speaker_config(config, &[], peers, &[], &[]);
+    let speaker = speaker_config(config, &[], peers, &[], &[], &Default::default());
     let (as_number, router_id) = (speaker.as_number, speaker.router_id);
     let (peering, mut events) = Peering::spawn(PeeringConfig {
         listen: config.bgp.listen.clone(),
@@ -125,8 +125,9 @@ impl Answers {
                 blocks: Vec::new(),
                 endpoints: 0,
                 planes: Vec::new(),
-                bgp: peering.peers.iter().map(peer_line).collect(),
+                bgp: peer_lines(&peering),
                 ways: Vec::new(),
+                mesh: None,
             },
             nodes: Vec::new(),
             problems: problems.into_iter().map(|problem| NodeProblem { node: self.name.clone(), problem }).collect(),

@@ -164,7 +164,8 @@ impl Worker {
                 failures.push((format!("unwanted link {index}"), what));
             }
         }
-        let wanted: Vec<_> = self.tracker.all().iter().map(|(name, link)| (name.clone(), link.clone())).collect();
+        let mut wanted: Vec<_> = self.tracker.all().iter().map(|(name, link)| (name.clone(), link.clone())).collect();
+        wanted.sort_by(|(one, _), (other, _)| one.cmp(other));
         for (name, link) in wanted {
             let outcome = match there.get(name.as_str()) {
                 Some(there) => {

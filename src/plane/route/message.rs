@@ -63,12 +63,16 @@ fn base(key: &RouteKey) -> RouteMessage {
     message.header = header(key.dst.family());
     message.header.destination_prefix_length = key.dst.length();
     message.attributes.push(RouteAttribute::Destination(RouteAddress::from(key.dst.address())));
-    let metric = match (key.metric, key.dst.family()) {
+    message.attributes.push(RouteAttribute::Priority(metric(key)));
+    message
+}
+
+/// The metric that is said to the kernel.
+pub(super) fn metric(key: &RouteKey) -> u32 {
+    match (key.metric, key.dst.family()) {
         (0, Family::V6) => DEFAULT_METRIC6,
         (metric, _) => metric,
-    };
-    message.attributes.push(RouteAttribute::Priority(metric));
-    message
+    }
 }
 
 /// The link that a route names.
@@ -97,9 +101,8 @@ fn gateway(family: Family, address: IpAddr) -> RouteAttribute {
     }
 }
 
-/// The message that installs a route. The link that it names has the index `device`; with a nexthop object, that alone
-/// says where it leads.
-pub(super) fn install(key: &RouteKey, route: &Route, device: Option<u32>, nexthop: Option<u32>) -> RouteNetlinkMessage {
+/// The message that installs a route that carries its next hops. The link that it names has the index `device`.
+pub(super) fn install(key: &RouteKey, route: &Route, device: Option<u32>) -> RouteNetlinkMessage {
     let mut message = base(key);
     message.header.protocol = RouteProtocol::Other(protocol(route));
     message.header.kind = kind(route);
@@ -112,10 +115,6 @@ pub(super) fn install(key: &RouteKey, route: &Route, device: Option<u32>, nextho
         Route::Blackhole | Route::Unreachable => None,
     };
     message.attributes.extend(src.map(|src| RouteAttribute::PrefSource(RouteAddress::from(src))));
-    if let Some(id) = nexthop {
-        message.attributes.push(RouteAttribute::NhId(id));
-        return RouteNetlinkMessage::NewRoute(message);
-    }
     // The next hop of a tunnel is on no link: it is the other end of the tunnel.
     let tunnelled = matches!(route, Route::Tunnelled { .. });
     let family = key.dst.family();
@@ -262,11 +261,14 @@ impl Parts {
         family: Family,
         name_of: impl Fn(u32) -> Option<InterfaceName>,
     ) -> Option<Route> {
-        let mut via: Vec<IpAddr> = self
-            .via
-            .iter()
-            .map(|(address, link)| link.or(self.device).map_or(*address, |link| scoped(*address, link)))
-            .collect();
+        let device = self.device.and_then(&name_of);
+        let tunnel = TunnelKind::ALL.into_iter().find(|kind| device.as_ref() == Some(&kind.device()));
+        let next_hop = |(address, link): &(IpAddr, Option<u32>)| match link.or(self.device) {
+            // The other end of a tunnel names no link: the tunnel is that.
+            Some(link) if tunnel.is_none() => scoped(*address, link),
+            _ => *address,
+        };
+        let mut via: Vec<IpAddr> = self.via.iter().map(next_hop).collect();
         via.sort();
         via.dedup();
         let route = match header.kind {
@@ -276,16 +278,12 @@ impl Parts {
                 if family == Family::V4 && header.scope != RouteScope::Link {
                     return None;
                 }
-                Route::Local { dev: self.device.and_then(name_of)?, src: self.src }
+                Route::Local { dev: device?, src: self.src }
             }
-            RouteType::Unicast => {
-                let device = self.device.and_then(name_of);
-                let tunnel = TunnelKind::ALL.into_iter().find(|kind| device.as_ref() == Some(&kind.device()));
-                match tunnel {
-                    Some(kind) => Route::Tunnelled { kind, via, src: self.src },
-                    None => Route::Learned { via, src: self.src },
-                }
-            }
+            RouteType::Unicast => match tunnel {
+                Some(kind) => Route::Tunnelled { kind, via, src: self.src },
+                None => Route::Learned { via, src: self.src },
+            },
             _ => return None,
         };
         (!self.foreign && self::protocol(&route) == protocol).then_some(route)

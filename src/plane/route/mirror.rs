@@ -205,8 +205,9 @@ impl Mirror {
         let Some(device) = self.devices.get(&index) else { return };
         let name = device.name.clone();
         let leads = |installed: &Installed| installed.route.as_ref().and_then(message::device).as_ref() == Some(&name);
-        let lost: Vec<RouteKey> =
+        let mut lost: Vec<RouteKey> =
             self.routes.iter().filter(|(_, installed)| leads(installed)).map(|(key, _)| *key).collect();
+        lost.sort_unstable();
         for key in lost {
             self.routes.remove(&key);
             tell(Consequence::Touched(key, "was dropped with its link"));

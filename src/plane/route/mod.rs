@@ -8,7 +8,9 @@
 //! | `table` | our routes by key, and how many lead by which nexthop object |
 //! | `objects` | nexthop objects: one a next hop or a set of them, however many routes lead there |
 //! | `message` | a route as a netlink message, and back |
+//! | `encode` | a route by a nexthop object in the bytes of such a message, without the message |
 
+mod encode;
 mod message;
 mod mirror;
 mod objects;

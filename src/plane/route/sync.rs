@@ -1,9 +1,9 @@
 //! Makes the kernel have what is wanted for given keys: one batch, errors told route by route.
 
-use std::collections::HashMap;
 use std::net::IpAddr;
 use std::time::Instant;
 
+use hashbrown::HashMap;
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
 use nix::errno::Errno;
 use routenet_core::desired::{Route, RouteKey};
@@ -14,6 +14,7 @@ use crate::plane::netlink::{Connection, Outcome, Refusal, Request};
 use crate::plane::nexthop::Hop;
 use crate::plane::tracker::Tracker;
 
+use super::encode;
 use super::message::{self, Installed};
 use super::mirror::{Mirror, family_fault};
 use super::objects::link_of;
@@ -59,8 +60,12 @@ impl Plan {
 
     fn install(&mut self, key: RouteKey, route: &Route, step: Step, lead: Lead) {
         let flags = if step == Step::Replace { NLM_F_REPLACE } else { NLM_F_EXCL };
-        let message = message::install(&key, route, lead.device, lead.nexthop);
-        self.push(key, step, lead, Request::new(message, NLM_F_CREATE | flags));
+        let flags = NLM_F_CREATE | flags;
+        let request = match lead.nexthop {
+            Some(id) => Request::new(encode::by_object(&key, route, id), flags),
+            None => Request::new(message::install(&key, route, lead.device), flags),
+        };
+        self.push(key, step, lead, request);
     }
 
     fn remove(&mut self, key: RouteKey, installed: &Installed) {
@@ -183,7 +188,9 @@ impl State {
 
     fn plan(&mut self, keys: &[RouteKey]) -> Plan {
         let mut plan = Plan::default();
-        let mut chosen: HashMap<(Option<TunnelKind>, Vec<IpAddr>), Option<u32>> = HashMap::new();
+        plan.steps.reserve(keys.len());
+        plan.requests.reserve(keys.len());
+        let mut chosen: HashMap<Option<TunnelKind>, HashMap<Vec<IpAddr>, Option<u32>>> = HashMap::new();
         for key in keys {
             let mut installed = self.mirror.routes.get(key);
             // A replacement would replace one of them: neither is to be there when the wanted one comes.
@@ -220,11 +227,11 @@ impl State {
             let nexthop = match route {
                 Route::Learned { via, .. } | Route::Tunnelled { via, .. } if self.mirror.objects.usable() => {
                     let kind = if let Route::Tunnelled { kind, .. } = route { Some(*kind) } else { None };
-                    let mut choose = || {
+                    let choose = || {
                         let hops = hops(&mut self.connection, via, device)?;
                         self.mirror.objects.find_or_make(&mut self.connection, &hops)
                     };
-                    *chosen.entry((kind, via.clone())).or_insert_with(&mut choose)
+                    *chosen.entry(kind).or_default().entry_ref(via.as_slice()).or_insert_with(choose)
                 }
                 _ => None,
             };

@@ -1,15 +1,15 @@
 //! Our routes as the kernel has them, by key, with how many lead by each nexthop object.
 
-use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 
+use hashbrown::HashMap;
 use routenet_core::desired::{Route, RouteKey};
 
 use super::message::Installed;
 
 #[derive(Default)]
 pub(super) struct Table {
-    routes: BTreeMap<RouteKey, Installed>,
+    routes: HashMap<RouteKey, Installed>,
     users: HashMap<u32, usize>,
 }
 
@@ -18,10 +18,12 @@ impl Table {
         self.routes.get(key)
     }
 
+    /// In no order.
     pub(super) fn iter(&self) -> impl Iterator<Item = (&RouteKey, &Installed)> {
         self.routes.iter()
     }
 
+    /// In no order.
     pub(super) fn keys(&self) -> impl Iterator<Item = &RouteKey> {
         self.routes.keys()
     }
@@ -70,12 +72,13 @@ impl Table {
     /// What these stand for is not known any more: they are to be written anew. Answers which they are.
     pub(super) fn doubt(&mut self, which: impl Fn(&Installed) -> bool) -> Vec<RouteKey> {
         let doubted = self.routes.iter_mut().filter(|(_, installed)| which(installed));
-        doubted
-            .map(|(key, installed)| {
-                installed.route = None;
-                *key
-            })
-            .collect()
+        let forget = |(key, installed): (&RouteKey, &mut Installed)| {
+            installed.route = None;
+            *key
+        };
+        let mut keys: Vec<RouteKey> = doubted.map(forget).collect();
+        keys.sort_unstable();
+        keys
     }
 }
 

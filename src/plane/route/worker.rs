@@ -9,7 +9,7 @@ use netlink_sys::Socket;
 use routenet_core::desired::{PROTO_LEARNED, Route, RouteKey};
 use tokio::sync::mpsc;
 
-use crate::plane::netlink::{Connection, Drained, Monitor, open_monitor};
+use crate::plane::netlink::{Connection, Drained, Ignore, Monitor, ignore, open_monitor};
 use crate::plane::nexthop;
 use crate::plane::tracker::{Tracker, and_more, first_error};
 use crate::plane::{PlaneError, PlaneStatus};
@@ -68,6 +68,7 @@ pub(super) fn spawn(
     let fault = |error: std::io::Error| PlaneError { object: "route plane".to_string(), what: error.to_string() };
     let socket = open_monitor(&GROUPS).map_err(fault)?;
     let connection = Connection::open().map_err(fault)?;
+    ignore(&socket, &Ignore::Port(connection.port()));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(fault)?;
     let mut state =
         State { connection, tracker: Tracker::new(), mirror: Mirror::new(Objects::new(objects)), unsure: false };
@@ -157,7 +158,8 @@ impl Worker {
                     let route = installed.route.clone().filter(|_| installed.is_ours())?;
                     Some((*key, route))
                 };
-                let all = self.state.mirror.routes.iter().filter_map(ours).collect();
+                let mut all: Vec<(RouteKey, Route)> = self.state.mirror.routes.iter().filter_map(ours).collect();
+                all.sort_by_key(|(key, _)| *key);
                 self.answer(reply, Ok(all));
             }
             Command::Start(wanted, keep_learned, reply) => self.start(wanted, keep_learned, reply),
@@ -199,10 +201,12 @@ impl Worker {
     fn unwanted(&self) -> Vec<RouteKey> {
         let unwanted = |key: &RouteKey| self.state.tracker.wanted(key).is_none();
         let routes = self.state.mirror.routes.iter();
-        routes
+        let mut keys: Vec<RouteKey> = routes
             .filter(|(key, installed)| unwanted(key) && !self.is_kept(installed.protocol))
             .map(|(key, _)| *key)
-            .collect()
+            .collect();
+        keys.sort_unstable();
+        keys
     }
 
     fn is_kept(&self, protocol: u8) -> bool {

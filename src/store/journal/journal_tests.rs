@@ -142,6 +142,21 @@ fn two_agents_cannot_have_one_journal() {
 }
 
 #[test]
+fn a_journal_is_waited_for_where_its_agent_has_ended() {
+    let (_directory, path) = scratch();
+    let held = Journal::open(&path).unwrap();
+    let mut ended = std::process::Command::new("true").spawn().unwrap();
+    ended.wait().unwrap();
+    std::fs::write(path.with_extension("lock"), format!("{}\n", ended.id())).unwrap();
+    let other = std::thread::spawn(move || Journal::open(&path).map(drop));
+    // Time enough for a refusal; without one the answer comes with the lock's end.
+    std::thread::sleep(std::time::Duration::from_millis(100));
+    assert!(!other.is_finished());
+    drop(held);
+    other.join().unwrap().expect("free again");
+}
+
+#[test]
 fn a_damaged_journal_is_refused_and_kept() {
     let (_directory, path) = scratch();
     drop(Journal::open(&path).unwrap());

@@ -3,11 +3,16 @@
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, Write};
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 
 use crate::store::StoreError;
+
+/// How long a lock may outlive who took it: a program that an agent was just starting when it was killed has the file open
+/// until it begins to run.
+const AFTERLIFE: Duration = Duration::from_secs(5);
 
 /// Held until dropped, and let go by the kernel when the process dies in whatever way.
 #[derive(Debug)]
@@ -22,7 +27,7 @@ impl Lock {
         };
         // Never truncated here: until the lock is held, what it says is somebody else's.
         let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
-        match Flock::lock(file.map_err(broken)?, FlockArg::LockExclusiveNonblock) {
+        match lock(file.map_err(broken)?) {
             Ok(mut held) => {
                 held.set_len(0).map_err(broken)?;
                 held.rewind().map_err(broken)?;
@@ -40,6 +45,30 @@ impl Lock {
             Err((_, errno)) => Err(broken(errno.into())),
         }
     }
+}
+
+fn lock(mut file: File) -> Result<Flock<File>, (File, Errno)> {
+    let until = Instant::now() + AFTERLIFE;
+    loop {
+        match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Err((held, Errno::EWOULDBLOCK)) if Instant::now() < until => {
+                file = held;
+                let who = holder(&mut file);
+                if file.rewind().is_err() || has_not_ended(&who) {
+                    return Err((file, Errno::EWOULDBLOCK));
+                }
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            other => return other,
+        }
+    }
+}
+
+/// Who is waited for by its parent has ended.
+fn has_not_ended(process: &str) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat"));
+    let state = stat.as_ref().ok().and_then(|stat| stat.rsplit(") ").next());
+    state.map_or(process == "unknown", |state| !state.starts_with(['Z', 'X']))
 }
 
 fn holder(file: &mut File) -> String {

@@ -7,19 +7,21 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
+use hashbrown::{HashMap, HashSet};
+
 use super::encapsulation::{NextHop, Way, way};
 use super::tunnels::inner_hop;
 use super::{DesiredDelta, DesiredState, FactDelta, Link, Route, RouteKey, Settings, UNREACHABLE_METRIC};
 use crate::model::config::Announce;
 use crate::model::{Cidr, Endpoint, EndpointKey, Family, InterfaceName, Node, NodeName, PoolName, TunnelKind};
 
-/// Who wants a route; where two want the same one, the first of this order has it.
+/// Who wants a route; where two want the same one, the first of this order has it. What is learned comes last, and is not
+/// among these: its route is made from the facts when it is asked for.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Want {
     Endpoint(EndpointKey),
     Block,
     Pool(PoolName),
-    Learned,
 }
 
 /// The facts of links and routes, and what follows from them.
@@ -28,15 +30,15 @@ pub struct NetworkEngine {
     local: BTreeMap<EndpointKey, Endpoint>,
     blocks: BTreeSet<Cidr>,
     pools: BTreeMap<PoolName, crate::model::Pool>,
-    learned: BTreeMap<Cidr, Vec<IpAddr>>,
+    learned: HashMap<Cidr, Vec<IpAddr>>,
     /// The prefixes that are learned by a next hop.
-    by_hop: BTreeMap<IpAddr, BTreeSet<Cidr>>,
+    by_hop: HashMap<IpAddr, HashSet<Cidr>>,
     nodes: BTreeMap<NodeName, Node>,
     /// Whose address it is; of other nodes.
     holders: BTreeMap<IpAddr, NodeName>,
     off_link: BTreeSet<IpAddr>,
     tunnel_addresses: BTreeSet<(TunnelKind, IpAddr)>,
-    wants: BTreeMap<RouteKey, BTreeMap<Want, Route>>,
+    wants: HashMap<RouteKey, BTreeMap<Want, Route>>,
     state: DesiredState,
 }
 
@@ -47,13 +49,13 @@ impl NetworkEngine {
             local: BTreeMap::new(),
             blocks: BTreeSet::new(),
             pools: BTreeMap::new(),
-            learned: BTreeMap::new(),
-            by_hop: BTreeMap::new(),
+            learned: HashMap::new(),
+            by_hop: HashMap::new(),
             nodes: BTreeMap::new(),
             holders: BTreeMap::new(),
             off_link: BTreeSet::new(),
             tunnel_addresses: BTreeSet::new(),
-            wants: BTreeMap::new(),
+            wants: HashMap::new(),
             state: DesiredState::default(),
         }
     }
@@ -103,7 +105,7 @@ impl NetworkEngine {
                 } else {
                     self.off_link.remove(hop)
                 };
-                self.reconsider(self.by_hop.get(hop).cloned().unwrap_or_default(), touched);
+                touched.learned(self.by_hop.get(hop).into_iter().flatten());
             }
             FactDelta::TunnelAddress(kind, address, held) => {
                 let entry = (*kind, *address);
@@ -113,7 +115,7 @@ impl NetworkEngine {
                     self.tunnel_addresses.remove(&entry)
                 };
                 touched.announcements.insert(Cidr::host(*address));
-                self.reconsider(self.learned.keys().copied().collect(), touched);
+                touched.learned(self.learned.keys());
             }
             FactDelta::Endpoint { .. }
             | FactDelta::Policy(..)
@@ -160,7 +162,7 @@ impl NetworkEngine {
         if before.as_ref().map(|pool| (pool.cidr, pool.encapsulation))
             != pool.map(|pool| (pool.cidr, pool.encapsulation))
         {
-            self.reconsider(self.learned.keys().copied().filter(covers).collect(), touched);
+            touched.learned(self.learned.keys().filter(|prefix| covers(prefix)));
         }
         let wanted = pool.filter(|pool| pool.unreachable_route).map(|pool| pool.cidr);
         for cidr in before.map(|pool| pool.cidr).into_iter().chain(wanted) {
@@ -174,21 +176,22 @@ impl NetworkEngine {
         let mut via = next_hops.unwrap_or_default().to_vec();
         via.sort();
         via.dedup();
-        for hop in self.learned.remove(&prefix).unwrap_or_default() {
-            if let Some(prefixes) = self.by_hop.get_mut(&hop) {
+        let before = self.learned.remove(&prefix).unwrap_or_default();
+        for hop in before.iter().filter(|hop| !via.contains(hop)) {
+            if let Some(prefixes) = self.by_hop.get_mut(hop) {
                 prefixes.remove(&prefix);
                 if prefixes.is_empty() {
-                    self.by_hop.remove(&hop);
+                    self.by_hop.remove(hop);
                 }
             }
         }
-        for hop in &via {
+        for hop in via.iter().filter(|hop| !before.contains(hop)) {
             self.by_hop.entry(*hop).or_default().insert(prefix);
         }
         if !via.is_empty() {
             self.learned.insert(prefix, via);
         }
-        self.reconsider(BTreeSet::from([prefix]), touched);
+        touched.learned([&prefix]);
     }
 
     fn set_node(&mut self, name: &NodeName, node: Option<&Node>, touched: &mut Touched) {
@@ -207,30 +210,30 @@ impl NetworkEngine {
                 Some(holder) => self.holders.insert(*address, holder.name.clone()),
                 None => self.holders.remove(address),
             };
-            self.reconsider(self.by_hop.get(address).cloned().unwrap_or_default(), touched);
+            touched.learned(self.by_hop.get(address).into_iter().flatten());
         }
     }
 
-    /// Computes the routes of learned prefixes anew.
-    fn reconsider(&mut self, prefixes: BTreeSet<Cidr>, touched: &mut Touched) {
-        for prefix in prefixes {
-            let route = self.learned_route(prefix);
-            self.want(RouteKey { dst: prefix, metric: 0 }, Want::Learned, route, touched);
+    /// The route that stands at a key, of all that want one there.
+    fn wanted_route(&self, key: &RouteKey) -> Option<Route> {
+        match self.wants.get(key).and_then(|wants| wants.values().next()) {
+            Some(route) => Some(route.clone()),
+            None => (key.metric == 0).then(|| self.learned_route(key.dst)).flatten(),
         }
     }
 
     fn learned_route(&self, prefix: Cidr) -> Option<Route> {
         let via = self.learned.get(&prefix)?;
         let pool = self.pools.values().find(|pool| pool.cidr.covers(&prefix));
-        let ways: Vec<(IpAddr, Option<TunnelKind>)> =
-            via.iter().map(|hop| (*hop, way(pool, self.hop(*hop), &self.settings.subnets).tunnel)).collect();
-        let by = |tunnel: Option<TunnelKind>| -> Vec<IpAddr> {
-            ways.iter().filter(|(_, found)| *found == tunnel).map(|(hop, _)| *hop).collect()
+        let by = |tunnel: Option<TunnelKind>| {
+            move |hop: &&IpAddr| way(pool, self.hop(**hop), &self.settings.subnets).tunnel == tunnel
         };
         // Of several next hops those count that need no tunnel.
-        let direct = by(None);
-        if !direct.is_empty() {
-            return Some(Route::Learned { via: direct, src: self.source(prefix.family()) });
+        let direct = via.iter().filter(by(None)).count();
+        if direct > 0 {
+            let mut hops = Vec::with_capacity(direct);
+            hops.extend(via.iter().filter(by(None)));
+            return Some(Route::Learned { via: hops, src: self.source(prefix.family()) });
         }
         let kind = pool?.encapsulation.device;
         let held =
@@ -238,7 +241,7 @@ impl NetworkEngine {
         // Replies to the host's underlay address would come natively, and this way may be closed to them.
         let src = held.map(|(_, address)| *address).or_else(|| self.source(prefix.family()));
         let inner = |hop: IpAddr| self.holders.get(&hop).map(|node| inner_hop(node, hop));
-        let mut via: Vec<IpAddr> = by(Some(kind)).into_iter().filter_map(inner).collect();
+        let mut via: Vec<IpAddr> = via.iter().filter(by(Some(kind))).filter_map(|hop| inner(*hop)).collect();
         via.sort();
         Some(Route::Tunnelled { kind, via, src })
     }
@@ -273,7 +276,7 @@ impl NetworkEngine {
     }
 
     fn want(&mut self, key: RouteKey, who: Want, route: Option<Route>, touched: &mut Touched) {
-        touched.routes.insert(key);
+        touched.routes.push(key);
         let wants = self.wants.entry(key).or_default();
         match route {
             Some(route) => {
@@ -297,13 +300,21 @@ impl NetworkEngine {
                 delta.links.insert(name, link);
             }
         }
-        for key in touched.routes {
-            let wanted = self.wants.get(&key).and_then(|wants| wants.values().next()).cloned();
-            if self.state.routes.get(&key) != wanted.as_ref() {
-                replace(&mut self.state.routes, key, wanted.clone());
-                delta.routes.insert(key, wanted);
+        let mut keys = touched.routes;
+        keys.sort_unstable();
+        keys.dedup();
+        let mut changed = Vec::with_capacity(keys.len());
+        for key in keys {
+            let wanted = self.wanted_route(&key);
+            let before = match &wanted {
+                Some(route) => self.state.routes.insert(key, route.clone()),
+                None => self.state.routes.remove(&key),
+            };
+            if before != wanted {
+                changed.push((key, wanted));
             }
         }
+        delta.routes = changed.into_iter().collect();
         for prefix in touched.announcements {
             let wanted = self.announces(&prefix);
             if wanted != self.state.announcements.contains(&prefix) {
@@ -346,8 +357,15 @@ pub struct NodeWay {
 #[derive(Default)]
 struct Touched {
     links: BTreeMap<InterfaceName, Option<Link>>,
-    routes: BTreeSet<RouteKey>,
+    routes: Vec<RouteKey>,
     announcements: BTreeSet<Cidr>,
+}
+
+impl Touched {
+    /// The routes of these learned prefixes are to be made anew.
+    fn learned<'a>(&mut self, prefixes: impl IntoIterator<Item = &'a Cidr>) {
+        self.routes.extend(prefixes.into_iter().map(|prefix| RouteKey { dst: *prefix, metric: 0 }));
+    }
 }
 
 fn replace<K: Ord, V>(map: &mut BTreeMap<K, V>, key: K, value: Option<V>) {

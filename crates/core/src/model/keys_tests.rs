@@ -69,6 +69,7 @@ fn facts_go_in_and_out_and_stay_under_their_key() {
         blocks: vec![block.cidr],
         peers_established: 0,
         peers_configured: 0,
+        mesh_in_place: None,
     };
     for fact in [Fact::Object(object), Fact::Block(block), Fact::Condition(condition)] {
         let key = StoreKey::of(&fact).path();

@@ -277,11 +277,29 @@ pub enum ImportPolicy {
     All,
 }
 
+/// How the mesh is laid out, which all nodes have to know the same of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum MeshLayout {
+    /// Every node has a session with every other.
+    #[default]
+    Full,
+    /// Up to so many nodes; beyond that some of them reflect (RFC 4456).
+    Auto { limit: u32 },
+}
+
+impl MeshLayout {
+    /// Where nobody says another: what Calico's documentation recommends route reflectors from.
+    pub const LIMIT: u32 = 100;
+}
+
 /// A BGPConfiguration; the one named `default` governs the cluster.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BgpConfiguration {
     pub name: String,
     pub node_to_node_mesh: bool,
+    #[serde(default)]
+    pub mesh: MeshLayout,
     /// The cluster's AS where a node names none.
     pub as_number: Option<u32>,
     pub listen_port: Option<u16>,
@@ -330,6 +348,9 @@ pub struct NodeCondition {
     pub blocks: Vec<Cidr>,
     pub peers_established: u32,
     pub peers_configured: u32,
+    /// The plan of the mesh whose sessions it has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mesh_in_place: Option<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

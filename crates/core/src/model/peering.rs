@@ -27,21 +27,55 @@ pub struct PeerOptions {
     pub role_strict: bool,
     /// Whether IPv4 routes keep to IPv4 next hops: RFC 8950 is not offered.
     pub classic_next_hop: bool,
+    /// Several paths of a prefix (RFC 7911).
+    pub add_paths: AddPaths,
     /// BGPFilters by name, asked in this order.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub filters: Vec<String>,
 }
 
 impl PeerOptions {
-    /// Whether a session under `other` has to begin anew: what the two sides said in their OPENs, or what the neighbour is
-    /// to us, would no longer be true.
+    /// Whether a session under `other` has to begin anew: what the two sides said in their OPENs would no longer be true.
     pub fn needs_new_session(&self, other: &PeerOptions) -> bool {
         let identity = |options: &PeerOptions| {
-            let PeerOptions { reflector_client, local_as, role, role_strict, classic_next_hop, .. } = *options;
-            (reflector_client, local_as, role, role_strict, classic_next_hop)
+            let PeerOptions { local_as, role, role_strict, classic_next_hop, add_paths, .. } = *options;
+            let paths = (add_paths.receive, add_paths.sends());
+            (local_as, role, role_strict, classic_next_hop, paths)
         };
         identity(self) != identity(other)
     }
+}
+
+/// Which direction has several paths of a prefix (RFC 7911), where the neighbour agrees.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct AddPaths {
+    pub receive: bool,
+    pub send: SentPaths,
+}
+
+impl AddPaths {
+    /// Whether more than the best path may be told.
+    pub fn sends(&self) -> bool {
+        self.send != SentPaths::None
+    }
+}
+
+/// The paths of a prefix that a neighbour is told.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum SentPaths {
+    /// The best, without an identifier.
+    #[default]
+    None,
+    All,
+    /// So many of them, the best first.
+    Best(u8),
+}
+
+impl SentPaths {
+    /// The least and the most that can be asked for by number.
+    pub const BEST: std::ops::RangeInclusive<u8> = 2..=64;
 }
 
 /// The next hop that the neighbour is told, in Calico's words.

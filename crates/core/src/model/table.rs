@@ -1,7 +1,7 @@
 //! Objects as rows of a table, for `get -o table` and `-o wide`.
 
 use super::yaml::{import_word, isolation_word, staged_action_word, tier_action_word};
-use super::{HostInterface, Kind, KubernetesPolicy, Object, Policy, StagedAction, WorkloadEndpoint};
+use super::{HostInterface, Kind, KubernetesPolicy, MeshLayout, Object, Policy, StagedAction, WorkloadEndpoint};
 
 /// The headings of a kind's table.
 pub fn columns(kind: Kind, wide: bool) -> Vec<&'static str> {
@@ -141,7 +141,11 @@ pub fn row(object: &Object, wide: bool) -> Vec<String> {
         }
         Object::BGPConfiguration(settings) => vec![
             settings.name.clone(),
-            yes_no(settings.node_to_node_mesh),
+            match (settings.node_to_node_mesh, settings.mesh) {
+                (false, _) => "no".to_string(),
+                (true, MeshLayout::Full) => "full".to_string(),
+                (true, MeshLayout::Auto { limit }) => format!("auto, {limit}"),
+            },
             or_dash(settings.as_number),
             or_dash(settings.listen_port),
         ],

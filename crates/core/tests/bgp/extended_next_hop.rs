@@ -68,7 +68,7 @@ fn routes(heard: &[Message]) -> Vec<(Cidr, NextHop)> {
         Message::Update(update) => Some(update.reachable.clone()),
         _ => None,
     });
-    let mut routes: Vec<_> = updates.flatten().collect();
+    let mut routes: Vec<_> = updates.flatten().map(|(nlri, next_hop)| (nlri.prefix, next_hop)).collect();
     routes.sort();
     routes
 }

@@ -60,7 +60,7 @@ fn update(prefix: &str, next_hop: &str) -> Vec<u8> {
         ..routenet_core::bgp::rib::path::own_attributes()
     };
     let next_hop = wire::NextHop { address: next_hop.parse().expect("an address"), link_local: None };
-    let prefix = prefix.parse().expect("a prefix");
+    let prefix: routenet_core::model::Cidr = prefix.parse().expect("a prefix");
     wire::encode_reach(&attributes, &next_hop, &[prefix], &crate::world::puppet_context(), &mut update)
         .expect("it fits");
     update

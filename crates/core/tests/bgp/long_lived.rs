@@ -400,6 +400,20 @@ fn the_capability_alone_is_nothing() {
     assert_eq!(world.kernel(0), NOTHING);
 }
 
+/// RFC 4724 section 3 and RFC 9494 3.1: of several only the last counts.
+#[test]
+fn of_several_capabilities_the_last_counts() {
+    let first = [restart(4000, &[V4]), long_lived(&[(V4, 3600)])];
+    let last = [restart(60, &[V4]), long_lived(&[(V4, 30)])];
+    let mut world = played(3600, [first, last].concat());
+    world.puppet_says(&says("10.1.0.0/24", &[]));
+    world.puppet_breaks();
+    world.seconds(89);
+    assert_eq!(world.kernel(0).len(), 1);
+    world.seconds(2);
+    assert_eq!(world.kernel(0), NOTHING);
+}
+
 /// 4.2: a family that one of the two capabilities does not list has none of that one's time.
 #[test]
 fn each_family_has_its_own_times() {

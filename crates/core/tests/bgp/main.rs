@@ -1,6 +1,8 @@
 //! Several speakers in memory, with a virtual clock: what they come to agree on, and what they do when one misbehaves.
 
+mod add_paths;
 mod bfd;
+mod cluster;
 mod delay_open;
 #[path = "../../../../tests/support/dice.rs"]
 mod dice;
@@ -9,9 +11,11 @@ mod extended_next_hop;
 mod filters;
 mod garbage;
 mod long_lived;
+mod mesh;
 mod model;
 mod naive;
 mod net;
+mod next_hops;
 mod options;
 mod policy;
 mod restart;

@@ -38,6 +38,8 @@ pub struct Neighbor {
     pub role: Option<BgpRole>,
     pub role_strict: bool,
     pub filters: Filters,
+    /// Whether it is told all paths (RFC 7911), and not the best only.
+    pub all_paths: bool,
 }
 
 impl Neighbor {
@@ -75,14 +77,39 @@ pub struct Route {
     pub clusters: Vec<Ipv4Addr>,
 }
 
-/// The routes to one prefix: those that share the load in front, the best of them first.
+/// The routes to one prefix: those that share the load in front, the best of them first, and
+/// the others in any order that is always the same: of one neighbour there may be several that do not differ.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Routes {
     pub equal: Vec<Route>,
-    pub others: BTreeSet<Route>,
+    pub others: Vec<Route>,
+}
+
+impl Routes {
+    pub fn new(equal: Vec<Route>, mut others: Vec<Route>) -> Routes {
+        others.sort();
+        Routes { equal, others }
+    }
 }
 
 pub type Table = BTreeMap<Cidr, Routes>;
+
+/// Whether two tables do not differ. Which of a neighbour's equal paths is the best says its identifier (RFC 7911), which
+/// the model does not know: with all paths told the order of those that share the load is none of its business.
+pub fn same(speakers: &[Speaker], one: &Table, other: &Table) -> bool {
+    let all_paths = speakers.iter().flat_map(|speaker| speaker.neighbors.values()).any(|neighbor| neighbor.all_paths);
+    if !all_paths {
+        return one == other;
+    }
+    let sorted = |routes: &[Route]| {
+        let mut routes = routes.to_vec();
+        routes.sort();
+        routes
+    };
+    let alike = |one: &Routes, other: &Routes| sorted(&one.equal) == sorted(&other.equal) && one.others == other.others;
+    one.len() == other.len()
+        && one.iter().all(|(prefix, routes)| other.get(prefix).is_some_and(|found| alike(routes, found)))
+}
 
 /// RFC 9234 4.2: whether two that are this to each other have a session.
 pub fn agree(one: &Neighbor, other: &Neighbor) -> bool {
@@ -117,7 +144,7 @@ pub fn settles(speakers: &[Speaker], mut tables: Vec<Table>, seed: u64) -> bool 
             let (to, from) = sessions[dice.below(sessions.len())];
             tables[to] = hears(speakers, &tables, to, from);
         }
-        if (0..speakers.len()).all(|index| heard(speakers, &tables, index) == tables[index]) {
+        if (0..speakers.len()).all(|index| same(speakers, &heard(speakers, &tables, index), &tables[index])) {
             return true;
         }
     }
@@ -145,7 +172,9 @@ fn hears(speakers: &[Speaker], tables: &[Table], to: usize, from: usize) -> Tabl
     for prefix in tables[to].keys().chain(tables[from].keys()).copied().collect::<BTreeSet<Cidr>>() {
         let had = tables[to].get(&prefix).into_iter().flat_map(|routes| routes.equal.iter().chain(&routes.others));
         let mut all: Vec<Route> = had.filter(|route| route.from != Some(from)).cloned().collect();
-        all.extend(tables[from].get(&prefix).and_then(|routes| arrives(speakers, routes, to, from, &prefix)));
+        if let Some(routes) = tables[from].get(&prefix) {
+            all.extend(arrives(speakers, routes, to, from, &prefix));
+        }
         if !all.is_empty() {
             table.insert(prefix, decide(speakers, all));
         }
@@ -153,15 +182,17 @@ fn hears(speakers: &[Speaker], tables: &[Table], to: usize, from: usize) -> Tabl
     table
 }
 
-fn arrives(speakers: &[Speaker], routes: &Routes, to: usize, from: usize, prefix: &Cidr) -> Option<Route> {
-    let route = tell(&speakers[from], speakers, to, prefix, routes.equal.first()?)?;
-    Some(take(&speakers[to], from, prefix, route))
+fn arrives(speakers: &[Speaker], routes: &Routes, to: usize, from: usize, prefix: &Cidr) -> Vec<Route> {
+    let sender = &speakers[from];
+    let usable = routes.equal.iter().chain(routes.others.iter().filter(|route| !route.refused));
+    let most = if sender.neighbors[&to].all_paths { usize::MAX } else { routes.equal.len().min(1) };
+    let told = usable.take(most).filter_map(|route| tell(sender, speakers, to, prefix, route));
+    told.map(|route| take(&speakers[to], from, prefix, route)).collect()
 }
 
 /// RFC 4271 9.1.2.2, and RFC 4456 section 9 at its end; all origins are IGP.
 pub fn decide(speakers: &[Speaker], routes: impl IntoIterator<Item = Route>) -> Routes {
-    let (refused, mut left): (Vec<Route>, Vec<Route>) = routes.into_iter().partition(|route| route.refused);
-    let mut others: BTreeSet<Route> = refused.into_iter().collect();
+    let (mut others, mut left): (Vec<Route>, Vec<Route>) = routes.into_iter().partition(|route| route.refused);
     let mut keep = |left: &mut Vec<Route>, stays: &dyn Fn(&Route, &[Route]) -> bool| {
         let all = left.clone();
         others.extend(left.extract_if(.., |route| !stays(route, &all)));
@@ -178,14 +209,16 @@ pub fn decide(speakers: &[Speaker], routes: impl IntoIterator<Item = Route>) -> 
         rivals.all(|other| med(route) <= med(other))
     });
     keep(&mut left, &least(|route| !route.external));
+    // Where these say nothing, of paths of one neighbour, it is an order all the same.
+    left.sort();
     left.sort_by_key(|route| {
         let router_id = route.from.map(|from| route.originator.unwrap_or(speakers[from].router_id));
         (router_id, route.clusters.len(), route.from.map(|from| speakers[from].address4))
     });
-    Routes { equal: left, others }
+    Routes::new(left, others)
 }
 
-/// What `speaker` tells speaker `to` of its best route.
+/// What `speaker` tells speaker `to` of its best route, or of another that it has to tell.
 fn tell(speaker: &Speaker, speakers: &[Speaker], to: usize, prefix: &Cidr, best: &Route) -> Option<Route> {
     let receiver = &speakers[to];
     let neighbor = &speaker.neighbors[&to];

@@ -250,7 +250,7 @@ impl Net {
             self.now = entry.key().0;
             let step = entry.remove();
             self.steps += 1;
-            assert!(self.steps < 50_000_000, "they never come to rest");
+            assert!(self.steps < 500_000_000, "they never come to rest");
             match step {
                 Step::Arrives(to, delivery) => self.arrives(to, delivery),
                 Step::Works(index) => self.work(index),
@@ -414,8 +414,12 @@ impl Net {
         let now = self.now;
         for round in 0.. {
             assert!(round < 10_000, "node {index} never comes to rest");
-            let mut moved = self.follow_all(index);
-            for conn in self.connections(index) {
+            self.follow_all(index);
+            let waiting = self.nodes[index].speaker.as_ref().map(Speaker::waiting).unwrap_or_default();
+            if waiting.is_empty() {
+                break;
+            }
+            for conn in waiting {
                 loop {
                     let mut bytes = Vec::new();
                     let Some(speaker) = &mut self.nodes[index].speaker else { return };
@@ -423,15 +427,11 @@ impl Net {
                         break;
                     }
                     speaker.poll_transmit(conn, &mut bytes, BUDGET, now);
-                    moved = true;
                     if bytes.is_empty() {
                         break;
                     }
                     self.say((index, conn), bytes);
                 }
-            }
-            if !moved {
-                break;
             }
         }
         self.read_best(index);

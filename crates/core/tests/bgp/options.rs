@@ -5,7 +5,7 @@ use std::time::Duration;
 use routenet_core::bgp::speaker::*;
 use routenet_core::bgp::wire::{self, AfiSafi, Message, Notification, cease};
 use routenet_core::model::ImportPolicy;
-use routenet_core::model::peering::{BgpRole, MaxPrefixes, PeerOptions};
+use routenet_core::model::peering::{BgpRole, MaxPrefixes, PeerOptions, SentPaths};
 
 use crate::world::{World, address, cidr};
 
@@ -59,6 +59,48 @@ fn a_reflector_joins_its_clients_and_nobody_else() {
 }
 
 /// Two reflectors of one cluster and of two: what one reflects the other takes only where the clusters differ.
+/// RFC 4456 says nothing of it in an OPEN. With path identifiers too (RFC 7911), where each has a source of its own.
+#[test]
+fn who_becomes_a_client_and_ceases_to_be_one_keeps_its_session() {
+    for identified in [false, true] {
+        let mut world = star(3);
+        if identified {
+            let options = |world: &mut World, index: usize, peer: usize, change: fn(&mut PeerOptions)| {
+                change(&mut world.hosts[index].config.peers.get_mut(&address(peer)).expect("a neighbour").options);
+            };
+            options(&mut world, 0, 1, |options| options.add_paths.receive = true);
+            options(&mut world, 1, 0, |options| options.add_paths.send = SentPaths::All);
+        }
+        world.start();
+        world.announce(1, &["10.1.0.0/24"]);
+        world.announce(2, &["10.2.0.0/24"]);
+        world.seconds(5);
+        let path_id = world.speaker(0).route(&cidr("10.1.0.0/24")).first().expect("a route").path_id;
+        assert_eq!(path_id.is_some(), identified);
+        for round in 0..2 {
+            assert_eq!((world.kernel(1), world.kernel(2)), (Vec::new(), Vec::new()), "no client, round {round}");
+            set(&mut world, 0, 1, |options| options.reflector_client = true);
+            world.seconds(2);
+            assert_eq!(world.kernel(2), ["10.1.0.0/24 via 10.0.0.2"], "a client's goes to all");
+            assert_eq!(world.kernel(1), ["10.2.0.0/24 via 10.0.0.3"], "all goes to a client");
+            let details = world.speaker(0).route(&cidr("10.1.0.0/24"));
+            assert_eq!(details.iter().map(|it| it.path_id).collect::<Vec<_>>(), [path_id], "one route, and the same");
+            set(&mut world, 0, 1, |options| options.reflector_client = false);
+            world.seconds(2);
+        }
+        for peer in [1, 2] {
+            let status = world.status(0, peer);
+            assert_eq!(status.state, State::Established);
+            assert!(status.lasting >= Duration::from_secs(8), "one session all the time: {:?}", status.lasting);
+        }
+        set(&mut world, 0, 1, |options| options.reflector_client = true);
+        world.seconds(2);
+        world.withdraw(1, &["10.1.0.0/24"]);
+        world.seconds(2);
+        assert_eq!((world.kernel(0), world.kernel(2)), (vec!["10.2.0.0/24 via 10.0.0.3".to_string()], Vec::new()));
+    }
+}
+
 #[test]
 fn a_cluster_does_not_take_back_what_it_reflected() {
     for (same, taken) in [(true, false), (false, true)] {
@@ -357,7 +399,7 @@ fn what_is_told_again_has_its_beginning_and_its_end() {
         .into_iter()
         .map(|message| match message {
             Message::RouteRefresh { family, subtype } => format!("{} {subtype}", family.afi),
-            Message::Update(update) => update.reachable.iter().map(|(prefix, _)| prefix.to_string()).collect(),
+            Message::Update(update) => update.reachable.iter().map(|(nlri, _)| nlri.prefix.to_string()).collect(),
             other => format!("{other:?}"),
         })
         .collect();

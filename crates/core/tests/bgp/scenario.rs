@@ -18,6 +18,9 @@ pub const POOLS: [&str; 4] = ["10.1.0.0/16", "10.2.0.0/15", "fd01::/32", "0.0.0.
 const COMMUNITIES: [u32; 6] =
     [NO_EXPORT, NO_ADVERTISE, NO_EXPORT_SUBCONFED, GRACEFUL_SHUTDOWN, 64512 << 16 | 7, 64513 << 16 | 8];
 
+/// The most that anybody wants his routes kept beyond the restart time, in seconds.
+pub const LONG_LIVED: u32 = 40;
+
 /// How one speaker holds another.
 #[derive(Clone, Debug)]
 pub struct Side {
@@ -53,8 +56,11 @@ pub type Roles = [Option<BgpRole>; 2];
 #[derive(Clone, Debug)]
 pub struct Scenario {
     pub seed: u64,
-    /// One a speaker: its AS, and whether it is of the one cluster that several may be of.
-    pub speakers: Vec<(u32, bool)>,
+    /// Whether everybody tells everybody all paths (RFC 7911). Loops are not allowed then, nor another AS than the speaker's
+    /// own, by which a route may go round for ever: there would be more paths than anybody could look at.
+    pub all_paths: bool,
+    /// One a speaker: its AS, whether it is of the one cluster that several may be of, and its long-lived stale time.
+    pub speakers: Vec<(u32, bool, u32)>,
     /// Whether the two have a session, what they are to each other, and how each side holds the other: one for each pair.
     pub pairs: Vec<(bool, Roles, [Side; 2])>,
     pub steps: Vec<Step>,
@@ -84,7 +90,8 @@ pub enum Step {
     LocalAs(usize, usize, Option<u32>),
     Roles(usize, usize, Roles),
     Reset(usize, usize),
-    Drain(usize),
+    /// With so many seconds for the neighbours to move away.
+    Drain(usize, u64),
     Undrain(usize),
     Wait(u64),
 }
@@ -242,14 +249,15 @@ fn step() -> impl Strategy<Value = Step> {
         4 => (one(), any::<bool>()).prop_map(|(s, restarting)| Step::Boot(s, restarting)),
         14 => policy,
         2 => two().prop_map(|(s, n)| Step::Reset(s, n)),
-        1 => one().prop_map(Step::Drain),
+        1 => (one(), prop_oneof![Just(0u64), 1u64..60]).prop_map(|(s, notice)| Step::Drain(s, notice)),
         1 => one().prop_map(Step::Undrain),
         6 => prop_oneof![0u64..200, 200u64..20_000, 20_000u64..200_000].prop_map(Step::Wait),
     ]
 }
 
 pub fn scenario() -> impl Strategy<Value = Scenario> {
-    let speakers = vec((64512u32..64515, any::<bool>()), 2..=5);
+    let long_lived = prop_oneof![Just(0u32), Just(LONG_LIVED), 1..LONG_LIVED];
+    let speakers = vec((64512u32..64515, any::<bool>(), long_lived), 2..=5);
     speakers.prop_flat_map(|speakers| {
         let count = speakers.len();
         let pairs = count * (count - 1) / 2;
@@ -258,10 +266,11 @@ pub fn scenario() -> impl Strategy<Value = Scenario> {
         // One speaker that has to choose among all others, as few have to by chance.
         let wanted = any::<bool>()
             .prop_map(move |all| if all { (1..count).map(|s| Step::Announce(s, 0)).collect() } else { vec![] });
-        (any::<u64>(), Just(speakers), pairs, wanted, vec(step(), 1..60)).prop_map(
-            |(seed, speakers, pairs, wanted, steps)| {
+        let all_paths = prop_oneof![2 => Just(false), 1 => Just(true)];
+        (any::<u64>(), all_paths, Just(speakers), pairs, wanted, vec(step(), 1..60)).prop_map(
+            |(seed, all_paths, speakers, pairs, wanted, steps)| {
                 let steps = wanted.into_iter().chain(steps).collect();
-                Scenario { seed, speakers, pairs, steps }
+                Scenario { seed, all_paths, speakers, pairs, steps }
             },
         )
     })

@@ -57,6 +57,8 @@ type End = (usize, ConnId);
 pub struct Host {
     pub config: SpeakerConfig,
     pub speaker: Option<Speaker>,
+    /// Its next hops have to resolve.
+    pub asks: bool,
     /// What its kernel would have; it outlives the speaker.
     pub kernel: BTreeMap<Cidr, Vec<IpAddr>>,
     /// What of it the present speaker said.
@@ -71,6 +73,8 @@ pub struct Host {
 pub struct Puppet {
     pub host: usize,
     pub conn: ConnId,
+    /// What it agreed on.
+    pub context: CodecContext,
     /// What the speaker said to it, decoded.
     pub heard: VecDeque<Message>,
     pub closed: bool,
@@ -114,6 +118,7 @@ impl World {
         self.hosts.push(Host {
             config,
             speaker: None,
+            asks: false,
             kernel: BTreeMap::new(),
             fresh: BTreeSet::new(),
             lost: Vec::new(),
@@ -135,7 +140,11 @@ impl World {
     pub fn boot(&mut self, index: usize, restarting: bool) {
         let host = &mut self.hosts[index];
         let startup = Startup { restarting, seed: index as u64 };
-        host.speaker = Some(Speaker::new(host.config.clone(), startup, self.now));
+        let mut speaker = Speaker::new(host.config.clone(), startup, self.now);
+        if host.asks {
+            speaker.ask_for_next_hops();
+        }
+        host.speaker = Some(speaker);
         host.fresh.clear();
         host.converged = false;
     }
@@ -176,6 +185,11 @@ impl World {
         if let Some(speaker) = &mut self.hosts[index].speaker {
             speaker.handle(input, self.now);
         }
+    }
+
+    /// What it asks about next hops.
+    pub fn questions(&mut self, index: usize) -> BTreeMap<IpAddr, bool> {
+        self.hosts[index].speaker.as_mut().map(Speaker::poll_next_hops).unwrap_or_default()
     }
 
     pub fn announce(&mut self, index: usize, prefixes: &[&str]) {
@@ -353,7 +367,7 @@ impl World {
         let now = self.now;
         let speaker = self.hosts[host].speaker.as_mut().expect("it runs");
         let conn = speaker.accept(from, to, now).expect("it is let in");
-        self.puppet = Some(Puppet { host, conn, heard: VecDeque::new(), closed: false });
+        self.puppet = Some(Puppet { host, conn, context: puppet_context(), heard: VecDeque::new(), closed: false });
         self.settle();
     }
 
@@ -390,7 +404,7 @@ impl World {
 
 impl Puppet {
     fn hear(&mut self, mut bytes: &[u8]) {
-        let context = puppet_context();
+        let context = self.context.clone();
         while let Some(length) = wire::message_length(bytes).expect("what we send is well formed") {
             let (message, rest) = bytes.split_at(length);
             self.heard.push_back(wire::decode(message, &context).expect("what we send is well formed"));
@@ -402,7 +416,7 @@ impl Puppet {
 /// It understands what was not agreed on too: whether it was, tests look at.
 pub fn puppet_context() -> CodecContext {
     let families = vec![AfiSafi::IPV4_UNICAST, AfiSafi::IPV6_UNICAST];
-    CodecContext { four_octet_as: true, ibgp: false, families, extended_next_hop: true }
+    CodecContext { four_octet_as: true, families, extended_next_hop: true, ..CodecContext::default() }
 }
 
 /// What the puppet opens with.

@@ -10,8 +10,7 @@ use crate::api::listing::BfdLine;
 /// `None`: it is not configured.
 pub fn line(report: &Report, peer: &PeerStatus) -> Option<BfdLine> {
     let multihop = peer.config.bfd?.multihop;
-    let mut sessions = report.sessions.iter();
-    let found = sessions.find(|(neighbor, _)| neighbor.address == peer.address && neighbor.multihop == multihop);
+    let found = report.sessions.get_key_value(&super::neighbor(peer.address, multihop));
     let Some((neighbor, bfd)) = found else {
         return Some(BfdLine {
             state: "Down".to_string(),

@@ -29,6 +29,7 @@ pub use routenet_core::bfd::engine::Event;
 use routenet_core::bfd::engine::{Neighbor, Status, Wanted};
 use routenet_core::bfd::session::Settings;
 use routenet_core::bgp::speaker::PeerConfig;
+use routenet_core::model::scope::{scoped, unscoped};
 use tokio::sync::{mpsc, oneshot};
 
 pub use listing::line;
@@ -143,6 +144,20 @@ impl Running {
     }
 }
 
+/// A speaker's neighbour as BFD knows it.
+fn neighbor(peer: IpAddr, multihop: bool) -> Neighbor {
+    let (address, interface) = unscoped(peer);
+    Neighbor { address, interface: interface.unwrap_or(0), multihop }
+}
+
+/// The speaker's neighbour that this is.
+pub fn peer_of(neighbor: &Neighbor) -> IpAddr {
+    match neighbor.interface {
+        0 => neighbor.address,
+        interface => scoped(neighbor.address, interface),
+    }
+}
+
 /// What the neighbours of a speaker want, of those that want any.
 pub fn links<'a>(peers: impl Iterator<Item = (&'a IpAddr, &'a PeerConfig)>) -> BTreeMap<Neighbor, Link> {
     peers
@@ -152,8 +167,8 @@ pub fn links<'a>(peers: impl Iterator<Item = (&'a IpAddr, &'a PeerConfig)>) -> B
                 Settings { interval: Duration::from_millis(bfd.interval_ms.into()), multiplier: bfd.multiplier.max(1) };
             // RFC 5883 5 leaves the TTL of what came over routers to the two sides.
             let wanted = Wanted { settings, least_ttl: bfd.minimum_ttl.unwrap_or(0) };
-            let neighbor = Neighbor { address: *address, interface: 0, multihop: bfd.multihop };
-            Some((neighbor, Link { local: peer.local_address, wanted }))
+            let neighbor = neighbor(*address, bfd.multihop);
+            Some((neighbor, Link { local: peer.local_address.map(|local| unscoped(local).0), wanted }))
         })
         .collect()
 }

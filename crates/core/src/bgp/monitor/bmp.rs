@@ -3,8 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
-use crate::bgp::wire::{self, AfiSafi, Attributes, CodecContext, NextHop, Notification};
-use crate::model::Cidr;
+use crate::bgp::wire::{self, AfiSafi, Attributes, CodecContext, NextHop, Nlri, Notification, PathIds};
 use crate::model::scope::unscoped;
 
 const VERSION: u8 = 3;
@@ -20,13 +19,15 @@ const SYSTEM_DESCRIPTION: u16 = 1;
 const SYSTEM_NAME: u16 = 2;
 
 /// Whom a message is about (section 4.2).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PeerHeader {
     pub address: IpAddr,
     pub as_number: u32,
     pub router_id: Ipv4Addr,
     /// Since 1970.
     pub at: Duration,
+    /// The families in which what it says has path identifiers (RFC 7911); a station knows from the two OPENs.
+    pub path_ids: Vec<AfiSafi>,
 }
 
 /// Why a session ended (section 4.9).
@@ -84,13 +85,15 @@ pub fn peer_down(peer: &PeerHeader, down: &Down, out: &mut Vec<u8>) {
 }
 
 /// Section 4.6: announced prefixes, as one message an UPDATE that holds as many as fit.
-pub fn reachable(peer: &PeerHeader, attributes: &Attributes, prefixes: &[(Cidr, NextHop)], out: &mut Vec<u8>) {
+pub fn reachable(peer: &PeerHeader, attributes: &Attributes, prefixes: &[(Nlri, NextHop)], out: &mut Vec<u8>) {
+    let context = context(peer);
     let mut rest = prefixes;
     while let Some((first, next_hop)) = rest.first() {
-        let together = rest.iter().take_while(|(p, hop)| hop == next_hop && p.family() == first.family());
-        let run: Vec<Cidr> = together.map(|(prefix, _)| *prefix).collect();
+        let together =
+            rest.iter().take_while(|(nlri, hop)| hop == next_hop && nlri.prefix.family() == first.prefix.family());
+        let run: Vec<Nlri> = together.map(|(nlri, _)| *nlri).collect();
         let mut update = Vec::new();
-        match wire::encode_reach(attributes, next_hop, &run, &context(), &mut update) {
+        match wire::encode_reach(attributes, next_hop, &run, &context, &mut update) {
             Ok(taken) => {
                 monitored(peer, &update, out);
                 rest = &rest[taken.max(1)..];
@@ -102,11 +105,11 @@ pub fn reachable(peer: &PeerHeader, attributes: &Attributes, prefixes: &[(Cidr, 
 }
 
 /// Section 4.6: withdrawn prefixes.
-pub fn withdrawn(peer: &PeerHeader, prefixes: &[Cidr], out: &mut Vec<u8>) {
+pub fn withdrawn(peer: &PeerHeader, prefixes: &[Nlri], out: &mut Vec<u8>) {
     let mut rest = prefixes;
     while !rest.is_empty() {
         let mut update = Vec::new();
-        let taken = wire::encode_withdraw(rest, &mut update);
+        let taken = wire::encode_withdraw(rest, &context(peer), &mut update);
         monitored(peer, &update, out);
         rest = &rest[taken.max(1)..];
     }
@@ -127,13 +130,10 @@ fn monitored(peer: &PeerHeader, update: &[u8], out: &mut Vec<u8>) {
 }
 
 /// All attributes, four octets an AS: the header's flags say nothing else.
-fn context() -> CodecContext {
-    CodecContext {
-        four_octet_as: true,
-        ibgp: true,
-        families: vec![AfiSafi::IPV4_UNICAST, AfiSafi::IPV6_UNICAST],
-        extended_next_hop: true,
-    }
+fn context(peer: &PeerHeader) -> CodecContext {
+    let families = vec![AfiSafi::IPV4_UNICAST, AfiSafi::IPV6_UNICAST];
+    let path_ids = PathIds { received: Vec::new(), sent: peer.path_ids.clone() };
+    CodecContext { four_octet_as: true, ibgp: true, families, path_ids, extended_next_hop: true }
 }
 
 /// Section 4.1.

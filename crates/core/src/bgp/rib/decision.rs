@@ -117,11 +117,33 @@ impl<F: FnMut(usize, Step)> Contest<'_, F> {
     }
 }
 
-/// RFC 4271 9.1.2.2 f and g, with RFC 4456 section 9 (ORIGINATOR_ID, then the shorter CLUSTER_LIST).
-fn tie_break(candidate: &Candidate) -> (std::net::Ipv4Addr, usize, Option<IpAddr>) {
+/// RFC 4271 9.1.2.2 f and g, with RFC 4456 section 9 (ORIGINATOR_ID, then the shorter CLUSTER_LIST); of one neighbour the
+/// lowest path identifier.
+fn tie_break(candidate: &Candidate) -> (std::net::Ipv4Addr, usize, Option<IpAddr>, u32) {
     let attributes = &candidate.path.attributes;
     let router_id = attributes.originator_id.unwrap_or(candidate.source.router_id);
-    (router_id, attributes.cluster_list.len(), candidate.source.peer)
+    (router_id, attributes.cluster_list.len(), candidate.source.peer, candidate.source.path_id)
+}
+
+/// The best `most` of the usable ones among `candidates`, which have been decided: each next one is the best without those
+/// before it. Where all are wanted, their order says nothing.
+pub fn best_of(
+    candidates: &[Candidate],
+    mut equal: usize,
+    most: usize,
+    metric: impl Fn(&Candidate) -> Option<u32>,
+) -> Vec<Candidate> {
+    if most >= candidates.len() {
+        return candidates.iter().filter(|candidate| metric(candidate).is_some()).cloned().collect();
+    }
+    let mut left = candidates.to_vec();
+    let mut best: Vec<Candidate> = Vec::new();
+    while equal > 0 && best.len() < most {
+        best.extend(left.drain(..equal));
+        equal = decide(&mut left, &metric);
+    }
+    best.truncate(most);
+    best
 }
 
 /// Brings the candidates of `first` to the front, in that order.

@@ -18,9 +18,8 @@ pub fn route(last: u8, ases: &[u32]) -> Candidate {
         source: Arc::new(Source {
             peer: Some(address),
             external: !ases.is_empty(),
-            client: false,
-            router_id: [192, 0, 2, last].into(),
             session: 1,
+            ..Source::own([192, 0, 2, last].into())
         }),
         path: Arc::new(Path { attributes, next_hop: NextHop { address, link_local: None } }),
         judged: Judged::AsReceived,

@@ -5,12 +5,16 @@
 //! change of its best paths gives it a new place at the end of the log (and makes the old one void), so a newer state
 //! replaces an older one for everybody who has not read it yet. Readers (the update groups, and one for the kernel's
 //! table) keep a position in the log: nobody waits for the slowest, and what is told is always the present.
+//!
+//! Who is told several paths of a prefix ([`Scope::All`]) wants to know of changes behind the best, too. These have places in
+//! the log while there is such a reader, and others pass over them.
 
 mod candidates;
 pub mod decision;
 pub mod next_hops;
 pub mod outbound;
 pub mod path;
+pub mod sources;
 pub mod standing;
 mod walk;
 
@@ -22,12 +26,14 @@ use std::sync::Arc;
 use hashbrown::{DefaultHashBuilder, HashTable};
 
 use crate::bgp::filter::Refusal;
+use crate::bgp::wire::Nlri;
 use crate::model::{Cidr, Family};
 use candidates::Candidates;
 use next_hops::NextHops;
 use standing::{Standing, standings};
 
 pub use path::{Candidate, Interner, Judged, Path, Source};
+pub use sources::Sources;
 pub use walk::Walk;
 
 /// A position in the log: everything before it has been read. No change has position 0.
@@ -35,6 +41,16 @@ pub type Position = u64;
 
 /// The number of a destination.
 pub type Slot = u32;
+
+/// What a reader of the log wants to hear of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Scope {
+    /// Changes of the best paths.
+    #[default]
+    Best,
+    /// Those of all usable ones.
+    All,
+}
 
 /// Void places of the log that are not worth a sweep.
 const VOID_AT_LEAST: usize = 1024;
@@ -49,6 +65,8 @@ pub struct Destination {
     candidates: Candidates,
     /// Its place in the log.
     changed: Position,
+    /// That is only about paths behind the best.
+    behind: bool,
 }
 
 impl Destination {
@@ -79,13 +97,14 @@ impl Destination {
         hops
     }
 
-    /// Whether this neighbour has a route to it, usable or not.
-    pub fn has_from(&self, peer: IpAddr) -> bool {
-        self.position_of(Some(peer)).is_some()
+    /// The routes that this neighbour has to it, usable or not.
+    pub fn from(&self, peer: IpAddr) -> impl Iterator<Item = &Candidate> {
+        self.candidates.iter().filter(move |known| known.source.peer == Some(peer))
     }
 
-    fn position_of(&self, source: Option<IpAddr>) -> Option<usize> {
-        self.candidates.iter().position(|known| known.source.peer == source)
+    /// A source has one route, or one for each of its path identifiers.
+    fn position_of(&self, source: Option<IpAddr>, path_id: u32) -> Option<usize> {
+        self.candidates.iter().position(|known| known.source.peer == source && known.source.path_id == path_id)
     }
 }
 
@@ -111,6 +130,8 @@ pub struct Rib {
     /// By neighbour, family, and the session that they came in.
     counts: BTreeMap<(IpAddr, Family, u64), Counts>,
     next_hops: NextHops,
+    /// What somebody reads the log for.
+    scope: Scope,
 }
 
 impl Default for Rib {
@@ -125,16 +146,27 @@ impl Default for Rib {
             head: 1,
             counts: BTreeMap::new(),
             next_hops: NextHops::default(),
+            scope: Scope::Best,
         }
     }
 }
 
 impl Rib {
+    /// What changes are logged from now on. Who wants to hear of more than before has to look at everything once.
+    pub fn set_scope(&mut self, scope: Scope) {
+        self.scope = scope;
+    }
+
+    /// Whether paths behind the best are told to anybody.
+    pub fn scope(&self) -> Scope {
+        self.scope
+    }
+
     /// Adds a source's route, in place of its former one to this prefix.
     pub fn learn(&mut self, prefix: Cidr, candidate: Candidate) {
         let slot = self.find(&prefix).unwrap_or_else(|| self.occupy(prefix));
         let destination = &mut self.slots[slot as usize];
-        let known = destination.position_of(candidate.source.peer);
+        let known = destination.position_of(candidate.source.peer, candidate.source.path_id);
         if let Some(index) = known
             && destination.candidates[index].same_route(&candidate)
         {
@@ -155,14 +187,16 @@ impl Rib {
             self.next_hops.leave(old);
         }
         count(&mut self.counts, prefix.family(), old.as_ref(), Some(&candidate));
+        let usable = candidate.refused().is_none() || old.is_some_and(|old| old.refused().is_none());
         destination.candidates.push(candidate);
-        self.settle(slot, before);
+        self.settle(slot, before, usable);
     }
 
     /// Takes away the source's route to this prefix.
-    pub fn forget(&mut self, prefix: Cidr, source: Option<IpAddr>) {
+    pub fn forget(&mut self, nlri: impl Into<Nlri>, source: Option<IpAddr>) {
+        let Nlri { prefix, path_id } = nlri.into();
         if let Some(slot) = self.find(&prefix) {
-            self.forget_if(slot, source, |_, _| true);
+            self.forget_those(slot, |known| known.source.peer == source && known.source.path_id == path_id);
         }
     }
 
@@ -172,32 +206,40 @@ impl Rib {
             return;
         }
         for slot in self.slots() {
-            self.forget_if(slot, Some(peer), &which);
+            let prefix = self.slots[slot as usize].prefix;
+            self.forget_those(slot, |known| known.source.peer == Some(peer) && which(&prefix, known));
         }
     }
 
-    fn forget_if(&mut self, slot: Slot, source: Option<IpAddr>, which: impl Fn(&Cidr, &Candidate) -> bool) {
+    fn forget_those(&mut self, slot: Slot, which: impl Fn(&Candidate) -> bool) {
         let destination = &mut self.slots[slot as usize];
-        let Some(index) = destination.position_of(source) else { return };
-        if !which(&destination.prefix, &destination.candidates[index]) {
-            return;
-        }
+        let next = |destination: &Destination| destination.candidates.iter().position(&which);
+        let Some(mut index) = next(destination) else { return };
         let before = Best::of(destination);
-        let old = destination.candidates.swap_remove(index);
+        let mut usable = false;
         self.next_hops.touch(&destination.prefix);
-        self.next_hops.leave(&old);
-        count(&mut self.counts, destination.prefix.family(), Some(&old), None);
-        self.settle(slot, before);
+        loop {
+            let old = destination.candidates.swap_remove(index);
+            usable |= old.refused().is_none();
+            self.next_hops.leave(&old);
+            count(&mut self.counts, destination.prefix.family(), Some(&old), None);
+            match next(destination) {
+                Some(another) => index = another,
+                None => break,
+            }
+        }
+        self.settle(slot, before, usable);
     }
 
     /// Judges every route of a neighbour anew, after a change of policy.
     pub fn review(&mut self, peer: IpAddr, mut judge: impl FnMut(&Cidr, &Candidate) -> Candidate) {
         for slot in self.slots() {
             let destination = &self.slots[slot as usize];
-            let Some(index) = destination.position_of(Some(peer)) else { continue };
             let prefix = destination.prefix;
-            let judged = judge(&prefix, &destination.candidates[index]);
-            self.learn(prefix, judged);
+            let judged: Vec<Candidate> = destination.from(peer).map(|known| judge(&prefix, known)).collect();
+            for candidate in judged {
+                self.learn(prefix, candidate);
+            }
         }
     }
 
@@ -240,19 +282,36 @@ impl Rib {
         &self.slots[slot as usize]
     }
 
+    /// The usable routes to a destination, or so many of the best.
+    pub fn best_of(&self, slot: Slot, most: usize) -> Vec<Candidate> {
+        let destination = &self.slots[slot as usize];
+        let metric = |candidate: &Candidate| self.next_hops.metric(&destination.prefix, candidate).ok();
+        decision::best_of(&destination.candidates, destination.equal(), most, metric)
+    }
+
     /// The position that has read everything.
     pub fn head(&self) -> Position {
         self.head
     }
 
-    /// What changed since `position`, each with the position behind it.
-    pub fn since(&self, position: Position) -> impl Iterator<Item = (Position, Slot)> {
-        let from = self.log.partition_point(|(at, _)| *at < position);
-        let valid = |(at, slot): &&(Position, Slot)| self.slots[*slot as usize].changed == *at;
-        self.log.range(from..).filter(valid).map(|(at, slot)| (at + 1, *slot))
+    /// What changed since `position`, at most so many; the position is behind them then.
+    pub fn read(&self, position: &mut Position, scope: Scope, most: usize) -> Vec<Slot> {
+        let from = self.log.partition_point(|(at, _)| at < position);
+        let mut changed = Vec::new();
+        for (at, slot) in self.log.range(from..) {
+            if changed.len() == most {
+                return changed;
+            }
+            *position = at + 1;
+            let destination = &self.slots[*slot as usize];
+            if destination.changed == *at && (scope == Scope::All || !destination.behind) {
+                changed.push(*slot);
+            }
+        }
+        changed
     }
 
-    /// Whether anything changed since `position`.
+    /// Whether anything was logged since `position`, perhaps nothing that the reader wants to hear of.
     pub fn has_news(&self, position: Position) -> bool {
         self.log.back().is_some_and(|(last, _)| *last >= position)
     }
@@ -296,12 +355,13 @@ impl Rib {
         // A slot that is free by now has nothing to decide.
         if !destination.candidates.is_empty() {
             let before = Best::of(destination);
-            self.settle(slot, before);
+            self.settle(slot, before, true);
         }
     }
 
-    /// Decides, and logs the prefix if its best paths are no longer what they were.
-    fn settle(&mut self, slot: Slot, before: Best) {
+    /// Decides, and logs the prefix if its best paths are no longer what they were, or if others than these are told and a
+    /// usable one has changed.
+    fn settle(&mut self, slot: Slot, before: Best, usable: bool) {
         let first = self.log.front().map_or(self.head, |(at, _)| *at);
         let destination = &mut self.slots[slot as usize];
         let (next_hops, prefix) = (&self.next_hops, destination.prefix);
@@ -309,7 +369,10 @@ impl Rib {
         let equal = decision::decide(&mut destination.candidates, metric);
         destination.equal = u8::try_from(equal).expect("at most MAX_PATHS");
         let logged = destination.changed >= first;
-        if before != Best::of(destination) {
+        let behind = before == Best::of(destination);
+        if !behind || (usable && self.scope == Scope::All) {
+            // A change of the best paths that is still in the log moves along.
+            destination.behind = behind && (!logged || destination.behind);
             destination.changed = self.head;
             self.log.push_back((self.head, slot));
             self.head += 1;
@@ -338,7 +401,8 @@ impl Rib {
     }
 
     fn occupy(&mut self, prefix: Cidr) -> Slot {
-        let destination = Destination { prefix, equal: 0, candidates: Candidates::default(), changed: 0 };
+        let destination =
+            Destination { prefix, equal: 0, candidates: Candidates::default(), changed: 0, behind: false };
         let slot = match self.free.pop() {
             Some(slot) => {
                 self.slots[slot as usize] = destination;

@@ -23,7 +23,9 @@ fn route(med: u32) -> Candidate {
 }
 
 fn news(rib: &Rib, position: Position) -> Vec<Cidr> {
-    rib.since(position).map(|(_, slot)| *rib.destination(slot).prefix()).collect()
+    let mut position = position;
+    let slots = rib.read(&mut position, Scope::Best, usize::MAX);
+    slots.into_iter().map(|slot| *rib.destination(slot).prefix()).collect()
 }
 
 #[test]

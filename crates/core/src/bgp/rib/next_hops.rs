@@ -70,7 +70,7 @@ impl NextHops {
         if !self.follows(candidate) {
             return Ok(0);
         }
-        let address = candidate.path.next_hop.address;
+        let address = candidate.path.next_hop.way();
         let hop = self.hops.get(&address);
         match hop.and_then(|hop| hop.answer) {
             Some(Resolution::Via { metric }) => Ok(metric),
@@ -86,7 +86,7 @@ impl NextHops {
 
     /// The cost, where the host's own routes lead to the next hop of a learned route.
     fn without_carrier(&self, candidate: &Candidate) -> Option<u32> {
-        let hop = self.hops.get(&candidate.path.next_hop.address).filter(|_| candidate.refused().is_none())?;
+        let hop = self.hops.get(&candidate.path.next_hop.way()).filter(|_| candidate.refused().is_none())?;
         match hop.answer? {
             Resolution::Via { metric } => Some(metric),
             Resolution::Unreachable { .. } => None,
@@ -103,7 +103,7 @@ impl NextHops {
             return;
         }
         let before = old.and_then(|old| self.metric(prefix, old).ok());
-        let address = new.path.next_hop.address;
+        let address = new.path.next_hop.way();
         let hop = self.hops.entry(address).or_insert_with(|| {
             self.unanswered += 1;
             self.questions.insert(address, true);
@@ -122,7 +122,7 @@ impl NextHops {
 
     /// A route goes.
     pub(super) fn leave(&mut self, old: &Candidate) {
-        let address = old.path.next_hop.address;
+        let address = old.path.next_hop.way();
         if !self.follows(old) {
             return;
         }
@@ -254,7 +254,7 @@ impl Rib {
             return;
         }
         for slot in self.slots() {
-            let by = |candidate: &Candidate| changed.contains(&candidate.path.next_hop.address);
+            let by = |candidate: &Candidate| changed.contains(&candidate.path.next_hop.way());
             if self.destination(slot).candidates().iter().any(by) {
                 self.decide_anew(slot);
             }

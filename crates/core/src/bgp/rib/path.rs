@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use hashbrown::{DefaultHashBuilder, HashTable};
 
+use super::sources::Number;
 use crate::bgp::filter::{LLGR_STALE, NO_LLGR, Refusal};
 use crate::bgp::wire::{AsSegment, Attributes, NextHop, Origin};
 
@@ -71,13 +72,16 @@ pub fn own_attributes() -> Attributes {
     }
 }
 
-/// Whom a route came from. One value a session, shared by all routes of it.
+/// Whom a route came from. One value a session, shared by all routes of it; where they have path identifiers, one for each.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Source {
     /// `None`: originated here.
     pub peer: Option<IpAddr>,
     /// Whether it came over eBGP.
     pub external: bool,
+    /// Under which of its path identifiers (RFC 7911); 0 in a session without.
+    pub path_id: u32,
+    pub number: Number,
     /// An internal neighbour that we reflect for (RFC 4456).
     pub client: bool,
     pub router_id: Ipv4Addr,
@@ -92,7 +96,8 @@ impl Source {
     }
 
     pub fn own(router_id: Ipv4Addr) -> Source {
-        Source { peer: None, external: false, client: false, router_id, session: 0 }
+        let number = Number::own();
+        Source { peer: None, external: false, path_id: 0, number, client: false, router_id, session: 0 }
     }
 }
 

@@ -86,7 +86,7 @@ impl Connection {
                 four_octet_as: false,
                 ibgp: false,
                 families: vec![AfiSafi::IPV4_UNICAST],
-                extended_next_hop: false,
+                ..CodecContext::default()
             },
             input: Vec::new(),
             read: 0,

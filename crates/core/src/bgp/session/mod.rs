@@ -17,7 +17,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use crate::bgp::wire::{self, AfiSafi, Message, MessageType, Notification, Update, cease, refresh_subtype};
-use crate::model::peering::BgpRole;
+use crate::model::peering::{AddPaths, BgpRole};
 use crate::time::Time;
 use cause::Cause;
 pub use connection::{ConnId, Connection, Direction, Phase};
@@ -49,6 +49,7 @@ pub struct Settings {
     pub role_strict: bool,
     /// Whether IPv4 routes may have IPv6 next hops (RFC 8950), where the neighbour offers it too.
     pub extended_next_hop: bool,
+    pub add_paths: AddPaths,
 }
 
 impl Settings {
@@ -207,6 +208,11 @@ impl Session {
     /// Whether the FSM itself has something to say on this connection.
     pub fn has_output(&self, id: ConnId) -> bool {
         self.connections.iter().any(|connection| connection.id == id && connection.has_output())
+    }
+
+    /// The connections on which it has.
+    pub fn with_output(&self) -> impl Iterator<Item = ConnId> + '_ {
+        self.connections.iter().filter(|connection| connection.has_output()).map(|connection| connection.id)
     }
 
     /// New settings. What the neighbour was told in an OPEN cannot change under a session: that ends it.
@@ -386,8 +392,7 @@ impl Session {
         // has forwarded ever since. Without the F bit a helper drops our routes at once (RFC 4724 4.2). A first session
         // has it only from an earlier incarnation: after a reboot there is nothing that was preserved.
         let preserved = env.preserved || self.sessions > 0;
-        let local = self.local(id);
-        let offer = wire::encode_open(&open::offer(&self.settings, local, env.restarting, preserved));
+        let offer = wire::encode_open(&open::offer(&self.settings, self.local(id), env.restarting, preserved));
         let now = env.now;
         if let Some(connection) = self.connection(id) {
             connection.open_at = None;
@@ -432,8 +437,7 @@ impl Session {
     }
 
     fn opened(&mut self, env: &mut Env<'_>, id: ConnId, open: &wire::Open) {
-        let local = self.local(id);
-        let negotiated = match open::negotiate(&self.settings, local, open) {
+        let negotiated = match open::negotiate(&self.settings, self.local(id), open) {
             Ok(negotiated) => negotiated,
             Err(notification) => return self.end(env, id, Cause::Sent(notification)),
         };

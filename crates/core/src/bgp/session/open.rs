@@ -3,7 +3,9 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use super::Settings;
-use crate::bgp::wire::{AfiSafi, Capability, CodecContext, GracefulRestart, LongLived, Notification, Open};
+use crate::bgp::wire::{
+    AddPath, AfiSafi, Capability, CodecContext, GracefulRestart, LongLived, Notification, Open, PathIds,
+};
 
 /// `AFI_IP6`, as the AFI of a next hop.
 const IPV4_OVER_IPV6: (AfiSafi, u16) = (AfiSafi::IPV4_UNICAST, AfiSafi::IPV6_UNICAST.afi);
@@ -33,11 +35,10 @@ pub struct Negotiated {
 impl Negotiated {
     /// For listings.
     pub fn words(&self) -> Vec<String> {
-        let families = self.codec.families.iter().map(|family| match *family {
-            AfiSafi::IPV4_UNICAST => "ipv4-unicast".to_string(),
-            AfiSafi::IPV6_UNICAST => "ipv6-unicast".to_string(),
-            AfiSafi { afi, safi } => format!("{afi}/{safi}"),
-        });
+        let families = self.codec.families.iter().map(family_word);
+        let PathIds { received, sent } = &self.codec.path_ids;
+        let paths = received.iter().map(|family| format!("add-paths-receive-{}", family_word(family)));
+        let paths = paths.chain(sent.iter().map(|family| format!("add-paths-send-{}", family_word(family))));
         let others = [
             ("extended-next-hop", self.codec.extended_next_hop),
             ("four-octet-as", self.codec.four_octet_as),
@@ -47,7 +48,16 @@ impl Negotiated {
             ("long-lived-graceful-restart", !self.long_lived.is_empty()),
             ("graceful-notification", self.graceful_restart.as_ref().is_some_and(|theirs| theirs.notification)),
         ];
-        families.chain(others.into_iter().filter(|(_, has)| *has).map(|(word, _)| word.to_string())).collect()
+        let others = others.into_iter().filter(|(_, has)| *has).map(|(word, _)| word.to_string());
+        families.chain(others).chain(paths).collect()
+    }
+}
+
+fn family_word(family: &AfiSafi) -> String {
+    match *family {
+        AfiSafi::IPV4_UNICAST => "ipv4-unicast".to_string(),
+        AfiSafi::IPV6_UNICAST => "ipv6-unicast".to_string(),
+        AfiSafi { afi, safi } => format!("{afi}/{safi}"),
     }
 }
 
@@ -63,6 +73,11 @@ pub fn offer(settings: &Settings, local: Option<IpAddr>, restarting: bool, prese
     capabilities.push(Capability::FourOctetAs(settings.local_as));
     if let Some(role) = settings.role.filter(|_| settings.local_as != settings.peer_as) {
         capabilities.push(Capability::Role(role as u8));
+    }
+    let (receives, sends) = (settings.add_paths.receive, settings.add_paths.sends());
+    if receives || sends {
+        let families = FAMILIES.into_iter().map(|family| AddPath { family, receives, sends });
+        capabilities.push(Capability::AddPaths(families.collect()));
     }
     if settings.restarts() {
         capabilities.push(Capability::GracefulRestart(GracefulRestart {
@@ -137,6 +152,7 @@ pub fn negotiate(settings: &Settings, local: Option<IpAddr>, open: &Open) -> Res
                 && has(
                     |capability| matches!(capability, Capability::ExtendedNextHop(theirs) if theirs.contains(&IPV4_OVER_IPV6)),
                 ),
+            path_ids: path_ids(settings, open, &families),
             families,
         },
     })
@@ -146,6 +162,25 @@ pub fn negotiate(settings: &Settings, local: Option<IpAddr>, open: &Open) -> Res
 fn common_long_lived(settings: &Settings, families: &[AfiSafi], theirs: &[LongLived]) -> Vec<LongLived> {
     let bounded = theirs.iter().map(|one| LongLived { seconds: one.seconds.min(settings.long_lived_time), ..*one });
     bounded.filter(|one| one.seconds > 0 && families.contains(&one.family)).collect()
+}
+
+/// RFC 7911 section 5: a direction of a family has path identifiers where the one end said that it sends them, and the other
+/// that it receives them. Of several tuples for a family the last one counts.
+fn path_ids(settings: &Settings, open: &Open, families: &[AfiSafi]) -> PathIds {
+    let tuples = open.capabilities.iter().filter_map(|capability| match capability {
+        Capability::AddPaths(tuples) => Some(tuples),
+        _ => None,
+    });
+    let theirs: Vec<&AddPath> = tuples.flatten().collect();
+    let of = |wanted: bool, theirs_says: fn(&AddPath) -> bool| -> Vec<AfiSafi> {
+        let agreed =
+            |family: &&AfiSafi| theirs.iter().rfind(|it| it.family == **family).is_some_and(|it| theirs_says(it));
+        families.iter().filter(|_| wanted).filter(agreed).copied().collect()
+    };
+    PathIds {
+        received: of(settings.add_paths.receive, |it| it.sends),
+        sent: of(settings.add_paths.sends(), |it| it.receives),
+    }
 }
 
 /// RFC 9234 section 4.2: several roles that differ are as bad as one that is not ours' counterpart.

@@ -131,15 +131,18 @@ impl SpeakerConfig {
     }
 
     /// The configuration with the neighbours on links where they are: `place` answers the address of one and ours on its
-    /// link, both with the link ([`crate::model::scope`]), while there are any. An address that is written down goes before
-    /// one that was found.
+    /// link, both with the link ([`crate::model::scope`]), while there are any; those that are nowhere stay in `links`. An
+    /// address that is written down goes before one that was found.
     pub fn placed(&self, place: impl Fn(&LinkPeer) -> Option<(IpAddr, IpAddr)>) -> SpeakerConfig {
-        let mut placed = self.clone();
+        let mut placed = SpeakerConfig { links: Vec::new(), ..self.clone() };
         let (written, found): (Vec<_>, Vec<_>) = self.links.iter().partition(|link| link.address.is_some());
         for link in written.into_iter().chain(found) {
-            if let Some((address, local)) = place(link) {
-                let peer = || PeerConfig { local_address: Some(local), ..link.peer.clone() };
-                placed.peers.entry(address).or_insert_with(peer);
+            match place(link) {
+                Some((address, local)) => {
+                    let peer = || PeerConfig { local_address: Some(local), ..link.peer.clone() };
+                    placed.peers.entry(address).or_insert_with(peer);
+                }
+                None => placed.links.push(link.clone()),
             }
         }
         let addresses: BTreeMap<String, IpAddr> =
@@ -166,6 +169,7 @@ impl SpeakerConfig {
             role: peer.options.role,
             role_strict: peer.options.role_strict,
             extended_next_hop: !peer.options.classic_next_hop,
+            add_paths: peer.options.add_paths,
         }
     }
 }

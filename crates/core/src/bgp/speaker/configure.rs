@@ -49,6 +49,7 @@ impl Speaker {
             let bound_changed = peer.config.options.max_prefixes != peer_config.options.max_prefixes;
             let suspended = peer.session.suspended();
             peer.config = peer_config;
+            peer.hold_as_configured();
             if bound_changed {
                 self.check_bound(address, now);
             }

@@ -6,10 +6,11 @@ use std::time::Duration;
 use super::Speaker;
 pub use super::peer::Faults;
 use super::status::{PeerStatus, RouteStatus};
-use crate::bgp::rib::Rib;
 pub use crate::bgp::rib::decision::Step;
 pub use crate::bgp::rib::standing::Standing;
+use crate::bgp::rib::{Candidate, Rib, Scope};
 pub use crate::bgp::session::counters::Messages;
+use crate::bgp::wire::AfiSafi;
 use crate::model::Cidr;
 use crate::time::Time;
 
@@ -37,6 +38,9 @@ pub struct PeerDetail {
 pub struct RouteDetail {
     pub route: RouteStatus,
     pub standing: Standing,
+    /// The path identifier that it came under (RFC 7911), and the one that it is told under to those who are told several.
+    pub path_id: Option<u32>,
+    pub told_as: Option<u32>,
     pub router_id: Option<Ipv4Addr>,
     pub external: bool,
     pub extended_communities: Vec<[u8; 8]>,
@@ -58,7 +62,7 @@ impl Speaker {
         let [sent, received] = peer.session.notifications().map(|n| n.map(|(at, what)| (ago(*at), what.to_string())));
         let holds = self.progress.holds_end_of_rib();
         Some(PeerDetail {
-            status: self.peer_status(&address, peer, &self.outbound.told(), now),
+            status: self.peer_status(&address, peer, now),
             messages_in: peer.session.messages_in,
             messages_out: peer.session.messages_out,
             last_fault: peer.faults.last.as_ref().map(|(at, ..)| ago(*at)),
@@ -77,6 +81,13 @@ impl Speaker {
 
     pub fn rib(&self) -> &Rib {
         &self.rib
+    }
+
+    /// The identifier under which a neighbour sent it, where its session has such for this family.
+    pub fn path_id(&self, prefix: &Cidr, candidate: &Candidate) -> Option<u32> {
+        let peer = self.peers.get(&candidate.source.peer?)?;
+        let with_ids = peer.negotiated.as_ref()?.codec.path_ids.received.contains(&AfiSafi::of(prefix));
+        with_ids.then_some(candidate.source.path_id)
     }
 
     /// The neighbour of this name or address.
@@ -98,6 +109,7 @@ impl Speaker {
         let mut routes = Vec::new();
         self.routes_to(&prefix, destination, &mut routes);
         let standings = self.rib.standings(destination);
+        let told = self.rib.scope() == Scope::All;
         let details = routes.into_iter().zip(standings).zip(destination.candidates());
         details
             .map(|((route, standing), candidate)| {
@@ -105,6 +117,8 @@ impl Speaker {
                 RouteDetail {
                     route,
                     standing,
+                    path_id: self.path_id(&prefix, candidate),
+                    told_as: told.then(|| candidate.source.number.get()),
                     router_id: candidate.source.peer.map(|_| candidate.source.router_id),
                     external: candidate.source.external,
                     extended_communities: attributes.extended_communities.iter().copied().collect(),

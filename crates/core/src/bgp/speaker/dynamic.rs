@@ -7,6 +7,7 @@ use super::Speaker;
 use super::config::{ListenRange, PeerConfig, SpeakerConfig};
 use super::peer::Peer;
 use crate::model::Cidr;
+use crate::model::scope::unscoped;
 use crate::time::Time;
 
 /// How long one without a connection is remembered, with its last error and the rest that errors earned it.
@@ -15,7 +16,11 @@ const REMEMBERED: Duration = Duration::from_secs(60);
 impl ListenRange {
     /// What a neighbour of this address is.
     pub fn peer(&self, address: IpAddr) -> PeerConfig {
-        PeerConfig { name: address.to_string(), passive: true, ..self.template.clone() }
+        let name = match unscoped(address) {
+            (address, Some(link)) => format!("{address}%{link}"),
+            (address, None) => address.to_string(),
+        };
+        PeerConfig { name, passive: true, ..self.template.clone() }
     }
 }
 

@@ -6,10 +6,12 @@ use std::time::Duration;
 
 use super::config::{LinkPeer, ListenRange, PeerConfig, PeerSource, SpeakerConfig};
 use crate::bgp::filter::Filters;
+use crate::bgp::mesh::{Class, Hold, Plan};
 use crate::model::config::{DataPlane, NodeConfig};
 use crate::model::peering::PeerOptions;
 use crate::model::{
-    BfdSettings, BgpConfiguration, BgpFilter, BgpPeer, BgpTransport, Family, ImportPolicy, InterfaceName, Node,
+    BfdSettings, BgpConfiguration, BgpFilter, BgpPeer, BgpTransport, Family, ImportPolicy, InterfaceName, MeshLayout,
+    Node,
 };
 
 /// The AS where nobody names one.
@@ -20,8 +22,8 @@ pub const DEFAULT_AS: u32 = 64512;
 /// * The AS: the file's, else that of the BGPConfiguration named `default`, else 64512.
 /// * Neighbours: those of the file, then `peers` that name this node or none (the caller has applied their selectors), then
 ///   the nodes of the mesh. One address is one neighbour: the first to name it has it.
-/// * The mesh: every other node that takes part, unless the `default` BGPConfiguration turns it off. Over IPv4 where both
-///   ends have it; one session carries both families.
+/// * The mesh: the nodes that `mesh` names, held as it says ([`mesh_plan`]). Over IPv4 where both ends have it; one session
+///   carries both families.
 /// * Filters: those of the file, then `filters`; of two by one name the first.
 pub fn speaker_config(
     config: &NodeConfig,
@@ -29,15 +31,10 @@ pub fn speaker_config(
     peers: &[BgpPeer],
     bgp_configurations: &[BgpConfiguration],
     filters: &[BgpFilter],
+    mesh: &BTreeMap<String, Hold>,
 ) -> SpeakerConfig {
-    let cluster = bgp_configurations.iter().find(|configuration| configuration.name == "default");
-    let own = nodes.iter().find(|node| node.name == config.node);
-    let address = |family| {
-        let given = config.given_address(family).or_else(|| own.and_then(|node| node.address(family)));
-        given.or_else(|| listening(config, family))
-    };
-    let (address4, address6) = (address(Family::V4), address(Family::V6));
-    let as_number = config.bgp.as_number.or(cluster.and_then(|c| c.as_number)).unwrap_or(DEFAULT_AS);
+    let (address4, address6) = (own_address(config, nodes, Family::V4), own_address(config, nodes, Family::V6));
+    let as_number = own_as(config, bgp_configurations);
     let mut speaker = SpeakerConfig {
         as_number,
         router_id: router_id(config, address4),
@@ -70,11 +67,9 @@ pub fn speaker_config(
         let template = explicit(&range.peer, PeerSource::Range, local_address);
         speaker.ranges.push(ListenRange { prefix: range.prefix, limit: range.limit, template });
     }
-    if config.bgp.mesh && cluster.is_none_or(|cluster| cluster.node_to_node_mesh) {
-        for node in nodes.iter().filter(|node| node.mesh && node.name != config.node) {
-            if let Some((address, local)) = mesh_addresses(node, address4, address6) {
-                speaker.peers.entry(address).or_insert(mesh(node, local, config.bgp.bfd));
-            }
+    for (node, hold) in nodes.iter().filter_map(|node| Some((node, *mesh.get(node.name.as_str())?))) {
+        if let Some((address, local)) = mesh_addresses(node, address4, address6) {
+            speaker.peers.entry(address).or_insert(mesh_peer(node, hold, local, config.bgp.bfd));
         }
     }
     // A neighbour that is this node itself would only collide with itself.
@@ -91,6 +86,35 @@ pub fn speaker_config(
         peer.filters = Filters::new(&peer.options.filters, known, |name| addresses.get(name).copied());
     }
     speaker
+}
+
+/// This node's part of the mesh, by the store's nodes and the `default` BGPConfiguration.
+pub fn mesh_plan(config: &NodeConfig, nodes: &[Node], bgp_configurations: &[BgpConfiguration]) -> Plan {
+    let cluster = cluster(bgp_configurations);
+    if !config.bgp.mesh || cluster.is_some_and(|cluster| !cluster.node_to_node_mesh) {
+        return Plan::apart();
+    }
+    let class =
+        Class { as_number: own_as(config, bgp_configurations), ipv4: own_address(config, nodes, Family::V4).is_some() };
+    let others = nodes.iter().filter(|node| node.mesh);
+    let others =
+        others.map(|node| (node.name.as_str(), Class { as_number: node.as_number, ipv4: node.ipv4.is_some() }));
+    let layout = cluster.map_or(MeshLayout::default(), |cluster| cluster.mesh);
+    Plan::new((config.node.as_str(), class), others, layout)
+}
+
+fn cluster(bgp_configurations: &[BgpConfiguration]) -> Option<&BgpConfiguration> {
+    bgp_configurations.iter().find(|configuration| configuration.name == "default")
+}
+
+fn own_as(config: &NodeConfig, bgp_configurations: &[BgpConfiguration]) -> u32 {
+    config.bgp.as_number.or(cluster(bgp_configurations).and_then(|cluster| cluster.as_number)).unwrap_or(DEFAULT_AS)
+}
+
+fn own_address(config: &NodeConfig, nodes: &[Node], family: Family) -> Option<IpAddr> {
+    let own = nodes.iter().find(|node| node.name == config.node);
+    let given = config.given_address(family).or_else(|| own.and_then(|node| node.address(family)));
+    given.or_else(|| listening(config, family))
 }
 
 /// The address that the node's file listens on, where it names one: what a speaker without a data plane is known by.
@@ -128,7 +152,7 @@ fn explicit(peer: &BgpPeer, source: PeerSource, local_address: Option<IpAddr>) -
 }
 
 /// From the mesh only what lies in the pools is accepted.
-fn mesh(node: &Node, local: IpAddr, bfd: Option<BfdSettings>) -> PeerConfig {
+fn mesh_peer(node: &Node, hold: Hold, local: IpAddr, bfd: Option<BfdSettings>) -> PeerConfig {
     PeerConfig {
         name: node.name.to_string(),
         source: PeerSource::Node,
@@ -139,7 +163,7 @@ fn mesh(node: &Node, local: IpAddr, bfd: Option<BfdSettings>) -> PeerConfig {
         hold_time: None,
         local_address: Some(local),
         transport: BgpTransport::default(),
-        options: PeerOptions::default(),
+        options: PeerOptions { reflector_client: hold == Hold::Client, ..PeerOptions::default() },
         bfd,
         filters: Filters::default(),
     }

@@ -21,6 +21,7 @@ pub mod detail;
 mod drain;
 mod dynamic;
 mod from_model;
+mod mesh;
 pub mod monitor;
 mod next_hops;
 mod peer;
@@ -41,7 +42,7 @@ use roaring::RoaringBitmap;
 
 pub use crate::bgp::rib::next_hops::Unresolved;
 use crate::bgp::rib::outbound::Outbound;
-use crate::bgp::rib::{Interner, Path, Position, Rib};
+use crate::bgp::rib::{Interner, Path, Position, Rib, Scope, Sources};
 use crate::bgp::session::timers::Rng;
 pub use crate::bgp::session::{ConnId, State};
 use crate::bgp::wire::Notification;
@@ -50,7 +51,8 @@ use crate::time::Time;
 pub use config::{LinkPeer, ListenRange, PeerConfig, PeerSource, SpeakerConfig};
 pub use detail::{PeerDetail, RouteDetail};
 use drain::Drain;
-pub use from_model::{DEFAULT_AS, speaker_config};
+pub use from_model::{DEFAULT_AS, mesh_plan, speaker_config};
+pub use mesh::MeshSessions;
 use peer::Peer;
 pub use probe::{AttributeLine, FilterAnswer, FilterQuestion, RuleLine};
 pub use restart::StaleStatus;
@@ -142,6 +144,7 @@ pub struct Speaker {
     connections: BTreeMap<ConnId, IpAddr>,
     rib: Rib,
     interner: Interner<Path>,
+    sources: Sources,
     outbound: Outbound,
     events: VecDeque<Event>,
     progress: Progress,
@@ -169,6 +172,7 @@ impl Speaker {
             kernel: rib.head(),
             rib,
             interner: Interner::default(),
+            sources: Sources::default(),
             outbound: Outbound::default(),
             events: VecDeque::new(),
             rng: Rng::new(startup.seed),
@@ -231,7 +235,8 @@ impl Speaker {
             Input::Timeout => self.timeout(now),
         }
         self.rib.follow_carriers();
-        if self.progress.advance(&self.peers, self.rib.awaits_answers(), now) {
+        let (complete, unanswered) = (self.config.links.is_empty(), self.rib.awaits_answers());
+        if self.progress.advance(&self.peers, complete, unanswered, now) {
             self.review_outbound();
         }
     }
@@ -243,20 +248,25 @@ impl Speaker {
     /// What changed of the best paths since the last call, at most `most` prefixes at a time.
     pub fn poll_best(&mut self, most: usize) -> Option<BestPaths> {
         let mut changed = Vec::new();
-        for (position, slot) in self.rib.since(self.kernel) {
-            self.kernel = position;
-            let destination = self.rib.destination(slot);
-            let hops = destination.next_hops();
-            let had = if hops.is_empty() { self.in_kernel.remove(slot) } else { !self.in_kernel.insert(slot) };
-            if had || !hops.is_empty() {
-                changed.push((*destination.prefix(), hops));
-            }
-            if changed.len() >= most {
+        let before = self.kernel;
+        while changed.len() < most {
+            let slots = self.rib.read(&mut self.kernel, Scope::Best, most - changed.len());
+            if slots.is_empty() {
                 break;
             }
+            for slot in slots {
+                let destination = self.rib.destination(slot);
+                let hops = destination.next_hops();
+                let had = if hops.is_empty() { self.in_kernel.remove(slot) } else { !self.in_kernel.insert(slot) };
+                if had || !hops.is_empty() {
+                    changed.push((*destination.prefix(), hops));
+                }
+            }
+        }
+        if self.kernel != before {
+            self.trim();
         }
         if !changed.is_empty() {
-            self.trim();
             return Some(BestPaths::Changed(changed));
         }
         if self.progress.converged() && !self.progress.reported {

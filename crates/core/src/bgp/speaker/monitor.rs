@@ -8,7 +8,7 @@ use super::Speaker;
 use super::peer::Peer;
 use crate::bgp::monitor::bmp::{self, Down, PeerHeader};
 use crate::bgp::rib::{Slot, Walk};
-use crate::bgp::wire::Update;
+use crate::bgp::wire::{Nlri, Update};
 use crate::time::Time;
 
 /// What was written, and when [`Time::ZERO`] was, since 1970.
@@ -65,11 +65,16 @@ impl Speaker {
             for candidate in destination.candidates() {
                 let peer = candidate.source.peer.and_then(|address| Some((address, self.peers.get(&address)?)));
                 // What is kept from before a restart is no word of the present session.
-                let present = peer.filter(|(_, peer)| peer.told);
+                let present = peer.filter(|(_, peer)| peer.told && peer.source.session == candidate.source.session);
                 let Some((address, peer)) = present else { continue };
                 let header = monitor.header(address, peer, now);
                 let path = candidate.received();
-                bmp::reachable(&header, &path.attributes, &[(*prefix, path.next_hop)], out);
+                bmp::reachable(
+                    &header,
+                    &path.attributes,
+                    &[(Nlri { prefix: *prefix, path_id: candidate.source.path_id }, path.next_hop)],
+                    out,
+                );
             }
         }
         true
@@ -118,6 +123,7 @@ impl Monitor {
             as_number: peer.config.as_number,
             router_id: peer.source.router_id,
             at: self.epoch + now.since_origin(),
+            path_ids: peer.negotiated.as_ref().map(|it| it.codec.path_ids.received.clone()).unwrap_or_default(),
         }
     }
 }

@@ -80,13 +80,7 @@ impl Peer {
             config,
             reported: session.state(),
             session,
-            source: Arc::new(Source {
-                peer: Some(address),
-                external,
-                client: false,
-                router_id: Ipv4Addr::UNSPECIFIED,
-                session: 0,
-            }),
+            source: Arc::new(Source { peer: Some(address), external, ..Source::own(Ipv4Addr::UNSPECIFIED) }),
             told: false,
             negotiated: None,
             stale: Retention::default(),
@@ -97,6 +91,14 @@ impl Peer {
             left: None,
             faults: Faults::default(),
             history: VecDeque::new(),
+        }
+    }
+
+    /// RFC 4456 asks nothing of an OPEN: whether we reflect for a neighbour may change while its session stands.
+    pub fn hold_as_configured(&mut self) {
+        let client = !self.source.external && self.config.options.reflector_client;
+        if self.source.client != client {
+            self.source = Arc::new(Source { client, ..(*self.source).clone() });
         }
     }
 

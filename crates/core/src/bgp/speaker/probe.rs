@@ -14,6 +14,7 @@ use crate::bgp::rib::path::own_attributes;
 use crate::bgp::rib::{Candidate, Judged, Path, Source};
 use crate::bgp::wire::{AsSegment, NextHop};
 use crate::model::filter::Community;
+use crate::model::scope::unscoped;
 use crate::model::{Cidr, Family};
 
 /// A route and a neighbour. What is given replaces what the route in the RIB has; where there is none, the route is made of
@@ -204,7 +205,7 @@ impl Speaker {
         attributes.med = question.med.or(attributes.med);
         attributes.local_pref = question.local_pref.or(attributes.local_pref);
         if let Some(address) = question.next_hop {
-            path.next_hop = NextHop { address, link_local: None };
+            path.next_hop = NextHop::new(address);
         }
         Ok((Candidate { path: Arc::new(path), judged: Judged::AsReceived, ..base }, known.is_some()))
     }
@@ -220,7 +221,7 @@ impl Speaker {
             }
             None => (Arc::new(Source::own(self.config.router_id)), IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED)),
         };
-        let path = Path { attributes, next_hop: NextHop { address: next_hop, link_local: None } };
+        let path = Path { attributes, next_hop: NextHop::new(next_hop) };
         Candidate { source, path: Arc::new(path), judged: Judged::AsReceived }
     }
 
@@ -267,7 +268,7 @@ fn attribute_lines(before: &Path, hop: bool, after: Option<&Path>) -> Vec<Attrib
         [
             text(as_path_words(path)),
             text(community_words(path).join(" ")),
-            hop.then(|| path.next_hop.address.to_string()),
+            hop.then(|| unscoped(path.next_hop.address).0.to_string()),
             attributes.med.map(|value| value.to_string()),
             attributes.local_pref.map(|value| value.to_string()),
         ]

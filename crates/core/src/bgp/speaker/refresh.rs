@@ -5,8 +5,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use super::Speaker;
-use crate::bgp::wire::{AfiSafi, Update};
-use crate::model::Cidr;
+use crate::bgp::wire::{AfiSafi, Nlri, Update};
 use crate::time::Time;
 
 /// How long a neighbour may take to tell everything again; what is left then goes as at the end (RFC 7313 section 4).
@@ -15,7 +14,7 @@ const REFRESH_MOST: Duration = Duration::from_secs(360);
 /// What a neighbour that has begun to tell everything of a family again has not told yet.
 #[derive(Debug)]
 pub(super) struct Refreshing {
-    left: BTreeSet<Cidr>,
+    left: BTreeSet<Nlri>,
     pub until: Time,
 }
 
@@ -32,9 +31,12 @@ impl Speaker {
     /// A second beginning before the end begins anew.
     pub(super) fn refresh_begins(&mut self, address: IpAddr, family: AfiSafi, now: Time) {
         let destinations = self.rib.slots().map(|slot| self.rib.destination(slot));
-        let told =
-            destinations.filter(|destination| destination.has_from(address)).map(|destination| *destination.prefix());
-        let left = told.filter(|prefix| AfiSafi::of(prefix) == family).collect();
+        let of_family = destinations.filter(|destination| AfiSafi::of(destination.prefix()) == family);
+        let left = of_family.flat_map(|destination| {
+            let prefix = *destination.prefix();
+            destination.from(address).map(move |known| Nlri { prefix, path_id: known.source.path_id })
+        });
+        let left = left.collect();
         if let Some(peer) = self.peers.get_mut(&address) {
             peer.refreshing.insert(family, Refreshing { left, until: now + REFRESH_MOST });
         }
@@ -42,17 +44,17 @@ impl Speaker {
 
     pub(super) fn refresh_ends(&mut self, address: IpAddr, family: AfiSafi) {
         let refreshing = self.peers.get_mut(&address).and_then(|peer| peer.refreshing.remove(&family));
-        for prefix in refreshing.into_iter().flat_map(|refreshing| refreshing.left) {
-            self.rib.forget(prefix, Some(address));
+        for nlri in refreshing.into_iter().flat_map(|refreshing| refreshing.left) {
+            self.rib.forget(nlri, Some(address));
         }
     }
 
     /// What an UPDATE speaks of is told again.
     pub(super) fn refresh_goes_on(&mut self, address: IpAddr, update: &Update) {
         let Some(peer) = self.peers.get_mut(&address).filter(|peer| !peer.refreshing.is_empty()) else { return };
-        for prefix in update.reachable.iter().map(|(prefix, _)| prefix).chain(&update.withdrawn) {
-            if let Some(refreshing) = peer.refreshing.get_mut(&AfiSafi::of(prefix)) {
-                refreshing.left.remove(prefix);
+        for nlri in update.reachable.iter().map(|(nlri, _)| nlri).chain(&update.withdrawn) {
+            if let Some(refreshing) = peer.refreshing.get_mut(&AfiSafi::of(&nlri.prefix)) {
+                refreshing.left.remove(nlri);
             }
         }
     }

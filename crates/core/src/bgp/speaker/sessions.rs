@@ -1,7 +1,6 @@
 //! What follows from the neighbours' sessions: what they want done, and who is told our routes.
 
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
 
 use super::peer::{Faults, Peer};
 use super::{Event, Speaker, State};
@@ -100,13 +99,13 @@ impl Speaker {
     fn up(&mut self, address: IpAddr, negotiated: Negotiated, now: Time) {
         self.last_session += 1;
         let Some(peer) = self.peers.get_mut(&address) else { return };
-        peer.source = Arc::new(Source {
-            peer: Some(address),
+        let source = Source {
             external: !negotiated.codec.ibgp,
             client: negotiated.codec.ibgp && peer.config.options.reflector_client,
-            router_id: negotiated.router_id,
             session: self.last_session,
-        });
+            ..Source::own(negotiated.router_id)
+        };
+        peer.source = self.sources.get(&source, address, 0);
         peer.told = true;
         peer.negotiated = Some(negotiated);
         peer.end_of_rib.clear();
@@ -114,6 +113,7 @@ impl Speaker {
         peer.last_update = now;
         if let Some(policy) = self.policy(address) {
             self.outbound.join(address, policy, &self.rib);
+            self.rib.set_scope(self.outbound.scope());
         }
         self.welcome_back(address, now);
     }
@@ -128,6 +128,7 @@ impl Speaker {
         peer.told = false;
         peer.refreshing.clear();
         self.outbound.leave(address);
+        self.rib.set_scope(self.outbound.scope());
         if graceful {
             self.retain(address, now);
         } else {

@@ -71,18 +71,19 @@ impl Progress {
         self.converged
     }
 
-    /// Looks at the neighbours; `true` when the selection has just been done. `unanswered`: some next hop waits for its
-    /// answer, and with it routes that were told.
-    pub fn advance(&mut self, peers: &BTreeMap<IpAddr, Peer>, unanswered: bool, now: Time) -> bool {
+    /// Looks at the neighbours; `true` when the selection has just been done. `complete`: none of them is still to be found on
+    /// its link; `unanswered`: some next hop waits for its answer, and with it routes that were told.
+    pub fn advance(&mut self, peers: &BTreeMap<IpAddr, Peer>, complete: bool, unanswered: bool, now: Time) -> bool {
         self.looked = now;
         let late = now >= self.deadline;
         if !self.converged {
-            self.converged = late || (!unanswered && peers.values().all(|peer| peer.told_all(now)));
+            let told = complete && !unanswered && peers.values().all(|peer| peer.told_all(now));
+            self.converged = late || told;
         }
         if self.selected {
             return false;
         }
-        let neighbors_done = !self.restarting || peers.values().all(Peer::selection_may_go_on);
+        let neighbors_done = !self.restarting || (complete && peers.values().all(Peer::selection_may_go_on));
         self.selected = late || (self.originated && neighbors_done && !unanswered);
         self.selected
     }

@@ -1,6 +1,5 @@
 //! What the speaker answers when asked how it is: its neighbours and its routes.
 
-use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
@@ -71,20 +70,17 @@ pub struct RouteStatus {
 }
 
 impl Speaker {
-    /// Every configured neighbour, by address.
-    pub fn status(&self, now: Time) -> Vec<PeerStatus> {
-        let told = self.outbound.told();
-        self.peers.iter().map(|(address, peer)| self.peer_status(address, peer, &told, now)).collect()
+    /// Whether the session with this neighbour stands.
+    pub fn is_established(&self, address: IpAddr) -> bool {
+        self.peers.get(&address).is_some_and(|peer| peer.session.state() == State::Established)
     }
 
-    /// `told`: how many prefixes each was told.
-    pub(super) fn peer_status(
-        &self,
-        address: &IpAddr,
-        peer: &Peer,
-        told: &BTreeMap<IpAddr, u64>,
-        now: Time,
-    ) -> PeerStatus {
+    /// Every configured neighbour, by address.
+    pub fn status(&self, now: Time) -> Vec<PeerStatus> {
+        self.peers.iter().map(|(address, peer)| self.peer_status(address, peer, now)).collect()
+    }
+
+    pub(super) fn peer_status(&self, address: &IpAddr, peer: &Peer, now: Time) -> PeerStatus {
         let counts = self.rib.counts(*address);
         let negotiated = peer.session.established().and_then(|connection| connection.negotiated.as_ref());
         PeerStatus {
@@ -102,7 +98,7 @@ impl Speaker {
                 .into_iter()
                 .max()
                 .unwrap_or(0),
-            advertised: told.get(address).copied().unwrap_or(0),
+            advertised: self.outbound.told(*address),
             sessions: peer.session.sessions(),
             retained: peer.stale.is_active(),
             stale: peer.stale.status(now),
@@ -145,7 +141,7 @@ impl Speaker {
                         format!("{rule} rejects it")
                     }
                     (Refusal::NextHop(why), _) => {
-                        let (hop, _) = unscoped(candidate.path.next_hop.address);
+                        let (hop, _) = unscoped(candidate.path.next_hop.way());
                         format!("its next hop {hop} does not resolve: {why}; {}", why.mend())
                     }
                     (refusal, _) => refusal.to_string(),

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use super::peer::Peer;
 use super::{ConnId, Speaker};
 use crate::bgp::filter::Export;
 use crate::bgp::rib::outbound::Policy;
@@ -21,6 +22,22 @@ impl Speaker {
         // Being drained, a neighbour that has all its withdrawals has still to hear Cease, whoever of its group was first.
         let farewell = self.is_withdrawn();
         established && peer.told && (farewell || self.outbound.has_news(*address, &self.rib, holds))
+    }
+
+    /// The connections on which there is something to write.
+    pub fn waiting(&self) -> Vec<ConnId> {
+        let holds = self.progress.holds_end_of_rib();
+        let farewell = self.is_withdrawn();
+        let news = self.outbound.all_with_news(&self.rib, holds);
+        let of_peer = |(address, peer): (&IpAddr, &Peer)| {
+            let told = peer.told && (farewell || news.contains(address));
+            let established = peer.session.established().filter(|_| told).map(|connection| connection.id);
+            peer.session.with_output().chain(established).collect::<Vec<_>>()
+        };
+        let mut all: Vec<ConnId> = self.peers.iter().flat_map(of_peer).collect();
+        all.sort_unstable();
+        all.dedup();
+        all
     }
 
     /// Appends whole messages to `buffer`, until there is nothing more to say or it has grown by `budget` bytes (and at

@@ -9,10 +9,14 @@ use super::peer::Peer;
 use super::{Event, Speaker};
 use crate::bgp::filter::{self, Import, Place};
 use crate::bgp::rib::{Candidate, Interner, Judged, Path, Source};
-use crate::bgp::wire::{AfiSafi, Attributes, DefectAction, NextHop, Notification, Update};
+use crate::bgp::wire::{AfiSafi, Attributes, DefectAction, NextHop, Nlri, Notification, Update};
 use crate::model::scope::unscoped;
 use crate::model::{Cidr, Family};
 use crate::time::Time;
+
+/// Paths of one prefix that a neighbour may have (RFC 7911): what comes beyond it is ignored, since a decision takes time for
+/// each of them.
+const PATHS: usize = 256;
 
 impl Speaker {
     pub(super) fn update(&mut self, address: IpAddr, mut update: Update, now: Time) {
@@ -32,22 +36,26 @@ impl Speaker {
             peer.faults.count(defect.action);
             fault.get_or_insert((defect.what, defect.bytes));
         }
-        for prefix in update.withdrawn {
-            self.rib.forget(prefix, Some(address));
+        for nlri in update.withdrawn {
+            self.rib.forget(nlri, Some(address));
         }
         if let Some(attributes) = update.attributes {
             let unusable = self.foreign_path(address, &attributes);
             match unusable.or_else(|| loopback_elsewhere(address, &update.reachable)) {
                 Some(what) => {
-                    for (prefix, _) in update.reachable {
-                        self.rib.forget(prefix, Some(address));
+                    for (nlri, _) in update.reachable {
+                        self.rib.forget(nlri, Some(address));
                     }
                     if let Some(peer) = self.peers.get_mut(&address) {
                         peer.faults.count(DefectAction::TreatAsWithdraw);
                     }
                     fault.get_or_insert((what, Vec::new()));
                 }
-                None => self.reachable(address, attributes, update.reachable),
+                None => {
+                    if let Some(what) = self.reachable(address, attributes, update.reachable) {
+                        fault.get_or_insert((what, Vec::new()));
+                    }
+                }
             }
         }
         // An UPDATE counts once, whatever is wrong with it and however many prefixes it holds.
@@ -89,8 +97,14 @@ impl Speaker {
         foreign.then(|| format!("the AS_PATH does not begin with the neighbour's AS {expected}"))
     }
 
-    fn reachable(&mut self, address: IpAddr, mut attributes: Attributes, reachable: Vec<(Cidr, NextHop)>) {
-        let Some(peer) = self.peers.get(&address) else { return };
+    /// Answers what was ignored, in words.
+    fn reachable(
+        &mut self,
+        address: IpAddr,
+        mut attributes: Attributes,
+        reachable: Vec<(Nlri, NextHop)>,
+    ) -> Option<String> {
+        let peer = self.peers.get(&address)?;
         let source = peer.source.clone();
         if source.external {
             filter::strip_internal(&mut attributes);
@@ -100,19 +114,40 @@ impl Speaker {
         // The prefixes of an UPDATE have one next hop, or one for each family.
         let mut changed = Changed::default();
         let mut left = Some(attributes);
+        let mut ignored = None;
         for of_hop in reachable.chunk_by(|(_, a), (_, b)| a == b) {
             let next_hop = of_hop[0].1;
             let is_last = of_hop.as_ptr_range().end == reachable.as_ptr_range().end;
             let attributes = if is_last { left.take() } else { left.clone() };
-            let Some(attributes) = attributes else { return };
-            let path = self.interner.intern(Path { attributes, next_hop });
-            let Some(peer) = self.peers.get(&address) else { return };
+            let path = self.interner.intern(Path { attributes: attributes?, next_hop });
+            let peer = self.peers.get(&address)?;
             let import = import(&self.config, &self.pools, address, peer, &own);
-            for (prefix, _) in of_hop {
-                let (interner, source) = (&mut self.interner, source.clone());
-                self.rib.learn(*prefix, changed.judged(&import, prefix, source, path.clone(), interner));
+            for (Nlri { prefix, path_id }, _) in of_hop {
+                if *path_id != 0 && self.has_too_many(address, prefix, *path_id) {
+                    ignored = Some(format!("{prefix}: no more than {PATHS} paths of a prefix are kept"));
+                    continue;
+                }
+                let source = match path_id {
+                    0 => source.clone(),
+                    path_id => self.sources.get(&source, address, *path_id),
+                };
+                let candidate = changed.judged(&import, prefix, source, path.clone(), &mut self.interner);
+                self.rib.learn(*prefix, candidate);
             }
         }
+        if let Some(peer) = self.peers.get_mut(&address).filter(|_| ignored.is_some()) {
+            peer.faults.count(DefectAction::PrefixIgnored);
+        }
+        ignored
+    }
+
+    /// Whether one path more of this prefix is more than a neighbour may have us decide about.
+    fn has_too_many(&self, address: IpAddr, prefix: &Cidr, path_id: u32) -> bool {
+        let Some(destination) = self.rib.get(prefix).filter(|known| known.candidates().len() >= PATHS) else {
+            return false;
+        };
+        let known = destination.from(address).any(|known| known.source.path_id == path_id);
+        !known && destination.from(address).count() >= PATHS
     }
 
     /// Judges what a neighbour has told anew.
@@ -123,10 +158,16 @@ impl Speaker {
         }
         let Some(peer) = self.peers.get(&address) else { return };
         let import = import(&self.config, &self.pools, address, peer, &own);
-        let interner = &mut self.interner;
+        let (interner, sources, present) = (&mut self.interner, &mut self.sources, &peer.source);
         let mut changed = Changed::default();
         self.rib.review(address, |prefix, known| {
-            changed.judged(&import, prefix, known.source.clone(), known.received().clone(), interner)
+            let source = match known.source.path_id {
+                // What is stale keeps the session that it is of.
+                _ if known.source.session != present.session => known.source.clone(),
+                0 => present.clone(),
+                path_id => sources.get(present, address, path_id),
+            };
+            changed.judged(&import, prefix, source, known.received().clone(), interner)
         });
     }
 
@@ -208,7 +249,7 @@ pub(super) fn import<'a>(
 
 /// RFC 4271 6.3: the loopback is a network that we share with neighbours on this host, and with no other. Its first address
 /// is nobody's but the one's who has it.
-fn loopback_elsewhere(neighbor: IpAddr, reachable: &[(Cidr, NextHop)]) -> Option<String> {
+fn loopback_elsewhere(neighbor: IpAddr, reachable: &[(Nlri, NextHop)]) -> Option<String> {
     let first = |address: IpAddr| address == Ipv4Addr::LOCALHOST || address == Ipv6Addr::LOCALHOST;
     let shared = |address: IpAddr| address == neighbor || (neighbor.is_loopback() && !first(address));
     let next_hops = reachable.iter().map(|(_, next_hop)| next_hop.address);

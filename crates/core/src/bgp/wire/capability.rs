@@ -1,7 +1,7 @@
 //! Capabilities of the OPEN (RFC 5492), one row a code: decoded and encoded by us, since zettabgp drops or rejects many.
 
 use super::reader::Reader;
-use super::types::{AfiSafi, Capability, GracefulRestart, LongLived};
+use super::types::{AddPath, AfiSafi, Capability, GracefulRestart, LongLived};
 
 const MULTIPROTOCOL: u8 = 1;
 const ROUTE_REFRESH: u8 = 2;
@@ -9,6 +9,7 @@ const EXTENDED_NEXT_HOP: u8 = 5;
 const ROLE: u8 = 9;
 const GRACEFUL_RESTART: u8 = 64;
 const FOUR_OCTET_AS: u8 = 65;
+const ADD_PATH: u8 = 69;
 const ENHANCED_ROUTE_REFRESH: u8 = 70;
 const LONG_LIVED: u8 = 71;
 
@@ -16,6 +17,9 @@ const LONG_LIVED: u8 = 71;
 const RESTARTED: u16 = 0x8000;
 const NOTIFICATION: u16 = 0x4000;
 const RESTART_TIME: u16 = 0x0fff;
+/// Send/Receive of a family (RFC 7911 section 4).
+const RECEIVES: u8 = 1;
+const SENDS: u8 = 2;
 /// The F bit of a family.
 const FORWARDING: u8 = 0x80;
 /// AFI, SAFI, flags, and 24 bits of time.
@@ -80,9 +84,26 @@ fn decode(code: u8, value: &[u8]) -> Option<Capability> {
             }
             Capability::LongLivedGracefulRestart(families)
         }
+        ADD_PATH => match add_paths(value) {
+            Some(families) => return Some(Capability::AddPaths(families)),
+            None => return Some(Capability::Unknown { code, value: value.to_vec() }),
+        },
         _ => return Some(Capability::Unknown { code, value: value.to_vec() }),
     };
     reader.is_empty().then_some(capability)
+}
+
+/// RFC 7911 section 4: one with a value that is not defined is as one that is not understood. So is one whose length does
+/// not fit: without it there are fewer paths, but there is a session.
+fn add_paths(value: &[u8]) -> Option<Vec<AddPath>> {
+    let mut reader = Reader::new(value);
+    let mut families = Vec::new();
+    while !reader.is_empty() {
+        let family = AfiSafi { afi: reader.u16()?, safi: reader.u8()? };
+        let mode = reader.u8().filter(|mode| (RECEIVES..=RECEIVES | SENDS).contains(mode))?;
+        families.push(AddPath { family, receives: mode & RECEIVES != 0, sends: mode & SENDS != 0 });
+    }
+    Some(families)
 }
 
 /// Code, length and value; `None` if the value is longer than the 255 bytes that the length can say.
@@ -104,6 +125,14 @@ pub(super) fn encode(capability: &Capability) -> Option<Vec<u8>> {
             (EXTENDED_NEXT_HOP, offered.iter().flat_map(entry).collect())
         }
         Capability::Role(role) => (ROLE, vec![*role]),
+        Capability::AddPaths(families) => {
+            let mode = |it: &AddPath| if it.receives { RECEIVES } else { 0 } | if it.sends { SENDS } else { 0 };
+            let tuple = |it: &AddPath| {
+                let [high, low] = it.family.afi.to_be_bytes();
+                [high, low, it.family.safi, mode(it)]
+            };
+            (ADD_PATH, families.iter().flat_map(tuple).collect())
+        }
         Capability::Unknown { code, value } => (*code, value.clone()),
     };
     let length = u8::try_from(value.len()).ok()?;

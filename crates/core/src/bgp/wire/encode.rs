@@ -10,7 +10,7 @@ use super::as_path;
 use super::attribute::{EXTENDED_LENGTH, OPTIONAL, PARTIAL, TRANSITIVE, code, partial};
 use super::header::{self, MessageType, put_u16};
 use super::nlri;
-use super::types::{AfiSafi, Attributes, CodecContext, HEADER, MAX_MESSAGE, NextHop};
+use super::types::{AfiSafi, Attributes, CodecContext, HEADER, MAX_MESSAGE, NextHop, Nlri};
 use super::zetta;
 use crate::model::scope::unscoped;
 use crate::model::{Cidr, Family};
@@ -37,18 +37,18 @@ pub enum EncodeError {
 ///
 /// # Errors
 /// Not even one prefix fits beside the attributes, or the next hop cannot be said for this family.
-pub fn encode_reach(
+pub fn encode_reach<N: Into<Nlri> + Copy>(
     attributes: &Attributes,
     next_hop: &NextHop,
-    prefixes: &[Cidr],
+    prefixes: &[N],
     context: &CodecContext,
     out: &mut Vec<u8>,
 ) -> Result<usize, EncodeError> {
-    let Some(prefix) = prefixes.first() else { return Ok(0) };
+    let Some(Nlri { prefix, .. }) = prefixes.first().map(|nlri| (*nlri).into()) else { return Ok(0) };
     let reach = EncodedPath::new(attributes, next_hop, prefix.family(), context);
-    let reach = reach.map_err(|next_hop| EncodeError::NextHopFamily { prefix: *prefix, next_hop })?;
-    match reach.announce(prefixes, out) {
-        0 => Err(EncodeError::AttributesTooLong { prefix: *prefix, length: reach.length(prefix.family()) }),
+    let reach = reach.map_err(|next_hop| EncodeError::NextHopFamily { prefix, next_hop })?;
+    match reach.announce(prefixes, context, out) {
+        0 => Err(EncodeError::AttributesTooLong { prefix, length: reach.length(prefix.family()) }),
         taken => Ok(taken),
     }
 }
@@ -84,8 +84,8 @@ impl EncodedPath {
     }
 
     /// Whether any prefix of the family fits into a message beside it.
-    pub fn fits(&self, family: Family) -> bool {
-        let longest = 1 + usize::from(family.bits() / 8);
+    pub fn fits(&self, family: Family, context: &CodecContext) -> bool {
+        let longest = nlri::longest(family, sends_ids(context, family));
         HEADER + 4 + self.length(family) + longest <= MAX_MESSAGE
     }
 
@@ -100,15 +100,16 @@ impl EncodedPath {
 
     /// Appends one UPDATE that announces the leading prefixes of one family, as many as fit; answers how many those are.
     /// Where none fits the buffer is as it was.
-    pub fn announce(&self, prefixes: &[Cidr], out: &mut Vec<u8>) -> usize {
-        let Some(family) = prefixes.first().map(Cidr::family) else { return 0 };
+    pub fn announce<N: Into<Nlri> + Copy>(&self, prefixes: &[N], context: &CodecContext, out: &mut Vec<u8>) -> usize {
+        let Some(family) = prefixes.first().map(|nlri| family_of(*nlri)) else { return 0 };
+        let with_ids = sends_ids(context, family);
         let start = header::begin(MessageType::Update, out);
         out.extend_from_slice(&[0; 4]);
         let list = out.len();
         let taken = if self.next_hop.address.is_ipv4() {
             out.extend_from_slice(&self.attributes);
             let (length, room) = (out.len() - list, MAX_MESSAGE.saturating_sub(out.len() - start));
-            let taken = nlri::fill(prefixes, family, room, out);
+            let taken = nlri::fill(prefixes, family, with_ids, room, out);
             if taken > 0 {
                 put_u16(out, list - 2, length);
             }
@@ -117,7 +118,7 @@ impl EncodedPath {
             // RFC 7606 5.1 wants it first.
             put_reach_head(AfiSafi::unicast(family), &self.next_hop, out);
             let room = MAX_MESSAGE.saturating_sub(out.len() - start + self.attributes.len());
-            let taken = nlri::fill(prefixes, family, room, out);
+            let taken = nlri::fill(prefixes, family, with_ids, room, out);
             if taken > 0 {
                 let value = out.len() - list - LONG_HEADER;
                 put_u16(out, list + 2, value);
@@ -137,15 +138,16 @@ impl EncodedPath {
 
 /// Appends one UPDATE that withdraws the leading prefixes, as many as fit; answers how many those are (0 only if there
 /// are none). Prefixes behind a change of family wait for the next call.
-pub fn encode_withdraw(prefixes: &[Cidr], out: &mut Vec<u8>) -> usize {
-    let Some(prefix) = prefixes.first() else { return 0 };
+pub fn encode_withdraw<N: Into<Nlri> + Copy>(prefixes: &[N], context: &CodecContext, out: &mut Vec<u8>) -> usize {
+    let Some(family) = prefixes.first().map(|nlri| family_of(*nlri)) else { return 0 };
+    let with_ids = sends_ids(context, family);
     let start = header::begin(MessageType::Update, out);
     out.extend_from_slice(&[0; 2]);
     let field = out.len();
-    let taken = match prefix.family() {
+    let taken = match family {
         Family::V4 => {
             // The last two bytes are the length of the attributes that are not there.
-            let taken = nlri::fill(prefixes, Family::V4, MAX_MESSAGE - HEADER - 4, out);
+            let taken = nlri::fill(prefixes, Family::V4, with_ids, MAX_MESSAGE - HEADER - 4, out);
             let length = out.len() - field;
             put_u16(out, field - 2, length);
             out.extend_from_slice(&[0; 2]);
@@ -154,13 +156,21 @@ pub fn encode_withdraw(prefixes: &[Cidr], out: &mut Vec<u8>) -> usize {
         Family::V6 => {
             put_unreach_head(AfiSafi::IPV6_UNICAST, out);
             let room = MAX_MESSAGE - (out.len() - start);
-            let taken = nlri::fill(prefixes, Family::V6, room, out);
+            let taken = nlri::fill(prefixes, Family::V6, with_ids, room, out);
             finish_unreach(field, out);
             taken
         }
     };
     header::finish(start, out);
     taken
+}
+
+fn family_of(nlri: impl Into<Nlri>) -> Family {
+    nlri.into().prefix.family()
+}
+
+fn sends_ids(context: &CodecContext, family: Family) -> bool {
+    context.path_ids.sent.contains(&AfiSafi::unicast(family))
 }
 
 /// Appends the End-of-RIB marker of a family (RFC 4724 section 2).

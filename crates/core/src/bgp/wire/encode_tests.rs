@@ -157,17 +157,17 @@ fn messages_are_filled_up_to_4096_and_none_is_lost() {
             rest = &rest[taken..];
         }
         let back = decoded(&out, &ibgp()).into_iter().flat_map(|update| update.reachable);
-        assert_eq!(back.map(|(prefix, _)| prefix).collect::<Vec<_>>(), prefixes);
+        assert_eq!(back.map(|(nlri, _)| nlri.prefix).collect::<Vec<_>>(), prefixes);
 
         let mut out = Vec::new();
         let mut rest = prefixes.as_slice();
         while !rest.is_empty() {
-            let taken = encode_withdraw(rest, &mut out);
+            let taken = encode_withdraw(rest, &ibgp(), &mut out);
             assert_eq!(taken, rest.len().min(withdrawn_a_message));
             rest = &rest[taken..];
         }
         let back = decoded(&out, &ibgp()).into_iter().flat_map(|update| update.withdrawn);
-        assert_eq!(back.collect::<Vec<_>>(), prefixes);
+        assert_eq!(back.map(|nlri| nlri.prefix).collect::<Vec<_>>(), prefixes);
     }
 }
 
@@ -175,8 +175,8 @@ fn messages_are_filled_up_to_4096_and_none_is_lost() {
 fn another_family_waits_for_the_next_message() {
     let mixed = prefixes(&["10.0.0.0/8", "fd00::/8"]);
     let mut out = vec![1, 2, 3];
-    assert_eq!(encode_withdraw(&mixed, &mut out), 1);
-    assert_eq!(encode_withdraw(&mixed[1..], &mut out), 1);
+    assert_eq!(encode_withdraw(&mixed, &ebgp(), &mut out), 1);
+    assert_eq!(encode_withdraw(&mixed[1..], &ebgp(), &mut out), 1);
     assert_eq!(encode_reach(&plain_attributes(), &next_hop("192.0.2.9"), &mixed, &ebgp(), &mut out), Ok(1));
     assert_eq!(out[..3], [1, 2, 3], "what was in the buffer stays");
     assert_eq!(decoded(&out[3..], &ebgp()).len(), 3);
@@ -185,8 +185,8 @@ fn another_family_waits_for_the_next_message() {
 #[test]
 fn no_prefixes_no_message() {
     let mut out = Vec::new();
-    assert_eq!(encode_withdraw(&[], &mut out), 0);
-    assert_eq!(encode_reach(&plain_attributes(), &next_hop("fd00::9"), &[], &ebgp(), &mut out), Ok(0));
+    assert_eq!(encode_withdraw::<Cidr>(&[], &ebgp(), &mut out), 0);
+    assert_eq!(encode_reach::<Cidr>(&plain_attributes(), &next_hop("fd00::9"), &[], &ebgp(), &mut out), Ok(0));
     assert!(out.is_empty());
 }
 
@@ -201,7 +201,7 @@ fn attributes_that_leave_no_room_are_an_error() {
             match encoded {
                 Ok(1) if count == 1010 => assert!(out.len() <= 1 + MAX_MESSAGE),
                 Err(EncodeError::AttributesTooLong { prefix, length }) => {
-                    assert_eq!((prefix, out.as_slice()), (prefixes[0], &[7][..]));
+                    assert_eq!((prefix, out.as_slice()), (prefixes[0].prefix, &[7][..]));
                     assert!(length > count as usize * 4);
                 }
                 other => panic!("{count}: {other:?}"),
@@ -270,7 +270,7 @@ fn ipv4_over_ipv6_next_hops_byte_for_byte() {
         assert_eq!(out, update(&[], &[&reach, ORIGIN, AS_PATH].concat(), &[]), "{via:?}");
         let mut refused = Vec::new();
         let answer = encode_reach(&plain_attributes(), &via, &texts, &ebgp(), &mut refused);
-        assert_eq!(answer, Err(EncodeError::NextHopFamily { prefix: texts[0], next_hop: via.address }));
+        assert_eq!(answer, Err(EncodeError::NextHopFamily { prefix: texts[0].prefix, next_hop: via.address }));
         assert!(refused.is_empty());
     }
 }

@@ -6,9 +6,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use super::attribute::{Action, Fault};
 use super::nlri;
 use super::reader::Reader;
-use super::types::{AfiSafi, CodecContext, NextHop};
+use super::types::{AfiSafi, CodecContext, NextHop, Nlri};
+use crate::model::Family;
 use crate::model::scope::unscoped;
-use crate::model::{Cidr, Family};
 
 /// Optional Attribute Error.
 const OPTIONAL_ATTRIBUTE: u8 = 9;
@@ -16,13 +16,13 @@ const OPTIONAL_ATTRIBUTE: u8 = 9;
 /// A decoded MP_REACH_NLRI.
 pub(super) struct Reach {
     pub next_hop: NextHop,
-    pub prefixes: Vec<Cidr>,
+    pub prefixes: Vec<Nlri>,
 }
 
 /// A decoded MP_UNREACH_NLRI.
 pub(super) struct Unreach {
     pub family: AfiSafi,
-    pub prefixes: Vec<Cidr>,
+    pub prefixes: Vec<Nlri>,
 }
 
 fn fault(what: &'static str) -> Fault {
@@ -34,14 +34,15 @@ fn fault(what: &'static str) -> Fault {
 /// prefixes cannot be known, which resets the session (RFC 7606 7.11 and 3 j).
 pub(super) fn decode_reach(value: &[u8], context: &CodecContext) -> Result<Reach, Fault> {
     let mut reader = Reader::new(value);
-    let family = negotiated(&mut reader, context)?.1;
+    let (wire, family) = negotiated(&mut reader, context)?;
     let length = reader.u8().ok_or(fault("cut off before the next hop"))?;
     let next_hop = reader.take(usize::from(length)).ok_or(fault("cut off in the next hop"))?;
     let next_hop =
         next_hop_of(family, next_hop, context).ok_or(fault("next hop length that the family cannot have"))?;
     // The octet was a count once (RFC 2858); RFC 4760 has it ignored.
     reader.u8().ok_or(fault("cut off before the prefixes"))?;
-    let prefixes = nlri::decode(family, reader.rest()).ok_or(fault("prefix too long or cut off"))?;
+    let with_ids = context.path_ids.received.contains(&wire);
+    let prefixes = nlri::decode(family, with_ids, reader.rest()).ok_or(fault("prefix too long or cut off"))?;
     Ok(Reach { next_hop, prefixes })
 }
 
@@ -50,7 +51,8 @@ pub(super) fn decode_reach(value: &[u8], context: &CodecContext) -> Result<Reach
 pub(super) fn decode_unreach(value: &[u8], context: &CodecContext) -> Result<Unreach, Fault> {
     let mut reader = Reader::new(value);
     let (family, bits) = negotiated(&mut reader, context)?;
-    let prefixes = nlri::decode(bits, reader.rest()).ok_or(fault("prefix too long or cut off"))?;
+    let with_ids = context.path_ids.received.contains(&family);
+    let prefixes = nlri::decode(bits, with_ids, reader.rest()).ok_or(fault("prefix too long or cut off"))?;
     Ok(Unreach { family, prefixes })
 }
 

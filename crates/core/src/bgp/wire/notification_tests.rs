@@ -2,7 +2,7 @@ use super::super::{CodecContext, Message, decode};
 use super::*;
 
 fn context() -> CodecContext {
-    CodecContext { four_octet_as: true, ibgp: false, families: Vec::new(), extended_next_hop: false }
+    CodecContext { four_octet_as: true, ibgp: false, ..CodecContext::default() }
 }
 
 #[test]

@@ -1,5 +1,5 @@
 use super::super::test_support::{ebgp, message, refused};
-use super::super::{AfiSafi, GracefulRestart, LongLived, Message};
+use super::super::{AddPath, AfiSafi, GracefulRestart, LongLived, Message};
 use super::*;
 
 /// An OPEN of version 4, AS 65001, hold time 90, router id 10.0.0.1 with these bytes behind its router id.
@@ -147,6 +147,23 @@ fn known_capabilities_of_a_wrong_length_are_malformed() {
     }
 }
 
+/// RFC 7911 section 4.
+#[test]
+fn add_paths_that_mean_nothing_are_as_if_unknown() {
+    let said = |value: &[u8]| {
+        let length = u8::try_from(value.len()).unwrap();
+        let open = decoded(&with(&[&[length + 4, 2, length + 2, 69, length], value].concat()));
+        open.capabilities[0].clone()
+    };
+    let ipv4 = |receives, sends| AddPath { family: AfiSafi::IPV4_UNICAST, receives, sends };
+    for (mode, expected) in [(1, ipv4(true, false)), (2, ipv4(false, true)), (3, ipv4(true, true))] {
+        assert_eq!(said(&[0, 1, 1, mode]), Capability::AddPaths(vec![expected]));
+    }
+    for value in [&[0, 1, 1, 0][..], &[0, 1, 1, 4], &[0, 1, 1, 3, 0, 2, 1, 255], &[0, 1, 1], &[0, 1, 1, 3, 0], &[3]] {
+        assert_eq!(said(value), Capability::Unknown { code: 69, value: value.to_vec() }, "{value:?}");
+    }
+}
+
 fn every_capability() -> Open {
     Open {
         as_number: 4_200_000_001,
@@ -175,6 +192,11 @@ fn every_capability() -> Open {
                 LongLived { family: AfiSafi::IPV6_UNICAST, forwarding: false, seconds: 3600 },
             ]),
             Capability::LongLivedGracefulRestart(Vec::new()),
+            Capability::AddPaths(vec![
+                AddPath { family: AfiSafi::IPV4_UNICAST, receives: true, sends: false },
+                AddPath { family: AfiSafi::IPV6_UNICAST, receives: false, sends: true },
+                AddPath { family: AfiSafi { afi: 25, safi: 70 }, receives: true, sends: true },
+            ]),
             Capability::Unknown { code: 73, value: b"\x04host\x06domain".to_vec() },
         ],
     }

@@ -11,12 +11,14 @@ use crate::model::Cidr;
 
 fn contexts() -> impl Strategy<Value = CodecContext> {
     let families = prop::sample::subsequence(vec![AfiSafi::IPV4_UNICAST, AfiSafi::IPV6_UNICAST], 0..=2);
-    (any::<bool>(), any::<bool>(), any::<bool>(), families).prop_map(
-        |(four_octet_as, ibgp, extended_next_hop, families)| CodecContext {
+    let ids = prop::sample::subsequence(vec![AfiSafi::IPV4_UNICAST, AfiSafi::IPV6_UNICAST], 0..=2);
+    (any::<bool>(), any::<bool>(), any::<bool>(), families, ids).prop_map(
+        |(four_octet_as, ibgp, extended_next_hop, families, ids)| CodecContext {
             four_octet_as,
             ibgp,
             families,
             extended_next_hop,
+            path_ids: PathIds { received: ids.clone(), sent: ids },
         },
     )
 }
@@ -34,10 +36,15 @@ fn v6_prefix() -> impl Strategy<Value = Cidr> {
 }
 
 /// Prefixes of one family, all of which a peer may announce.
-fn prefixes_of_one_family() -> impl Strategy<Value = Vec<Cidr>> {
+/// With path identifiers, which get lost where there are none.
+fn prefixes_of_one_family() -> impl Strategy<Value = Vec<Nlri>> {
     let many = 1..1200;
     prop_oneof![vec(v4_prefix(), many.clone()), vec(v6_prefix(), many)]
-        .prop_map(|prefixes| prefixes.into_iter().filter(|prefix| !nlri::is_unroutable(prefix)).collect())
+        .prop_map(|prefixes| prefixes.into_iter().filter(|prefix| !nlri::is_unroutable(prefix)).collect::<Vec<_>>())
+        .prop_flat_map(|prefixes| (vec(any::<u32>(), prefixes.len()), Just(prefixes)))
+        .prop_map(|(ids, prefixes)| {
+            prefixes.into_iter().zip(ids).map(|(prefix, path_id)| Nlri { prefix, path_id }).collect()
+        })
 }
 
 fn as_path_strategy() -> impl Strategy<Value = Vec<AsSegment>> {
@@ -81,8 +88,9 @@ prop_compose! {
     }
 }
 
-fn next_hop_for(prefixes: &[Cidr], link_local: bool) -> NextHop {
-    let is_v4 = prefixes.first().is_some_and(|prefix| prefix.address().is_ipv4());
+fn next_hop_for(prefixes: &[Nlri], link_local: bool, context: &CodecContext) -> NextHop {
+    let of_v4 = prefixes.first().is_some_and(|nlri| nlri.prefix.address().is_ipv4());
+    let is_v4 = of_v4 && !(context.extended_next_hop && link_local);
     let address: IpAddr = if is_v4 { [192, 0, 2, 9].into() } else { "2001:db8::9".parse().unwrap() };
     let link_local = (link_local && address.is_ipv6()).then(|| "fe80::9".parse().unwrap());
     NextHop { address, link_local }
@@ -98,12 +106,17 @@ fn as_sent(attributes: &Attributes, context: &CodecContext) -> Attributes {
     sent
 }
 
+fn arrives(nlri: &Nlri, context: &CodecContext) -> Nlri {
+    let with_ids = context.path_ids.sent.contains(&AfiSafi::of(&nlri.prefix));
+    if with_ids { *nlri } else { nlri.prefix.into() }
+}
+
 /// Sound messages of every type, to mutate.
 fn some_message() -> impl Strategy<Value = Vec<u8>> {
     let update = (some_attributes(), prefixes_of_one_family(), any::<bool>(), both_families()).prop_map(
         |(attributes, prefixes, link_local, context)| {
             let mut out = Vec::new();
-            let via = next_hop_for(&prefixes, link_local);
+            let via = next_hop_for(&prefixes, link_local, &context);
             let _ = encode_reach(&attributes, &via, &prefixes[..prefixes.len().min(5)], &context, &mut out);
             out
         },
@@ -126,6 +139,7 @@ fn some_message() -> impl Strategy<Value = Vec<u8>> {
                 forwarding: true,
                 seconds: 86_400,
             }]),
+            Capability::AddPaths(vec![AddPath { family: AfiSafi::IPV4_UNICAST, receives: true, sends: false }]),
             Capability::Unknown { code: 73, value: vec![1, b'a', 1, b'b'] },
         ],
     };
@@ -202,7 +216,7 @@ proptest! {
         link_local in any::<bool>(),
         context in both_families(),
     ) {
-        let via = next_hop_for(&prefixes, link_local);
+        let via = next_hop_for(&prefixes, link_local, &context);
         let mut rest = prefixes.as_slice();
         while !rest.is_empty() {
             let mut out = Vec::new();
@@ -214,7 +228,7 @@ proptest! {
             let update = survives(&out, &context);
             prop_assert_eq!(update.attributes, Some(as_sent(&attributes, &context)));
             prop_assert_eq!(update.defects, vec![]);
-            let expected: Vec<_> = rest[..taken].iter().map(|&prefix| (prefix, via)).collect();
+            let expected: Vec<_> = rest[..taken].iter().map(|nlri| (arrives(nlri, &context), via)).collect();
             prop_assert_eq!(update.reachable, expected);
             rest = &rest[taken..];
         }
@@ -225,10 +239,11 @@ proptest! {
         let mut rest = prefixes.as_slice();
         while !rest.is_empty() {
             let mut out = Vec::new();
-            let taken = encode_withdraw(rest, &mut out);
+            let taken = encode_withdraw(rest, &context, &mut out);
             prop_assert!(taken > 0 && out.len() <= MAX_MESSAGE);
             let update = survives(&out, &context);
-            prop_assert_eq!(update.withdrawn, rest[..taken].to_vec());
+            let expected: Vec<_> = rest[..taken].iter().map(|nlri| arrives(nlri, &context)).collect();
+            prop_assert_eq!(update.withdrawn, expected);
             prop_assert_eq!(update.end_of_rib, None);
             rest = &rest[taken..];
         }

@@ -9,7 +9,7 @@ use super::types::{Attributes, CodecContext, NextHop};
 /// Appends all attributes, four octets an AS. An IPv6 next hop is an MP_REACH_NLRI that holds nothing else; `None`: a route
 /// of our own.
 pub fn encode_table_attributes(attributes: &Attributes, next_hop: Option<&NextHop>, out: &mut Vec<u8>) {
-    let context = CodecContext { four_octet_as: true, ibgp: true, families: Vec::new(), extended_next_hop: true };
+    let context = CodecContext { four_octet_as: true, ibgp: true, extended_next_hop: true, ..CodecContext::default() };
     let classic = next_hop.and_then(|next_hop| match next_hop.address {
         IpAddr::V4(address) => Some(address),
         IpAddr::V6(_) => None,

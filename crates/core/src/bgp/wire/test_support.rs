@@ -10,7 +10,7 @@ pub fn ebgp() -> CodecContext {
         four_octet_as: true,
         ibgp: false,
         families: vec![AfiSafi::IPV4_UNICAST, AfiSafi::IPV6_UNICAST],
-        extended_next_hop: false,
+        ..CodecContext::default()
     }
 }
 
@@ -28,8 +28,8 @@ pub fn old_speaker() -> CodecContext {
     CodecContext { four_octet_as: false, ..ebgp() }
 }
 
-pub fn prefixes(texts: &[&str]) -> Vec<Cidr> {
-    texts.iter().map(|text| text.parse().unwrap()).collect()
+pub fn prefixes(texts: &[&str]) -> Vec<Nlri> {
+    texts.iter().map(|text| text.parse::<Cidr>().unwrap().into()).collect()
 }
 
 pub fn message(kind: u8, body: &[u8]) -> Vec<u8> {

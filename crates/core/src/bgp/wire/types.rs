@@ -77,6 +77,8 @@ pub enum Capability {
     ExtendedNextHop(Vec<(AfiSafi, u16)>),
     /// RFC 9234 4.1; the value may be one that nobody defined.
     Role(u8),
+    /// RFC 7911 section 4.
+    AddPaths(Vec<AddPath>),
     Unknown {
         code: u8,
         value: Vec<u8>,
@@ -110,14 +112,36 @@ impl LongLived {
     pub const MOST: u32 = 0x00ff_ffff;
 }
 
+/// What the sender of the capability does with several paths of a prefix of this family (RFC 7911 section 4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AddPath {
+    pub family: AfiSafi,
+    pub receives: bool,
+    pub sends: bool,
+}
+
+/// A prefix as an UPDATE names it: in a family with path identifiers (RFC 7911 section 3), one path to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Nlri {
+    pub prefix: Cidr,
+    /// 0 in a family without. It tells apart what one speaker sends another, and means nothing beyond.
+    pub path_id: u32,
+}
+
+impl From<Cidr> for Nlri {
+    fn from(prefix: Cidr) -> Nlri {
+        Nlri { prefix, path_id: 0 }
+    }
+}
+
 /// An UPDATE after validation. Malformed attributes have been dealt with: see [`Update::defects`]. `withdrawn` applies
 /// before `reachable`: a prefix in both is reachable (RFC 4271 4.3).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Update {
     /// Withdrawn, of both families, and those that RFC 7606 treats as withdrawn.
-    pub withdrawn: Vec<Cidr>,
+    pub withdrawn: Vec<Nlri>,
     /// Reachable with `attributes`, of both families.
-    pub reachable: Vec<(Cidr, NextHop)>,
+    pub reachable: Vec<(Nlri, NextHop)>,
     /// `None` if nothing is reachable.
     pub attributes: Option<Attributes>,
     /// End-of-RIB of this family (RFC 4724 section 2).
@@ -226,7 +250,7 @@ pub struct Notification {
 }
 
 /// What both sides agreed on, as far as the codec needs to know.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CodecContext {
     /// Both sent the four-octet AS capability.
     pub four_octet_as: bool,
@@ -236,4 +260,12 @@ pub struct CodecContext {
     pub families: Vec<AfiSafi>,
     /// Both said that IPv4 routes may have IPv6 next hops (RFC 8950).
     pub extended_next_hop: bool,
+    pub path_ids: PathIds,
+}
+
+/// The families whose prefixes have path identifiers (RFC 7911), by direction.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PathIds {
+    pub received: Vec<AfiSafi>,
+    pub sent: Vec<AfiSafi>,
 }

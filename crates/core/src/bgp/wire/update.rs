@@ -9,8 +9,8 @@ use super::multiprotocol::{Reach, is_valid_next_hop};
 use super::nlri;
 use super::open::AS_TRANS;
 use super::reader::Reader;
-use super::types::{AfiSafi, AsSegment, Attributes, CodecContext, NextHop, Notification, Update};
-use crate::model::{Cidr, Family};
+use super::types::{AfiSafi, AsSegment, Attributes, CodecContext, NextHop, Nlri, Notification, Update};
+use crate::model::Family;
 
 const MISSING_WELL_KNOWN: u8 = 3;
 const INVALID_NEXT_HOP: u8 = 8;
@@ -21,7 +21,8 @@ pub(super) fn decode(body: &[u8], context: &CodecContext) -> Result<Update, Noti
     let mut reader = Reader::new(body);
     let withdrawn = field(&mut reader)?;
     let attributes = field(&mut reader)?;
-    let prefixes = |bytes| nlri::decode(Family::V4, bytes).ok_or_else(Notification::invalid_network_field);
+    let with_ids = context.path_ids.received.contains(&AfiSafi::IPV4_UNICAST);
+    let prefixes = |bytes| nlri::decode(Family::V4, with_ids, bytes).ok_or_else(Notification::invalid_network_field);
     let mut withdrawn = prefixes(withdrawn)?;
     let mut classic = prefixes(reader.rest())?;
     let mut walk = Walk::over(attributes, context)?;
@@ -95,7 +96,7 @@ fn refuse_blind_withdrawal(walk: &Walk, classic: bool) -> Result<(), Notificatio
 }
 
 /// Puts the reachable prefixes where the attributes let them be.
-fn settle(mut walk: Walk, mut update: Update, classic: Vec<Cidr>, context: &CodecContext) -> Update {
+fn settle(mut walk: Walk, mut update: Update, classic: Vec<Nlri>, context: &CodecContext) -> Update {
     let next_hop = walk.collected.next_hop.map(|address| NextHop { address: address.into(), link_local: None });
     let reach = walk.collected.reach.take();
     let attributes = match walk.withdraw {
@@ -123,11 +124,11 @@ fn settle(mut walk: Walk, mut update: Update, classic: Vec<Cidr>, context: &Code
 }
 
 /// RFC 4271 6.3: prefixes that make no sense are logged and ignored. One defect for all of them.
-fn ignore_unroutable(reachable: &mut Vec<(Cidr, NextHop)>, walk: &mut Walk) {
+fn ignore_unroutable(reachable: &mut Vec<(Nlri, NextHop)>, walk: &mut Walk) {
     let before = reachable.len();
-    let first = reachable.iter().map(|(prefix, _)| *prefix).find(nlri::is_unroutable);
+    let first = reachable.iter().map(|(nlri, _)| nlri.prefix).find(nlri::is_unroutable);
     let Some(first) = first else { return };
-    reachable.retain(|(prefix, _)| !nlri::is_unroutable(prefix));
+    reachable.retain(|(nlri, _)| !nlri::is_unroutable(&nlri.prefix));
     let ignored = before - reachable.len();
     walk.ignore(format!("{first}: no unicast prefix ({ignored} such in this UPDATE)"));
 }

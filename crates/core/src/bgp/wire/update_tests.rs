@@ -1,5 +1,5 @@
 use super::super::test_support::*;
-use super::super::types::{DefectAction, Origin};
+use super::super::types::{DefectAction, Origin, PathIds};
 use super::*;
 
 fn mandatory() -> Vec<u8> {
@@ -201,6 +201,66 @@ fn prefixes_that_nobody_can_reach_are_ignored() {
     assert_eq!(kept.defects[0].what, "127.0.0.0/8: no unicast prefix (2 such in this UPDATE)");
     let kept = survives(&update(&[], &mandatory(), &[8, 127]), &ebgp());
     assert_eq!((kept.reachable, kept.attributes), (vec![], None));
+}
+
+fn with_ids() -> CodecContext {
+    let received = vec![AfiSafi::IPV4_UNICAST, AfiSafi::IPV6_UNICAST];
+    CodecContext { path_ids: PathIds { received, sent: Vec::new() }, ..ebgp() }
+}
+
+fn path(path_id: u32, text: &str) -> Nlri {
+    Nlri { path_id, ..prefixes(&[text])[0] }
+}
+
+/// RFC 7911 section 3, in all four places.
+#[test]
+fn prefixes_have_path_identifiers_where_both_sides_said_so() {
+    let [reach, unreach] = [&[0, 0, 0, 6, 32, 0x20, 1, 0xd, 0xb8][..], &[0, 2, 1, 0, 0, 0, 9, 8, 0xfd]];
+    let reach = [&[0x80, 14, 30], &MP_REACH[3..24], reach].concat();
+    let list = [&reach[..], &attribute(0x80, 15, unreach), &mandatory()].concat();
+    let bytes = update(&[0, 0, 0, 8, 8, 11], &list, &[0, 0, 0, 1, 16, 10, 1, 0, 0, 0, 2, 16, 10, 1]);
+    let update = survives(&bytes, &with_ids());
+    assert_eq!(update.withdrawn, [path(8, "11.0.0.0/8"), path(9, "fd00::/8")]);
+    let reachable: Vec<Nlri> = update.reachable.iter().map(|(nlri, _)| *nlri).collect();
+    assert_eq!(reachable, [path(1, "10.1.0.0/16"), path(2, "10.1.0.0/16"), path(6, "2001:db8::/32")]);
+    assert_eq!(update.defects, []);
+}
+
+#[test]
+fn a_family_without_identifiers_has_none_beside_one_with() {
+    let path_ids = PathIds { received: vec![AfiSafi::IPV6_UNICAST], sent: vec![AfiSafi::IPV4_UNICAST] };
+    let context = CodecContext { path_ids, ..ebgp() };
+    let kept = survives(&update(&[], &mandatory(), NLRI), &context);
+    assert_eq!(kept.reachable[0].0, path(0, "10.1.0.0/16"), "what is sent decides nothing about what is received");
+}
+
+#[test]
+fn identifiers_that_are_cut_off_or_not_agreed_on_reset() {
+    for nlri in [&[0, 0, 0][..], &[0, 0, 0, 1], &[0, 0, 0, 1, 16, 10], NLRI, &[0, 0, 0, 1, 16, 10, 1, 0]] {
+        assert_eq!(refused(&update(&[], &mandatory(), nlri), &with_ids()), (3, 10, vec![]), "{nlri:?}");
+        assert_eq!(refused(&update(nlri, &[], &[]), &with_ids()), (3, 10, vec![]), "{nlri:?}");
+    }
+    // Without: four times 0.0.0.0/0 would be read of one, and then 10.1.0.0/16.
+    let cut = [&MP_REACH[..2], &[24], &MP_REACH[3..24], &[0, 0, 0]].concat();
+    let (code, subcode, _) = refused(&update(&[], &[&cut[..], &mandatory()].concat(), &[]), &with_ids());
+    assert_eq!((code, subcode), (3, 9));
+    let unreach = attribute(0x80, 15, &[0, 2, 1, 0, 0, 0, 1]);
+    assert_eq!(refused(&update(&[], &unreach, &[]), &with_ids()).1, 9);
+    assert_eq!(refused(&update(&[], &mandatory(), &[0, 0, 0, 40, 16, 10, 1]), &ebgp()), (3, 10, vec![]));
+}
+
+#[test]
+fn a_path_that_is_treated_as_withdrawn_is_that_one() {
+    let bad_origin = [&[0x40, 1, 1, 7][..], AS_PATH, NEXT_HOP].concat();
+    let update = survives(&update(&[], &bad_origin, &[0, 0, 0, 5, 16, 10, 1]), &with_ids());
+    assert_eq!((update.withdrawn, update.reachable), (vec![path(5, "10.1.0.0/16")], vec![]));
+}
+
+#[test]
+fn an_end_of_rib_is_one_with_identifiers_too() {
+    assert_eq!(survives(&update(&[], &[], &[]), &with_ids()).end_of_rib, Some(AfiSafi::IPV4_UNICAST));
+    let unreach = attribute(0x80, 15, &[0, 2, 1]);
+    assert_eq!(survives(&update(&[], &unreach, &[]), &with_ids()).end_of_rib, Some(AfiSafi::IPV6_UNICAST));
 }
 
 #[test]

@@ -182,7 +182,7 @@ fn n11_as_numbers_are_compared_whole() {
 fn n12_plain_prefixes_are_no_add_path() {
     let nlri = [0, 0, 24, 10, 1, 2];
     let plain = survives(&update(&[], &[ORIGIN, AS_PATH, NEXT_HOP].concat(), &nlri), &ebgp());
-    let reachable: Vec<Cidr> = plain.reachable.iter().map(|(prefix, _)| *prefix).collect();
+    let reachable: Vec<Nlri> = plain.reachable.iter().map(|(prefix, _)| *prefix).collect();
     assert_eq!(reachable, prefixes(&["0.0.0.0/0", "0.0.0.0/0", "10.1.2.0/24"]));
 }
 

@@ -195,6 +195,18 @@ fn default_database(state: &Path) -> PathBuf {
     state.join("cluster.db")
 }
 
+/// The mesh's layout is the cluster's, since it holds only where all nodes have the same.
+fn read_mesh(at: &At<'_>) -> Option<bool> {
+    match at.plain() {
+        Some(word @ ("full" | "auto")) => {
+            let mend =
+                format!("write true, and `mesh: {word}` in the BGPConfiguration `default`, which holds for all nodes");
+            at.fail("expected true or false: whether this node takes part", Some(mend))
+        }
+        _ => at.boolean(),
+    }
+}
+
 fn read_bgp(fields: &mut Fields<'_>, data_plane: DataPlane, address: Option<&AddressConfig>) -> Option<BgpConfig> {
     let place = fields.at().clone();
     let off = data_plane == DataPlane::Off;
@@ -206,7 +218,7 @@ fn read_bgp(fields: &mut Fields<'_>, data_plane: DataPlane, address: Option<&Add
             if at.is_list() { at.all(|item| read_socket(&item)) } else { read_socket(at).map(|one| vec![one]) }
         });
         let stations = bgp.or("monitoringStations", Vec::new(), |at| at.all(|item| read_socket(&item)));
-        let mesh = bgp.or("mesh", !off, At::boolean);
+        let mesh = bgp.or("mesh", !off, read_mesh);
         let announce = bgp.or("announce", Announce::Hosts, |at| {
             at.one_of("value", &[("hosts", Announce::Hosts), ("blocks", Announce::Blocks)])
         });

@@ -64,6 +64,12 @@ fn wrong_values_are_told_what_was_expected() {
             "bgp.listen[0]: \"127.0.0.1\" is not ADDRESS:PORT, such as 192.0.2.1:179 or \
                                         [::]:179 (write \"127.0.0.1:179\")",
         ),
+        (
+            "bgp: {mesh: auto}",
+            "bgp.mesh: expected true or false: whether this node takes part (write true, and `mesh: auto` in the \
+             BGPConfiguration `default`, which holds for all nodes)",
+        ),
+        ("bgp: {mesh: some}", "bgp.mesh: expected true or false, found the text \"some\""),
         ("bgp: {announce: all}", "bgp.announce: unknown value \"all\"; expected hosts or blocks"),
         ("bgp: {holdTime: 2}", "bgp.holdTime: a hold time of 2 s is too short: expected 0 or at least 3"),
         (
@@ -79,6 +85,15 @@ fn wrong_values_are_told_what_was_expected() {
             "bgp: {originate: [10.0.0.0/8]}",
             "bgp.originate: only with `dataPlane: off`: a host announces the routes of \
                                             its workloads (remove it)",
+        ),
+        (
+            "bgp: {peers: [{address: 192.0.2.2, as: 1, addPaths: {send: 65}}]}",
+            "bgp.peers[0].addPaths.send: expected a number from 2 to 64, found 65",
+        ),
+        (
+            "bgp: {peers: [{address: 192.0.2.2, as: 1, addPaths: {send: most}}]}",
+            "bgp.peers[0].addPaths.send: \"most\" is not a number of paths (write `none`, `all`, or 2 to 64 for so many of \
+             the best)",
         ),
         ("bgp: {peers: [{address: 192.0.2.2}]}", "bgp.peers[0].as: missing: expected the AS number of the peer"),
         (

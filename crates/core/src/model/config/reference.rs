@@ -274,6 +274,19 @@ pub const REFERENCE: &[FieldDoc] = &[
         "0",
         "How often our AS may be in the AS_PATH of what it sends, at most 10; more is a loop.",
     ),
+    field(
+        "bgp.peers[].addPaths",
+        "mapping",
+        "the best path only",
+        "Several paths of a prefix (RFC 7911), where the neighbour agrees: docs/peering.md.",
+    ),
+    field("bgp.peers[].addPaths.receive", "boolean", "false", "Whether it may tell us several."),
+    field(
+        "bgp.peers[].addPaths.send",
+        "`none`, `all` or 2 to 64",
+        "`none`",
+        "Whether it is told all that we could use, or so many of the best.",
+    ),
     field("bgp.peers[].maxPrefixes", "mapping", "no bound", "A bound on what it may send."),
     field(
         "bgp.peers[].maxPrefixes.limit",

@@ -8,7 +8,7 @@ use super::object::Meta;
 use super::peering::read_options;
 use super::pool::read_selector;
 use crate::model::scope::unscoped;
-use crate::model::{BgpConfiguration, BgpPeer, BgpTransport, ImportPolicy, InterfaceName, Node, NodeName};
+use crate::model::{BgpConfiguration, BgpPeer, BgpTransport, ImportPolicy, InterfaceName, MeshLayout, Node, NodeName};
 
 /// The AS of a node where nobody names one (RFC 6996, as in Calico).
 pub const AS_NUMBER: u32 = 64512;
@@ -269,14 +269,34 @@ pub fn read_configuration(name: &str, mut spec: Fields<'_>) -> Option<BgpConfigu
     spec.not_built("programClusterRoutes", &["Enabled"]);
     spec.not_built("ipv4NormalRoutePriority", &[]);
     spec.not_built("ipv6NormalRoutePriority", &[]);
-    let mesh = spec.take("nodeToNodeMeshEnabled").map(|at| at.boolean());
+    let enabled = spec.take("nodeToNodeMeshEnabled").map(|at| at.boolean()).unwrap_or(Some(true));
+    let layout = read_mesh(&mut spec, enabled);
     let as_number = spec.take("asNumber").map(|at| read_as_number(&at));
     let listen_port = spec.take("listenPort").map(|at| at.integer(1, 65535));
     spec.finish();
     Some(BgpConfiguration {
         name: name.to_string(),
-        node_to_node_mesh: mesh.unwrap_or(Some(true))?,
+        node_to_node_mesh: enabled?,
+        mesh: layout?,
         as_number: optional(as_number)?,
         listen_port: optional(listen_port)?.map(|port| port as u16),
     })
+}
+
+/// `mesh` and `meshLimit`.
+fn read_mesh(spec: &mut Fields<'_>, enabled: Option<bool>) -> Option<MeshLayout> {
+    let mesh_at = spec.take("mesh");
+    let auto = mesh_at.as_ref().map_or(Some(false), |at| at.one_of("mesh", &[("full", false), ("auto", true)]));
+    let limit_at = spec.take("meshLimit");
+    let limit = limit_at.as_ref().map(|at| at.integer(1, 100_000).map(|limit| limit as u32));
+    let auto = auto?;
+    if let Some(at) = mesh_at.filter(|_| auto && enabled == Some(false)) {
+        let mend = "remove `nodeToNodeMeshEnabled: false`, or `mesh`";
+        return at.fail("there is no mesh to lay out: nodeToNodeMeshEnabled is false", Some(mend.to_string()));
+    }
+    if let Some(at) = limit_at.filter(|_| !auto) {
+        return at
+            .fail("only `mesh: auto` has a limit", Some("write `mesh: auto` beside it, or remove it".to_string()));
+    }
+    Some(if auto { MeshLayout::Auto { limit: limit.unwrap_or(Some(MeshLayout::LIMIT))? } } else { MeshLayout::Full })
 }

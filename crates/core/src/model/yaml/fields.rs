@@ -134,6 +134,14 @@ impl<'t> At<'t> {
         }
     }
 
+    /// What a scalar says, whatever it is to be.
+    pub fn plain(&self) -> Option<&'t str> {
+        match &self.node.value {
+            Value::Scalar { text, .. } => Some(text),
+            _ => None,
+        }
+    }
+
     pub fn boolean(&self) -> Option<bool> {
         let Value::Scalar { text, plain } = &self.node.value else { return self.expected("true or false", None) };
         if *plain && let Some(value) = scalar::boolean(text) {

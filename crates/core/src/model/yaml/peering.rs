@@ -4,7 +4,7 @@ use serde_json::{Map, Value};
 
 use super::bgp::read_as_number;
 use super::fields::{At, Fields, optional};
-use crate::model::peering::{BgpRole, MaxPrefixes, NextHopMode, PeerOptions};
+use crate::model::peering::{AddPaths, BgpRole, MaxPrefixes, NextHopMode, PeerOptions, SentPaths};
 
 const NEXT_HOP: [(&str, NextHopMode); 3] =
     [("Auto", NextHopMode::Auto), ("Self", NextHopMode::Own), ("Keep", NextHopMode::Keep)];
@@ -28,6 +28,7 @@ pub fn read_options(fields: &mut Fields<'_>) -> Option<PeerOptions> {
         strict => Some(strict),
     });
     let extended_next_hop = fields.take("extendedNextHop").map(|at| at.boolean());
+    let add_paths = fields.take("addPaths").map(|at| read_add_paths(&at));
     let filters = fields.take("filters").map(|at| at.all(|name| name.text().map(str::to_string)));
     Some(PeerOptions {
         reflector_client: reflector_client.unwrap_or(Some(false))?,
@@ -40,6 +41,7 @@ pub fn read_options(fields: &mut Fields<'_>) -> Option<PeerOptions> {
         role: optional(role)?,
         role_strict: role_strict.unwrap_or(Some(false))?,
         classic_next_hop: !extended_next_hop.unwrap_or(Some(true))?,
+        add_paths: add_paths.unwrap_or(Some(AddPaths::default()))?,
         filters: filters.unwrap_or_else(|| Some(Vec::new()))?,
     })
 }
@@ -60,6 +62,29 @@ fn read_max_prefixes(at: &At<'_>) -> Option<MaxPrefixes> {
     Some(MaxPrefixes { limit: limit? as u32, warning: warning.unwrap_or(Some(WARNING))?, restart: optional(restart)? })
 }
 
+fn read_add_paths(at: &At<'_>) -> Option<AddPaths> {
+    let mut fields = at.fields()?;
+    let receive = fields.take("receive").map(|at| at.boolean());
+    let send = fields.take("send").map(|at| read_sent_paths(&at));
+    fields.finish();
+    Some(AddPaths { receive: receive.unwrap_or(Some(false))?, send: send.unwrap_or(Some(SentPaths::None))? })
+}
+
+fn read_sent_paths(at: &At<'_>) -> Option<SentPaths> {
+    let (least, most) = (*SentPaths::BEST.start(), *SentPaths::BEST.end());
+    match at.word("`none`, `all` or a number of paths")? {
+        "none" => Some(SentPaths::None),
+        "all" => Some(SentPaths::All),
+        word if word.starts_with(|first: char| first.is_ascii_digit()) => {
+            at.integer(least.into(), most.into()).map(|number| SentPaths::Best(number as u8))
+        }
+        word => at.fail(
+            format!("\"{word}\" is not a number of paths"),
+            Some(format!("write `none`, `all`, or {least} to {most} for so many of the best")),
+        ),
+    }
+}
+
 /// Those that are not what they are without being written.
 pub fn write_options(options: &PeerOptions) -> Vec<(&'static str, Value)> {
     let next_hop = NEXT_HOP.iter().find(|(_, mode)| *mode == options.next_hop).map(|(word, _)| *word);
@@ -74,9 +99,19 @@ pub fn write_options(options: &PeerOptions) -> Vec<(&'static str, Value)> {
         ("role", options.role.map(|role| Value::from(role.word()))),
         ("roleStrict", options.role_strict.then_some(Value::Bool(true))),
         ("extendedNextHop", options.classic_next_hop.then_some(Value::Bool(false))),
+        ("addPaths", Some(&options.add_paths).filter(|it| **it != AddPaths::default()).map(write_add_paths)),
         ("filters", Some(&options.filters).filter(|names| !names.is_empty()).map(|names| names.clone().into())),
     ];
     written.into_iter().filter_map(|(key, value)| Some((key, value?))).collect()
+}
+
+fn write_add_paths(add_paths: &AddPaths) -> Value {
+    let send = match add_paths.send {
+        SentPaths::None => Value::from("none"),
+        SentPaths::All => Value::from("all"),
+        SentPaths::Best(number) => number.into(),
+    };
+    Map::from_iter([("receive".to_string(), add_paths.receive.into()), ("send".to_string(), send)]).into()
 }
 
 fn write_max_prefixes(bound: &MaxPrefixes) -> Value {

@@ -1,5 +1,5 @@
 use super::*;
-use crate::model::{Action, Isolation, Kind, Object, PortMatch, Protocol, TierAction};
+use crate::model::{Action, Isolation, Kind, MeshLayout, Object, PortMatch, Protocol, TierAction};
 
 fn good(text: &str) -> Vec<Object> {
     match read_documents("a.yaml", text) {
@@ -307,7 +307,40 @@ items:
     let Object::BGPPeer(peer) = &objects[5] else { panic!() };
     assert_eq!((peer.address.to_string().as_str(), peer.port, peer.as_number), ("2001:db8::1", 1179, 65546));
     let Object::BGPConfiguration(settings) = &objects[6] else { panic!() };
-    assert!(settings.node_to_node_mesh);
+    assert_eq!((settings.node_to_node_mesh, settings.mesh), (true, MeshLayout::Full));
+}
+
+#[test]
+fn the_mesh_is_full_or_lays_itself_out_beyond_a_limit() {
+    let settings = |spec: &str| {
+        format!(
+            "apiVersion: projectcalico.org/v3\nkind: BGPConfiguration\nmetadata: {{name: default}}\nspec:\n  {spec}\n"
+        )
+    };
+    for (spec, expected) in [
+        ("mesh: full", MeshLayout::Full),
+        ("mesh: auto", MeshLayout::Auto { limit: MeshLayout::LIMIT }),
+        ("mesh: auto\n  meshLimit: 3", MeshLayout::Auto { limit: 3 }),
+    ] {
+        let objects = good(&settings(spec));
+        let Object::BGPConfiguration(read) = &objects[0] else { panic!() };
+        assert_eq!(read.mesh, expected, "{spec}");
+    }
+    for (spec, expected) in [
+        ("mesh: some", "5: BGPConfiguration default: spec.mesh: unknown mesh \"some\"; expected full or auto"),
+        (
+            "meshLimit: 3",
+            "5: BGPConfiguration default: spec.meshLimit: only `mesh: auto` has a limit (write `mesh: auto` beside it, or \
+             remove it)",
+        ),
+        (
+            "mesh: auto\n  nodeToNodeMeshEnabled: false",
+            "5: BGPConfiguration default: spec.mesh: there is no mesh to lay out: nodeToNodeMeshEnabled is false (remove \
+             `nodeToNodeMeshEnabled: false`, or `mesh`)",
+        ),
+    ] {
+        assert_eq!(errors(&settings(spec)), [format!("a.yaml:{expected}")], "{spec}");
+    }
 }
 
 #[test]

@@ -12,8 +12,8 @@ use super::pool::{isolation_word, mode_field, mode_word};
 use super::{kubernetes, workload};
 use crate::model::{
     Action, BgpConfiguration, BgpPeer, DEFAULT_TIER, EntityRule, HostEndpoint, HostInterface, IcmpMatch, ImportPolicy,
-    Labels, NamedPort, Network, NetworkSet, Node, Object, Policy, PolicyRule, PolicyStage, Pool, PortMatch, Profile,
-    Protocol, ServiceAccountMatch, StagedAction, Tier, TunnelKind,
+    Labels, MeshLayout, NamedPort, Network, NetworkSet, Node, Object, Policy, PolicyRule, PolicyStage, Pool, PortMatch,
+    Profile, Protocol, ServiceAccountMatch, StagedAction, Tier, TunnelKind,
 };
 
 /// The object as JSON of the shape in which people write it in YAML.
@@ -154,6 +154,10 @@ fn peer_spec(peer: &BgpPeer) -> Value {
 fn configuration_spec(settings: &BgpConfiguration) -> Value {
     let mut spec = Map::new();
     spec.insert("nodeToNodeMeshEnabled".into(), settings.node_to_node_mesh.into());
+    if let MeshLayout::Auto { limit } = settings.mesh {
+        spec.insert("mesh".into(), "auto".into());
+        spec.insert("meshLimit".into(), limit.into());
+    }
     put(&mut spec, "asNumber", settings.as_number);
     put(&mut spec, "listenPort", settings.listen_port);
     spec.into()

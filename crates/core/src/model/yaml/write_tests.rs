@@ -5,14 +5,14 @@ use proptest::option::of;
 use proptest::prelude::*;
 
 use super::*;
-use crate::model::peering::{BgpRole, MaxPrefixes, NextHopMode, PeerOptions};
+use crate::model::peering::{AddPaths, BgpRole, MaxPrefixes, NextHopMode, PeerOptions, SentPaths};
 use crate::model::{
     Action, BfdSettings, BgpConfiguration, BgpPeer, BgpTransport, Cidr, EntityRule, IcmpMatch, ImportPolicy,
     InterfaceName, Isolation, Kind, Labels, Namespace, Network, NetworkName, NetworkSet, Node, NodeName, Object,
     ObjectKey, Policy, PolicyRule, PolicyStage, Pool, PoolName, PortMatch, Protocol, Reservation, ServiceAccount,
     ServiceAccountMatch, Tier, TierAction,
 };
-use crate::model::{Encapsulation, EncapsulationMode, TunnelKind};
+use crate::model::{Encapsulation, EncapsulationMode, MeshLayout, TunnelKind};
 
 fn name() -> impl Strategy<Value = String> {
     // Names that YAML could take for something else are among them.
@@ -209,21 +209,26 @@ fn options() -> impl Strategy<Value = PeerOptions> {
     });
     let times = (of(0u32..0x0100_0000), 0u16..=240);
     let role = (of(proptest::sample::select(BgpRole::ALL.to_vec())), any::<bool>());
+    let send = prop_oneof![Just(SentPaths::None), Just(SentPaths::All), SentPaths::BEST.prop_map(SentPaths::Best)];
+    let add_paths = (any::<bool>(), send).prop_map(|(receive, send)| AddPaths { receive, send });
     let filters = proptest::collection::vec(name(), 0..3);
     let flags = (any::<bool>(), any::<bool>());
-    (flags, next_hop, of(1..u32::MAX), 0u8..=10, of(bound), times, role, filters).prop_map(
-        |(flags, next_hop, local_as, allowed_local_as, max_prefixes, times, (role, strict), filters)| PeerOptions {
-            reflector_client: flags.0,
-            classic_next_hop: flags.1,
-            next_hop,
-            local_as,
-            allowed_local_as,
-            max_prefixes,
-            long_lived_time: times.0,
-            delay_open: times.1,
-            role,
-            role_strict: strict && role.is_some(),
-            filters,
+    (flags, next_hop, of(1..u32::MAX), 0u8..=10, of(bound), times, role, (add_paths, filters)).prop_map(
+        |(flags, next_hop, local_as, allowed_local_as, max_prefixes, times, (role, strict), (add_paths, filters))| {
+            PeerOptions {
+                reflector_client: flags.0,
+                classic_next_hop: flags.1,
+                next_hop,
+                local_as,
+                allowed_local_as,
+                max_prefixes,
+                long_lived_time: times.0,
+                delay_open: times.1,
+                role,
+                role_strict: strict && role.is_some(),
+                add_paths,
+                filters,
+            }
         },
     )
 }
@@ -285,9 +290,14 @@ fn object() -> impl Strategy<Value = Object> {
     });
     let set = (name(), labels(), vec(net(), 0..4))
         .prop_map(|(name, labels, nets)| Object::GlobalNetworkSet(NetworkSet { namespace: None, name, labels, nets }));
-    let settings = (name(), any::<bool>(), of(1..u32::MAX), of(1u16..)).prop_map(
-        |(name, node_to_node_mesh, as_number, listen_port)| {
-            Object::BGPConfiguration(BgpConfiguration { name, node_to_node_mesh, as_number, listen_port })
+    let mesh = prop_oneof![
+        Just((true, MeshLayout::Full)),
+        Just((false, MeshLayout::Full)),
+        (1..=100_000u32).prop_map(|limit| (true, MeshLayout::Auto { limit }))
+    ];
+    let settings = (name(), mesh, of(1..u32::MAX), of(1u16..)).prop_map(
+        |(name, (node_to_node_mesh, mesh), as_number, listen_port)| {
+            Object::BGPConfiguration(BgpConfiguration { name, node_to_node_mesh, mesh, as_number, listen_port })
         },
     );
     let reservation =

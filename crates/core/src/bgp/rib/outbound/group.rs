@@ -2,6 +2,9 @@
 //!
 //! Nobody is told a route that came from it, or by way of it (RFC 4271 5.1.3). A group tells such a route to the others:
 //! each portion has an audience.
+//!
+//! In families with path identifiers (RFC 7911) they are told several paths of a prefix, each of which comes and goes, and
+//! has its audience, as the only one does in the others.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
@@ -9,22 +12,19 @@ use std::sync::Arc;
 
 use hashbrown::HashMap;
 
+use super::batch::{Batch, Said};
 use super::{Member, Policy};
-use crate::bgp::filter::Place;
-use crate::bgp::rib::path::{Candidate, Interner, Path, Source};
+use crate::bgp::rib::path::{Candidate, Interner, Source};
 use crate::bgp::rib::{Position, Rib, Slot};
-use crate::bgp::wire::{self, AfiSafi, EncodedPath, refresh_subtype};
-use crate::model::{Cidr, Family};
+use crate::bgp::wire::{self, AfiSafi, EncodedPath, Nlri, refresh_subtype};
 
 /// Prefixes that are looked at, and grouped by their attributes, at one time.
 const LOOK: usize = 4096;
-/// A portion is closed when it has grown by this, in bytes.
-const PORTION: usize = 64 * 1024;
 
-/// What the members know of one prefix: as it is told, and from whom it came.
+/// What the members know of one prefix, or of one path to it: as it is told, and from whom it came.
 #[derive(Clone, Debug)]
-struct Told {
-    path: Arc<EncodedPath>,
+pub(super) struct Told {
+    pub path: Arc<EncodedPath>,
     source: Arc<Source>,
 }
 
@@ -32,11 +32,16 @@ impl Told {
     fn same(&self, other: &Told) -> bool {
         Arc::ptr_eq(&self.path, &other.path) && self.source.peer == other.source.peer
     }
+
+    /// The path identifier that it is told under.
+    fn path_id(&self) -> u32 {
+        self.source.number.get()
+    }
 }
 
 /// Who reads a portion.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Audience {
+pub(super) enum Audience {
     /// All but these.
     But([Option<IpAddr>; 2]),
     Only(IpAddr),
@@ -55,17 +60,17 @@ impl Audience {
 
 /// Encoded messages for the same readers.
 #[derive(Debug)]
-struct Portion {
-    audience: Audience,
-    bytes: Vec<u8>,
+pub(super) struct Portion {
+    pub audience: Audience,
+    pub bytes: Vec<u8>,
     /// What it is about; not by slot, since it may be read when a slot is another prefix's.
-    prefixes: Vec<Cidr>,
+    pub nlri: Vec<Nlri>,
 }
 
 impl Portion {
     /// What it takes, about.
     fn size(&self) -> usize {
-        size_of::<Portion>() + self.bytes.len() + self.prefixes.len() * size_of::<Cidr>()
+        size_of::<Portion>() + self.bytes.len() + self.nlri.len() * size_of::<Nlri>()
     }
 }
 
@@ -88,9 +93,13 @@ pub(super) struct Group {
     /// A walk over the whole table: at the start, at a route refresh, at a change of policy.
     walk: Option<Walk>,
     /// What the only member of this group has missed, or not: it is said again.
-    missed: Vec<Cidr>,
+    missed: Vec<Nlri>,
     /// By slot.
     told: Vec<Option<Told>>,
+    /// By slot, in families with path identifiers: each path, by its identifier.
+    paths: HashMap<Slot, Vec<Told>>,
+    /// How many prefixes and paths these are.
+    count: u64,
     portions: VecDeque<Portion>,
     /// What they take.
     bytes: usize,
@@ -110,6 +119,8 @@ impl Group {
             walk: Some(Walk::default()),
             missed: Vec::new(),
             told: Vec::new(),
+            paths: HashMap::new(),
+            count: 0,
             portions: VecDeque::new(),
             bytes: 0,
             first: 0,
@@ -118,8 +129,12 @@ impl Group {
     }
 
     pub fn set_policy(&mut self, policy: Policy) {
-        self.is_new |= policy != self.policy;
+        let another = policy != self.policy;
+        self.is_new |= another;
         self.policy = policy;
+        if another {
+            self.recount();
+        }
         self.walk_again(None);
     }
 
@@ -141,22 +156,33 @@ impl Group {
 
     /// A message for all members that is about no prefix.
     fn say(&mut self, bytes: Vec<u8>) {
-        let portion = Portion { audience: Audience::ALL, bytes, prefixes: Vec::new() };
+        let portion = Portion { audience: Audience::ALL, bytes, nlri: Vec::new() };
         self.bytes += portion.size();
         self.portions.push_back(portion);
     }
 
-    /// How many prefixes each member was told.
-    pub fn told(&self) -> BTreeMap<IpAddr, u64> {
-        let mut all = 0;
-        let mut not: BTreeMap<IpAddr, u64> = BTreeMap::new();
-        for told in self.told.iter().flatten() {
-            all += 1;
-            for peer in self.concerned(Some(told)).into_iter().flatten() {
-                *not.entry(peer).or_default() += 1;
+    /// How many prefixes the member was told, each with as many paths as it was told.
+    pub fn told(&self, peer: IpAddr) -> u64 {
+        self.members.get(&peer).map_or(0, |member| self.count - member.untold)
+    }
+
+    /// One more, or one less, that all but those concerned were told.
+    fn count(&mut self, concerned: [Option<IpAddr>; 2], step: i64) {
+        self.count = self.count.saturating_add_signed(step);
+        for peer in concerned.into_iter().flatten() {
+            if let Some(member) = self.members.get_mut(&peer) {
+                member.untold = member.untold.saturating_add_signed(step);
             }
         }
-        self.members.keys().map(|peer| (*peer, all - not.get(peer).copied().unwrap_or(0))).collect()
+    }
+
+    /// After a change of who is a member, or of whom a path concerns.
+    fn recount(&mut self) {
+        self.count = 0;
+        self.members.values_mut().for_each(|member| member.untold = 0);
+        let all = self.told.iter().flatten().chain(self.paths.values().flatten());
+        let concerned: Vec<[Option<IpAddr>; 2]> = all.map(|told| self.concerned(Some(told))).collect();
+        concerned.into_iter().for_each(|concerned| self.count(concerned, 1));
     }
 
     /// The number of the portion that is to come.
@@ -231,7 +257,7 @@ impl Group {
         let member = self.members.remove(&peer)?;
         let unread = self.portions.range((member.portion - self.first) as usize..);
         let unread = unread.filter(|portion| portion.audience.includes(peer));
-        let mut missed: Vec<Cidr> = unread.flat_map(|portion| &portion.prefixes).copied().collect();
+        let mut missed: Vec<Nlri> = unread.flat_map(|portion| &portion.nlri).copied().collect();
         missed.sort_unstable();
         missed.dedup();
         let mut alone = Group::new(self.policy.clone(), self.position);
@@ -239,7 +265,9 @@ impl Group {
         alone.walked = self.walked.map(|_| 0);
         alone.missed = missed;
         alone.told = self.told.clone();
+        alone.paths = self.paths.clone();
         alone.members.insert(peer, Member { portion: 0, offset: 0, ..member });
+        alone.recount();
         Some(alone)
     }
 
@@ -252,23 +280,31 @@ impl Group {
                 *own = other;
             }
         }
+        for (slot, others) in other.paths {
+            let own = self.paths.entry(slot).or_default();
+            for told in others {
+                if let Err(place) = own.binary_search_by_key(&told.path_id(), Told::path_id) {
+                    own.insert(place, told);
+                }
+            }
+        }
         let end = self.end();
         let members = other.members.into_iter();
         self.members.extend(members.map(|(peer, member)| (peer, Member { portion: end, offset: 0, ..member })));
         self.is_new |= other.is_new;
+        self.recount();
     }
 
     /// Looks at the next prefixes; `false` when there were none left.
     pub fn stage(&mut self, rib: &Rib, encodings: &mut Interner<EncodedPath>) -> bool {
-        let mut batch =
-            Batch { encodings, paths: HashMap::new(), runs: Vec::new(), of_key: HashMap::new(), staged: Vec::new() };
+        let mut batch = Batch::new(encodings);
         self.told.resize_with(rib.slots().len().max(self.told.len()), || None);
         let missing = !self.missed.is_empty();
         let mut ended = BTreeSet::new();
         let looked = if missing {
             let rest = self.missed.split_off(self.missed.len().min(LOOK));
-            for prefix in std::mem::replace(&mut self.missed, rest) {
-                self.say_again(rib, prefix, &mut batch);
+            for nlri in std::mem::replace(&mut self.missed, rest) {
+                self.say_again(rib, nlri, &mut batch);
             }
             true
         } else if let Some(Walk { next, again, marked }) = self.walk.take() {
@@ -285,15 +321,13 @@ impl Group {
             true
         } else {
             let before = self.position;
-            let changed: Vec<(Position, Slot)> = rib.since(before).take(LOOK).collect();
-            for (position, slot) in changed {
-                self.position = position;
+            for slot in rib.read(&mut self.position, self.policy.scope(), LOOK) {
                 self.look(rib, slot, false, &mut batch);
             }
             self.position != before
         };
         let before = self.portions.len();
-        batch.encode(&mut self.portions);
+        batch.encode(&self.policy.codec, &mut self.portions);
         self.bytes += self.portions.range(before..).map(Portion::size).sum::<usize>();
         for family in ended {
             self.say(wire::encode_route_refresh(family, refresh_subtype::END));
@@ -319,11 +353,23 @@ impl Group {
         if !self.policy.codec.families.contains(&AfiSafi::of(destination.prefix())) {
             return None;
         }
-        let candidate = destination.best()?;
+        self.as_told(rib, slot, destination.best()?, batch)
+    }
+
+    /// The same where there are path identifiers, by these. Which paths these are does not depend on who reads: of the best
+    /// few a member lacks what came from it.
+    fn present_paths(&self, rib: &Rib, slot: Slot, most: usize, batch: &mut Batch<'_>) -> Vec<Told> {
+        let paths = rib.best_of(slot, most);
+        let mut told: Vec<Told> = paths.iter().filter_map(|path| self.as_told(rib, slot, path, batch)).collect();
+        told.sort_unstable_by_key(Told::path_id);
+        told
+    }
+
+    fn as_told(&self, rib: &Rib, slot: Slot, candidate: &Candidate, batch: &mut Batch<'_>) -> Option<Told> {
         if self.members.len() == 1 && candidate.source.peer.is_some_and(|peer| self.members.contains_key(&peer)) {
             return None;
         }
-        let path = batch.path_for(&self.policy, destination.prefix(), candidate)?;
+        let path = batch.path_for(&self.policy, rib.destination(slot).prefix(), candidate)?;
         let told = Told { path, source: candidate.source.clone() };
         (self.members.len() > 1 || self.concerned(Some(&told)) == [None; 2]).then_some(told)
     }
@@ -331,38 +377,90 @@ impl Group {
     /// Stages one prefix, for those members whose knowledge of it is not the present.
     fn look(&mut self, rib: &Rib, slot: Slot, again: bool, batch: &mut Batch<'_>) {
         let prefix = *rib.destination(slot).prefix();
-        let new = self.present(rib, slot, batch);
-        let old = self.told[slot as usize].take();
-        let (knew_not, know_not) = (self.concerned(old.as_ref()), self.concerned(new.as_ref()));
-        match (&old, &new) {
+        let Some(most) = self.policy.paths(&prefix) else {
+            let new = self.present(rib, slot, batch);
+            let old = self.told[slot as usize].take();
+            self.compare(prefix.into(), old.as_ref(), new.as_ref(), again, batch);
+            self.told[slot as usize] = new;
+            return;
+        };
+        let new = self.present_paths(rib, slot, most, batch);
+        let old = self.paths.remove(&slot).unwrap_or_default();
+        let both: BTreeSet<u32> = old.iter().chain(&new).map(Told::path_id).collect();
+        for path_id in both {
+            let of = |all: &[Told]| all.binary_search_by_key(&path_id, Told::path_id).ok();
+            let (old, new) = (of(&old).map(|at| &old[at]), of(&new).map(|at| &new[at]));
+            self.compare(Nlri { prefix, path_id }, old, new, again, batch);
+        }
+        if !new.is_empty() {
+            self.paths.insert(slot, new);
+        }
+    }
+
+    /// Stages what makes of what was told of a prefix, or of a path to it, what holds now.
+    fn compare(&mut self, nlri: Nlri, old: Option<&Told>, new: Option<&Told>, again: bool, batch: &mut Batch<'_>) {
+        let (knew_not, know_not) = (self.concerned(old), self.concerned(new));
+        match (old, new) {
             (None, None) => {}
-            (Some(_), None) => batch.add(prefix, Audience::But(knew_not), Said::of(None, &prefix)),
+            (Some(_), None) => batch.add(nlri, Audience::But(knew_not), Said::of(None, &nlri)),
             (old, Some(new)) => {
-                let known = old.as_ref().is_some_and(|old| Arc::ptr_eq(&old.path, &new.path));
+                let known = old.is_some_and(|old| Arc::ptr_eq(&old.path, &new.path));
                 if !known || again {
-                    batch.add(prefix, Audience::But(know_not), Said::of(Some(new), &prefix));
-                } else if old.as_ref().is_some_and(|old| !old.same(new)) {
+                    batch.add(nlri, Audience::But(know_not), Said::of(Some(new), &nlri));
+                } else if old.is_some_and(|old| !old.same(new)) {
                     for peer in knew_not.into_iter().flatten().filter(|peer| !know_not.contains(&Some(*peer))) {
-                        batch.add(prefix, Audience::Only(peer), Said::of(Some(new), &prefix));
+                        batch.add(nlri, Audience::Only(peer), Said::of(Some(new), &nlri));
                     }
                 }
                 let had = know_not.into_iter().flatten().filter(|peer| !knew_not.contains(&Some(*peer)));
                 for peer in had.filter(|_| old.is_some()) {
-                    batch.add(prefix, Audience::Only(peer), Said::of(None, &prefix));
+                    batch.add(nlri, Audience::Only(peer), Said::of(None, &nlri));
                 }
             }
         }
-        self.told[slot as usize] = new;
+        self.recorded(knew_not, old.is_some(), know_not, new.is_some());
     }
 
-    /// Tells the only member what holds for the prefix, whatever it was told before.
-    fn say_again(&mut self, rib: &Rib, prefix: Cidr, batch: &mut Batch<'_>) {
-        let slot = rib.find(&prefix);
-        let new = slot.and_then(|slot| self.present(rib, slot, batch));
-        batch.add(prefix, Audience::ALL, Said::of(new.as_ref(), &prefix));
-        if let Some(slot) = slot {
-            self.told[slot as usize] = new;
+    fn recorded(&mut self, knew_not: [Option<IpAddr>; 2], was: bool, know_not: [Option<IpAddr>; 2], is: bool) {
+        if was {
+            self.count(knew_not, -1);
         }
+        if is {
+            self.count(know_not, 1);
+        }
+    }
+
+    /// Tells the only member what holds for the prefix, or the path, whatever it was told before.
+    fn say_again(&mut self, rib: &Rib, nlri: Nlri, batch: &mut Batch<'_>) {
+        let most = self.policy.paths(&nlri.prefix);
+        let slot = rib.find(&nlri.prefix);
+        let new = slot.and_then(|slot| match most {
+            None => self.present(rib, slot, batch),
+            Some(most) => {
+                let paths = self.present_paths(rib, slot, most, batch);
+                paths.into_iter().find(|told| told.path_id() == nlri.path_id)
+            }
+        });
+        batch.add(nlri, Audience::ALL, Said::of(new.as_ref(), &nlri));
+        let Some(slot) = slot else { return };
+        let (know_not, is) = (self.concerned(new.as_ref()), new.is_some());
+        let old = match most {
+            None => std::mem::replace(&mut self.told[slot as usize], new),
+            Some(_) => {
+                let paths = self.paths.entry(slot).or_default();
+                match (paths.binary_search_by_key(&nlri.path_id, Told::path_id), new) {
+                    (Ok(at), Some(new)) => Some(std::mem::replace(&mut paths[at], new)),
+                    (Ok(at), None) => Some(paths.remove(at)),
+                    (Err(at), Some(new)) => {
+                        paths.insert(at, new);
+                        None
+                    }
+                    (Err(_), None) => None,
+                }
+            }
+        };
+        let knew_not = self.concerned(old.as_ref());
+        self.recorded(knew_not, old.is_some(), know_not, is);
     }
 }
 
@@ -378,96 +476,4 @@ fn whole_messages(bytes: &[u8], budget: usize) -> usize {
         taken += length;
     }
     taken
-}
-
-/// One thing to say of a prefix.
-struct Said {
-    /// `None`: withdrawn.
-    path: Option<Arc<EncodedPath>>,
-    family: Family,
-}
-
-impl Said {
-    fn of(told: Option<&Told>, prefix: &Cidr) -> Said {
-        Said { path: told.map(|told| told.path.clone()), family: prefix.family() }
-    }
-}
-
-/// The address of a path, whose it is where that matters (0: anybody's), the family of the prefix, and the rule of a
-/// filter that changes it.
-type PathKey = (*const Path, u32, Family, Option<Place>);
-/// The address of a path as told (null: withdrawn), the family, and to whom.
-type RunKey = (*const EncodedPath, Family, Audience);
-
-/// The work on some prefixes: each path is rewritten and encoded once, and prefixes that are told alike travel together.
-struct Batch<'a> {
-    encodings: &'a mut Interner<EncodedPath>,
-    /// The RIB is borrowed meanwhile, so an address is a name.
-    paths: HashMap<PathKey, Option<Arc<EncodedPath>>>,
-    runs: Vec<(Audience, Said)>,
-    of_key: HashMap<RunKey, usize>,
-    /// Each prefix with its run.
-    staged: Vec<(usize, Cidr)>,
-}
-
-impl Batch<'_> {
-    fn path_for(&mut self, policy: &Policy, prefix: &Cidr, candidate: &Candidate) -> Option<Arc<EncodedPath>> {
-        let export = &policy.export;
-        let place = export.tells(prefix, candidate).ok()?;
-        let family = prefix.family();
-        // What is reflected says who was first to say it.
-        let originator = if export.reflects(candidate) { u32::from(candidate.source.router_id) } else { 0 };
-        let key = (Arc::as_ptr(&candidate.path), originator, family, place);
-        if let Some(known) = self.paths.get(&key) {
-            return known.clone();
-        }
-        let encoded = export.rewrite(candidate, family, place).and_then(|path| {
-            // Attributes beyond what a message holds: nobody must keep an older path either.
-            let encoded = EncodedPath::new(&path.attributes, &path.next_hop, family, &policy.codec).ok()?;
-            encoded.fits(family).then(|| self.encodings.intern(encoded))
-        });
-        self.paths.insert(key, encoded.clone());
-        encoded
-    }
-
-    fn add(&mut self, prefix: Cidr, audience: Audience, said: Said) {
-        let key = (said.path.as_ref().map_or(std::ptr::null(), Arc::as_ptr), said.family, audience);
-        let run = *self.of_key.entry(key).or_insert_with(|| {
-            self.runs.push((audience, said));
-            self.runs.len() - 1
-        });
-        self.staged.push((run, prefix));
-    }
-
-    fn encode(mut self, portions: &mut VecDeque<Portion>) {
-        self.staged.sort_by_key(|(run, _)| *run);
-        let mut open = false;
-        for of_run in self.staged.chunk_by(|a, b| a.0 == b.0) {
-            let (audience, said) = &self.runs[of_run[0].0];
-            let fits = |last: &&mut Portion| open && last.audience == *audience && last.bytes.len() < PORTION;
-            let portion = match portions.back_mut().filter(fits) {
-                Some(last) => last,
-                None => {
-                    portions.push_back(Portion { audience: *audience, bytes: Vec::new(), prefixes: Vec::new() });
-                    portions.back_mut().expect("pushed a line ago")
-                }
-            };
-            open = true;
-            let before = portion.prefixes.len();
-            portion.prefixes.extend(of_run.iter().map(|(_, prefix)| prefix));
-            let mut left = &portion.prefixes[before..];
-            while !left.is_empty() {
-                let taken = match &said.path {
-                    Some(path) => path.announce(left, &mut portion.bytes),
-                    None => wire::encode_withdraw(left, &mut portion.bytes),
-                };
-                assert!(taken > 0, "a path that fits");
-                left = &left[taken..];
-            }
-        }
-        // They wait as long as their slowest reader: not longer than they must.
-        if open && let Some(last) = portions.back_mut() {
-            last.bytes.shrink_to_fit();
-        }
-    }
 }

@@ -8,16 +8,20 @@
 //! What waits for slow members of a group is bounded (`WAITING`): who is further behind leaves it, and is told, in its
 //! own time, the present state of what it has missed.
 
+mod batch;
 mod group;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 
+use hashbrown::HashSet;
+
 use super::path::Interner;
-use super::{Position, Rib};
+use super::{Position, Rib, Scope};
 use crate::bgp::filter::Export;
-use crate::bgp::wire::{self, AfiSafi, CodecContext, EncodedPath};
-use crate::model::peering::PeerOptions;
+use crate::bgp::wire::{self, AfiSafi, CodecContext, EncodedPath, PathIds};
+use crate::model::Cidr;
+use crate::model::peering::{AddPaths, PeerOptions, SentPaths};
 use group::Group;
 
 /// Bytes that are kept for members of a group that are behind the others.
@@ -34,14 +38,34 @@ impl Policy {
     /// The neighbour itself does not count: that it is not told its own routes is seen to by its group. Nor do its options
     /// for what it tells us.
     pub fn new(export: Export, codec: CodecContext) -> Policy {
+        let PathIds { sent, .. } = codec.path_ids;
+        // One that does not want them is told the same as any other.
+        let send = if sent.is_empty() { SentPaths::None } else { export.options.add_paths.send };
         let options = PeerOptions {
             max_prefixes: None,
             allowed_local_as: 0,
             long_lived_time: None,
             delay_open: 0,
+            add_paths: AddPaths { receive: false, send },
             ..export.options
         };
+        let codec = CodecContext { path_ids: PathIds { received: Vec::new(), sent }, ..codec };
         Policy { export: Export { peer: IpAddr::V4(Ipv4Addr::UNSPECIFIED), options, ..export }, codec }
+    }
+
+    /// What of the RIB's log there is to be told.
+    fn scope(&self) -> Scope {
+        if self.codec.path_ids.sent.is_empty() { Scope::Best } else { Scope::All }
+    }
+
+    /// How many paths of a prefix, each with its identifier, are told at most; `None`: the best, without one.
+    fn paths(&self, prefix: &Cidr) -> Option<usize> {
+        let with_ids = self.codec.path_ids.sent.contains(&AfiSafi::of(prefix));
+        with_ids.then_some(match self.export.options.add_paths.send {
+            SentPaths::None => 1,
+            SentPaths::All => usize::MAX,
+            SentPaths::Best(number) => number.into(),
+        })
     }
 
     /// The next hop, unless it is ourselves: a neighbour on this host may have our own address, and is told all the same.
@@ -58,6 +82,8 @@ struct Member {
     offset: usize,
     /// End-of-RIB still owed.
     end_of_rib: BTreeSet<AfiSafi>,
+    /// How many prefixes and paths that its group was told concern it, so that it was not.
+    untold: u64,
 }
 
 /// The groups of all neighbours whose sessions are Established.
@@ -90,7 +116,7 @@ impl Outbound {
         self.leave(peer);
         let end_of_rib = policy.codec.families.iter().copied().collect();
         let mut group = Group::new(policy, rib.head());
-        group.members.insert(peer, Member { portion: 0, offset: 0, end_of_rib });
+        group.members.insert(peer, Member { portion: 0, offset: 0, end_of_rib, untold: 0 });
         self.add(group);
     }
 
@@ -143,9 +169,14 @@ impl Outbound {
         }
     }
 
-    /// How many prefixes each neighbour has been told.
-    pub fn told(&self) -> BTreeMap<IpAddr, u64> {
-        self.groups.values().flat_map(Group::told).collect()
+    /// How many prefixes the neighbour has been told, each with as many paths as it was told.
+    pub fn told(&self, peer: IpAddr) -> u64 {
+        self.group(peer).map_or(0, |group| group.told(peer))
+    }
+
+    /// What of the RIB's log anybody has to be told.
+    pub fn scope(&self) -> Scope {
+        self.groups.values().map(|group| group.policy.scope()).max().unwrap_or_default()
     }
 
     /// How many groups there are.
@@ -163,6 +194,19 @@ impl Outbound {
         let Some(group) = self.group(peer) else { return false };
         let Some(member) = group.members.get(&peer) else { return false };
         member.portion < group.end() || group.has_news(rib) || (!hold_end_of_rib && !member.end_of_rib.is_empty())
+    }
+
+    /// Everybody of whom [`Outbound::has_news`] is true.
+    pub fn all_with_news(&self, rib: &Rib, hold_end_of_rib: bool) -> HashSet<IpAddr> {
+        let mut all = HashSet::new();
+        for group in self.groups.values() {
+            let whole = group.has_news(rib);
+            let due = |member: &Member| {
+                whole || member.portion < group.end() || (!hold_end_of_rib && !member.end_of_rib.is_empty())
+            };
+            all.extend(group.members.iter().filter(|(_, member)| due(member)).map(|(peer, _)| *peer));
+        }
+        all
     }
 
     /// Appends whole messages for the neighbour, until the buffer is `full` bytes long (and at most one message longer), or

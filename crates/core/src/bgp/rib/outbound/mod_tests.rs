@@ -3,9 +3,10 @@ use std::sync::Arc;
 use proptest::prelude::*;
 
 use super::*;
+use crate::bgp::rib::Sources;
 use crate::bgp::rib::path::{Candidate, Judged, Path, Source, own_attributes};
-use crate::bgp::wire::{AsSegment, Message, NextHop, decode, message_length};
-use crate::model::{Cidr, Family};
+use crate::bgp::wire::{AsSegment, Message, NextHop, Nlri, decode, message_length};
+use crate::model::{Family, NoWay, Resolution};
 
 const BUDGET: usize = 1 << 20;
 
@@ -18,11 +19,12 @@ fn prefix(number: u16) -> Cidr {
     Cidr::host([10, 0, a, b].into())
 }
 
-/// `tag` makes paths that differ in what even an external neighbour sees.
+/// `tag` makes paths that differ in what even an external neighbour sees; each third one is longer, and behind the others.
 fn route(from: u8, tag: u32, next_hop: u8) -> Candidate {
     let source = Source { peer: Some(address(from)), external: true, ..Source::own([192, 0, 2, from].into()) };
     let mut attributes = own_attributes();
-    attributes.as_path = vec![AsSegment::Sequence(vec![64600 + tag])];
+    let numbers = if tag % 3 == 2 { vec![64600 + tag, 64700] } else { vec![64600 + tag] };
+    attributes.as_path = vec![AsSegment::Sequence(numbers)];
     let next_hop = NextHop { address: address(next_hop), link_local: None };
     Candidate { source: Arc::new(source), path: Arc::new(Path { attributes, next_hop }), judged: Judged::AsReceived }
 }
@@ -31,7 +33,8 @@ fn route(from: u8, tag: u32, next_hop: u8) -> Candidate {
 struct Neighbor {
     peer: IpAddr,
     as_number: u32,
-    knows: BTreeMap<Cidr, (NextHop, Vec<AsSegment>)>,
+    send: SentPaths,
+    knows: BTreeMap<Nlri, (NextHop, Vec<AsSegment>)>,
     /// Prefixes that it heard of, in order; `false`: withdrawn.
     heard: Vec<(Cidr, bool)>,
     ends: usize,
@@ -40,6 +43,7 @@ struct Neighbor {
 struct World {
     rib: Rib,
     paths: Interner<Path>,
+    sources: Sources,
     outbound: Outbound,
     neighbors: BTreeMap<u8, Neighbor>,
     keep: bool,
@@ -52,6 +56,7 @@ impl World {
         World {
             rib: Rib::default(),
             paths: Interner::default(),
+            sources: Sources::default(),
             outbound: Outbound::default(),
             neighbors: BTreeMap::new(),
             keep: false,
@@ -59,7 +64,7 @@ impl World {
         }
     }
 
-    fn export(&self, peer: IpAddr, as_number: u32) -> Export {
+    fn export(&self, peer: IpAddr, as_number: u32, send: SentPaths) -> Export {
         Export {
             peer,
             external: true,
@@ -71,6 +76,7 @@ impl World {
             local_as: as_number,
             options: PeerOptions {
                 next_hop: if self.keep { crate::model::peering::NextHopMode::Keep } else { Default::default() },
+                add_paths: AddPaths { receive: false, send },
                 ..PeerOptions::default()
             },
             cluster_id: [192, 0, 2, 100].into(),
@@ -80,37 +86,53 @@ impl World {
         }
     }
 
-    fn codec() -> CodecContext {
-        CodecContext {
-            four_octet_as: true,
-            ibgp: false,
-            families: vec![AfiSafi::IPV4_UNICAST],
-            extended_next_hop: false,
-        }
+    /// Of our end, and of the other one as well.
+    fn codec(send: SentPaths) -> CodecContext {
+        let families = vec![AfiSafi::IPV4_UNICAST];
+        let sent = if send == SentPaths::None { Vec::new() } else { families.clone() };
+        let path_ids = PathIds { received: sent.clone(), sent };
+        CodecContext { four_octet_as: true, ibgp: false, families, path_ids, extended_next_hop: false }
     }
 
-    fn policy(&self, peer: IpAddr, as_number: u32) -> Policy {
-        Policy::new(self.export(peer, as_number), World::codec())
+    fn policy(&self, peer: IpAddr, as_number: u32, send: SentPaths) -> Policy {
+        Policy::new(self.export(peer, as_number, send), World::codec(send))
     }
 
     fn join(&mut self, last: u8) {
+        self.join_for(last, SentPaths::None);
+    }
+
+    fn join_for(&mut self, last: u8, send: SentPaths) {
         let peer = address(last);
-        let policy = self.policy(peer, 64512);
+        let policy = self.policy(peer, 64512, send);
         self.outbound.join(peer, policy, &self.rib);
-        let neighbor = Neighbor { peer, as_number: 64512, knows: BTreeMap::new(), heard: Vec::new(), ends: 0 };
+        self.rib.set_scope(self.outbound.scope());
+        let neighbor = Neighbor { peer, as_number: 64512, send, knows: BTreeMap::new(), heard: Vec::new(), ends: 0 };
         self.neighbors.insert(last, neighbor);
     }
 
     fn leave(&mut self, last: u8) {
         self.outbound.leave(address(last));
+        self.rib.set_scope(self.outbound.scope());
         self.neighbors.remove(&last);
     }
 
     fn be_called(&mut self, last: u8, as_number: u32) {
         let Some(neighbor) = self.neighbors.get_mut(&last) else { return };
         neighbor.as_number = as_number;
-        let peer = neighbor.peer;
-        let policy = self.policy(peer, as_number);
+        let (peer, send) = (neighbor.peer, neighbor.send);
+        let policy = self.policy(peer, as_number, send);
+        self.outbound.set_policy(peer, policy);
+    }
+
+    /// Another number of paths for one that is told several.
+    fn be_sent(&mut self, last: u8, send: SentPaths) {
+        let Some(neighbor) = self.neighbors.get_mut(&last).filter(|neighbor| neighbor.send != SentPaths::None) else {
+            return;
+        };
+        neighbor.send = send;
+        let (peer, as_number) = (neighbor.peer, neighbor.as_number);
+        let policy = self.policy(peer, as_number, send);
         self.outbound.set_policy(peer, policy);
     }
 
@@ -118,18 +140,29 @@ impl World {
         let mut outbound = std::mem::take(&mut self.outbound);
         outbound.review(|peer| {
             let neighbor = self.neighbors.values().find(|neighbor| neighbor.peer == peer)?;
-            Some(self.policy(peer, neighbor.as_number))
+            Some(self.policy(peer, neighbor.as_number, neighbor.send))
         });
         self.outbound = Outbound { waiting: outbound.waiting, ..outbound };
     }
 
     fn learn(&mut self, number: u16, candidate: Candidate) {
+        self.learn_as(number, 0, candidate);
+    }
+
+    /// The same under an identifier of the source's.
+    fn learn_as(&mut self, number: u16, path_id: u32, candidate: Candidate) {
         let path = self.paths.intern(Path::clone(&candidate.path));
-        self.rib.learn(prefix(number), Candidate { path, ..candidate });
+        let peer = candidate.source.peer.expect("a neighbour's");
+        let source = self.sources.get(&candidate.source, peer, path_id);
+        self.rib.learn(prefix(number), Candidate { path, source, ..candidate });
     }
 
     fn forget(&mut self, number: u16, from: u8) {
-        self.rib.forget(prefix(number), Some(address(from)));
+        self.forget_as(number, 0, from);
+    }
+
+    fn forget_as(&mut self, number: u16, path_id: u32, from: u8) {
+        self.rib.forget(Nlri { prefix: prefix(number), path_id }, Some(address(from)));
     }
 
     /// The neighbour reads about so much; answers whether that was all.
@@ -142,19 +175,21 @@ impl World {
         while let Some(length) = message_length(left).expect("sound") {
             let (message, rest) = left.split_at(length);
             left = rest;
-            let Ok(Message::Update(update)) = decode(message, &World::codec()) else { panic!("an UPDATE") };
+            let Ok(Message::Update(update)) = decode(message, &World::codec(neighbor.send)) else {
+                panic!("an UPDATE")
+            };
             assert!(update.defects.is_empty(), "{:?}", update.defects);
             neighbor.ends += usize::from(update.end_of_rib.is_some());
             for gone in update.withdrawn {
                 // Who left a group with portions unread may be told twice that a prefix is gone.
                 let knew = neighbor.knows.remove(&gone).is_some();
-                assert!(knew || self.parts, "it had been told {gone}");
-                neighbor.heard.push((gone, false));
+                assert!(knew || self.parts, "it had been told {gone:?}");
+                neighbor.heard.push((gone.prefix, false));
             }
-            for (prefix, next_hop) in update.reachable {
+            for (nlri, next_hop) in update.reachable {
                 let path = update.attributes.as_ref().expect("reachable").as_path.clone();
-                neighbor.knows.insert(prefix, (next_hop, path));
-                neighbor.heard.push((prefix, true));
+                neighbor.knows.insert(nlri, (next_hop, path));
+                neighbor.heard.push((nlri.prefix, true));
             }
         }
         self.rib.trim(self.outbound.position().unwrap_or(self.rib.head()));
@@ -169,21 +204,34 @@ impl World {
     }
 
     /// What a neighbour should know, prefix by prefix, without groups and logs.
-    fn expected(&self, neighbor: &Neighbor) -> BTreeMap<Cidr, (NextHop, Vec<AsSegment>)> {
-        let export = self.export(neighbor.peer, neighbor.as_number);
-        let told = self.rib.iter().filter_map(|(prefix, destination)| {
-            let best = destination.best().filter(|best| export.tells(prefix, best).is_ok())?;
-            let path = export.rewrite(best, Family::V4, None)?;
-            Some((*prefix, (path.next_hop, path.attributes.as_path)))
+    fn expected(&self, neighbor: &Neighbor) -> BTreeMap<Nlri, (NextHop, Vec<AsSegment>)> {
+        let export = self.export(neighbor.peer, neighbor.as_number, neighbor.send);
+        let most = match neighbor.send {
+            SentPaths::None => 1,
+            SentPaths::All => usize::MAX,
+            SentPaths::Best(number) => number.into(),
+        };
+        let told = self.rib.iter().flat_map(|(prefix, destination)| {
+            // These routes differ in nothing else that goes before the router id.
+            let mut candidates = destination.candidates().to_vec();
+            let key = |it: &Candidate| (it.path.as_path_length(), it.source.router_id, it.source.path_id);
+            candidates.sort_by_key(key);
+            candidates.truncate(most);
+            candidates.retain(|candidate| export.tells(prefix, candidate).is_ok());
+            candidates.into_iter().map(|candidate| (*prefix, candidate)).collect::<Vec<_>>()
+        });
+        let told = told.filter_map(|(prefix, candidate)| {
+            let path = export.rewrite(&candidate, Family::V4, None)?;
+            let path_id = if neighbor.send == SentPaths::None { 0 } else { candidate.source.number.get() };
+            Some((Nlri { prefix, path_id }, (path.next_hop, path.attributes.as_path)))
         });
         told.collect()
     }
 
     fn check(&self) {
-        let told = self.outbound.told();
         for neighbor in self.neighbors.values() {
             assert_eq!(neighbor.knows, self.expected(neighbor), "{}", neighbor.peer);
-            assert_eq!(told.get(&neighbor.peer), Some(&(neighbor.knows.len() as u64)), "{}", neighbor.peer);
+            assert_eq!(self.outbound.told(neighbor.peer), neighbor.knows.len() as u64, "{}", neighbor.peer);
         }
     }
 
@@ -240,6 +288,100 @@ fn a_kept_next_hop_is_not_told_to_itself() {
     world.check();
     assert_eq!(world.heard(2), [(prefix(7), true)]);
     assert_eq!(world.heard(3), [(prefix(7), false)]);
+}
+
+/// Two who are told all paths, and one who is told the best.
+fn with_several_paths() -> World {
+    let mut world = World::new();
+    [1, 2].into_iter().for_each(|last| world.join_for(last, SentPaths::All));
+    world.join(3);
+    world.settle();
+    assert_eq!(world.outbound.groups(), 2);
+    world
+}
+
+#[test]
+fn who_wants_all_paths_hears_of_those_behind_the_best_and_others_do_not() {
+    let mut world = with_several_paths();
+    world.learn(7, route(4, 0, 4));
+    world.settle();
+    [1, 2, 3].into_iter().for_each(|last| drop(world.heard(last)));
+    // Longer.
+    world.learn(7, route(5, 2, 5));
+    world.settle();
+    world.check();
+    let heard = [1, 2, 3].map(|last| world.heard(last).len());
+    assert_eq!((heard, world.neighbors[&1].knows.len(), world.neighbors[&3].knows.len()), ([1, 1, 0], 2, 1));
+    world.learn(7, route(5, 5, 5));
+    world.settle();
+    world.check();
+    assert_eq!([1, 2, 3].map(|last| world.heard(last)), [vec![(prefix(7), true)], vec![(prefix(7), true)], vec![]]);
+    // The best goes: who is told one path hears the next one, others that it is gone.
+    world.forget(7, 4);
+    world.settle();
+    world.check();
+    assert_eq!([1, 3].map(|last| world.heard(last)), [vec![(prefix(7), false)], vec![(prefix(7), true)]]);
+    assert_eq!(world.rib.unread(), 0);
+}
+
+#[test]
+fn a_path_is_told_under_one_identifier_as_long_as_it_stands() {
+    let mut world = with_several_paths();
+    for (from, path_id) in [(4, 1), (4, 2), (5, 0)] {
+        world.learn_as(7, path_id, route(from, 0, from));
+    }
+    world.settle();
+    let ids = |world: &World| world.neighbors[&1].knows.keys().map(|nlri| nlri.path_id).collect::<Vec<_>>();
+    let before = ids(&world);
+    assert_eq!(before.len(), 3);
+    world.forget_as(7, 1, 4);
+    world.learn_as(7, 2, route(4, 1, 4));
+    world.settle();
+    world.check();
+    assert_eq!(ids(&world), before[1..]);
+    world.learn_as(7, 1, route(4, 2, 4));
+    world.settle();
+    world.check();
+    assert_eq!(ids(&world), before);
+}
+
+#[test]
+fn nobody_is_told_its_own_paths_but_the_others() {
+    let mut world = with_several_paths();
+    for from in 1..=3 {
+        world.learn(7, route(from, 0, from));
+    }
+    world.settle();
+    world.check();
+    assert_eq!([1, 2, 3].map(|last| world.neighbors[&last].knows.len()), [2, 2, 1]);
+    world.outbound.refresh(address(2), AfiSafi::IPV4_UNICAST, false);
+    drop(world.heard(2));
+    world.settle();
+    assert_eq!(world.heard(2).len(), 2, "all paths again, and no other's");
+    world.check();
+    assert_eq!(world.outbound.groups(), 2, "and back");
+}
+
+#[test]
+fn of_the_best_few_the_next_moves_up() {
+    let mut world = World::new();
+    world.join_for(1, SentPaths::Best(2));
+    for from in 4..=6 {
+        world.learn(7, route(from, 0, from));
+    }
+    world.settle();
+    world.check();
+    let before = world.neighbors[&1].knows.clone();
+    assert_eq!(before.len(), 2);
+    world.forget(7, 4);
+    world.settle();
+    world.check();
+    assert_eq!((world.neighbors[&1].knows.len(), world.neighbors[&1].knows != before), (2, true));
+    world.be_sent(1, SentPaths::All);
+    world.learn(7, route(4, 0, 4));
+    world.settle();
+    world.check();
+    assert_eq!(world.neighbors[&1].knows.len(), 3);
 }
 
 #[test]
@@ -336,6 +478,10 @@ fn who_has_missed_that_a_prefix_is_gone_hears_it_when_another_has_its_slot() {
     assert_eq!(world.heard(3), [(prefix(7), true), (prefix(7), false), (prefix(8), true)]);
 }
 
+fn sent_paths() -> impl Strategy<Value = SentPaths> {
+    prop_oneof![3 => Just(SentPaths::None), 3 => Just(SentPaths::All), 1 => Just(SentPaths::Best(2))]
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(256))]
 
@@ -344,32 +490,60 @@ proptest! {
     fn they_know_what_they_should(
         slow in any::<bool>(),
         keep in any::<bool>(),
-        steps in proptest::collection::vec((0u8..10, 1u8..6, 0u16..8, 0u32..3), 1..120),
+        sends in proptest::collection::vec(sent_paths(), 5),
+        steps in proptest::collection::vec((0u8..11, 1u8..6, 0u16..8, 0u32..3, 0u32..3), 1..120),
     ) {
         let mut world = World::new();
         (world.keep, world.parts) = (keep, true);
         if slow {
             world.outbound.waiting = 300;
         }
-        for (step, last, number, tag) in steps {
+        for (step, last, number, tag, path_id) in steps {
             match step {
                 0 if world.neighbors.contains_key(&last) && number < 2 => world.leave(last),
-                0 if !world.neighbors.contains_key(&last) => world.join(last),
-                1 => world.forget(number, last),
+                0 if !world.neighbors.contains_key(&last) => world.join_for(last, sends[usize::from(last) - 1]),
+                1 => world.forget_as(number, path_id, last),
                 2 if number == 0 => world.outbound.refresh(address(last), AfiSafi::IPV4_UNICAST, false),
                 3 if number == 0 => world.be_called(last, 64512 + tag),
                 4 if number == 0 => world.settle(),
+                7 if number == 0 => world.be_sent(last, [SentPaths::All, SentPaths::Best(2)][tag as usize % 2]),
                 4 | 5 => drop(world.read(last, BUDGET)),
                 6 => drop(world.read(last, 100)),
                 // Its next hop may be another neighbour, as with a reflector.
-                _ => world.learn(number, route(last, tag, (number % 5) as u8 + 1)),
+                _ => world.learn_as(number, path_id, route(last, tag, (number % 5) as u8 + 1)),
             }
         }
         world.settle();
         world.settle();
         world.check();
-        let policies: std::collections::BTreeSet<u32> = world.neighbors.values().map(|n| n.as_number).collect();
-        prop_assert_eq!(world.outbound.groups(), policies.len());
+        let policies = world.neighbors.values().map(|n| (n.as_number, format!("{:?}", n.send)));
+        prop_assert_eq!(world.outbound.groups(), policies.collect::<BTreeSet<_>>().len());
         prop_assert_eq!(world.rib.unread(), 0);
     }
+}
+
+#[test]
+fn paths_whose_next_hops_do_not_resolve_are_not_told_to_who_is_told_several() {
+    let mut world = World::new();
+    world.rib.ask_for_next_hops();
+    world.join_for(9, SentPaths::All);
+    let known = |world: &World| world.neighbors[&9].knows.len();
+    world.learn(1, route(1, 1, 1));
+    world.learn(1, route(2, 2, 2));
+    world.settle();
+    assert_eq!(known(&world), 0, "nobody has answered yet");
+    let answer = |world: &mut World, last: u8, answer: Resolution| {
+        world.rib.resolve(vec![(address(last), answer)]);
+        world.settle();
+    };
+    let none = Resolution::Unreachable { why: NoWay::NoRoute, closed: None };
+    answer(&mut world, 1, Resolution::Via { metric: 0 });
+    assert_eq!(known(&world), 1);
+    answer(&mut world, 2, Resolution::Via { metric: 0 });
+    assert_eq!(known(&world), 2, "behind the best, and told");
+    world.check();
+    answer(&mut world, 2, none);
+    assert_eq!(known(&world), 1, "behind the best, and withdrawn");
+    answer(&mut world, 1, none);
+    assert_eq!(known(&world), 0);
 }

@@ -15,7 +15,7 @@ const REFLECTORS_LEAST: usize = 4;
 /// How a node holds another in the plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Hold {
-    /// A plain internal neighbour: for a client its reflector, for a reflector another one.
+    /// A plain internal neighbour: any in a full mesh, for a client its reflector, for a reflector another one.
     Plain,
     /// We reflect for it.
     Client,
@@ -38,17 +38,6 @@ impl Reflection {
         let clients = self.of.iter().filter(|(_, reflectors)| reflectors.contains(node));
         let clients = clients.map(|(client, _)| (client.as_str(), Hold::Client));
         others.filter(|_| self.reflectors.contains(node)).chain(clients).collect()
-    }
-
-    /// The same while one plan follows another: what either of them has. Only when the sessions of the new plan stand may
-    /// those of the old one go; else a node that has just become a reflector would be lost to those that it is new to.
-    pub fn peers_until<'a>(&'a self, next: &'a Reflection, node: &str) -> BTreeMap<&'a str, Hold> {
-        let mut peers = self.peers(node);
-        for (other, hold) in next.peers(node) {
-            let both = peers.entry(other).or_insert(hold);
-            *both = hold.max(*both);
-        }
-        peers
     }
 }
 
@@ -81,5 +70,5 @@ fn highest<'a>(key: &str, candidates: impl Iterator<Item = &'a str>, count: usiz
 const WEIGHT: usize = 16;
 
 #[cfg(test)]
-#[path = "mesh_tests.rs"]
+#[path = "reflection_tests.rs"]
 mod tests;

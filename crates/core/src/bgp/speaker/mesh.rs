@@ -1,0 +1,47 @@
+//! What a change of the mesh's plan has to know of this speaker: how its sessions with nodes stand, and whether anything comes
+//! only over those that are to go.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use super::config::PeerSource;
+use super::{Speaker, State};
+use crate::bgp::mesh::Standing;
+use crate::time::Time;
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct MeshSessions {
+    /// By the node's name.
+    pub sessions: BTreeMap<String, Standing>,
+    pub covered: bool,
+}
+
+impl Speaker {
+    /// `leaving`: names of nodes whose sessions are to go.
+    pub fn mesh_sessions(&self, leaving: &BTreeSet<String>, now: Time) -> MeshSessions {
+        let nodes = self.peers.iter().filter(|(_, peer)| peer.config.source == PeerSource::Node);
+        let mut sessions = BTreeMap::new();
+        let mut going = BTreeSet::new();
+        for (address, peer) in nodes {
+            let standing = match peer.session.state() {
+                State::Established if peer.told_all(now) => Standing::Told,
+                State::Established => Standing::Established,
+                _ => Standing::Down,
+            };
+            sessions.insert(peer.config.name.clone(), standing);
+            if leaving.contains(&peer.config.name) {
+                going.insert(*address);
+            }
+        }
+        MeshSessions { sessions, covered: going.is_empty() || self.is_covered_without(&going) }
+    }
+
+    /// Whether every prefix with a usable route has one that came from none of these.
+    fn is_covered_without(&self, going: &BTreeSet<IpAddr>) -> bool {
+        self.rib.slots().all(|slot| {
+            let usable = || self.rib.destination(slot).candidates().iter().filter(|route| route.refused().is_none());
+            usable().next().is_none()
+                || usable().any(|route| route.source.peer.is_none_or(|peer| !going.contains(&peer)))
+        })
+    }
+}

@@ -1,0 +1,170 @@
+//! Which next hops resolve, against a real kernel: `ip route get` would say the same, but for what BGP has learned.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use routenet::plane::next_hops::NextHops;
+use routenet_core::model::scope::scoped;
+use routenet_core::model::{NoWay, Resolution};
+use tokio::sync::mpsc::UnboundedReceiver;
+
+use crate::links::{block_on, ip};
+use crate::routes::underlay;
+use crate::support::in_fresh_netns;
+
+const fn via(metric: u32) -> Resolution {
+    Resolution::Via { metric }
+}
+
+const fn no(why: NoWay) -> Resolution {
+    Resolution::Unreachable { why, closed: None }
+}
+
+const fn closed(length: u8) -> Resolution {
+    Resolution::Unreachable { why: NoWay::Closed, closed: Some(length) }
+}
+
+struct Looking {
+    next_hops: NextHops,
+    told: UnboundedReceiver<Vec<(IpAddr, Resolution)>>,
+    known: BTreeMap<IpAddr, Resolution>,
+}
+
+impl Looking {
+    fn new() -> Looking {
+        let (tell, told) = tokio::sync::mpsc::unbounded_channel();
+        Looking { next_hops: NextHops::spawn(tell).expect("a thread"), told, known: BTreeMap::new() }
+    }
+
+    fn ask(&self, hops: &[IpAddr]) {
+        self.next_hops.ask(hops.iter().map(|hop| (*hop, true)).collect());
+    }
+
+    /// Asked now, and awaited.
+    fn answer(&mut self, hop: &str) -> Resolution {
+        let hop = hop.parse().expect("an address");
+        self.answer_of(hop)
+    }
+
+    fn answer_of(&mut self, hop: IpAddr) -> Resolution {
+        self.known.remove(&hop);
+        self.ask(&[hop]);
+        self.hear_until(|known| known.contains_key(&hop));
+        self.known[&hop]
+    }
+
+    /// Waits for what is told of its own accord.
+    fn until(&mut self, hop: &str, wanted: Resolution) {
+        let hop: IpAddr = hop.parse().expect("an address");
+        self.hear_until(|known| known.get(&hop) == Some(&wanted));
+    }
+
+    fn hear_until(&mut self, done: impl Fn(&BTreeMap<IpAddr, Resolution>) -> bool) {
+        while !done(&self.known) {
+            let limit = std::time::Duration::from_secs(30);
+            let heard = block_on(async { tokio::time::timeout(limit, self.told.recv()).await })
+                .unwrap_or_else(|_| panic!("nothing more than {:?}", self.known));
+            self.known.extend(heard.expect("the watcher"));
+        }
+    }
+}
+
+#[test]
+fn every_kind_of_route_answers_as_the_kernel_would() {
+    in_fresh_netns(|| {
+        underlay();
+        ip("link set lo up");
+        ip("route add 198.51.100.0/24 via 192.0.2.9 metric 70");
+        ip("route add blackhole 10.1.0.0/26");
+        ip("route add unreachable 10.1.0.0/16 metric 4278198272");
+        ip("route add prohibit 10.2.0.0/16");
+        ip("-6 route add 2001:db8:9::/48 via 2001:db8::9 metric 70");
+        ip("-6 route add blackhole 2001:db8:8::/64");
+        ip("-6 route add unreachable 2001:db8:7::/64");
+        let mut looking = Looking::new();
+        let cases = [
+            ("192.0.2.7", via(0)),
+            ("192.0.2.1", via(0)),
+            ("127.0.0.9", via(0)),
+            ("198.51.100.7", via(70)),
+            ("203.0.113.1", no(NoWay::NoRoute)),
+            ("10.1.0.1", closed(26)),
+            ("10.1.9.1", closed(16)),
+            ("10.2.0.1", closed(16)),
+            ("192.0.2.255", Resolution::Unreachable { why: NoWay::NoHost, closed: Some(32) }),
+            ("2001:db8::7", via(256)),
+            ("2001:db8:9::1", via(70)),
+            ("2001:db8:8::1", closed(64)),
+            ("2001:db8:7::1", closed(64)),
+            ("2001:db8:6::1", no(NoWay::NoRoute)),
+        ];
+        for (hop, wanted) in cases {
+            assert_eq!(looking.answer(hop), wanted, "{hop}");
+        }
+        ip("route add default via 192.0.2.9 metric 500");
+        looking.until("203.0.113.1", via(500));
+        assert_eq!(looking.answer("10.1.0.1"), closed(26), "a default route opens nothing");
+        ip("route del blackhole 10.1.0.0/26");
+        looking.until("10.1.0.1", closed(16));
+        ip("route del default");
+        looking.until("203.0.113.1", no(NoWay::NoRoute));
+    });
+}
+
+#[test]
+fn what_bgp_has_learned_does_not_count() {
+    in_fresh_netns(|| {
+        underlay();
+        let mut looking = Looking::new();
+        ip("route add 192.0.2.7/32 via 192.0.2.7 proto 83");
+        ip("route add 10.9.0.0/16 via 192.0.2.7 proto 83");
+        ip("-6 route add 2001:db8:9::/48 via 2001:db8::7 proto 83");
+        ip("-6 route add 2001:db8::7/128 via 2001:db8::7 proto 83");
+        for (hop, wanted) in [
+            ("192.0.2.7", via(0)),
+            ("10.9.0.1", no(NoWay::NoRoute)),
+            ("2001:db8::7", via(256)),
+            ("2001:db8:9::1", no(NoWay::NoRoute)),
+        ] {
+            assert_eq!(looking.answer(hop), wanted, "{hop}");
+        }
+        // The same of another protocol does.
+        ip("route add 10.9.0.0/16 via 192.0.2.7 proto 84 metric 9");
+        looking.until("10.9.0.1", via(9));
+    });
+}
+
+#[test]
+fn links_take_their_next_hops_along() {
+    in_fresh_netns(|| {
+        underlay();
+        let mut looking = Looking::new();
+        assert_eq!((looking.answer("192.0.2.7"), looking.answer("2001:db8::7")), (via(0), via(256)));
+        // The other end goes: no carrier, and the routes are still there.
+        ip("link set under1 down");
+        looking.until("192.0.2.7", no(NoWay::LinkDown));
+        looking.until("2001:db8::7", no(NoWay::LinkDown));
+        ip("link set under1 up");
+        looking.until("192.0.2.7", via(0));
+        looking.until("2001:db8::7", via(256));
+        ip("link set under0 down");
+        looking.until("192.0.2.7", no(NoWay::NoRoute));
+    });
+}
+
+#[test]
+fn a_link_local_next_hop_is_looked_for_on_its_link() {
+    in_fresh_netns(|| {
+        underlay();
+        ip("link add third0 type veth peer name third1");
+        let index = |name| nix::net::if_::if_nametoindex(name).expect("a link");
+        let on = |name| scoped("fe80::7".parse().expect("an address"), index(name));
+        let mut looking = Looking::new();
+        assert!(matches!(looking.answer_of(on("under0")), Resolution::Via { .. }));
+        assert_eq!(looking.answer_of(on("third0")), no(NoWay::LinkDown), "another link, which is down");
+        ip("link set third1 up");
+        ip("link set third0 up");
+        let there = on("third0");
+        looking.hear_until(|known| matches!(known[&there], Resolution::Via { .. }));
+    });
+}
