@@ -205,6 +205,11 @@ fn more_prefixes_than_are_allowed_end_the_session_and_leave_none() {
     assert_eq!(world.kernel(0), NOTHING, "a bound that is set later counts too");
     world.seconds(3600);
     assert_eq!((world.status(0, 1).state, world.status(0, 1).sessions), (State::Idle, before), "nor is it tried again");
+    world.handle(0, Input::Drain { notice: Duration::ZERO });
+    world.seconds(30);
+    world.handle(0, Input::Undrain);
+    world.seconds(3600);
+    assert_eq!(world.status(0, 1).sessions, before, "nor by a drain that is over");
     set(&mut world, 0, 1, |options| options.max_prefixes = Some(bound));
     world.seconds(70);
     assert_eq!(world.kernel(0).len(), 4, "another bound begins it anew");

@@ -11,6 +11,7 @@ use std::net::IpAddr;
 use super::path::Candidate;
 use super::{Rib, Slot, decision};
 use crate::bgp::filter::Refusal;
+use crate::model::scope::unscoped;
 use crate::model::{Cidr, Family, NoWay, Resolution};
 
 /// A learned route by which a next hop is reached.
@@ -227,6 +228,10 @@ impl Rib {
     }
 
     fn carrier(&self, address: IpAddr) -> Option<Carrier> {
+        // What is on a link is nowhere else.
+        if unscoped(address).1.is_some() {
+            return None;
+        }
         let Some(Resolution::Unreachable { closed, .. }) = self.next_hops.hops.get(&address)?.answer else {
             return None;
         };

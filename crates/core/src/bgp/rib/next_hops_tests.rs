@@ -8,6 +8,7 @@ use crate::bgp::rib::decision::Step;
 use crate::bgp::rib::path::{Judged, Path, Source, own_attributes};
 use crate::bgp::rib::standing::Standing;
 use crate::bgp::wire::NextHop;
+use crate::model::scope::scoped;
 
 fn ip(text: &str) -> IpAddr {
     text.parse().expect("an address")
@@ -150,6 +151,17 @@ fn a_learned_route_carries_a_next_hop_but_not_its_own() {
     rib.forget(cidr("10.2.0.0/24"), Some(ip("192.0.2.2")));
     rib.follow_carriers();
     assert!(best(&rib, "10.9.0.0/24").is_empty());
+}
+
+#[test]
+fn a_learned_route_carries_no_next_hop_of_a_link() {
+    let mut rib = asking();
+    let (near, on_link) = (ip("2001:db8::1"), scoped(ip("fe80::2"), 7));
+    rib.learn(cidr("::/0"), route(1, near));
+    rib.learn(cidr("fd01::/64"), route(2, on_link));
+    rib.resolve(vec![(near, via(0)), (on_link, Resolution::Unreachable { why: NoWay::LinkDown, closed: None })]);
+    assert_eq!(best(&rib, "::/0"), [near]);
+    assert_eq!(refused(&rib, "fd01::/64"), [Some(Refusal::NextHop(NoWay::LinkDown))]);
 }
 
 #[test]

@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use super::config::PeerSource;
 use super::{Speaker, State};
 use crate::bgp::mesh::Standing;
+use crate::bgp::rib::Candidate;
 use crate::time::Time;
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -39,7 +40,9 @@ impl Speaker {
     /// Whether every prefix with a usable route has one that came from none of these.
     fn is_covered_without(&self, going: &BTreeSet<IpAddr>) -> bool {
         self.rib.slots().all(|slot| {
-            let usable = || self.rib.destination(slot).candidates().iter().filter(|route| route.refused().is_none());
+            let destination = self.rib.destination(slot);
+            let is_usable = |route: &&Candidate| self.rib.refused(destination.prefix(), route).is_none();
+            let usable = || destination.candidates().iter().filter(is_usable);
             usable().next().is_none()
                 || usable().any(|route| route.source.peer.is_none_or(|peer| !going.contains(&peer)))
         })

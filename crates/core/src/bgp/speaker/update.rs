@@ -146,8 +146,11 @@ impl Speaker {
         let Some(destination) = self.rib.get(prefix).filter(|known| known.candidates().len() >= PATHS) else {
             return false;
         };
+        // What is kept from before a restart goes soon, and may have had other identifiers.
+        let session = self.peers.get(&address).map(|peer| peer.source.session);
+        let present = destination.from(address).filter(|known| Some(known.source.session) == session);
         let known = destination.from(address).any(|known| known.source.path_id == path_id);
-        !known && destination.from(address).count() >= PATHS
+        !known && present.count() >= PATHS
     }
 
     /// Judges what a neighbour has told anew.
