@@ -125,10 +125,10 @@ fn a_stream_of_packets_moves_to_another_node_before_the_one_that_goes_is_gone() 
         nodes[carrier].peering.drain(Duration::ZERO);
         wait_for("the end of the session", LIMIT, || !nodes[carrier].established(hub));
         run("ip", &["link", "set", &format!("us{carrier}"), "down"]);
-        let more = run("ping", &["-n", "-q", "-i", "0.01", "-c", "50", address]);
+        let more = run("ping", &["-n", "-q", "-i", "0.01", "-c", "100", address]);
         assert!(more.contains(" 0% packet loss"), "{more}");
         let (sent, received) = ping.stop();
-        assert!(sent >= 50, "{sent} sent: too few to notice a gap");
+        assert!(sent >= 30, "{sent} sent: too few to notice a gap");
         assert_eq!(sent, received, "packets were lost");
         for us in nodes {
             us.stop();
