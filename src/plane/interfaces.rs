@@ -55,7 +55,7 @@ pub async fn watch(
     mut known: Addresses,
     tell: mpsc::UnboundedSender<BTreeMap<InterfaceName, Option<BTreeSet<IpAddr>>>>,
 ) -> io::Result<()> {
-    let mut monitor = Monitor::new(open_monitor(&GROUPS)?)?;
+    let mut told = Changes::new()?;
     loop {
         let now = look()?;
         let gone = known.keys().filter(|name| !now.contains_key(*name)).map(|name| (name.clone(), None));
@@ -65,10 +65,7 @@ pub async fn watch(
             return Ok(());
         }
         known = now;
-        monitor.readable().await;
-        tokio::time::sleep(SETTLE).await;
-        // Whatever it says, and also where it says that it lost count: the look tells.
-        drop(monitor.drain(0, |_| {}));
+        told.next(SETTLE).await;
     }
 }
 
@@ -154,6 +151,7 @@ impl Changes {
         };
         tokio::time::sleep_until(due).await;
         self.due = None;
+        // Whatever it says, and also where it says that it lost count: the look tells.
         drop(self.monitor.drain(0, |_| {}));
     }
 }

@@ -10,8 +10,9 @@ use crate::fixture::{Agent, CLUSTER, Site, Workload, attach, cni, established};
 use crate::frr::Frr;
 use crate::rig::{LIMIT, Neighbor, OUR_AS, OURS, THEIR_AS, THEIRS, between, cidr};
 use crate::support::hosts::Namespace;
+use crate::support::monitor::RouteMonitor;
 use crate::support::ping::ContinuousPing;
-use crate::support::{Process, run, wait_for};
+use crate::support::{run, wait_for};
 
 /// What the neighbour announces to us, inside our pools.
 const FOREIGN: [&str; 2] = ["10.65.255.0/26", "fd65::ff00/122"];
@@ -83,10 +84,7 @@ fn a_kill_costs_no_packet(agent: &mut Agent, host: &Namespace, neighbor: &dyn Ne
     let addresses = [workload.ipv4.clone(), workload.ipv6.clone().expect("dual stack")];
     addresses.iter().for_each(|address| reaches(neighbor, address));
     let pings = addresses.map(|address| ContinuousPing::start(neighbor.command("ping"), &address));
-    let heard = tempfile::NamedTempFile::new().expect("a file");
-    let mut monitor = neighbor.command("ip");
-    monitor.args(["monitor", "route"]).stdout(heard.reopen().expect("the file"));
-    let _monitor = Process(monitor.spawn().expect("ip"));
+    let monitor = RouteMonitor::start(neighbor.command("ip"), &["route"]);
     agent.kill();
     wait_for("the end of the session", LIMIT, || !neighbor.established());
     assert_eq!(knows(neighbor, workload), [true; 2], "kept while we are away");
@@ -97,7 +95,7 @@ fn a_kill_costs_no_packet(agent: &mut Agent, host: &Namespace, neighbor: &dyn Ne
     wait_for("news in its table", LIMIT, || knows(neighbor, &news) == [true; 2]);
     detach(agent, neighbor, &news);
     assert_eq!(knows(neighbor, workload), [true; 2], "and told again");
-    let heard = std::fs::read_to_string(heard.path()).expect("what it said");
+    let heard = monitor.heard();
     assert!(heard.contains(&news.ipv4), "the monitor hears");
     let lost = heard.lines().find(|line| line.starts_with("Deleted") && names(workload, line));
     assert_eq!(lost, None, "its kernel has our workload's routes all the time");
@@ -124,10 +122,7 @@ fn its_kill_costs_no_packet(agent: &Agent, neighbor: &mut dyn Neighbor, workload
         .into_iter()
         .chain(inward.map(|address| ContinuousPing::start(neighbor.command("ping"), &address)))
         .collect::<Vec<_>>();
-    let heard = tempfile::NamedTempFile::new().expect("a file");
-    let mut monitor = Command::new("ip");
-    monitor.args(["monitor", "route"]).stdout(heard.reopen().expect("the file"));
-    let monitor = Process(monitor.spawn().expect("ip"));
+    let monitor = RouteMonitor::start(Command::new("ip"), &["route"]);
     neighbor.kill();
     wait_for("the end of the session", LIMIT, || !established(agent));
     assert!(kernel_has(&FOREIGN), "kept while it is away: {}", learned());
@@ -143,8 +138,7 @@ fn its_kill_costs_no_packet(agent: &Agent, neighbor: &mut dyn Neighbor, workload
         FOREIGN.iter().all(|prefix| of_it(prefix))
     };
     wait_for("its routes told again", LIMIT, told_again);
-    drop(monitor);
-    let heard = std::fs::read_to_string(heard.path()).expect("what it said");
+    let heard = monitor.stop();
     let lost = heard.lines().find(|line| line.starts_with("Deleted") && FOREIGN.iter().any(|of| line.contains(of)));
     assert_eq!(lost, None, "our kernel has its routes all the time");
     for ping in pings {

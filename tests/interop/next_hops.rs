@@ -7,7 +7,8 @@ use crate::bird::Bird;
 use crate::fixture::{Agent, CLUSTER, Site, established};
 use crate::rig::{LIMIT, Namespace, Neighbor, OUR_AS, THEIR_AS, among, between, ours, theirs};
 use crate::support::hosts::Namespace as Host;
-use crate::support::{Process, run, wait_for};
+use crate::support::monitor::RouteMonitor;
+use crate::support::{run, wait_for};
 
 /// What both announce, in a pool of either family.
 const FOREIGN: [&str; 2] = ["10.65.255.0/26", "fd65::ff00/122"];
@@ -82,23 +83,17 @@ fn subnet(number: usize, family: usize) -> String {
 }
 
 /// What the kernel's monitor has heard of our prefixes.
-struct Heard {
-    file: tempfile::NamedTempFile,
-    _monitor: Process,
-}
+struct Heard(RouteMonitor);
 
 impl Heard {
     fn start() -> Heard {
-        let file = tempfile::NamedTempFile::new().expect("a file");
-        let mut monitor = std::process::Command::new("ip");
-        monitor.args(["monitor", "route"]).stdout(file.reopen().expect("the file"));
-        let heard = Heard { file, _monitor: Process(monitor.spawn().expect("ip")) };
+        let heard = Heard(RouteMonitor::start(std::process::Command::new("ip"), &["route"]));
         heard.catch_up();
         heard
     }
 
     fn text(&self) -> String {
-        std::fs::read_to_string(self.file.path()).expect("what it said")
+        self.0.heard()
     }
 
     /// Waits until everything up to now was heard, by a route of the test's own.

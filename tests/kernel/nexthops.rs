@@ -10,9 +10,9 @@ use routenet_core::model::TunnelKind;
 use routenet_core::model::scope::scoped;
 
 use crate::links::{block_on, ip};
-use crate::routes::{apply, key, learned, show, underlay};
+use crate::routes::{apply, key, learned, monitor, show, underlay};
 use crate::support::hosts::Namespace;
-use crate::support::{Process, in_fresh_netns, run, wait_for};
+use crate::support::{in_fresh_netns, run, wait_for};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -246,19 +246,7 @@ fn what_a_killed_agent_left_is_taken_over_or_removed_and_others_objects_stay() {
         assert_eq!(read.len(), 5);
         assert!(wanted.iter().all(|(key, route)| read.get(key) == Some(route)), "{read:?}");
 
-        let heard = tempfile::NamedTempFile::new().expect("a file");
-        let monitor = std::process::Command::new("ip")
-            .args(["monitor", "route", "nexthop"])
-            .stdout(heard.reopen().expect("the file"))
-            .spawn()
-            .expect("ip monitor");
-        let _monitor = Process(monitor);
-        let said = || std::fs::read_to_string(heard.path()).expect("what it said");
-        wait_for("ip monitor to listen", 5 * SECOND, || {
-            ip("route add 10.72.0.0/16 via 192.0.2.9");
-            ip("route delete 10.72.0.0/16");
-            said().contains("10.72.0.0/16")
-        });
+        let monitor = monitor(&["route", "nexthop"]);
         block_on(plane.start(wanted, true)).expect("started");
         assert_eq!(objects().keys().copied().collect::<Vec<_>>(), [0, 5, 6, 7].map(id), "the unneeded one is gone");
         assert!(!show("10.65.5.0/26").is_empty(), "kept for now, with what it leads by");
@@ -272,9 +260,9 @@ fn what_a_killed_agent_left_is_taken_over_or_removed_and_others_objects_stay() {
         assert_ne!(nhid("10.65.7.0/26"), Some(id(0)), "an id that somebody else holds");
         block_on(plane.sweep_learned()).expect("swept");
         assert_eq!(show("10.65.5.0/26"), "");
-        wait_for("the monitor", 5 * SECOND, || said().contains("Deleted 10.65.5.0/26"));
+        wait_for("the monitor", 5 * SECOND, || monitor.heard().contains("Deleted 10.65.5.0/26"));
         for untouched in ["10.65.1.0/26", "10.65.2.0/26", "10.65.3.0/26", "10.65.4.0/26"] {
-            assert!(!said().contains(untouched), "{}", said());
+            assert!(!monitor.heard().contains(untouched), "{}", monitor.heard());
         }
         apply(&plane, &[1, 2, 3, 4, 6, 7].map(|n| (key(&format!("10.65.{n}.0/26")), None))).expect("removed");
         assert_eq!(objects().keys().copied().collect::<Vec<_>>(), [id(0)]);

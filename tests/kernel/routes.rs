@@ -10,12 +10,24 @@ use routenet_core::desired::{Route, RouteKey, UNREACHABLE_METRIC};
 use routenet_core::model::InterfaceName;
 
 use crate::links::{Workload, block_on, ip};
+use crate::support::monitor::RouteMonitor;
 use crate::support::{in_fresh_netns, run, wait_for, without_ids};
 
 const SECOND: Duration = Duration::from_secs(1);
 
 pub fn key(dst: &str) -> RouteKey {
     RouteKey { dst: dst.parse().expect("a CIDR"), metric: 0 }
+}
+
+/// Listens: it has heard of a route of its own.
+pub fn monitor(objects: &[&str]) -> RouteMonitor {
+    let monitor = RouteMonitor::start(std::process::Command::new("ip"), objects);
+    wait_for("ip monitor to listen", 5 * SECOND, || {
+        ip("route add 10.72.0.0/16 via 192.0.2.9");
+        ip("route delete 10.72.0.0/16");
+        monitor.heard().contains("10.72.0.0/16")
+    });
+    monitor
 }
 
 fn addresses(all: &[&str]) -> Vec<IpAddr> {
@@ -232,19 +244,7 @@ fn what_stands_is_taken_over_and_only_our_own_is_swept() {
             ]
         );
         let wanted = BTreeMap::from([(key("10.65.1.0/26"), learned(&["192.0.2.2"]))]);
-        let heard = tempfile::NamedTempFile::new().expect("a file");
-        let monitor = std::process::Command::new("ip")
-            .args(["monitor", "route"])
-            .stdout(heard.reopen().expect("the file"))
-            .spawn()
-            .expect("ip monitor");
-        let _monitor = crate::support::Process(monitor);
-        let said = || std::fs::read_to_string(heard.path()).expect("what it said");
-        wait_for("ip monitor to listen", 5 * SECOND, || {
-            ip("route add 10.72.0.0/16 via 192.0.2.9");
-            ip("route delete 10.72.0.0/16");
-            said().contains("10.72.0.0/16")
-        });
+        let monitor = monitor(&["route"]);
         block_on(plane.start(wanted, true)).expect("started");
         assert!(show("10.65.2.0/26").contains("via 192.0.2.2"), "kept for now");
         assert_eq!(show("10.65.9.0/26"), "", "ours, and unwanted");
@@ -254,9 +254,9 @@ fn what_stands_is_taken_over_and_only_our_own_is_swept() {
         assert!(show("10.70.0.0/16").contains("via 192.0.2.9"));
         assert!(ip("route show table 100").contains("10.71.0.0/16"));
         ip("route add 10.73.0.0/16 via 192.0.2.9");
-        wait_for("ip monitor to say the last", 5 * SECOND, || said().contains("10.73.0.0/16"));
-        assert!(said().contains("10.65.2.0"), "what is unwanted goes: {}", said());
-        assert!(!said().contains("10.65.1.0"), "what is right is not touched: {}", said());
+        wait_for("ip monitor to say the last", 5 * SECOND, || monitor.heard().contains("10.73.0.0/16"));
+        assert!(monitor.heard().contains("10.65.2.0"), "what is unwanted goes: {}", monitor.heard());
+        assert!(!monitor.heard().contains("10.65.1.0"), "what is right is not touched: {}", monitor.heard());
         assert_eq!(plane.status().repairs, 0);
     });
 }

@@ -6,6 +6,7 @@
 pub mod capture;
 pub mod dice;
 pub mod hosts;
+pub mod monitor;
 pub mod ping;
 
 use std::time::{Duration, Instant};

@@ -8,7 +8,7 @@ use std::io;
 use std::net::IpAddr;
 
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
-use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteProtocol, RouteType};
+use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteProtocol, RouteType};
 use nix::errno::Errno;
 use routenet_core::desired::PROTO_LEARNED;
 
@@ -235,17 +235,18 @@ impl Objects {
             .collect();
         let mut stale = BTreeSet::new();
         for (id, hop) in hops {
-            match look(connection, hop.gateway) {
+            let found = look(connection, hop.gateway);
+            match found.link {
                 // What is learned says nothing of links: it may be a route to the very next hop, by way of it.
-                Look::Learned => {}
-                Look::Link(device) if device == hop.device => {}
-                Look::Link(device) => {
+                _ if found.learned => {}
+                Some(device) if device == hop.device => {}
+                Some(device) => {
                     let way = Way::Hop(Hop { device, ..hop });
                     if self.ids.contains_key(&way) || !self.replace(connection, id, way) {
                         stale.insert(id);
                     }
                 }
-                Look::Elsewhere => {
+                None => {
                     stale.insert(id);
                 }
             }
@@ -292,48 +293,34 @@ impl Objects {
 }
 
 /// Where the kernel's routes lead for a next hop.
-enum Look {
-    Link(u32),
+#[derive(Default)]
+struct Look {
     /// By what we wrote ourselves.
-    Learned,
-    /// Behind a router, or nowhere.
-    Elsewhere,
+    learned: bool,
+    /// `None` behind a router, or where no route leads.
+    link: Option<u32>,
 }
 
 fn look(connection: &mut Connection, gateway: IpAddr) -> Look {
-    let Ok(Some(way)) = connection.way_to(gateway) else { return Look::Elsewhere };
-    if way.header.protocol == RouteProtocol::Other(PROTO_LEARNED) {
-        return Look::Learned;
-    }
-    if way.header.kind != RouteType::Unicast || way.attributes.iter().any(|it| is_behind(it, gateway)) {
-        return Look::Elsewhere;
-    }
-    link(&way).map_or(Look::Elsewhere, Look::Link)
+    let Ok(Some(way)) = connection.way_to(gateway) else { return Look::default() };
+    // A route to a next hop by way of itself is one on its link.
+    let is_behind = |attribute: &RouteAttribute| match attribute {
+        RouteAttribute::Gateway(by) => *by != RouteAddress::from(gateway),
+        RouteAttribute::Via(_) => true,
+        _ => false,
+    };
+    let is_on_link = way.header.kind == RouteType::Unicast && !way.attributes.iter().any(is_behind);
+    let device = way.attributes.iter().find_map(|attribute| match attribute {
+        RouteAttribute::Oif(index) => Some(*index),
+        _ => None,
+    });
+    let learned = way.header.protocol == RouteProtocol::Other(PROTO_LEARNED);
+    Look { learned, link: device.filter(|_| is_on_link) }
 }
 
 /// The link that a next hop is on; `None` behind a router, or where no route leads.
 pub(super) fn link_of(connection: &mut Connection, gateway: IpAddr) -> Option<u32> {
-    let way = connection.way_to(gateway).ok()??;
-    if way.header.kind != RouteType::Unicast || way.attributes.iter().any(|it| is_behind(it, gateway)) {
-        return None;
-    }
-    link(&way)
-}
-
-/// A route to a next hop by way of itself is one on its link.
-fn is_behind(attribute: &RouteAttribute, gateway: IpAddr) -> bool {
-    match attribute {
-        RouteAttribute::Gateway(by) => *by != RouteAddress::from(gateway),
-        RouteAttribute::Via(_) => true,
-        _ => false,
-    }
-}
-
-fn link(way: &RouteMessage) -> Option<u32> {
-    way.attributes.iter().find_map(|attribute| match attribute {
-        RouteAttribute::Oif(index) => Some(*index),
-        _ => None,
-    })
+    look(connection, gateway).link
 }
 
 fn is_link_local(address: IpAddr) -> bool {

@@ -2,8 +2,9 @@
 
 use std::net::IpAddr;
 
+use routenet_core::bgp::rib::path::own_attributes;
 use routenet_core::bgp::speaker::*;
-use routenet_core::bgp::wire::{self, AfiSafi, Attributes, Capability, Message, NextHop, Open, Origin};
+use routenet_core::bgp::wire::{self, AfiSafi, Attributes, Capability, Message, NextHop, Open};
 use routenet_core::model::peering::PeerOptions;
 use routenet_core::model::scope::scoped;
 use routenet_core::model::{Cidr, ImportPolicy};
@@ -38,22 +39,7 @@ fn open(extended: bool) -> Open {
 }
 
 fn attributes() -> Attributes {
-    Attributes {
-        as_path: vec![wire::AsSegment::Sequence(vec![PUPPET])],
-        origin: Origin::Igp,
-        med: None,
-        local_pref: None,
-        atomic_aggregate: false,
-        aggregator: None,
-        communities: Default::default(),
-        extended_communities: Default::default(),
-        large_communities: Default::default(),
-        originator_id: None,
-        cluster_list: Vec::new(),
-        otc: None,
-        unknown: Vec::new(),
-        partial: 0,
-    }
+    Attributes { as_path: vec![wire::AsSegment::Sequence(vec![PUPPET])], ..own_attributes() }
 }
 
 fn reach(prefix: &str, next_hop: NextHop) -> Vec<u8> {

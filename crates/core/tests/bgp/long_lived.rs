@@ -4,10 +4,11 @@
 use std::time::Duration;
 
 use routenet_core::bgp::filter::{GRACEFUL_SHUTDOWN, LLGR_STALE, NO_LLGR};
+use routenet_core::bgp::rib::path::own_attributes;
 use routenet_core::bgp::speaker::detail::{Standing, Step};
 use routenet_core::bgp::speaker::*;
 use routenet_core::bgp::wire::{
-    self, AfiSafi, AsSegment, Attributes, Capability, GracefulRestart, LongLived, Message, NextHop, Origin,
+    self, AfiSafi, AsSegment, Attributes, Capability, GracefulRestart, LongLived, Message, NextHop,
 };
 use routenet_core::model::ImportPolicy;
 use routenet_core::model::peering::MaxPrefixes;
@@ -306,22 +307,8 @@ fn a_cease_and_a_reset_end_it() {
 }
 
 fn attributes(communities: &[u32]) -> Attributes {
-    Attributes {
-        origin: Origin::Igp,
-        as_path: vec![AsSegment::Sequence(vec![65009])],
-        med: None,
-        local_pref: None,
-        atomic_aggregate: false,
-        aggregator: None,
-        communities: communities.iter().copied().collect(),
-        extended_communities: Default::default(),
-        large_communities: Default::default(),
-        originator_id: None,
-        cluster_list: Vec::new(),
-        otc: None,
-        unknown: Vec::new(),
-        partial: 0,
-    }
+    let as_path = vec![AsSegment::Sequence(vec![65009])];
+    Attributes { as_path, communities: communities.iter().copied().collect(), ..own_attributes() }
 }
 
 fn says(prefix: &str, communities: &[u32]) -> Vec<u8> {
