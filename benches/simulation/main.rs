@@ -16,7 +16,8 @@ mod net;
 mod plot;
 mod scenario;
 
-use std::process::Command;
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
 
 use scenario::{Layout, Row};
 
@@ -41,12 +42,13 @@ fn main() {
     let mut memory = Vec::new();
     for layout in Layout::ALL {
         let program = std::env::current_exe().expect("our own path");
-        let output = Command::new(program).args([CHILD, layout.name(), &nodes.to_string()]).output();
-        let output = output.expect("a child of our own");
-        let text = String::from_utf8_lossy(&output.stdout);
-        assert!(output.status.success(), "{}: {}", layout.name(), String::from_utf8_lossy(&output.stderr));
+        // A process of its own, whose memory is this layout's alone.
+        let mut command = Command::new(program);
+        command.args([CHILD, layout.name(), &nodes.to_string()]).stdout(Stdio::piped());
+        let mut child = command.spawn().expect("a child of our own");
+        let said = BufReader::new(child.stdout.take().expect("a pipe"));
         let mut curve = Vec::new();
-        for line in text.lines() {
+        for line in said.lines().map(|line| line.expect("text")) {
             match line.split_once(' ') {
                 Some(("row", row)) => println!("{row}"),
                 Some(("memory", line)) => memory.push(line.to_string()),
@@ -57,9 +59,10 @@ fn main() {
                 _ => {}
             }
         }
+        assert!(child.wait().expect("a child of our own").success(), "{}", layout.name());
         curves.push((layout.name().to_string(), curve));
     }
-    println!("\n| layout | sessions | of the busiest node | memory a node, MB |\n|---|---|---|---|");
+    println!("\n| layout | sessions | of the busiest node | memory a node, MB | computed in, s |\n|---|---|---|---|---|");
     for line in memory {
         println!("{line}");
     }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use routenet_core::bgp::mesh::Role;
 use routenet_core::bgp::speaker::{Input, State};
@@ -167,8 +167,9 @@ impl Run {
 
 /// All of it for one layout, on the standard output.
 pub fn run(layout: Layout, count: usize) {
+    let begun = Instant::now();
     let mut run = Run::new(layout, count);
-    start(&mut run);
+    let memory = start(&mut run);
     let host: Cidr = "10.200.0.62/32".parse().expect("a CIDR");
     let here = Duration::from_secs(2);
     run.measure("one more /32 on one node", here, |run| announce(run, host, true));
@@ -213,6 +214,7 @@ pub fn run(layout: Layout, count: usize) {
     run.measure(change, Duration::from_secs(60), |run| run.cluster.lay_out(other.mesh()));
     run.measure("and back", Duration::from_secs(60), |run| run.cluster.lay_out(layout.mesh()));
     run.measure("a rack of 20 loses power (hold and restart time)", Duration::from_secs(240), |run| run.lose(&rack));
+    println!("memory {memory} {:.0} |", begun.elapsed().as_secs_f64());
 }
 
 fn announce(run: &mut Run, prefix: Cidr, whether: bool) {
@@ -225,8 +227,8 @@ fn announce(run: &mut Run, prefix: Cidr, whether: bool) {
     run.cluster.net.handle(0, Input::Originate(vec![(prefix, whether)]));
 }
 
-/// All nodes start; the curve and the memory are of this.
-fn start(run: &mut Run) {
+/// All nodes start; the curve and the memory, which is the answer, are of this.
+fn start(run: &mut Run) -> String {
     let mut points = vec![(0.0, 0.0)];
     run.measure("all nodes start within a second", Duration::from_secs(20), |run| {
         let mut booted = 0;
@@ -258,5 +260,5 @@ fn start(run: &mut Run) {
     let kilobytes: f64 = line.split_whitespace().next().and_then(|word| word.parse().ok()).expect("a number");
     let (all, most) = (each.iter().sum::<usize>() / 2, each.iter().max().expect("a node"));
     let megabytes = kilobytes / 1024.0 / run.count as f64;
-    println!("memory | {} | {all} | {most} | {megabytes:.2} |", run.layout.name());
+    format!("| {} | {all} | {most} | {megabytes:.2} |", run.layout.name())
 }

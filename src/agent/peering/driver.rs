@@ -437,21 +437,24 @@ impl Driver {
         if let Some(next_hops) = self.next_hops.as_ref().filter(|_| !questions.is_empty()) {
             next_hops.ask(questions);
         }
-        let mut more = false;
         let now = self.now();
-        for (conn, connection) in &mut self.connections {
-            if connection.has_room() && self.speaker.wants_transmit(*conn) {
-                let mut portion = Vec::new();
-                self.speaker.poll_transmit(*conn, &mut portion, PORTION, now);
-                if !portion.is_empty() {
-                    connection.send(portion);
-                }
-                more |= connection.has_room() && self.speaker.wants_transmit(*conn);
+        for conn in self.waiting() {
+            let mut portion = Vec::new();
+            self.speaker.poll_transmit(conn, &mut portion, PORTION, now);
+            if let Some(connection) = self.connections.get_mut(&conn).filter(|_| !portion.is_empty()) {
+                connection.send(portion);
             }
         }
+        let more = !self.waiting().is_empty();
         self.act();
         self.tell_agent();
         more | self.stations.feed(&mut self.speaker, now)
+    }
+
+    /// The connections that are to be written to.
+    fn waiting(&mut self) -> Vec<ConnId> {
+        let connections = &self.connections;
+        self.speaker.waiting(|conn| connections.get(&conn).is_some_and(Connection::has_room))
     }
 
     fn act(&mut self) {

@@ -22,4 +22,5 @@ mod restart;
 mod routes;
 mod scenario;
 mod sessions;
+mod waiting;
 mod world;

@@ -312,12 +312,15 @@ impl World {
         let mut moved = false;
         let puppet = self.puppet.as_ref().filter(|p| p.host == index && !p.closed).map(|p| p.conn);
         let own: Vec<ConnId> = self.pipes.keys().filter(|end| end.0 == index).map(|end| end.1).chain(puppet).collect();
-        for conn in own {
+        let Some(speaker) = &mut self.hosts[index].speaker else { return false };
+        let waiting = speaker.waiting(|_| true);
+        let forgotten = own.iter().find(|conn| speaker.wants_transmit(**conn) && !waiting.contains(conn));
+        assert_eq!(forgotten, None, "there is something to write on it");
+        let idle = waiting.iter().find(|conn| !speaker.wants_transmit(**conn));
+        assert_eq!(idle, None, "there is nothing to write on it");
+        for conn in own.into_iter().filter(|conn| waiting.contains(conn)) {
             let now = self.now;
             let Some(speaker) = &mut self.hosts[index].speaker else { continue };
-            if !speaker.wants_transmit(conn) {
-                continue;
-            }
             let mut bytes = Vec::new();
             speaker.poll_transmit(conn, &mut bytes, 2000, now);
             moved = true;

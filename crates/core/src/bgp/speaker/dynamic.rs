@@ -49,7 +49,7 @@ impl Speaker {
     /// Those of a range that is still there stay, by what it says now; one that has a configuration of its own is no longer
     /// the range's.
     pub(super) fn keep_ranges(&mut self, config: &mut SpeakerConfig) {
-        for (address, peer) in &mut self.peers {
+        for (address, peer) in self.peers.iter_mut() {
             let Some(prefix) = peer.range else { continue };
             match config.ranges.iter().find(|range| range.prefix == prefix) {
                 _ if config.peers.contains_key(address) => (peer.range, peer.left) = (None, None),
@@ -68,16 +68,9 @@ impl Speaker {
         };
     }
 
-    /// When the next one may be forgotten.
-    pub(super) fn next_to_forget(&self) -> Option<Time> {
-        let forgettable = self.peers.values().filter(|peer| peer.may_be_forgotten());
-        forgettable.filter_map(|peer| Some(peer.left? + REMEMBERED)).min()
-    }
-
-    pub(super) fn forget_the_gone(&mut self, now: Time) {
-        let over = |peer: &Peer| peer.left.is_some_and(|left| left + REMEMBERED <= now) && peer.may_be_forgotten();
-        let gone = self.peers.iter().filter(|(_, peer)| over(peer));
-        for address in gone.map(|(address, _)| *address).collect::<Vec<_>>() {
+    /// Forgets a neighbour of a range that has been gone for long enough.
+    pub(super) fn forget_if_gone(&mut self, address: IpAddr, now: Time) {
+        if self.peers.get(&address).and_then(Peer::forget_at).is_some_and(|at| at <= now) {
             self.forget_peer(address);
         }
     }
@@ -93,5 +86,10 @@ impl Peer {
     /// One of a range that is gone, and of which nothing is kept for its return.
     fn may_be_forgotten(&self) -> bool {
         self.range.is_some() && self.left.is_some() && !self.stale.is_active()
+    }
+
+    /// When it is to be.
+    pub(super) fn forget_at(&self) -> Option<Time> {
+        self.left.filter(|_| self.may_be_forgotten()).map(|left| left + REMEMBERED)
     }
 }

@@ -5,7 +5,7 @@
 //!     speaker.handle(input, now)                                what happened: bytes, connections, configuration
 //!     while let Some(event) = speaker.poll_event()              what to do: connect, close, report
 //!     speaker.poll_next_hops()                                  which next hops to look up, in Input::NextHops
-//!     for each connection with room in its queue:
+//!     for each of speaker.waiting(has room in its queue):
 //!         speaker.poll_transmit(conn, &mut buffer, budget, now) what to write, in portions
 //!     if the consumer has room: speaker.poll_best(n)            what the best paths are now, in portions
 //!     wait for input, or until speaker.next_deadline(), then handle(Input::Timeout, now)
@@ -25,6 +25,7 @@ mod mesh;
 pub mod monitor;
 mod next_hops;
 mod peer;
+mod peers;
 mod probe;
 mod refresh;
 mod restart;
@@ -34,7 +35,7 @@ pub mod status;
 mod transmit;
 mod update;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
@@ -54,6 +55,7 @@ use drain::Drain;
 pub use from_model::{DEFAULT_AS, mesh_plan, speaker_config};
 pub use mesh::MeshSessions;
 use peer::Peer;
+use peers::Peers;
 pub use probe::{AttributeLine, FilterAnswer, FilterQuestion, RuleLine};
 pub use restart::StaleStatus;
 use startup::Progress;
@@ -140,8 +142,10 @@ pub enum BestPaths {
 pub struct Speaker {
     config: SpeakerConfig,
     pools: Vec<Cidr>,
-    peers: BTreeMap<IpAddr, Peer>,
+    peers: Peers,
     connections: BTreeMap<ConnId, IpAddr>,
+    /// Those of them on which a session's FSM has something to say.
+    speaking: BTreeSet<ConnId>,
     rib: Rib,
     interner: Interner<Path>,
     sources: Sources,
@@ -167,8 +171,9 @@ impl Speaker {
             progress: Progress::new(startup, &config, now),
             config: SpeakerConfig { peers: BTreeMap::new(), ..config.clone() },
             pools: Vec::new(),
-            peers: BTreeMap::new(),
+            peers: Peers::default(),
             connections: BTreeMap::new(),
+            speaking: BTreeSet::new(),
             kernel: rib.head(),
             rib,
             interner: Interner::default(),
@@ -183,6 +188,7 @@ impl Speaker {
             in_kernel: RoaringBitmap::new(),
         };
         speaker.configure(config, now);
+        speaker.peers.note_deadlines();
         speaker
     }
 
@@ -190,9 +196,10 @@ impl Speaker {
     pub fn accept(&mut self, remote: IpAddr, local: IpAddr, now: Time) -> Option<ConnId> {
         let remote = remote.to_canonical();
         self.welcome(remote, now);
-        let conn = self.session(remote, now, |session, env| session.accept(env, local.to_canonical())).flatten()?;
-        self.connections.insert(conn, remote);
-        Some(conn)
+        let conn = self.session(remote, now, |session, env| session.accept(env, local.to_canonical())).flatten();
+        self.connections.extend(conn.map(|conn| (conn, remote)));
+        self.peers.note_deadlines();
+        conn
     }
 
     pub fn handle(&mut self, input: Input<'_>, now: Time) {
@@ -206,7 +213,7 @@ impl Speaker {
                 }
             }
             Input::Closed { conn, why } => {
-                if let Some(peer) = self.connections.remove(&conn) {
+                if let Some(peer) = self.disconnected(conn) {
                     self.session(peer, now, |session, env| session.closed(env, conn, why));
                 }
             }
@@ -239,6 +246,7 @@ impl Speaker {
         if self.progress.advance(&self.peers, complete, unanswered, now) {
             self.review_outbound();
         }
+        self.peers.note_deadlines();
     }
 
     pub fn poll_event(&mut self) -> Option<Event> {
@@ -283,17 +291,8 @@ impl Speaker {
 
     /// When [`Input::Timeout`] is due; perhaps at once.
     pub fn next_deadline(&self) -> Option<Time> {
-        let sessions = self.peers.values().map(|peer| peer.session.next_deadline());
-        let restarts = self.peers.values().flat_map(|peer| peer.stale.deadlines().map(Some));
-        let refreshes = self.peers.values().flat_map(|peer| peer.refreshing.values().map(|it| Some(it.until)));
-        let gone = self.next_to_forget();
-        let drain = self.drain_deadline();
-        sessions
-            .chain(restarts)
-            .chain(refreshes)
-            .chain([drain, gone, self.progress.next_deadline(&self.peers)])
-            .flatten()
-            .min()
+        let all = [self.peers.next_deadline(), self.drain_deadline(), self.progress.next_deadline(&self.peers)];
+        all.into_iter().flatten().min()
     }
 
     /// Whether every configured neighbour has told what it had to tell at the start, or had its time.
@@ -306,14 +305,12 @@ impl Speaker {
     }
 
     fn timeout(&mut self, now: Time) {
-        self.forget_the_gone(now);
-        self.end_overdue_refreshes(now);
-        let due = |at: Option<Time>| at.is_some_and(|at| at <= now);
-        let sessions = self.peers.iter().filter(|(_, peer)| due(peer.session.next_deadline()));
-        for peer in sessions.map(|(address, _)| *address).collect::<Vec<_>>() {
+        for peer in self.peers.due(now) {
+            self.forget_if_gone(peer, now);
+            self.end_overdue_refreshes(peer, now);
             self.session(peer, now, |session, env| session.timeout(env));
+            self.end_overdue_restart(peer, now);
         }
-        self.end_overdue_restarts(now);
         self.go_on_draining(now);
     }
 

@@ -70,6 +70,8 @@ pub(super) struct Peer {
     /// The range that it connected from, where nobody named it, and since when it has no connection.
     pub range: Option<Cidr>,
     pub left: Option<Time>,
+    /// What [`super::peers::Peers`] has noted of [`Peer::next_deadline`].
+    pub noted_deadline: Option<Time>,
 }
 
 impl Peer {
@@ -89,6 +91,7 @@ impl Peer {
             refreshing: BTreeMap::new(),
             range: None,
             left: None,
+            noted_deadline: None,
             faults: Faults::default(),
             history: VecDeque::new(),
         }
@@ -118,7 +121,20 @@ impl Peer {
     pub fn told_all(&self, now: Time) -> bool {
         let Some(negotiated) = self.negotiated.as_ref().filter(|_| self.told) else { return false };
         let all = negotiated.codec.families.iter().all(|family| self.end_of_rib.contains(family));
-        all || (negotiated.graceful_restart.is_none() && now.since(self.last_update) >= QUIET)
+        all || self.quiet_at().is_some_and(|at| at <= now)
+    }
+
+    /// When its silence will say that everything is here, unless it goes on.
+    pub fn quiet_at(&self) -> Option<Time> {
+        let negotiated = self.negotiated.as_ref().filter(|_| self.told)?;
+        negotiated.graceful_restart.is_none().then(|| self.last_update + QUIET)
+    }
+
+    /// The first of whatever is to be done for it at some time.
+    pub fn next_deadline(&self) -> Option<Time> {
+        let refreshes = self.refreshing.values().map(|refreshing| refreshing.until);
+        let single = [self.session.next_deadline(), self.forget_at()].into_iter().flatten();
+        single.chain(self.stale.deadlines()).chain(refreshes).min()
     }
 
     /// Whether our own selection waits for it (RFC 4724 4.1): not for one that is restarting itself, nor for one without

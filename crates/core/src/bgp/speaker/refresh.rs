@@ -59,12 +59,10 @@ impl Speaker {
         }
     }
 
-    pub(super) fn end_overdue_refreshes(&mut self, now: Time) {
-        let overdue = self.peers.iter().flat_map(|(address, peer)| {
-            let late = peer.refreshing.iter().filter(|(_, refreshing)| refreshing.until <= now);
-            late.map(|(family, _)| (*address, *family))
-        });
-        for (address, family) in overdue.collect::<Vec<_>>() {
+    pub(super) fn end_overdue_refreshes(&mut self, address: IpAddr, now: Time) {
+        let Some(peer) = self.peers.get(&address) else { return };
+        let overdue = peer.refreshing.iter().filter(|(_, refreshing)| refreshing.until <= now);
+        for family in overdue.map(|(family, _)| *family).collect::<Vec<_>>() {
             self.refresh_ends(address, family);
         }
     }

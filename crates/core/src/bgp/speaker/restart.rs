@@ -202,21 +202,18 @@ impl Speaker {
         });
     }
 
-    /// What of the restarts of neighbours is due.
-    pub(super) fn end_overdue_restarts(&mut self, now: Time) {
-        let due = self.peers.iter().filter(|(_, peer)| peer.stale.deadlines().any(|at| at <= now));
-        for address in due.map(|(address, _)| *address).collect::<Vec<_>>() {
-            self.end_long_lived(address, now);
-            let Some(peer) = self.peers.get_mut(&address) else { continue };
-            if peer.stale.until.is_none_or(|at| at > now) {
-                continue;
-            }
-            if peer.is_away() {
-                peer.stale.until = None;
-                self.begin_long_lived(address, now, |kept| !kept.restart.is_zero());
-            } else {
-                self.drop_stale(address, None);
-            }
+    /// What of a neighbour's restart is due.
+    pub(super) fn end_overdue_restart(&mut self, address: IpAddr, now: Time) {
+        self.end_long_lived(address, now);
+        let Some(peer) = self.peers.get_mut(&address) else { return };
+        if peer.stale.until.is_none_or(|at| at > now) {
+            return;
+        }
+        if peer.is_away() {
+            peer.stale.until = None;
+            self.begin_long_lived(address, now, |kept| !kept.restart.is_zero());
+        } else {
+            self.drop_stale(address, None);
         }
     }
 

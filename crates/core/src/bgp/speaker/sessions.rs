@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use super::peer::{Faults, Peer};
-use super::{Event, Speaker, State};
+use super::{ConnId, Event, Speaker, State};
 use crate::bgp::rib::Source;
 use crate::bgp::session::{Env, Negotiated, Output, Session};
 use crate::bgp::wire::{Notification, cease};
@@ -28,7 +28,9 @@ impl Speaker {
                 preserved: self.progress.preserved(),
                 out: &mut out,
             };
-            step(&mut held.session, &mut env)
+            let answer = step(&mut held.session, &mut env);
+            self.speaking.extend(held.session.with_output());
+            answer
         };
         for output in out {
             self.follow(peer, output, now);
@@ -36,6 +38,12 @@ impl Speaker {
         self.report(peer, now);
         self.note_absence(peer, now);
         Some(answer)
+    }
+
+    /// Nothing will be written on this connection any more. Answers whose it was.
+    pub(super) fn disconnected(&mut self, conn: ConnId) -> Option<IpAddr> {
+        self.speaking.remove(&conn);
+        self.connections.remove(&conn)
     }
 
     pub(super) fn every_session(&mut self, now: Time, mut step: impl FnMut(&mut Session, &mut Env<'_>)) {
@@ -54,7 +62,7 @@ impl Speaker {
                 }
             }
             Output::Close { conn, last_words } => {
-                self.connections.remove(&conn);
+                self.disconnected(conn);
                 self.events.push_back(Event::Close { conn, last_words });
             }
             Output::Established(negotiated) => {

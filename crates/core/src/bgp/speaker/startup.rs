@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use super::config::SpeakerConfig;
-use super::peer::{Peer, QUIET};
+use super::peer::Peer;
 use crate::time::Time;
 
 /// The Selection_Deferral_Timer where graceful restart is off.
@@ -32,6 +32,9 @@ pub(super) struct Progress {
     looked: Time,
     selected: bool,
     converged: bool,
+    /// Who was in the way of each of them the last time.
+    unselected: Option<IpAddr>,
+    untold: Option<IpAddr>,
     /// Whether [`Progress::converged`] was reported.
     pub reported: bool,
 }
@@ -46,6 +49,8 @@ impl Progress {
             looked: now,
             selected: false,
             converged: false,
+            unselected: None,
+            untold: None,
             reported: false,
         }
     }
@@ -77,13 +82,14 @@ impl Progress {
         self.looked = now;
         let late = now >= self.deadline;
         if !self.converged {
-            let told = complete && !unanswered && peers.values().all(|peer| peer.told_all(now));
+            let told = complete && !unanswered && all(peers, &mut self.untold, |peer| peer.told_all(now));
             self.converged = late || told;
         }
         if self.selected {
             return false;
         }
-        let neighbors_done = !self.restarting || (complete && peers.values().all(Peer::selection_may_go_on));
+        let neighbors_done =
+            !self.restarting || (complete && all(peers, &mut self.unselected, Peer::selection_may_go_on));
         self.selected = late || (self.originated && neighbors_done && !unanswered);
         self.selected
     }
@@ -92,8 +98,18 @@ impl Progress {
         if self.converged && self.selected {
             return None;
         }
-        let quiet = peers.values().filter(|peer| peer.told).map(|peer| peer.last_update + QUIET);
-        let ahead = quiet.filter(|at| !self.converged && *at > self.looked).max();
+        let quiet = self.untold.filter(|_| !self.converged).and_then(|untold| peers.get(&untold)?.quiet_at());
+        let ahead = quiet.filter(|at| *at > self.looked);
         Some(ahead.map_or(self.deadline, |at| at.min(self.deadline)))
     }
+}
+
+/// Whether it is true of all of them. Who was in the way the last time is asked first: mostly it still is, and the others
+/// need not be looked at.
+fn all(peers: &BTreeMap<IpAddr, Peer>, in_the_way: &mut Option<IpAddr>, is_done: impl Fn(&Peer) -> bool) -> bool {
+    let known = in_the_way.and_then(|address| peers.get(&address));
+    if known.is_none_or(&is_done) {
+        *in_the_way = peers.iter().find(|(_, peer)| !is_done(peer)).map(|(address, _)| *address);
+    }
+    in_the_way.is_none()
 }

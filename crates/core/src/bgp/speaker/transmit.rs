@@ -1,5 +1,6 @@
 //! From the RIB to the wire, in portions: what a connection may write next.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use super::peer::Peer;
@@ -24,20 +25,26 @@ impl Speaker {
         established && peer.told && (farewell || self.outbound.has_news(*address, &self.rib, holds))
     }
 
-    /// The connections on which there is something to write.
-    pub fn waiting(&self) -> Vec<ConnId> {
-        let holds = self.progress.holds_end_of_rib();
-        let farewell = self.is_withdrawn();
-        let news = self.outbound.all_with_news(&self.rib, holds);
-        let of_peer = |(address, peer): (&IpAddr, &Peer)| {
-            let told = peer.told && (farewell || news.contains(address));
-            let established = peer.session.established().filter(|_| told).map(|connection| connection.id);
-            peer.session.with_output().chain(established).collect::<Vec<_>>()
+    /// The connections on which there is something to write, of those that have room for it. News of which nobody is told
+    /// anything is passed over here once, not by each neighbour.
+    pub fn waiting(&mut self, has_room: impl Fn(ConnId) -> bool) -> Vec<ConnId> {
+        let peers = &self.peers;
+        let of_peer = |peer: &Peer| {
+            let connection = peer.session.established().filter(|_| peer.told)?;
+            Some(connection.id).filter(|conn| has_room(*conn))
         };
-        let mut all: Vec<ConnId> = self.peers.iter().flat_map(of_peer).collect();
-        all.sort_unstable();
-        all.dedup();
-        all
+        let told = |address: IpAddr| peers.get(&address).and_then(of_peer);
+        let passed = self.outbound.prepare(&self.rib, |address| told(address).is_some());
+        let holds = self.progress.holds_end_of_rib();
+        let mut all: BTreeSet<ConnId> = self.speaking.iter().copied().filter(|conn| has_room(*conn)).collect();
+        all.extend(self.outbound.due(holds).filter_map(told));
+        if self.is_withdrawn() {
+            all.extend(peers.values().filter_map(of_peer));
+        }
+        if passed {
+            self.trim();
+        }
+        all.into_iter().collect()
     }
 
     /// Appends whole messages to `buffer`, until there is nothing more to say or it has grown by `budget` bytes (and at
@@ -49,6 +56,7 @@ impl Speaker {
         if let Some(peer) = self.peers.get_mut(&address) {
             peer.session.messages_out.count_all(&buffer[start..]);
         }
+        self.peers.note_deadlines();
     }
 
     fn fill(&mut self, address: IpAddr, conn: ConnId, buffer: &mut Vec<u8>, budget: usize, now: Time) {
@@ -56,6 +64,7 @@ impl Speaker {
         let Some(peer) = self.peers.get_mut(&address) else { return };
         let Some(connection) = peer.session.connection(conn) else { return };
         connection.take_output(buffer);
+        self.speaking.remove(&conn);
         if peer.session.established().is_none_or(|connection| connection.id != conn) || !peer.told {
             return;
         }

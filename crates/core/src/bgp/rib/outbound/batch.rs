@@ -86,7 +86,7 @@ impl<'a> Batch<'a> {
             let portion = match portions.back_mut().filter(fits) {
                 Some(last) => last,
                 None => {
-                    portions.push_back(Portion { audience: *audience, bytes: Vec::new(), nlri: Vec::new() });
+                    portions.push_back(Portion { audience: *audience, bytes: Vec::new(), nlri: Vec::new(), unread: 0 });
                     portions.back_mut().expect("pushed a line ago")
                 }
             };

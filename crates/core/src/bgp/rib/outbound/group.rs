@@ -65,6 +65,8 @@ pub(super) struct Portion {
     pub bytes: Vec<u8>,
     /// What it is about; not by slot, since it may be read when a slot is another prefix's.
     pub nlri: Vec<Nlri>,
+    /// How many members have not read it yet.
+    pub unread: usize,
 }
 
 impl Portion {
@@ -87,7 +89,10 @@ struct Walk {
 pub(super) struct Group {
     pub policy: Policy,
     pub position: Position,
-    pub members: BTreeMap<IpAddr, Member>,
+    members: BTreeMap<IpAddr, Member>,
+    /// Those whom a portion waits for, and those who are owed End-of-RIB.
+    behind: BTreeSet<IpAddr>,
+    owed: BTreeSet<IpAddr>,
     /// It may be that there is another of its policy to unite with.
     pub is_new: bool,
     /// A walk over the whole table: at the start, at a route refresh, at a change of policy.
@@ -115,6 +120,8 @@ impl Group {
             policy,
             position,
             members: BTreeMap::new(),
+            behind: BTreeSet::new(),
+            owed: BTreeSet::new(),
             is_new: true,
             walk: Some(Walk::default()),
             missed: Vec::new(),
@@ -126,6 +133,41 @@ impl Group {
             first: 0,
             walked: None,
         }
+    }
+
+    pub fn members(&self) -> &BTreeMap<IpAddr, Member> {
+        &self.members
+    }
+
+    /// A member that has read all there is, and is owed what it brings along.
+    pub fn admit(&mut self, peer: IpAddr, member: Member) {
+        if !member.end_of_rib.is_empty() {
+            self.owed.insert(peer);
+        }
+        self.members.insert(peer, Member { portion: self.end(), offset: 0, ..member });
+    }
+
+    /// It is no member any more, and nothing is kept for it.
+    pub fn dismiss(&mut self, peer: IpAddr) -> Option<Member> {
+        let member = self.members.remove(&peer)?;
+        self.behind.remove(&peer);
+        self.owed.remove(&peer);
+        let unread = (member.portion - self.first) as usize;
+        self.portions.range_mut(unread..).for_each(|portion| portion.unread -= 1);
+        self.release();
+        Some(member)
+    }
+
+    /// The members that have read all portions.
+    pub fn up_to_date(&self) -> impl Iterator<Item = IpAddr> {
+        let any = self.behind.len() < self.members.len();
+        let all = self.members.keys().take_while(move |_| any);
+        all.filter(|peer| !self.behind.contains(*peer)).copied()
+    }
+
+    /// Those for whom something waits.
+    pub fn due(&self, hold_end_of_rib: bool) -> impl Iterator<Item = IpAddr> {
+        self.behind.iter().chain(self.owed.iter().take_while(move |_| !hold_end_of_rib)).copied()
     }
 
     pub fn set_policy(&mut self, policy: Policy) {
@@ -156,9 +198,20 @@ impl Group {
 
     /// A message for all members that is about no prefix.
     fn say(&mut self, bytes: Vec<u8>) {
-        let portion = Portion { audience: Audience::ALL, bytes, nlri: Vec::new() };
-        self.bytes += portion.size();
-        self.portions.push_back(portion);
+        self.portions.push_back(Portion { audience: Audience::ALL, bytes, nlri: Vec::new(), unread: 0 });
+        self.queued(self.portions.len() - 1);
+    }
+
+    /// The portions from this one on are new, and wait for everybody.
+    fn queued(&mut self, from: usize) {
+        if from == self.portions.len() {
+            return;
+        }
+        for portion in self.portions.range_mut(from..) {
+            portion.unread = self.members.len();
+            self.bytes += portion.size();
+        }
+        self.behind = self.members.keys().copied().collect();
     }
 
     /// How many prefixes the member was told, each with as many paths as it was told.
@@ -213,13 +266,18 @@ impl Group {
         if member.portion < walked {
             return None;
         }
-        member.end_of_rib.pop_first()
+        let family = member.end_of_rib.pop_first();
+        if member.end_of_rib.is_empty() {
+            self.owed.remove(&peer);
+        }
+        family
     }
 
     /// Gives the member of what waits for it; `false` if nothing did.
     pub fn deliver(&mut self, peer: IpAddr, full: usize, buffer: &mut Vec<u8>) -> bool {
         let Some(member) = self.members.get_mut(&peer) else { return false };
-        let Some(portion) = self.portions.get((member.portion - self.first) as usize) else { return false };
+        let at = (member.portion - self.first) as usize;
+        let Some(portion) = self.portions.get_mut(at) else { return false };
         if portion.audience.includes(peer) {
             let left = &portion.bytes[member.offset..];
             let taken = whole_messages(left, full.saturating_sub(buffer.len()));
@@ -230,15 +288,21 @@ impl Group {
         }
         if member.offset == portion.bytes.len() {
             (member.portion, member.offset) = (member.portion + 1, 0);
+            portion.unread -= 1;
+            if at + 1 == self.portions.len() {
+                self.behind.remove(&peer);
+            }
+            self.release();
         }
         true
     }
 
     /// Drops portions that all have read.
-    pub fn release(&mut self) {
-        let slowest = self.members.values().map(|member| member.portion).min().unwrap_or(self.end());
-        while self.first < slowest {
-            self.bytes -= self.portions.pop_front().map_or(0, |portion| portion.size());
+    fn release(&mut self) {
+        while self.portions.front().is_some_and(|portion| portion.unread == 0)
+            && let Some(portion) = self.portions.pop_front()
+        {
+            self.bytes -= portion.size();
             self.first += 1;
         }
     }
@@ -254,7 +318,7 @@ impl Group {
 
     /// A member goes on in a group of its own, with what it was told.
     pub fn part_from(&mut self, peer: IpAddr) -> Option<Group> {
-        let member = self.members.remove(&peer)?;
+        let member = self.members.get(&peer)?;
         let unread = self.portions.range((member.portion - self.first) as usize..);
         let unread = unread.filter(|portion| portion.audience.includes(peer));
         let mut missed: Vec<Nlri> = unread.flat_map(|portion| &portion.nlri).copied().collect();
@@ -266,7 +330,7 @@ impl Group {
         alone.missed = missed;
         alone.told = self.told.clone();
         alone.paths = self.paths.clone();
-        alone.members.insert(peer, Member { portion: 0, offset: 0, ..member });
+        alone.admit(peer, self.dismiss(peer)?);
         alone.recount();
         Some(alone)
     }
@@ -288,9 +352,7 @@ impl Group {
                 }
             }
         }
-        let end = self.end();
-        let members = other.members.into_iter();
-        self.members.extend(members.map(|(peer, member)| (peer, Member { portion: end, offset: 0, ..member })));
+        other.members.into_iter().for_each(|(peer, member)| self.admit(peer, member));
         self.is_new |= other.is_new;
         self.recount();
     }
@@ -328,7 +390,7 @@ impl Group {
         };
         let before = self.portions.len();
         batch.encode(&self.policy.codec, &mut self.portions);
-        self.bytes += self.portions.range(before..).map(Portion::size).sum::<usize>();
+        self.queued(before);
         for family in ended {
             self.say(wire::encode_route_refresh(family, refresh_subtype::END));
         }

@@ -14,8 +14,6 @@ mod group;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 
-use hashbrown::HashSet;
-
 use super::path::Interner;
 use super::{Position, Rib, Scope};
 use crate::bgp::filter::Export;
@@ -116,7 +114,7 @@ impl Outbound {
         self.leave(peer);
         let end_of_rib = policy.codec.families.iter().copied().collect();
         let mut group = Group::new(policy, rib.head());
-        group.members.insert(peer, Member { portion: 0, offset: 0, end_of_rib, untold: 0 });
+        group.admit(peer, Member { portion: 0, offset: 0, end_of_rib, untold: 0 });
         self.add(group);
     }
 
@@ -124,9 +122,8 @@ impl Outbound {
     pub fn leave(&mut self, peer: IpAddr) {
         let Some(at) = self.places.remove(&peer) else { return };
         if let Some(group) = self.groups.get_mut(&at) {
-            group.members.remove(&peer);
-            group.release();
-            if group.members.is_empty() {
+            group.dismiss(peer);
+            if group.members().is_empty() {
                 self.groups.remove(&at);
             }
         }
@@ -137,7 +134,7 @@ impl Outbound {
         for at in self.groups.keys().copied().collect::<Vec<_>>() {
             let Some(group) = self.groups.get_mut(&at) else { continue };
             let mut wanted: Vec<(IpAddr, Policy)> = Vec::new();
-            wanted.extend(group.members.keys().filter_map(|peer| Some((*peer, policy(*peer)?))));
+            wanted.extend(group.members().keys().filter_map(|peer| Some((*peer, policy(*peer)?))));
             let Some((_, first)) = wanted.first().cloned() else { continue };
             for (peer, policy) in wanted.iter().filter(|(_, policy)| *policy != first) {
                 self.set_policy(*peer, policy.clone());
@@ -164,7 +161,7 @@ impl Outbound {
     /// it is still being told for the first time (RFC 7313 section 4).
     pub fn refresh(&mut self, peer: IpAddr, family: AfiSafi, enhanced: bool) {
         if let Some(group) = self.alone(peer) {
-            let first = group.members.values().any(|member| member.end_of_rib.contains(&family));
+            let first = group.members().values().any(|member| member.end_of_rib.contains(&family));
             group.refresh(family, enhanced && !first);
         }
     }
@@ -192,21 +189,31 @@ impl Outbound {
     /// Whether there is something to send. `hold_end_of_rib`: our own selection is not done (RFC 4724 4.1).
     pub fn has_news(&self, peer: IpAddr, rib: &Rib, hold_end_of_rib: bool) -> bool {
         let Some(group) = self.group(peer) else { return false };
-        let Some(member) = group.members.get(&peer) else { return false };
+        let Some(member) = group.members().get(&peer) else { return false };
         member.portion < group.end() || group.has_news(rib) || (!hold_end_of_rib && !member.end_of_rib.is_empty())
     }
 
-    /// Everybody of whom [`Outbound::has_news`] is true.
-    pub fn all_with_news(&self, rib: &Rib, hold_end_of_rib: bool) -> HashSet<IpAddr> {
-        let mut all = HashSet::new();
-        for group in self.groups.values() {
-            let whole = group.has_news(rib);
-            let due = |member: &Member| {
-                whole || member.portion < group.end() || (!hold_end_of_rib && !member.end_of_rib.is_empty())
-            };
-            all.extend(group.members.iter().filter(|(_, member)| due(member)).map(|(peer, _)| *peer));
+    /// Looks at news for every group of which a member has read all there is and is `ready` for more: what comes of it
+    /// waits then, and what nothing comes of is passed over. Answers whether there was any.
+    pub fn prepare(&mut self, rib: &Rib, ready: impl Fn(IpAddr) -> bool) -> bool {
+        let mut any = false;
+        for at in self.groups.keys().copied().collect::<Vec<_>>() {
+            // It may have been joined with another one by now.
+            let Some(group) = self.groups.get_mut(&at) else { continue };
+            let mut looked = false;
+            while group.has_news(rib) && group.up_to_date().any(&ready) {
+                group.stage(rib, &mut self.encodings);
+                looked = true;
+            }
+            any |= looked;
+            self.unite(at, rib);
         }
-        all
+        any
+    }
+
+    /// Those for whom something waits that [`Outbound::prepare`] need not look at first.
+    pub fn due(&self, hold_end_of_rib: bool) -> impl Iterator<Item = IpAddr> {
+        self.groups.values().flat_map(move |group| group.due(hold_end_of_rib))
     }
 
     /// Appends whole messages for the neighbour, until the buffer is `full` bytes long (and at most one message longer), or
@@ -229,7 +236,6 @@ impl Outbound {
                 all = !group.stage(rib, &mut self.encodings);
             }
         }
-        group.release();
         self.part_from_slow(at);
         if all {
             self.unite(at, rib);
@@ -243,7 +249,7 @@ impl Outbound {
 
     fn add(&mut self, group: Group) -> u32 {
         self.last += 1;
-        self.places.extend(group.members.keys().map(|peer| (*peer, self.last)));
+        self.places.extend(group.members().keys().map(|peer| (*peer, self.last)));
         self.groups.insert(self.last, group);
         self.last
     }
@@ -252,7 +258,7 @@ impl Outbound {
     fn alone(&mut self, peer: IpAddr) -> Option<&mut Group> {
         let mut at = *self.places.get(&peer)?;
         let group = self.groups.get_mut(&at)?;
-        if group.members.len() > 1
+        if group.members().len() > 1
             && let Some(alone) = group.part_from(peer)
         {
             at = self.add(alone);
@@ -264,9 +270,6 @@ impl Outbound {
     fn part_from_slow(&mut self, at: u32) {
         while let Some(slowest) = self.groups.get(&at).and_then(|group| group.too_slow(self.waiting)) {
             self.alone(slowest);
-            if let Some(group) = self.groups.get_mut(&at) {
-                group.release();
-            }
         }
     }
 
@@ -282,7 +285,7 @@ impl Outbound {
         let into = ready.map(|(into, _)| *into);
         if let Some(into) = into {
             if let Some(group) = self.groups.remove(&at) {
-                self.places.extend(group.members.keys().map(|peer| (*peer, into)));
+                self.places.extend(group.members().keys().map(|peer| (*peer, into)));
                 if let Some(other) = self.groups.get_mut(&into) {
                     other.take_over(group);
                 }

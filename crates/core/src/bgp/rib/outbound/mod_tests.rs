@@ -203,6 +203,36 @@ impl World {
         self.rib.trim(self.outbound.position().unwrap_or(self.rib.head()));
     }
 
+    /// The same as a speaker has it done: those alone read for whom something waits.
+    fn serve(&mut self) {
+        loop {
+            self.prepare(|_| true);
+            let due = self.due();
+            if due.is_empty() {
+                break;
+            }
+            let of = |world: &World, peer: &IpAddr| {
+                *world.neighbors.iter().find(|(_, neighbor)| neighbor.peer == *peer).expect("a neighbour").0
+            };
+            for peer in due {
+                self.read(of(self, &peer), BUDGET);
+            }
+        }
+        let forgotten = self.neighbors.values().find(|it| self.outbound.has_news(it.peer, &self.rib, false));
+        assert!(forgotten.is_none());
+    }
+
+    fn prepare(&mut self, ready: impl Fn(u8) -> bool) -> bool {
+        let by_peer = |peer| self.neighbors.iter().any(|(last, neighbor)| neighbor.peer == peer && ready(*last));
+        let any = self.outbound.prepare(&self.rib, by_peer);
+        self.rib.trim(self.outbound.position().unwrap_or(self.rib.head()));
+        any
+    }
+
+    fn due(&self) -> BTreeSet<IpAddr> {
+        self.outbound.due(false).collect()
+    }
+
     /// What a neighbour should know, prefix by prefix, without groups and logs.
     fn expected(&self, neighbor: &Neighbor) -> BTreeMap<Nlri, (NextHop, Vec<AsSegment>)> {
         let export = self.export(neighbor.peer, neighbor.as_number, neighbor.send);
@@ -288,6 +318,32 @@ fn a_kept_next_hop_is_not_told_to_itself() {
     world.check();
     assert_eq!(world.heard(2), [(prefix(7), true)]);
     assert_eq!(world.heard(3), [(prefix(7), false)]);
+}
+
+#[test]
+fn news_for_nobody_are_passed_over_at_once_and_others_wait_for_whom_they_concern() {
+    let mut world = World::new();
+    world.join(1);
+    world.serve();
+    world.learn(7, route(1, 0, 1));
+    assert_eq!(world.rib.unread(), 1);
+    assert!(world.prepare(|_| true));
+    assert_eq!((world.due(), world.rib.unread()), (BTreeSet::new(), 0));
+    let mut world = three();
+    assert!(!world.prepare(|_| true), "there is no news");
+    world.learn(7, route(9, 0, 9));
+    assert!(!world.prepare(|_| false), "and nobody to hear it");
+    assert_eq!((world.due(), world.rib.unread()), (BTreeSet::new(), 1));
+    assert!(world.prepare(|last| last == 2));
+    assert_eq!(world.due(), [1, 2, 3].map(address).into());
+    world.read(2, BUDGET);
+    assert_eq!(world.due(), [1, 3].map(address).into());
+    world.learn(8, route(9, 0, 9));
+    assert!(!world.prepare(|last| last != 2), "who has not read what there is gets nothing more");
+    assert!(world.prepare(|last| last == 2));
+    world.serve();
+    world.check();
+    assert_eq!(world.heard(3).len(), 2);
 }
 
 /// Two who are told all paths, and one who is told the best.
@@ -489,6 +545,7 @@ proptest! {
     #[test]
     fn they_know_what_they_should(
         slow in any::<bool>(),
+        served in any::<bool>(),
         keep in any::<bool>(),
         sends in proptest::collection::vec(sent_paths(), 5),
         steps in proptest::collection::vec((0u8..11, 1u8..6, 0u16..8, 0u32..3, 0u32..3), 1..120),
@@ -507,14 +564,19 @@ proptest! {
                 3 if number == 0 => world.be_called(last, 64512 + tag),
                 4 if number == 0 => world.settle(),
                 7 if number == 0 => world.be_sent(last, [SentPaths::All, SentPaths::Best(2)][tag as usize % 2]),
+                8 if number < 3 => _ = world.prepare(|ready| ready != last),
                 4 | 5 => drop(world.read(last, BUDGET)),
                 6 => drop(world.read(last, 100)),
                 // Its next hop may be another neighbour, as with a reflector.
                 _ => world.learn_as(number, path_id, route(last, tag, (number % 5) as u8 + 1)),
             }
         }
-        world.settle();
-        world.settle();
+        if served {
+            world.serve();
+        } else {
+            world.settle();
+            world.settle();
+        }
         world.check();
         let policies = world.neighbors.values().map(|n| (n.as_number, format!("{:?}", n.send)));
         prop_assert_eq!(world.outbound.groups(), policies.collect::<BTreeSet<_>>().len());
