@@ -331,6 +331,19 @@ fn unknown(sender: Sender, rows: &mut Rows) {
         let name = format!("unknown optional non-transitive {code} {flags:#04x} {value:?}");
         rows.add("4271 5", name, sender, nobody(code), |draft| draft.push(attribute(flags, code, value)));
     }
+    // What others know, RFC 7606 names, and we make nothing of: its flags have to be right all the same.
+    for (rfc, code, right) in
+        [("7606 7.13", 24, OPTIONAL), ("7311 3", raw::AIGP, OPTIONAL), ("7606 7.16", 128, OPTIONAL_TRANSITIVE)]
+    {
+        for flip in [OPTIONAL, TRANSITIVE, OPTIONAL_TRANSITIVE] {
+            let whole = attribute(right ^ flip, code, &[0, 0, 0xff, 0xdc]);
+            let name = format!("attribute {code}: flags {:#04x}", whole.flags);
+            rows.add(rfc, name, sender, Expect::Withdrawn, |draft| draft.push(whole));
+        }
+    }
+    rows.add("7606 7.16", "ATTR_SET passes", sender, both(partial, 128, &[0, 0, 0xff, 0xdc]), |draft| {
+        draft.push(attribute(OPTIONAL_TRANSITIVE, 128, &[0, 0, 0xff, 0xdc]));
+    });
     for flags in [WELL_KNOWN, 0] {
         let whole = attribute(flags, 203, &[1, 2]);
         let expect = Expect::Reset(3, 2, Some(whole.bytes()));

@@ -21,6 +21,8 @@ const HELD: usize = 300;
 /// What the deaf one is not reading: more than the sockets of both ends hold.
 const ROUNDS: usize = 300;
 const ROUTES: usize = 500;
+/// As many as a test of a whole protocol makes in a short time.
+const ERRORS: usize = 600;
 
 fn up(number: usize) -> Peer {
     let mut peer = Peer::connect(tester(number), AT).expect("a connection");
@@ -77,6 +79,33 @@ fn a_thousand_connections() {
         wait_for("its descriptors to be closed", LIMIT, || speaker.descriptors() <= descriptors + 2);
         sender.is_up().expect("the sender's session");
         case::report(failed, 10, speaker.faults());
+    });
+}
+
+/// A neighbour that errs again and again, and is let in each time at its first attempt: also one that speaks before it is
+/// Established, so that nothing but its errors is known of it.
+#[test]
+fn who_errs_all_the_time() {
+    in_fresh_netns(|| {
+        let mut speaker = Speaker::start(vec![peer(tester(0), TESTER_AS), peer(tester(1), TESTER_AS)]);
+        let mut sender = up(1);
+        let mut failed = Vec::new();
+        for number in 0..ERRORS {
+            let mut peer = Peer::connect(tester(0), AT).expect("a connection");
+            let open = case::open(case::EBGP, 0);
+            let said = match number % 3 {
+                0 => peer.establish(&open).and_then(|()| peer.say(&raw::message(9, &[]))),
+                1 => peer.open(&open).and_then(|_| peer.say(&raw::message(9, &[]))),
+                _ => peer.say(&[0; 19]),
+            };
+            let expected = if number % 3 == 2 { (1, 1, vec![]) } else { (1, 3, vec![9]) };
+            let heard = said.and_then(|()| peer.notification());
+            if heard != Ok(expected) {
+                failed.push(format!("round {number}: {heard:?}"));
+            }
+        }
+        failed.extend(comes_through(&speaker, &mut sender, 1));
+        case::report(failed, ERRORS, speaker.faults());
     });
 }
 

@@ -4,6 +4,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod add_path;
 mod attributes;
 mod case;
 mod collisions;

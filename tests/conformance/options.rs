@@ -240,11 +240,13 @@ fn ipv6_of_a_speaker_that_listens_over_ipv4_alone() {
             sender.establish(&case::open(case::EBGP6, 0)).expect("a session");
             let route = case::prefixes(0, true).victim;
             sender.say(&case::good(case::EBGP6, case::AFTER, &[route]).bytes()).expect("it is up");
-            let mapped = raw::mp_reach(IPV6, UNICAST, &raw::v6("::ffff:127.0.0.1"), &raw::nlri(&[route]));
             let seen = |watcher: &Watcher| {
-                watcher.must_see("the route by us", route, |table| {
+                // RFC 4271 5.1.3: over iBGP it stays.
+                let hop = if watcher.external { "::ffff:127.0.0.1" } else { "2001:db8::77" };
+                let wanted = raw::mp_reach(IPV6, UNICAST, &raw::v6(hop), &raw::nlri(&[route]));
+                watcher.must_see(&format!("the route by {hop}"), route, |table| {
                     let reach = table.routes.get(&route).and_then(|route| route.get(&raw::MP_REACH));
-                    reach.is_some_and(|(_, value)| *value == mapped)
+                    reach.is_some_and(|(_, value)| *value == wanted)
                 })
             };
             let failed = speaker.watchers.iter().filter_map(|watcher| seen(watcher).err()).collect();

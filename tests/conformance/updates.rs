@@ -339,6 +339,15 @@ fn paths(sender: Sender, rows: &mut Rows) {
     row("4456 8", "we are the originator", expect, ours);
 }
 
+/// RFC 4271 5.1.3: an external neighbour hears of us, an internal one of the next hop as it came.
+fn next_hops(sender: Sender, rows: &mut Rows) {
+    for hop in [[192, 0, 2, 77], [198, 51, 100, 7], address(tester(rows.cases.len() + 2))] {
+        let whole = |hop: &[u8]| attribute(WELL_KNOWN, raw::NEXT_HOP, hop);
+        let expect = Expect::Accepted(vec![seen(true, &whole(&[127, 0, 0, 1])), seen(false, &whole(&hop))]);
+        rows.add("4271 5.1.3", format!("NEXT_HOP {hop:?}"), sender, expect, |draft| draft.put(whole(&hop)));
+    }
+}
+
 /// RFC 4360 section 6, RFC 1997.
 fn across_the_border(sender: Sender, rows: &mut Rows) {
     let transitive = [0, 2, 0xff, 0xdc, 0, 0, 0, 1];
@@ -390,16 +399,28 @@ fn multiprotocol(sender: Sender, rows: &mut Rows) {
     for code in [raw::MP_REACH, raw::MP_UNREACH] {
         let name = if code == raw::MP_REACH { "MP_REACH_NLRI" } else { "MP_UNREACH_NLRI" };
         for flip in [OPTIONAL, TRANSITIVE, OPTIONAL_TRANSITIVE] {
-            rows.add(
-                "7606 5.3",
-                format!("{name}: flags {:#04x}", OPTIONAL ^ flip),
-                sender,
-                incorrect.clone(),
-                |draft| {
-                    put_unreach(draft, code);
-                    draft.get(code).flags ^= flip;
-                },
-            );
+            let flags = OPTIONAL ^ flip;
+            let own = rows.next(sender).victim;
+            rows.add("7606 3c", format!("{name}: flags {flags:#04x}"), sender, Expect::Withdrawn, |draft| {
+                if code == raw::MP_UNREACH {
+                    *draft = Draft::default();
+                    draft.push(attribute(flags, code, &raw::mp_unreach(raw::IPV6, 1, &raw::nlri(&[own]))));
+                }
+                draft.get(code).flags = flags;
+            });
+            let reset = Expect::Reset(3, ANY, None);
+            rows.add("7606 3j", format!("{name}: flags {flags:#04x}, unreadable"), sender, reset.clone(), |draft| {
+                put_unreach(draft, code);
+                draft.get(code).flags = flags;
+                draft.get(code).value.extend([64, 0x20, 1, 0xd]);
+            });
+            rows.add("7606 5.2", format!("{name}: flags {flags:#04x}, no prefix"), sender, reset, |draft| {
+                put_unreach(draft, code);
+                let keep = if code == raw::MP_REACH { 21 } else { usize::MAX };
+                draft.get(code).value.truncate(keep);
+                draft.get(code).flags = flags;
+                draft.attributes.retain(|attribute| attribute.code == code || attribute.code != raw::MP_REACH);
+            });
         }
         for length in 0..if code == raw::MP_REACH { 5 } else { 3 } {
             rows.add("7606 5.3", format!("{name}: {length} bytes"), sender, incorrect.clone(), |draft| {
@@ -458,6 +479,10 @@ fn multiprotocol(sender: Sender, rows: &mut Rows) {
         rows.add("4271 6.3", format!("next hop {what}"), sender, expect, |draft| reach(draft, &hop, own));
     }
     let own = rows.next(sender).victim;
+    let whole = |hop: &[u8]| attribute(OPTIONAL, raw::MP_REACH, &raw::mp_reach(raw::IPV6, 1, hop, &raw::nlri(&[own])));
+    let expect = vec![seen(true, &whole(&raw::v6("::1"))), seen(false, &whole(&hop))];
+    rows.add("4271 5.1.3", "next hop as it is told on", sender, Expect::Accepted(expect), |_| {});
+    let own = rows.next(sender).victim;
     rows.add("4760 3", "the reserved octet is no matter", sender, taken(), |draft| {
         reach(draft, &hop, own);
         draft.get(raw::MP_REACH).value[20] = 0xff;
@@ -501,8 +526,10 @@ fn put_unreach(draft: &mut Draft, code: u8) {
 fn updates_as_a_whole() {
     let mut rows = Rows::default();
     for sender in [EBGP, IBGP] {
-        for part in [missing, several_faults, no_prefixes, fields, prefixes, families, paths, across_the_border, order]
-        {
+        for part in [missing, several_faults, no_prefixes, fields, prefixes, families, paths, next_hops] {
+            part(sender, &mut rows);
+        }
+        for part in [across_the_border, order] {
             part(sender, &mut rows);
         }
     }

@@ -81,7 +81,7 @@ impl SentPaths {
 /// The next hop that the neighbour is told, in Calico's words.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum NextHopMode {
-    /// Ourselves, except for what is reflected.
+    /// Ourselves, except for what is reflected, and for internal neighbours of a speaker that forwards nothing.
     #[default]
     Auto,
     #[serde(rename = "Self")]

@@ -288,7 +288,7 @@ proptest! {
 fn ipv6_without_an_ipv6_address_goes_by_a_mapped_one_if_no_packet_is_to_follow() {
     for (mapped, expected) in [(true, vec!["fd01::/64 via ::ffff:10.0.0.1"]), (false, vec![])] {
         let mut world = World::mesh(&[64512, 64513], ImportPolicy::All);
-        (world.hosts[0].config.address6, world.hosts[0].config.mapped_next_hop) = (None, mapped);
+        (world.hosts[0].config.address6, world.hosts[0].config.forwards) = (None, !mapped);
         world.start();
         world.announce(0, &["fd01::/64"]);
         world.seconds(10);

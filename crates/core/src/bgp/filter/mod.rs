@@ -202,6 +202,8 @@ pub struct Export {
     pub nothing: bool,
     /// About to be drained: everything with GRACEFUL_SHUTDOWN (RFC 8326).
     pub leaving: bool,
+    /// Whether packets can go by way of us.
+    pub forwards: bool,
     /// Whether the neighbour knows what LLGR_STALE means (RFC 9494).
     pub long_lived: bool,
     /// The AS that we are for it.
@@ -334,6 +336,14 @@ impl Export {
         self.external && upwards && attributes.otc.is_some()
     }
 
+    /// RFC 4271 5.1.3: internal neighbours are told the next hop as it came, unless we are asked to be it; and we are wherever
+    /// we forward. IPv4 by way of IPv6 is not for each of them (RFC 8950).
+    fn leaves_next_hop(&self, candidate: &Candidate, family: Family) -> bool {
+        let hop = candidate.path.next_hop.address;
+        let learned = candidate.source.peer.is_some();
+        !self.external && !self.forwards && learned && hop.is_ipv4() == (family == Family::V4)
+    }
+
     /// The path as the neighbour is told it, after the changes of the rule; `None` where we have no next hop of this
     /// family to offer.
     pub fn rewrite(&self, candidate: &Candidate, family: Family, place: Option<Place>) -> Option<Path> {
@@ -347,7 +357,7 @@ impl Export {
         let keeps = match (change, self.options.next_hop) {
             (Some(NextHopChoice::Keep), _) | (None, NextHopMode::Keep) => candidate.source.peer.is_some(),
             // RFC 4456 section 10: a reflector is in the way of no packet.
-            (None, NextHopMode::Auto) => reflected,
+            (None, NextHopMode::Auto) => reflected || self.leaves_next_hop(candidate, family),
             (Some(NextHopChoice::Own), _) | (None, NextHopMode::Own) => false,
         };
         let address = match family {

@@ -141,6 +141,27 @@ fn to(external: bool, options: PeerOptions) -> Export {
     Export { options, ..export(external) }
 }
 
+/// RFC 4271 5.1.3.
+#[test]
+fn who_forwards_nothing_leaves_next_hops_as_they_are_over_ibgp() {
+    let hop = |export: Export, candidate: &Candidate| {
+        export.rewrite(candidate, Family::V4, None).expect("it is told").next_hop.address
+    };
+    let bystander = |external| Export { forwards: false, ..export(external) };
+    let theirs = IpAddr::from(OTHER);
+    let mut learned = from(Some(OTHER), true, &[]);
+    Arc::make_mut(&mut learned.path).next_hop.address = theirs;
+    assert_eq!(hop(bystander(false), &learned), theirs);
+    assert_eq!(hop(bystander(true), &learned), IpAddr::from(OURS), "over eBGP it is us");
+    assert_eq!(hop(export(false), &learned), IpAddr::from(OURS), "packets go by way of us");
+    assert_eq!(hop(bystander(false), &from(None, false, &[])), IpAddr::from(OURS), "our own");
+    let own = PeerOptions { next_hop: NextHopMode::Own, ..PeerOptions::default() };
+    assert_eq!(hop(Export { options: own, ..bystander(false) }, &learned), IpAddr::from(OURS), "as asked for");
+    let mut over_ipv6 = learned.clone();
+    Arc::make_mut(&mut over_ipv6.path).next_hop.address = "2001:db8::1".parse().unwrap();
+    assert_eq!(hop(bystander(false), &over_ipv6), IpAddr::from(OURS), "not everybody can have it");
+}
+
 #[test]
 fn a_reflector_passes_clients_routes_to_all_and_others_to_clients_and_signs_them() {
     let client = || PeerOptions { reflector_client: true, ..PeerOptions::default() };

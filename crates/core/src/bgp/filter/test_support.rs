@@ -52,6 +52,7 @@ pub fn export(external: bool) -> Export {
         own_only: false,
         nothing: false,
         leaving: false,
+        forwards: true,
         long_lived: false,
         local_as: 64512,
         options: PeerOptions::default(),

@@ -23,7 +23,7 @@ use cause::Cause;
 pub use connection::{ConnId, Connection, Direction, Phase};
 use counters::Messages;
 pub use open::Negotiated;
-use timers::Rng;
+use timers::{Patience, Rng};
 
 /// What the session is told about itself and its neighbour.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -125,12 +125,14 @@ pub struct Session {
     shut: bool,
     /// Shut by what the neighbour did, until somebody resets it.
     suspended: bool,
-    /// After repeated errors nothing is tried and nothing accepted until then (RFC 4271 8.1.1, DampPeerOscillations).
+    /// After very many errors nothing is tried and nothing accepted until then (RFC 4271 8.1.1, DampPeerOscillations).
     idle_until: Option<Time>,
     /// The ConnectRetryTimer.
     attempt_at: Option<Time>,
-    /// Errors in a row.
+    /// Errors in a row: how long we wait before we try again.
     failures: u32,
+    /// Errors of late: whether it is let in.
+    patience: Patience,
     state: State,
     /// When it came to be Established, or ceased to be. Between attempts its state changes all the time.
     turned: Time,
@@ -158,6 +160,7 @@ impl Session {
             suspended: false,
             idle_until: None,
             failures: 0,
+            patience: Patience::new(now),
             turned: now,
             sessions: 0,
             session_error: None,
@@ -227,6 +230,7 @@ impl Session {
         if reset {
             self.end_all(env, || Cause::Sent(Notification::cease(cease::OTHER_CONFIGURATION_CHANGE)));
             self.failures = 0;
+            self.patience = Patience::new(env.now);
             self.idle_until = None;
         }
         if passive {
@@ -260,6 +264,7 @@ impl Session {
         self.shut = false;
         self.suspended = false;
         self.failures = 0;
+        self.patience = Patience::new(env.now);
         self.attempt_at = (!self.settings.passive).then_some(env.now);
         self.settle(env);
     }

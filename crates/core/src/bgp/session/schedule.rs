@@ -68,8 +68,8 @@ impl Session {
         let again = env.now + env.rng.jitter(wait);
         let harmless =
             collision || (broken && matches!(phase, Phase::Established | Phase::Connecting | Phase::Delayed));
-        // Whoever errs is let in again at once: he may have been mended. One that does nothing else has to wait a little.
-        if !harmless && self.failures > timers::PATIENCE && self.connections.is_empty() {
+        // Whoever errs is let in again at once: he may have been mended. One that does little else has to wait a little.
+        if !harmless && !self.patience.take(env.now) && self.connections.is_empty() {
             self.idle_until = Some(env.now + timers::REST);
         }
         self.attempt_at = (!self.settings.passive).then_some(again);

@@ -19,9 +19,10 @@ pub struct SpeakerConfig {
     /// This node's addresses: next hop self where a session's own address is of the other family.
     pub address4: Option<IpAddr>,
     pub address6: Option<IpAddr>,
-    /// Whether IPv6 routes are told over IPv4 by way of an IPv4-mapped address, where there is no other of ours. No packet
-    /// could go that way, so only a speaker without a data plane does it.
-    pub mapped_next_hop: bool,
+    /// Whether this machine forwards what it announces. A speaker without a data plane tells internal neighbours the next hops
+    /// of others as they are, and IPv6 routes over IPv4 by way of an IPv4-mapped address where there is no other of ours: no
+    /// packet could go that way.
+    pub forwards: bool,
     /// Seconds; 0 or at least 3. What we offer where a neighbour's configuration names none.
     pub hold_time: u16,
     pub connect_retry: Duration,
@@ -68,7 +69,7 @@ impl Default for SpeakerConfig {
             cluster_id: None,
             address4: None,
             address6: None,
-            mapped_next_hop: false,
+            forwards: true,
             hold_time: 90,
             connect_retry: Duration::from_secs(5),
             restart_time: 120,

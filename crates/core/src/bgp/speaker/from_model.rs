@@ -41,7 +41,7 @@ pub fn speaker_config(
         cluster_id: config.bgp.cluster_id,
         address4,
         address6,
-        mapped_next_hop: config.data_plane == DataPlane::Off,
+        forwards: config.data_plane != DataPlane::Off,
         hold_time: config.bgp.hold_time,
         connect_retry: Duration::from_secs(config.bgp.connect_retry.max(1).into()),
         restart_time: config.bgp.restart_time,

@@ -92,7 +92,7 @@ impl Speaker {
         let negotiated = peer.and_then(|peer| peer.negotiated.as_ref());
         let extended = negotiated.is_some_and(|negotiated| negotiated.codec.extended_next_hop);
         let mapped = || match local {
-            IpAddr::V4(local) if self.config.mapped_next_hop => Some(local.to_ipv6_mapped().into()),
+            IpAddr::V4(local) if !self.config.forwards => Some(local.to_ipv6_mapped().into()),
             _ => None,
         };
         Export {
@@ -102,6 +102,7 @@ impl Speaker {
             own_only: self.progress.deferring(),
             nothing: self.is_withdrawn(),
             leaving: self.is_leaving(),
+            forwards: self.config.forwards,
             long_lived: peer.is_some_and(|peer| peer.negotiated.as_ref().is_some_and(|theirs| theirs.long_lived_aware)),
             local_as: options.local_as.unwrap_or(self.config.as_number),
             cluster_id: self.config.cluster_id(),

@@ -143,6 +143,21 @@ const ROWS: [Row; 18] = {
     ]
 };
 
+/// What we make nothing of, but whose flags are registered (IANA): with others it is malformed (RFC 7606 3 c, 7.13, 7.16) and
+/// not well-known. PMSI_TUNNEL, Tunnel Encapsulation, Traffic Engineering, AIGP, PE Distinguisher Labels, BGP-LS,
+/// BGPsec_PATH, Prefix-SID, ATTR_SET.
+const FOREIGN: [(u8, u8); 9] = [
+    (22, OPTIONAL_TRANSITIVE),
+    (23, OPTIONAL_TRANSITIVE),
+    (24, OPTIONAL),
+    (26, OPTIONAL),
+    (27, OPTIONAL_TRANSITIVE),
+    (29, OPTIONAL),
+    (33, OPTIONAL),
+    (40, OPTIONAL_TRANSITIVE),
+    (128, OPTIONAL_TRANSITIVE),
+];
+
 /// The name of an attribute that we know.
 pub(super) fn name(code: u8) -> Cow<'static, str> {
     match ROWS.iter().find(|row| row.code == code) {
@@ -391,12 +406,8 @@ impl Walk {
         }
         if flags & OPTIONAL_TRANSITIVE != row.flags {
             let what = format!("{}: wrong flags {flags:#04x}", row.name);
-            // RFC 7606 3 c; and 5.3, since it cannot be told what an attribute with prefixes means that is none.
-            let (action, subcode) = match holds_prefixes(code) {
-                true => (Action::SessionReset, subcode::OPTIONAL),
-                false => (Action::TreatAsWithdraw, subcode::FLAGS),
-            };
-            self.defect(action, subcode, what, whole)?;
+            // RFC 7606 3 c, of every attribute: what prefixes one holds is still read below, and withdrawn.
+            self.defect(Action::TreatAsWithdraw, subcode::FLAGS, what, whole)?;
         }
         match (row.decode)(value, context, &mut self.collected) {
             Ok(()) => {
@@ -424,6 +435,11 @@ impl Walk {
 
     /// RFC 4271 section 5: well-known ones must be known, optional transitive ones are passed on, others dropped.
     fn unknown(&mut self, flags: u8, code: u8, value: &[u8], whole: &[u8]) -> Result<(), Notification> {
+        let registered = FOREIGN.iter().find(|(foreign, _)| *foreign == code).map(|(_, flags)| *flags);
+        if registered.is_some_and(|registered| flags & OPTIONAL_TRANSITIVE != registered) {
+            let what = format!("{}: wrong flags {flags:#04x}", name(code));
+            return self.defect(Action::TreatAsWithdraw, subcode::FLAGS, what, whole);
+        }
         if flags & OPTIONAL == 0 {
             let what = format!("{}: not known, and not optional", name(code));
             return self.defect(Action::SessionReset, subcode::UNRECOGNIZED_WELL_KNOWN, what, whole);

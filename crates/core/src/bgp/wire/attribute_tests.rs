@@ -133,17 +133,12 @@ fn sound_attributes() {
 }
 
 #[test]
-fn wrong_flags_are_treated_as_withdraw_unless_prefixes_are_inside() {
+fn wrong_flags_are_treated_as_withdraw() {
     for context in neighbours() {
         for (code, _) in SOUND {
             for wrong in [OPTIONAL, TRANSITIVE] {
                 let odd = attribute(flags(code) ^ wrong, code, &sound_for(code, &context));
-                let expected = match code {
-                    // RFC 7606 5.3.
-                    code::MP_REACH_NLRI | code::MP_UNREACH_NLRI => Reset(9),
-                    _ if taken(code, &context) => Withdrawn,
-                    _ => Discarded,
-                };
+                let expected = if taken(code, &context) { Withdrawn } else { Discarded };
                 assert_eq!(fate(&with(code, &odd, &context), &context), expected, "{} {context:?}", name(code));
             }
             // Partial and the four unused bits say nothing about the attribute.
@@ -295,10 +290,23 @@ fn unknown_attributes() {
     assert_eq!(kept.defects, []);
     let (code, subcode, data) = t::refused(&unknown(TRANSITIVE, &[1, 2]), &ebgp());
     assert_eq!((code, subcode, data), (3, 2, attribute(TRANSITIVE, 200, &[1, 2])), "not optional: must be known");
-    let twice = [attribute(0xc0, 200, &[1]), attribute(0xc0, 200, &[2]), attribute(0xc0, 33, &[])].concat();
+    let twice = [attribute(0xc0, 200, &[1]), attribute(0xc0, 200, &[2]), attribute(0xc0, 34, &[])].concat();
     let kept = t::survives(&with(0, &twice, &ebgp()), &ebgp());
-    assert_eq!(kept.attributes.unwrap().unknown, [(0xe0, 33, vec![]), (0xe0, 200, vec![1])]);
+    assert_eq!(kept.attributes.unwrap().unknown, [(0xe0, 34, vec![]), (0xe0, 200, vec![1])]);
     assert_eq!(kept.defects.len(), 1);
+}
+
+/// RFC 7606 3 c, 7.13 and 7.16: what is registered as optional is not taken for well-known.
+#[test]
+fn foreign_attributes_have_their_flags() {
+    for (code, right) in FOREIGN {
+        assert!(ROWS.iter().all(|row| row.code != code), "attribute {code} is in both tables");
+        assert_eq!(fate(&with(0, &attribute(right, code, &[1]), &ebgp()), &ebgp()), Fine);
+        for wrong in [OPTIONAL, TRANSITIVE, OPTIONAL_TRANSITIVE] {
+            let odd = attribute(right ^ wrong, code, &[1]);
+            assert_eq!(fate(&with(0, &odd, &ebgp()), &ebgp()), Withdrawn, "attribute {code} with {:#x}", right ^ wrong);
+        }
+    }
 }
 
 #[test]

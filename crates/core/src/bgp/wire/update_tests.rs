@@ -119,13 +119,31 @@ fn a_defect_without_prefixes_resets() {
     assert_eq!(refused(&update(&[], &[0x40], &[]), &ebgp()), (3, 5, vec![0x40]));
     // A discarded attribute does not matter.
     assert_eq!(survives(&update(&[8, 10], &[0x40, 6, 1, 0], &[]), &ebgp()).withdrawn.len(), 1);
-    // RFC 7606 5.3: with wrong flags it may be none.
-    let wrong_flags = [0xc0, 15, 5, 0, 2, 1, 8, 0xfd];
-    assert_eq!(refused(&update(&[], &wrong_flags, &[]), &ebgp()), (3, 9, wrong_flags.to_vec()));
     // Prefixes of a family that is not ours were seen.
     let foreign = [&[0x80, 14, 6, 0, 25, 70, 0, 0, 7][..], &bad_origin].concat();
     let update = survives(&update(&[], &foreign, &[]), &ebgp());
     assert_eq!(update.defects.iter().map(|defect| defect.action).max(), Some(DefectAction::TreatAsWithdraw));
+}
+
+/// RFC 7606 3 c: what holds prefixes can still be read, so that they can be withdrawn.
+#[test]
+fn wrong_flags_of_what_holds_prefixes_withdraw_them() {
+    for flags in [0xc0, 0x40, 0x00] {
+        let unreach = [flags, 15, 5, 0, 2, 1, 8, 0xfd];
+        assert_eq!(survives(&update(&[], &unreach, &[]), &ebgp()).withdrawn, prefixes(&["fd00::/8"]));
+        // RFC 7606 5.2: among other attributes, and without an announced prefix, something may have been missed.
+        let bytes = update(&[], &[ORIGIN, &unreach].concat(), &[]);
+        assert_eq!(refused(&bytes, &ebgp()), (3, 4, unreach.to_vec()));
+        // RFC 7606 3 j: one that cannot be read still resets.
+        let cut = [flags, 15, 5, 0, 2, 1, 64, 0xfd];
+        assert_eq!(refused(&update(&[], &cut, &[]), &ebgp()), (3, 9, cut.to_vec()));
+
+        let value =
+            [&[0, 2, 1, 16][..], &[0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1], &[0, 8, 0xfd]].concat();
+        let attributes = [&attribute(flags, 14, &value)[..], ORIGIN, AS_PATH, NEXT_HOP].concat();
+        let both = survives(&update(&[], &attributes, &[8, 10]), &ebgp());
+        assert_eq!((both.withdrawn, both.reachable.len()), (prefixes(&["10.0.0.0/8", "fd00::/8"]), 0));
+    }
 }
 
 fn reach(afi: u8, next_hop: &[u8], nlri: &[u8]) -> Vec<u8> {

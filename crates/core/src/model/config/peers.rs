@@ -15,12 +15,11 @@ pub(super) fn read_peers(at: &At<'_>) -> Vec<BgpPeer> {
     let mut peers: Vec<BgpPeer> = Vec::new();
     at.each(|item| {
         let peer = read_peer(&item)?;
-        let same = |other: &&BgpPeer| {
-            (other.address, &other.interface, other.port) == (peer.address, &peer.interface, peer.port)
-        };
+        // A neighbour is known by where it connects from, which says nothing of the port that it listens on.
+        let same = |other: &&BgpPeer| (other.address, &other.interface) == (peer.address, &peer.interface);
         if let Some(other) = peers.iter().find(same) {
-            let what = format!("{} port {} is the address of peer {} already", peer.place(), peer.port, other.name);
-            return item.fail(what, Some("remove one of them".to_string()));
+            let what = format!("{} is the address of peer {} already", peer.place(), other.name);
+            return item.fail(what, Some("remove one of them, or give each an address of its own".to_string()));
         }
         if peers.iter().any(|other| other.name == peer.name) {
             return item.fail(format!("a second peer by the name {}", peer.name), Some("rename it".to_string()));

@@ -107,7 +107,13 @@ fn wrong_values_are_told_what_was_expected() {
         ),
         (
             "bgp: {peers: [{address: 192.0.2.2, as: 1}, {address: 192.0.2.2, as: 2}]}",
-            "bgp.peers[1]: 192.0.2.2 port 179 is the address of peer 192.0.2.2 already (remove one of them)",
+            "bgp.peers[1]: 192.0.2.2 is the address of peer 192.0.2.2 already (remove one of them, or give each an address of its \
+             own)",
+        ),
+        (
+            "bgp: {peers: [{address: 127.0.0.1, port: 2001, as: 1}, {address: 127.0.0.1, port: 2002, as: 2}]}",
+            "bgp.peers[1]: 127.0.0.1 is the address of peer 127.0.0.1:2001 already (remove one of them, or give each an \
+             address of its own)",
         ),
         (
             "bgp: {peers: [{address: \"fe80::1\", as: 1}]}",
@@ -126,7 +132,7 @@ fn wrong_values_are_told_what_was_expected() {
         ),
         (
             "bgp: {peers: [{interface: eth0, as: 1}, {interface: eth0, as: 2, name: b}]}",
-            "bgp.peers[1]: eth0 port 179 is the address of peer eth0 already (remove one of them)",
+            "bgp.peers[1]: eth0 is the address of peer eth0 already (remove one of them, or give each an address of its own)",
         ),
         ("dataPlane: on", "dataPlane: unknown data plane \"on\"; expected kernel or off"),
         ("store: {type: consul}", "store.type: unknown store type \"consul\"; expected embedded, etcd or none"),

@@ -260,7 +260,7 @@ pub const REFERENCE: &[FieldDoc] = &[
         "bgp.peers[].nextHopMode",
         "`Auto`, `Self` or `Keep`",
         "`Auto`",
-        "The next hop that it is told: ourselves except for what is reflected, always ourselves, or always the route's.",
+        "The next hop that it is told: ourselves except for what is reflected, always ourselves, or always the route's. `Auto` with `dataPlane: off` is the route's for iBGP neighbours (RFC 4271 5.1.3).",
     ),
     field(
         "bgp.peers[].localASNumber",

@@ -72,6 +72,7 @@ impl World {
             own_only: false,
             nothing: false,
             leaving: false,
+            forwards: true,
             long_lived: false,
             local_as: as_number,
             options: PeerOptions {
