@@ -1,14 +1,14 @@
 //! This node's part of the mesh: follows the plan that the store's nodes come to, and tells the speaker who its neighbours
 //! are. Called by the followers; the decisions are `bgp::mesh`'s.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use routenet_core::bgp::mesh::{Facts, Plan, Role, Rollout, Said};
+use routenet_core::bgp::mesh::{Facts, Plan, Role, Rollout, Said, Standing};
 use routenet_core::bgp::speaker::{MeshSessions, SpeakerConfig, mesh_plan};
 use routenet_core::model::config::NodeConfig;
-use routenet_core::model::{Node, NodeCondition};
+use routenet_core::model::{Node, NodeCondition, NodeName};
 use routenet_core::time::Time;
 use tracing::info;
 
@@ -22,6 +22,8 @@ use crate::api::status::MeshStatus;
 
 /// How often a plan that is not in place is looked after.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// A condition is published every ten seconds, so in this time our own comes back from a store that takes any.
+const ECHO: Duration = Duration::from_secs(20);
 
 /// What the node follows, and what the speaker was told.
 pub struct Mesh(Mutex<State>);
@@ -36,7 +38,7 @@ struct State {
 impl Mesh {
     /// With the speaker's first configuration.
     pub fn start(config: &NodeConfig, underlay: &Underlay, cluster: &ClusterView) -> (Mesh, SpeakerConfig) {
-        let rollout = Rollout::new(plan(config, underlay, cluster), Time::ZERO);
+        let rollout = Rollout::new(plan(config, underlay, cluster));
         let speaker = speaker_settings(config, underlay, cluster, &rollout.peers());
         let state = State { rollout, speaker: speaker.clone(), underlay: underlay.clone(), origin: Instant::now() };
         (Mesh(Mutex::new(state)), speaker)
@@ -65,6 +67,25 @@ fn plan(config: &NodeConfig, underlay: &Underlay, cluster: &ClusterView) -> Plan
     mesh_plan(&super::followers::resolved(config, underlay), &nodes, &configurations)
 }
 
+/// `in_sync`: whether the store is followed. That alone does not do: an etcd without a quorum takes no condition of anybody,
+/// and goes on to be followed. So our own has to have come back of late.
+fn facts(
+    in_sync: bool,
+    own: &NodeName,
+    conditions: &BTreeMap<NodeName, (Instant, NodeCondition)>,
+    sessions: BTreeMap<String, Standing>,
+    covered: bool,
+    now: Instant,
+) -> Facts {
+    let echoes = conditions.get(own).is_some_and(|(heard, _)| now.saturating_duration_since(*heard) < ECHO);
+    let said = |condition: &NodeCondition| {
+        let said = Said { at: condition.at, in_place: condition.mesh_in_place.clone() };
+        (condition.node.to_string(), said)
+    };
+    let said = conditions.values().map(|(_, condition)| said(condition)).collect();
+    Facts { current: in_sync && echoes, sessions, covered, said }
+}
+
 impl Agent {
     /// The store's nodes, peers, filters or settings have changed.
     pub fn follow_mesh(&self) {
@@ -85,13 +106,9 @@ impl Agent {
             state.rollout.leaving().into_iter().map(str::to_string).collect()
         };
         let Ok(MeshSessions { sessions, covered }) = self.hands.peering.mesh_sessions(leaving).await else { return };
-        let current = matches!(self.sync_status.borrow().state, SyncState::InSync(_));
-        let said = |condition: &NodeCondition| {
-            let said = Said { at: condition.at, in_place: condition.mesh_in_place.clone() };
-            (condition.node.to_string(), said)
-        };
-        let said = self.cluster.read().conditions.values().map(|(_, condition)| said(condition)).collect();
-        let facts = Facts { current, sessions, covered, said };
+        let in_sync = matches!(self.sync_status.borrow().state, SyncState::InSync(_));
+        let facts =
+            facts(in_sync, &self.config.node, &self.cluster.read().conditions, sessions, covered, Instant::now());
         let mut state = self.mesh.lock();
         let (now, before) = (state.now(), state.rollout.plan().name.clone());
         let changed = state.rollout.look(&facts, now);
@@ -188,3 +205,7 @@ pub async fn watch(agent: Arc<Agent>) {
         tokio::time::sleep(LOOK_EVERY).await;
     }
 }
+
+#[cfg(test)]
+#[path = "mesh_tests.rs"]
+mod tests;

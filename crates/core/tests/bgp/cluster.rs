@@ -90,7 +90,7 @@ impl Cluster {
     /// Its agent starts, and reads the store.
     pub fn boot(&mut self, index: usize, restarting: bool) {
         (self.seen[index], self.delayed[index]) = (self.store.clone(), None);
-        self.rollouts[index] = Some(Rollout::new(self.plan(index), self.net.now));
+        self.rollouts[index] = Some(Rollout::new(self.plan(index)));
         self.net.nodes[index].config = self.config(index);
         self.net.boot(index, restarting);
     }

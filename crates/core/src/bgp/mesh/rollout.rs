@@ -22,7 +22,8 @@ const PEER_WAIT: Duration = Duration::from_secs(30);
 const SILENCE: Duration = Duration::from_secs(30);
 /// All have to be of one mind for so long: what was said over their sessions has arrived by then.
 const LINGER: Duration = Duration::from_secs(3);
-/// After so long the old sessions go whatever is missing.
+/// After so long the old sessions go whatever is missing. While the store cannot be read nobody could have said anything, so
+/// that time counts for none of these.
 const HOLD_MOST: Duration = Duration::from_secs(300);
 
 /// How a session stands.
@@ -46,7 +47,7 @@ pub struct Said {
 /// What a look finds.
 #[derive(Clone, Debug, Default)]
 pub struct Facts {
-    /// Whether the store can be read: else what others said last may no longer be true.
+    /// Whether the store can be read, and what is said there comes through: else what others said last may no longer be true.
     pub current: bool,
     pub sessions: BTreeMap<String, Standing>,
     /// Whether what comes over the sessions that are to go comes over another one too.
@@ -65,7 +66,10 @@ struct Proposed {
 #[derive(Clone, Debug)]
 pub struct Rollout {
     plan: Plan,
-    since: Time,
+    /// For how long it has been followed while others could be heard.
+    waited: Duration,
+    /// The last look, if others could be heard then.
+    heard_at: Option<Time>,
     /// Of earlier plans: sessions that the present one does not have, or holds for less.
     held: BTreeMap<String, Hold>,
     proposed: Option<Proposed>,
@@ -79,10 +83,11 @@ pub struct Rollout {
 
 impl Rollout {
     /// The first plan is followed at once: there is nothing to keep.
-    pub fn new(plan: Plan, now: Time) -> Rollout {
+    pub fn new(plan: Plan) -> Rollout {
         Rollout {
             plan,
-            since: now,
+            waited: Duration::ZERO,
+            heard_at: None,
             held: BTreeMap::new(),
             proposed: None,
             in_place: false,
@@ -100,7 +105,7 @@ impl Rollout {
         }
         // Where the same nodes reflect, or nobody does, nobody has to be waited for.
         if plan.name == self.plan.name || [&plan, &self.plan].iter().all(|plan| plan.reflection.is_none()) {
-            return self.follow(plan, now);
+            return self.follow(plan);
         }
         match &mut self.proposed {
             Some(proposed) if proposed.plan == plan => {}
@@ -110,7 +115,7 @@ impl Rollout {
         false
     }
 
-    fn follow(&mut self, plan: Plan, now: Time) -> bool {
+    fn follow(&mut self, plan: Plan) -> bool {
         let before = self.peers();
         self.proposed = None;
         self.held = match plan.role {
@@ -123,7 +128,8 @@ impl Rollout {
                 .collect(),
         };
         if plan.name != self.plan.name {
-            (self.in_place, self.agreed, self.since) = (false, None, now);
+            (self.in_place, self.agreed) = (false, None);
+            (self.waited, self.heard_at) = (Duration::ZERO, None);
         }
         self.heard.retain(|other, _| plan.members.contains(other));
         self.plan = plan;
@@ -173,11 +179,11 @@ impl Rollout {
         let due =
             |proposed: &mut Proposed| now.since(proposed.changed) >= SETTLE || now.since(proposed.since) >= SETTLE_MOST;
         if let Some(proposed) = self.proposed.take_if(due) {
-            return self.follow(proposed.plan, now);
+            return self.follow(proposed.plan);
         }
         self.hear(facts, now);
-        let overdue = facts.current && now.since(self.since) >= HOLD_MOST;
-        self.waiting = self.missing(facts, now).filter(|_| !self.in_place || !self.held.is_empty());
+        let overdue = facts.current && self.waited >= HOLD_MOST;
+        self.waiting = self.missing(facts).filter(|_| !self.in_place || !self.held.is_empty());
         if self.waiting.is_none() || overdue {
             self.in_place = true;
         }
@@ -207,6 +213,10 @@ impl Rollout {
     }
 
     fn hear(&mut self, facts: &Facts, now: Time) {
+        let until = facts.current.then_some(now);
+        if let (Some(from), Some(until)) = (std::mem::replace(&mut self.heard_at, until), until) {
+            self.waited += until.since(from);
+        }
         for member in &self.plan.members {
             let at = facts.said.get(member).map_or(0, |said| said.at);
             let heard = self.heard.entry(member.clone()).or_insert((at, now));
@@ -217,8 +227,8 @@ impl Rollout {
     }
 
     /// What this node still has to have of the plan, in words.
-    fn missing(&self, facts: &Facts, now: Time) -> Option<String> {
-        let patient = now.since(self.since) < PEER_WAIT;
+    fn missing(&self, facts: &Facts) -> Option<String> {
+        let patient = self.waited < PEER_WAIT;
         let told = |other: &String| facts.sessions.get(other) == Some(&Standing::Told);
         let late = self.plan.peers.keys().find(|other| patient && self.plan.members.contains(*other) && !told(other));
         let late = late.map(|other| format!("{other} has not told its routes yet"));

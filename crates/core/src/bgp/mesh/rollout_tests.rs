@@ -31,7 +31,7 @@ fn all_well(rollout: &Rollout, at: u64, in_place: &str) -> Facts {
 fn changing() -> (Rollout, Plan) {
     let own = client(12);
     let (full, auto) = (plan(&own, 12, MeshLayout::Full), plan(&own, 12, AUTO));
-    let mut rollout = Rollout::new(full.clone(), Time::ZERO);
+    let mut rollout = Rollout::new(full.clone());
     let facts = all_well(&rollout, 1, "full");
     assert!(!rollout.look(&facts, Time::ZERO) && rollout.in_place() == Some("full") && !rollout.is_restless());
     assert!(!rollout.propose(auto.clone(), Time::ZERO), "it settles first");
@@ -111,10 +111,50 @@ fn a_node_that_is_gone_is_not_waited_for_and_nothing_is_waited_for_for_ever() {
     assert_eq!(done, Some(303));
 }
 
+/// While the store is away nobody has the new plan, and nobody could say so: what it was away for is waited for besides.
+#[test]
+fn an_outage_of_the_store_is_no_time_that_was_waited() {
+    const BEGINS: u64 = 5;
+    const LASTS: u64 = 400;
+    let away = |second: u64| (BEGINS..BEGINS + LASTS).contains(&second);
+
+    let (mut rollout, auto) = changing();
+    let reads = BEGINS + LASTS + 20;
+    let mut done = None;
+    for second in 0..800 {
+        let facts = match second {
+            // What each of them said before the outage: of the old plan.
+            _ if second < reads => Facts { current: !away(second), ..all_well(&rollout, second.min(BEGINS), "full") },
+            _ => all_well(&rollout, second, &auto.name),
+        };
+        if rollout.look(&facts, after(second)) {
+            done = Some(second);
+        }
+        assert!(!away(second) || rollout.waiting().is_some_and(|what| what.contains("the store")), "{second}");
+    }
+    assert_eq!(done, Some(reads + 3), "when the others have read it");
+
+    // A neighbour that does not come has its time without the outage, and so has what is waited for at most.
+    let (mut rollout, auto) = changing();
+    let reflector = auto.peers.keys().next().expect("a reflector").clone();
+    let (mut in_place, mut done) = (None, None);
+    for second in 0..800 {
+        let mut facts = Facts { current: !away(second), ..all_well(&rollout, second, &auto.name) };
+        facts.sessions.remove(&reflector);
+        facts.said.insert(reflector.clone(), Said { at: second, in_place: None });
+        if rollout.look(&facts, after(second)) {
+            done = Some(second);
+        }
+        in_place = in_place.or(rollout.in_place().map(|_| second));
+    }
+    let lost = LASTS + 1;
+    assert_eq!((in_place, done), (Some(30 + lost), Some(303 + lost)), "a second on either side of it is not known");
+}
+
 #[test]
 fn what_comes_and_goes_while_it_settles_is_one_change_and_a_client_that_comes_none() {
     let own = client(40);
-    let mut rollout = Rollout::new(plan(&own, 40, MeshLayout::Full), Time::ZERO);
+    let mut rollout = Rollout::new(plan(&own, 40, MeshLayout::Full));
     for second in 0..9 {
         assert!(!rollout.propose(plan(&own, 41 + second as usize, AUTO), Time::from_millis(1000 * second)));
         rollout.look(&Facts::default(), Time::from_millis(1000 * second));
@@ -125,7 +165,7 @@ fn what_comes_and_goes_while_it_settles_is_one_change_and_a_client_that_comes_no
 
     let reflector = plan("n0", 40, AUTO).reflection.expect("some").reflectors.into_iter().next().expect("one");
     let before = plan(&reflector, 40, AUTO);
-    let mut rollout = Rollout::new(before.clone(), Time::ZERO);
+    let mut rollout = Rollout::new(before.clone());
     let more = (41..80).map(|count| plan(&reflector, count, AUTO));
     let more = more.take_while(|plan| plan.name == before.name).find(|plan| plan.peers.len() > before.peers.len());
     let more = more.expect("a client of this one comes before another reflector does");
@@ -135,7 +175,7 @@ fn what_comes_and_goes_while_it_settles_is_one_change_and_a_client_that_comes_no
 
 #[test]
 fn where_the_mesh_is_full_or_off_changes_are_at_once() {
-    let mut rollout = Rollout::new(plan("n1", 3, AUTO), Time::ZERO);
+    let mut rollout = Rollout::new(plan("n1", 3, AUTO));
     assert!(rollout.propose(plan("n1", 4, AUTO), Time::ZERO) && rollout.peers().len() == 3);
     assert!(rollout.propose(plan("n1", 2, AUTO), Time::ZERO) && rollout.peers().len() == 1);
     assert!(rollout.propose(Plan::apart(), Time::ZERO) && rollout.peers().is_empty());
