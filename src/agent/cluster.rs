@@ -70,6 +70,7 @@ impl ClusterView {
                 | FactDelta::OwnBlock(..)
                 | FactDelta::Learned(..)
                 | FactDelta::OffLink(..)
+                | FactDelta::Gateways(..)
                 | FactDelta::TunnelAddress(..),
             ) => {}
             ClusterChange::Block(cidr, block) => set(&mut known.blocks, cidr, block),

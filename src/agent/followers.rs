@@ -168,6 +168,10 @@ async fn follow_peering(agent: Arc<Agent>, mut events: mpsc::Receiver<PeeringEve
                     .collect();
                 drop(agent.engine.apply(facts));
             }
+            PeeringEvent::Gateways(changes) => {
+                let facts = changes.into_iter().map(|(hop, gateways)| FactDelta::Gateways(hop, gateways));
+                drop(agent.engine.apply(facts.collect()));
+            }
             PeeringEvent::Converged => {
                 // Behind every learned route that was handed in before.
                 let _ = agent.engine.apply(Vec::new()).await;

@@ -1,5 +1,5 @@
-//! Whether next hops resolve by this host's routes, and at what cost, followed as routes, links and addresses change. No
-//! plane: it only looks. Called by the agent's peering.
+//! Whether next hops resolve by this host's routes, at what cost and by which gateways, followed as routes, links and
+//! addresses change. No plane: it only looks. Called by the agent's peering.
 //!
 //! Routes that BGP has learned do not count, since what they lead to is the speaker's own doing. The kernel is asked first;
 //! where it answers by a learned route, or by one that drops, the routes of the main table without these are looked through.
@@ -10,13 +10,13 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use netlink_packet_route::route::{
-    RouteAddress, RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RouteNextHopFlags, RouteType,
+    RouteAddress, RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RouteNextHopFlags, RouteType, RouteVia,
 };
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use netlink_sys::Socket;
 use nix::errno::Errno;
 use routenet_core::desired::PROTO_LEARNED;
-use routenet_core::model::scope::unscoped;
+use routenet_core::model::scope::{scoped, unscoped};
 use routenet_core::model::{Cidr, Family, NoWay, Resolution};
 use tokio::sync::mpsc;
 
@@ -34,6 +34,20 @@ const REST: u32 = 10;
 /// What is asked about (`true`: at once, and followed from then on), and what no longer.
 pub type Questions = BTreeMap<IpAddr, bool>;
 
+/// What is found of a next hop.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found {
+    pub resolution: Resolution,
+    /// The gateways that it lies behind, sorted; none: it is on a link of this host, or nowhere.
+    pub gateways: Vec<IpAddr>,
+}
+
+impl Found {
+    fn nowhere(why: NoWay) -> Found {
+        Found { resolution: Resolution::Unreachable { why, closed: None }, gateways: Vec::new() }
+    }
+}
+
 /// The handle; the watching ends with it.
 pub struct NextHops {
     questions: mpsc::UnboundedSender<Questions>,
@@ -44,7 +58,7 @@ impl NextHops {
     ///
     /// # Errors
     /// When sockets or threads are not to be had.
-    pub fn spawn(tell: mpsc::UnboundedSender<Vec<(IpAddr, Resolution)>>) -> Result<NextHops, PlaneError> {
+    pub fn spawn(tell: mpsc::UnboundedSender<Vec<(IpAddr, Found)>>) -> Result<NextHops, PlaneError> {
         let fault = |what: String| PlaneError { object: "next hops".to_string(), what };
         let connection = Connection::open().map_err(|error| fault(format!("netlink socket: {error}")))?;
         let socket = open_monitor(&GROUPS).map_err(|error| fault(format!("netlink monitor: {error}")))?;
@@ -68,10 +82,10 @@ impl NextHops {
 struct Watcher {
     connection: Connection,
     /// Those that are followed, with what was told of each.
-    known: BTreeMap<IpAddr, Resolution>,
+    known: BTreeMap<IpAddr, Found>,
     /// The main table without learned routes, while it is known to be true.
     tables: BTreeMap<Family, Vec<Entry>>,
-    tell: mpsc::UnboundedSender<Vec<(IpAddr, Resolution)>>,
+    tell: mpsc::UnboundedSender<Vec<(IpAddr, Found)>>,
     /// The kernel could not be asked: all is to be looked at again.
     failed: bool,
 }
@@ -162,7 +176,7 @@ impl Watcher {
             take(more);
         }
         let answers = self.look(&asked.into_iter().collect::<Vec<_>>());
-        self.known.extend(answers.iter().copied());
+        self.known.extend(answers.iter().cloned());
         self.say(answers);
     }
 
@@ -178,18 +192,18 @@ impl Watcher {
             concerned.by_prefix.iter().flat_map(inside).collect()
         };
         let mut changed = self.look(&hops.into_iter().collect::<Vec<_>>());
-        changed.retain(|(hop, found)| self.known.insert(*hop, *found) != Some(*found));
+        changed.retain(|(hop, found)| self.known.insert(*hop, found.clone()).as_ref() != Some(found));
         self.say(changed);
     }
 
-    fn say(&mut self, answers: Vec<(IpAddr, Resolution)>) {
+    fn say(&mut self, answers: Vec<(IpAddr, Found)>) {
         if !answers.is_empty() {
             // Nobody listens any more when the agent ends.
             drop(self.tell.send(answers));
         }
     }
 
-    fn look(&mut self, hops: &[IpAddr]) -> Vec<(IpAddr, Resolution)> {
+    fn look(&mut self, hops: &[IpAddr]) -> Vec<(IpAddr, Found)> {
         let requests: Vec<Request> = hops.iter().map(|hop| Request::new(question(*hop), 0)).collect();
         let outcomes = match self.connection.batch(&requests) {
             Ok(outcomes) => outcomes,
@@ -203,25 +217,25 @@ impl Watcher {
     }
 
     /// What cannot be known now is no reason to give up routes.
-    fn unknown(&mut self, hop: IpAddr) -> Resolution {
+    fn unknown(&mut self, hop: IpAddr) -> Found {
         self.failed = true;
-        self.known.get(&hop).copied().unwrap_or(Resolution::Via { metric: 0 })
+        let resolves = Found { resolution: Resolution::Via { metric: 0 }, gateways: Vec::new() };
+        self.known.get(&hop).cloned().unwrap_or(resolves)
     }
 
-    fn judge(&mut self, hop: IpAddr, outcome: Outcome) -> Resolution {
+    fn judge(&mut self, hop: IpAddr, outcome: Outcome) -> Found {
         match outcome {
             Ok(Some(RouteNetlinkMessage::NewRoute(route))) => {
                 if u8::from(route.header.protocol) != PROTO_LEARNED
-                    && let Some(resolution) = Entry::of(&route).and_then(|entry| entry.says())
+                    && let Some(found) = Entry::of(&route).and_then(|entry| entry.says(hop))
                 {
-                    return resolution;
+                    return found;
                 }
             }
             // What else is refused is so by a route that drops.
             Err(refusal) if refusal.is(Errno::ENETUNREACH) => {
                 let scoped = unscoped(hop).1.is_some();
-                let why = if scoped { NoWay::LinkDown } else { NoWay::NoRoute };
-                return Resolution::Unreachable { why, closed: None };
+                return Found::nowhere(if scoped { NoWay::LinkDown } else { NoWay::NoRoute });
             }
             Ok(_) | Err(_) => {}
         }
@@ -229,7 +243,7 @@ impl Watcher {
     }
 
     /// The longest prefix of the main table that is not learned.
-    fn by_table(&mut self, hop: IpAddr) -> Resolution {
+    fn by_table(&mut self, hop: IpAddr) -> Found {
         let family = Family::of(hop);
         if !self.tables.contains_key(&family) {
             match read_table(&mut self.connection, family) {
@@ -242,8 +256,7 @@ impl Watcher {
         }
         let around = self.tables.get(&family).into_iter().flatten().filter(|entry| entry.prefix.contains(hop));
         let longest = around.min_by_key(|entry| (u8::MAX - entry.prefix.length(), entry.metric));
-        let none = Resolution::Unreachable { why: NoWay::NoRoute, closed: None };
-        longest.and_then(Entry::says).unwrap_or(none)
+        longest.and_then(|entry| entry.says(hop)).unwrap_or_else(|| Found::nowhere(NoWay::NoRoute))
     }
 }
 
@@ -271,6 +284,8 @@ struct Entry {
     metric: u32,
     kind: RouteType,
     link_down: bool,
+    /// One a next hop that is up; `None`: it leads to a link, and what it leads to is on that.
+    gateways: Vec<Option<IpAddr>>,
 }
 
 impl Entry {
@@ -286,24 +301,45 @@ impl Entry {
         };
         let mut metric = 0;
         let mut link_down = route.header.flags.intersects(RouteFlags::Linkdown | RouteFlags::Dead);
+        let (mut several, mut link) = (None, None);
         for attribute in &route.attributes {
             match attribute {
                 RouteAttribute::Destination(RouteAddress::Inet(of)) => address = (*of).into(),
                 RouteAttribute::Destination(RouteAddress::Inet6(of)) => address = (*of).into(),
                 RouteAttribute::Priority(priority) => metric = *priority,
+                RouteAttribute::Oif(index) => link = Some(*index),
                 RouteAttribute::MultiPath(hops) => {
                     let down = RouteNextHopFlags::Linkdown | RouteNextHopFlags::Dead;
-                    link_down = hops.iter().all(|hop| hop.flags.intersects(down));
+                    let up = hops.iter().filter(|hop| !hop.flags.intersects(down));
+                    let up: Vec<_> = up.map(|hop| gateway(&hop.attributes, Some(hop.interface_index))).collect();
+                    link_down = up.is_empty();
+                    several = Some(up);
                 }
                 _ => {}
             }
         }
         let prefix = Cidr::new(address, route.header.destination_prefix_length).ok()?;
-        Some(Entry { prefix, metric, kind: route.header.kind, link_down })
+        let gateways = several.unwrap_or_else(|| vec![gateway(&route.attributes, link)]);
+        Some(Entry { prefix, metric, kind: route.header.kind, link_down, gateways })
     }
 
-    /// `None`: it is no answer (`throw`).
-    fn says(&self) -> Option<Resolution> {
+    /// What it says of a next hop in it. `None`: it is no answer (`throw`).
+    fn says(&self, hop: IpAddr) -> Option<Found> {
+        let resolution = self.resolution()?;
+        let mut gateways = Vec::new();
+        if matches!(resolution, Resolution::Via { .. }) {
+            gateways.extend(self.gateways.iter().map(|gateway| gateway.unwrap_or(hop)));
+            gateways.sort_unstable();
+            gateways.dedup();
+        }
+        // A route to a next hop by way of itself is one on its link.
+        if gateways == [hop] {
+            gateways.clear();
+        }
+        Some(Found { resolution, gateways })
+    }
+
+    fn resolution(&self) -> Option<Resolution> {
         let no = |why, closed| Some(Resolution::Unreachable { why, closed });
         match self.kind {
             RouteType::Unicast if self.link_down => no(NoWay::LinkDown, None),
@@ -317,6 +353,18 @@ impl Entry {
             _ => None,
         }
     }
+}
+
+/// The gateway of a route, or of one of its next hops. A link-local one is of the link that it is on.
+fn gateway(attributes: &[RouteAttribute], link: Option<u32>) -> Option<IpAddr> {
+    let address = attributes.iter().find_map(|attribute| match attribute {
+        RouteAttribute::Gateway(RouteAddress::Inet(by)) => Some(IpAddr::from(*by)),
+        RouteAttribute::Gateway(RouteAddress::Inet6(by)) | RouteAttribute::Via(RouteVia::Inet6(by)) => {
+            Some(IpAddr::from(*by))
+        }
+        _ => None,
+    })?;
+    Some(link.map_or(address, |link| scoped(address, link)))
 }
 
 /// Which route the kernel would take. A link-local address is looked for on its link.
@@ -342,7 +390,7 @@ fn read_table(connection: &mut Connection, family: Family) -> io::Result<Vec<Ent
                 && u8::from(route.header.protocol) != PROTO_LEARNED
                 && !route.header.flags.contains(RouteFlags::Cloned) =>
         {
-            Entry::of(route).filter(|entry| entry.says().is_some())
+            Entry::of(route).filter(|entry| entry.resolution().is_some())
         }
         _ => None,
     });

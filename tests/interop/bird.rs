@@ -55,6 +55,18 @@ impl Bird {
         Bird::between(namespace, ends, as_number, announced, [more, other], [channel, channel])
     }
 
+    /// Over IPv4, with more statements in the channel of each family.
+    pub fn with_channels(
+        namespace: Namespace,
+        as_number: u32,
+        announced: &[&str],
+        more: &str,
+        channels: [&str; 2],
+    ) -> Bird {
+        let ends = [namespace.theirs[0].clone(), namespace.ours[0].clone()];
+        Bird::between(namespace, ends, as_number, announced, [more, ""], channels)
+    }
+
     /// Over the link-local addresses of the link; `channel` is in its IPv4 channel.
     pub fn on_link(namespace: Namespace, as_number: u32, announced: &[&str], more: &str, channel: &str) -> Bird {
         let [own, us] = [link_local(Some(&namespace), "them0"), link_local(None, &namespace.near)];

@@ -14,11 +14,15 @@ use crate::support::{run, wait_for};
 const FOREIGN: [&str; 2] = ["10.65.255.0/26", "fd65::ff00/122"];
 
 fn agent(site: &Site, neighbors: usize, import: &str) -> Agent {
+    agent_of(site, neighbors, THEIR_AS, import)
+}
+
+fn agent_of(site: &Site, neighbors: usize, their_as: u32, import: &str) -> Agent {
     let path = site.directory.path().display();
     let [ipv4, ipv6] = ours(0);
     let peer = |number: usize| {
         let [address, _] = theirs(number);
-        format!("  - {{name: them{number}, address: {address}, as: {THEIR_AS}, import: {import}}}\n")
+        format!("  - {{name: them{number}, address: {address}, as: {their_as}, import: {import}}}\n")
     };
     let configuration = format!(
         "node: h1\naddress: {{ipv4: {ipv4}, ipv6: '{ipv6}'}}\nstore: {{type: embedded, path: {path}/cluster.db}}\n\
@@ -218,5 +222,82 @@ fn a_route_to_its_own_next_hop_stays() {
         // One end, that of the withdrawal.
         let ends = |prefix: &str| of_hop.iter().filter(|line| line.starts_with(&format!("Deleted {prefix} "))).count();
         assert_eq!((ends(&theirs(0)[0]), ends(around[0])), (1, 1), "{of_hop:?}");
+    });
+}
+
+/// Where an iBGP neighbour says its routes lead, by family: to a host that is on no link of ours.
+const BEHIND: [(&str, &str); 2] = [("10.88.0.0/24", "10.88.0.5"), ("fd88::/64", "fd88::5")];
+
+/// The host's own route there, by the routers with these numbers.
+fn lead_by(verb: &str, routers: &[usize]) {
+    for (family, (net, _)) in BEHIND.iter().enumerate() {
+        let by = |number: &usize| format!(" nexthop via {} dev us{number}", theirs(*number)[family]);
+        let by: String = routers.iter().map(by).collect();
+        ip(family, &format!("route {verb} {net}{by}"));
+    }
+}
+
+fn packets_pass() {
+    for address in ["10.65.255.1", "fd65::ff01"] {
+        let ping = || std::process::Command::new("ping").args(["-c", "1", "-W", "2", address]).output().expect("ping");
+        wait_for(&format!("an answer of {address}"), LIMIT, || ping().status.success());
+    }
+}
+
+#[test]
+fn a_next_hop_behind_a_router_is_led_by_the_gateway_of_the_hosts_own_route() {
+    among(|namespaces: [Namespace; 2]| {
+        let site = Site::new();
+        for namespace in &namespaces {
+            namespace.run("ip", &["address", "add", "10.65.255.1/32", "dev", "lo"]);
+            namespace.run("ip", &["-6", "address", "add", "fd65::ff01/128", "dev", "lo", "nodad"]);
+        }
+        let [first, _second] = namespaces;
+        let hop = BEHIND.map(|(_, hop)| format!("next hop address {hop};"));
+        let bird = Bird::with_channels(first, OUR_AS, &FOREIGN, "rr client;", [&hop[0], &hop[1]]);
+        lead_by("add", &[0]);
+        let agent = agent_of(&site, 1, OUR_AS, "pools");
+        wait_for("the session", LIMIT, || established(&agent) && bird.established());
+        let calm = |what: &str| {
+            let about = |problem: &Value| {
+                let text = problem.to_string();
+                text.contains("next hop") || FOREIGN.iter().any(|prefix| text.contains(prefix))
+            };
+            wait_for(&format!("{what}: no problem"), LIMIT, || !agent.problems().iter().any(about));
+        };
+        wait_for_ways("the router", &[0]);
+        for (family, (_, hop)) in BEHIND.iter().enumerate() {
+            let told = agent.routectl(&["bgp", "route", FOREIGN[family], "-o", "json"]).json().to_string();
+            assert!(told.contains(hop), "its next hop is what the neighbour said: {told}");
+        }
+        packets_pass();
+        calm("the router");
+
+        let heard = Heard::start();
+        lead_by("replace", &[1]);
+        wait_for_ways("the other router", &[1]);
+        packets_pass();
+        lead_by("replace", &[0, 1]);
+        wait_for_ways("both routers", &[0, 1]);
+        packets_pass();
+        lead_by("replace", &[1]);
+        wait_for_ways("one of both", &[1]);
+        let heard = heard.of(FOREIGN[0]);
+        assert!(!heard.is_empty() && !heard.iter().any(|line| line.starts_with("Deleted")), "{heard:?}");
+        calm("the other router");
+
+        // A route there that BGP has learned would be what it has decided itself: it leads nobody anywhere.
+        for (family, (_, hop)) in BEHIND.iter().enumerate() {
+            ip(family, &format!("route add {hop} via {} proto 83 metric 5", theirs(0)[family]));
+        }
+        lead_by("delete", &[1]);
+        wait_for_ways("no route", &[]);
+        wait_for_why(&agent, 0, "no route of this host leads there");
+        let unresolved = |problem: &Value| problem.to_string().contains("does not resolve");
+        wait_for("a problem of the node", LIMIT, || agent.problems().iter().any(unresolved));
+        lead_by("add", &[0]);
+        wait_for_ways("the first router again", &[0]);
+        packets_pass();
+        calm("the first router again");
     });
 }

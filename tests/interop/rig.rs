@@ -358,7 +358,7 @@ impl Us {
                     }
                 }
                 PeeringEvent::Converged => self.converged = true,
-                PeeringEvent::Peer { .. } => {}
+                PeeringEvent::Gateways(_) | PeeringEvent::Peer { .. } => {}
             }
         }
     }

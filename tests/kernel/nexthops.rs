@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use routenet::plane::route::RoutePlane;
@@ -403,5 +404,52 @@ fn routes_that_all_go_another_way_are_led_there_by_their_object() {
             .expect("none");
         assert_eq!(objects(), BTreeMap::new());
         assert!(plane.status().in_sync && plane.status().repairs == 0);
+    });
+}
+
+#[test]
+fn routes_that_were_dropped_unsaid_come_back_though_jobs_never_end() {
+    in_fresh_netns(|| {
+        underlay();
+        let plane = started();
+        apply(&plane, &[(key("10.65.1.0/26"), Some(learned(&["192.0.2.2"])))]).expect("learned");
+        let before = show("10.65.1.0/26");
+        let end = AtomicBool::new(false);
+        let rounds = AtomicUsize::new(0);
+        std::thread::scope(|scope| {
+            // Each has a job in the queue at any time, of a few portions.
+            for flow in 0..4 {
+                let (plane, end, rounds) = (plane.clone(), &end, &rounds);
+                scope.spawn(move || {
+                    let all = |route: Option<Route>| {
+                        (0..3000u32).map(move |n| (key(&format!("10.{}.{}.{}/32", 100 + flow, n / 256, n % 256)), route.clone()))
+                    };
+                    for round in 0.. {
+                        let route = (round % 2 == 0).then_some(Route::Blackhole);
+                        block_on(plane.apply(all(route).collect())).expect("a round");
+                        rounds.fetch_add(1, Ordering::Relaxed);
+                        if round % 2 == 1 && end.load(Ordering::Relaxed) {
+                            break;
+                        }
+                    }
+                });
+            }
+            // What a test that fails here must not leave running.
+            let outcome = std::panic::catch_unwind(|| {
+                let busy = || rounds.load(Ordering::Relaxed);
+                wait_for("the jobs", 30 * SECOND, || busy() > 4);
+                ip("link set under1 down");
+                wait_for("the end of the route by its object", 30 * SECOND, || show("10.65.1.0/26") != before);
+                ip("link set under1 up");
+                let flapped = busy();
+                wait_for("the route", 30 * SECOND, || show("10.65.1.0/26") == before);
+                wait_for("the jobs, which go on", 30 * SECOND, || busy() > flapped + 4);
+            });
+            end.store(true, Ordering::Relaxed);
+            outcome.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        });
+        // What jobs had not come to was not taken for what somebody took away.
+        let status = plane.status();
+        assert!(status.repairs <= 1, "{status:?}");
     });
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use routenet::plane::next_hops::NextHops;
+use routenet::plane::next_hops::{Found, NextHops};
 use routenet_core::model::scope::scoped;
 use routenet_core::model::{NoWay, Resolution};
 use tokio::sync::mpsc::UnboundedReceiver;
@@ -26,8 +26,8 @@ const fn closed(length: u8) -> Resolution {
 
 struct Looking {
     next_hops: NextHops,
-    told: UnboundedReceiver<Vec<(IpAddr, Resolution)>>,
-    known: BTreeMap<IpAddr, Resolution>,
+    told: UnboundedReceiver<Vec<(IpAddr, Found)>>,
+    known: BTreeMap<IpAddr, Found>,
 }
 
 impl Looking {
@@ -50,16 +50,29 @@ impl Looking {
         self.known.remove(&hop);
         self.ask(&[hop]);
         self.hear_until(|known| known.contains_key(&hop));
-        self.known[&hop]
+        self.known[&hop].resolution
+    }
+
+    /// By which gateways it is reached, asked now.
+    fn gateways(&mut self, hop: &str) -> Vec<IpAddr> {
+        self.answer(hop);
+        self.known[&hop.parse::<IpAddr>().expect("an address")].gateways.clone()
+    }
+
+    /// Waits for other gateways, told of their own accord.
+    fn until_by(&mut self, hop: &str, gateways: &[&str]) {
+        let hop: IpAddr = hop.parse().expect("an address");
+        let wanted = addresses(gateways);
+        self.hear_until(|known| known.get(&hop).is_some_and(|found| found.gateways == wanted));
     }
 
     /// Waits for what is told of its own accord.
     fn until(&mut self, hop: &str, wanted: Resolution) {
         let hop: IpAddr = hop.parse().expect("an address");
-        self.hear_until(|known| known.get(&hop) == Some(&wanted));
+        self.hear_until(|known| known.get(&hop).is_some_and(|found| found.resolution == wanted));
     }
 
-    fn hear_until(&mut self, done: impl Fn(&BTreeMap<IpAddr, Resolution>) -> bool) {
+    fn hear_until(&mut self, done: impl Fn(&BTreeMap<IpAddr, Found>) -> bool) {
         while !done(&self.known) {
             let limit = std::time::Duration::from_secs(30);
             let heard = block_on(async { tokio::time::timeout(limit, self.told.recv()).await })
@@ -67,6 +80,10 @@ impl Looking {
             self.known.extend(heard.expect("the watcher"));
         }
     }
+}
+
+fn addresses(words: &[&str]) -> Vec<IpAddr> {
+    words.iter().map(|word| word.parse().expect("an address")).collect()
 }
 
 #[test]
@@ -165,6 +182,59 @@ fn a_link_local_next_hop_is_looked_for_on_its_link() {
         ip("link set third1 up");
         ip("link set third0 up");
         let there = on("third0");
-        looking.hear_until(|known| matches!(known[&there], Resolution::Via { .. }));
+        looking.hear_until(|known| matches!(known[&there].resolution, Resolution::Via { .. }));
+    });
+}
+
+#[test]
+fn a_next_hop_behind_a_router_has_the_gateways_of_its_route() {
+    in_fresh_netns(|| {
+        underlay();
+        ip("link add third0 type veth peer name third1");
+        ip("link set third1 up");
+        ip("link set third0 up");
+        ip("address add 203.0.113.1/24 dev third0");
+        ip("route add 10.1.0.0/16 via 192.0.2.9");
+        ip("route add 10.2.0.0/16 nexthop via 192.0.2.9 nexthop via 203.0.113.9");
+        ip("route add 10.3.0.0/16 nexthop via 192.0.2.9 nexthop dev third0");
+        ip("route add 10.4.0.0/16 via inet6 fe80::9 dev third0");
+        ip("route add blackhole 10.5.0.0/16");
+        ip("route add 192.0.2.77/32 via 192.0.2.77 dev under0");
+        ip("nexthop add id 7 via 192.0.2.9 dev under0");
+        ip("route add 10.6.0.0/16 nhid 7");
+        ip("-6 route add 2001:db8:9::/48 nexthop via 2001:db8::9 nexthop via fe80::9 dev third0");
+        let mut looking = Looking::new();
+        let index = nix::net::if_::if_nametoindex("third0").expect("a link");
+        let on_third = scoped("fe80::9".parse().expect("an address"), index);
+        let sorted = |mut all: Vec<IpAddr>| {
+            all.sort();
+            all
+        };
+        for (hop, wanted) in [
+            ("192.0.2.7", vec![]),
+            ("192.0.2.1", vec![]),
+            ("10.1.0.5", addresses(&["192.0.2.9"])),
+            ("10.2.0.5", addresses(&["192.0.2.9", "203.0.113.9"])),
+            ("10.3.0.5", addresses(&["10.3.0.5", "192.0.2.9"])),
+            ("10.4.0.5", vec![on_third]),
+            ("10.5.0.5", vec![]),
+            ("10.6.0.5", addresses(&["192.0.2.9"])),
+            ("10.7.0.5", vec![]),
+            ("192.0.2.77", vec![]),
+            ("2001:db8:9::5", sorted(vec!["2001:db8::9".parse().expect("an address"), on_third])),
+        ] {
+            assert_eq!(looking.gateways(hop), wanted, "{hop}");
+        }
+        // What BGP has learned leads nobody there, here a longer prefix by another gateway.
+        ip("route add 10.1.0.5/32 via 203.0.113.9 proto 83");
+        assert_eq!(looking.gateways("10.1.0.5"), addresses(&["192.0.2.9"]));
+        // The metric is as it was: only the gateway is another.
+        ip("route replace 10.1.0.0/16 via 203.0.113.9");
+        looking.until_by("10.1.0.5", &["203.0.113.9"]);
+        ip("link set third1 down");
+        looking.until("10.1.0.5", no(NoWay::LinkDown));
+        looking.until_by("10.2.0.5", &["192.0.2.9"]);
+        ip("route del 10.1.0.0/16");
+        looking.until("10.1.0.5", no(NoWay::NoRoute));
     });
 }

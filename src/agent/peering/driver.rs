@@ -19,6 +19,7 @@ use tracing::{debug, info, warn};
 use super::bfd::{self, Bfd};
 use super::connection::{Connection, FAREWELL, Io};
 use super::discovery::{Discovery, View};
+use super::gateways::Gateways;
 use super::links::Links;
 use super::listener::Arrival;
 use super::protection::{self, Keys};
@@ -53,6 +54,7 @@ struct Driver {
     bfd: Bfd,
     /// Who looks up next hops, where they have to resolve.
     next_hops: Option<NextHops>,
+    gateways: Gateways,
     links: Links,
     /// There is none before a neighbour is known by an interface.
     discovery: Option<Discovery>,
@@ -94,6 +96,7 @@ pub async fn run(
         states: BTreeMap::new(),
         bfd,
         next_hops,
+        gateways: Gateways::default(),
         links,
         discovery: None,
         stations: Stations::new(&config.stations, &io),
@@ -123,7 +126,10 @@ pub async fn run(
                 None => driver.leave(None),
             },
             Some(event) = seen.recv() => driver.seen(event),
-            Some(found) = answers.recv() => driver.speaker.handle(Input::NextHops(found), driver.now()),
+            Some(found) = answers.recv() => {
+                let found = driver.gateways.find(found);
+                driver.speaker.handle(Input::NextHops(found), driver.now());
+            }
             Some(view) = newest(&mut view) => driver.look(view),
             Some(io) = heard.recv() => {
                 driver.take_in(io);
@@ -435,8 +441,10 @@ impl Driver {
         self.act();
         let questions = self.speaker.poll_next_hops();
         if let Some(next_hops) = self.next_hops.as_ref().filter(|_| !questions.is_empty()) {
+            self.gateways.ask(&questions);
             next_hops.ask(questions);
         }
+        self.gateways.carry(self.speaker.poll_carried());
         let now = self.now();
         for conn in self.waiting() {
             let mut portion = Vec::new();
@@ -491,14 +499,15 @@ impl Driver {
     }
 
     fn owes_agent(&self) -> bool {
-        !self.events.is_closed() && (!self.states.is_empty() || self.speaker.has_best())
+        let owes = !self.states.is_empty() || self.gateways.has_news() || self.speaker.has_best();
+        owes && !self.events.is_closed()
     }
 
     /// Gives the agent what it has room for. Nothing is queued: what it cannot take now it gets in its newest form later.
     fn tell_agent(&mut self) {
         if self.events.is_closed() {
             self.states.clear();
-            while self.speaker.poll_best(BEST_PORTION).is_some() {}
+            while self.gateways.news().is_some() || self.speaker.poll_best(BEST_PORTION).is_some() {}
             return;
         }
         while let Ok(room) = self.events.try_reserve() {
@@ -506,10 +515,22 @@ impl Driver {
                 room.send(event);
                 continue;
             }
+            if let Some(news) = self.gateways.news() {
+                room.send(news);
+                continue;
+            }
             match self.speaker.poll_best(BEST_PORTION) {
-                Some(BestPaths::Changed(changed)) => room.send(PeeringEvent::Routes(changed)),
+                Some(BestPaths::Changed(changed)) => {
+                    let passed = self.gateways.pass(changed);
+                    if !passed.is_empty() {
+                        room.send(PeeringEvent::Routes(passed));
+                    }
+                }
                 Some(BestPaths::Converged) => room.send(PeeringEvent::Converged),
-                None => return,
+                None => match self.gateways.forget() {
+                    Some(gone) => room.send(gone),
+                    None => return,
+                },
             }
         }
     }

@@ -9,6 +9,7 @@
 //! | `driver` | the loop around the speaker |
 //! | `connection` | one TCP connection: connect, read, write, farewell |
 //! | `links` | neighbours that are known by an interface, where they are now |
+//! | `gateways` | by which gateways next hops behind routers are reached, as the agent is told it |
 //! | `discovery` | who is at the other end of a link: router advertisements, on a thread of its own |
 //! | `listener` | listening sockets: bound, and bound again when that failed |
 //! | `listing` | answers for `routectl bgp` |
@@ -21,6 +22,7 @@ pub mod bfd;
 mod connection;
 mod discovery;
 mod driver;
+mod gateways;
 mod links;
 mod listener;
 mod listing;
@@ -72,6 +74,9 @@ pub struct PeeringConfig {
 pub enum PeeringEvent {
     /// The next hops of each prefix's best paths, sorted; none: it has no learned route (any more).
     Routes(Vec<(Cidr, Vec<IpAddr>)>),
+    /// The gateways by which next hops are reached that lie behind routers, before the routes by these, and whenever they
+    /// change; none: such a next hop is on a link now, or no route has it any more.
+    Gateways(Vec<(IpAddr, Vec<IpAddr>)>),
     /// Once, after the routes that led to it: every neighbour has told what it had to tell, or had its time. Learned routes
     /// in the kernel that were not among [`PeeringEvent::Routes`] are stale.
     Converged,

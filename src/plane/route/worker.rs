@@ -26,6 +26,8 @@ const GROUPS: [u32; 6] = [1, 5, 7, 9, 11, nexthop::GROUP];
 const PORTION: usize = 1024;
 /// Between two repairs, so that somebody who fights for a route does not keep the plane busy.
 const REPAIR_PAUSE: Duration = Duration::from_millis(100);
+/// How long the kernel's routes are in doubt at most while jobs follow one another.
+const DOUBT_LIMIT: Duration = Duration::from_secs(1);
 /// How long events are gathered before what failed is tried again.
 const HOPE_PAUSE: Duration = Duration::from_millis(30);
 
@@ -48,8 +50,8 @@ struct Worker {
     touched: BTreeMap<RouteKey, &'static str>,
     /// Those of them that were not tried yet.
     dirty: BTreeSet<RouteKey>,
-    /// The kernel's routes are to be read anew.
-    doubt: bool,
+    /// The kernel's routes are to be read anew, since then.
+    doubt: Option<Instant>,
     /// Notifications of links were lost too.
     overrun: bool,
     quiet_until: Instant,
@@ -80,7 +82,7 @@ pub(super) fn spawn(
         keep_learned: false,
         touched: BTreeMap::new(),
         dirty: BTreeSet::new(),
-        doubt: false,
+        doubt: None,
         overrun: false,
         quiet_until: Instant::now(),
         hope_at: None,
@@ -135,7 +137,7 @@ impl Worker {
 
     fn publish(&self) {
         let mut status = self.state.tracker.status();
-        status.in_sync &= self.started && self.jobs.is_empty() && self.dirty.is_empty() && !self.doubt;
+        status.in_sync &= self.started && self.jobs.is_empty() && self.dirty.is_empty() && self.doubt.is_none();
         *self.status.lock().unwrap_or_else(PoisonError::into_inner) = status;
     }
 
@@ -147,7 +149,7 @@ impl Worker {
 
     /// When there is something to do of our own accord.
     fn next(&self) -> Option<Instant> {
-        let repair = (self.doubt || !self.dirty.is_empty()).then_some(self.quiet_until);
+        let repair = (self.doubt.is_some() || !self.dirty.is_empty()).then_some(self.quiet_until);
         [repair, self.hope_at, self.recheck_at, self.state.tracker.next_due()].into_iter().flatten().min()
     }
 
@@ -234,7 +236,7 @@ impl Worker {
 
     /// Removes the nexthop objects that no route needs, unless somebody may be about to.
     fn sweep_objects(&mut self) {
-        if self.started && self.jobs.is_empty() && !self.doubt && self.dirty.is_empty() {
+        if self.started && self.jobs.is_empty() && self.doubt.is_none() && self.dirty.is_empty() {
             let State { mirror, connection, .. } = &mut self.state;
             let routes = &mirror.routes;
             mirror.objects.sweep(connection, |id| routes.users(id) > 0);
@@ -243,7 +245,9 @@ impl Worker {
 
     fn sync(&mut self, keys: &[RouteKey]) -> Vec<(RouteKey, String)> {
         let failures = self.state.sync(keys);
-        self.doubt |= std::mem::take(&mut self.state.unsure);
+        if std::mem::take(&mut self.state.unsure) {
+            self.doubt();
+        }
         if let Some((key, what)) = failures.first() {
             tracing::warn!(route = %key, %what, failures = failures.len(), "route cannot be had");
         }
@@ -275,7 +279,9 @@ impl Worker {
             Ok(Drained::Overrun) => (doubt, self.overrun) = (true, true),
             Err(error) => tracing::error!(%error, "route plane: notifications cannot be read"),
         }
-        self.doubt |= doubt;
+        if doubt {
+            self.doubt();
+        }
         if (hope || doubt) && self.recheck_at.is_none() {
             self.recheck_at = Some(Instant::now() + HOPE_PAUSE);
         }
@@ -283,6 +289,10 @@ impl Worker {
         if hope && self.state.tracker.has_failures() && self.hope_at.is_none() {
             self.hope_at = Some(Instant::now() + HOPE_PAUSE);
         }
+    }
+
+    fn doubt(&mut self) {
+        self.doubt.get_or_insert_with(Instant::now);
     }
 
     /// Somebody else did something to a route with our mark: if it is not as wanted now, it is put right.
@@ -315,8 +325,8 @@ impl Worker {
             self.recheck();
         }
         if self.quiet_until <= now {
-            // What a job has not come to yet would look as if somebody had taken it away.
-            if self.doubt && self.jobs.is_empty() {
+            // Jobs go first, for a while: what they write need not be read twice.
+            if self.doubt.is_some_and(|since| self.jobs.is_empty() || since + DOUBT_LIMIT <= now) {
                 self.quiet_until = now + REPAIR_PAUSE;
                 self.look_again();
             }
@@ -352,11 +362,15 @@ impl Worker {
             // `doubt` stays, so this is tried again after the pause.
             return tracing::error!(%error, "route plane: routes cannot be read");
         }
-        (self.doubt, self.overrun) = (false, false);
+        (self.doubt, self.overrun) = (None, false);
         let now: Vec<RouteKey> = self.state.mirror.routes.keys().copied().collect();
         let failing: Vec<RouteKey> =
             self.state.tracker.all().keys().filter(|key| self.state.tracker.failure(key).is_none()).copied().collect();
-        let all: BTreeSet<RouteKey> = before.into_iter().chain(now).chain(failing).collect();
+        let mut all: BTreeSet<RouteKey> = before.into_iter().chain(now).chain(failing).collect();
+        // What a job has not come to yet would look as if somebody had taken it away.
+        for key in self.jobs.iter().flat_map(|job| &job.keys[job.done..]) {
+            all.remove(key);
+        }
         for key in all {
             self.touch(key, "was dropped or changed");
         }

@@ -39,6 +39,8 @@ pub enum FactDelta {
     Learned(Cidr, Option<Vec<IpAddr>>),
     /// Whether the kernel reaches a next hop through a router only.
     OffLink(IpAddr, bool),
+    /// The gateways by which the host's own routes lead to a next hop that is behind routers; none: it is on a link.
+    Gateways(IpAddr, Vec<IpAddr>),
     /// Whether this host has the address on its tunnel device.
     TunnelAddress(TunnelKind, IpAddr, bool),
 }

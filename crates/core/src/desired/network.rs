@@ -37,6 +37,8 @@ pub struct NetworkEngine {
     /// Whose address it is; of other nodes.
     holders: BTreeMap<IpAddr, NodeName>,
     off_link: BTreeSet<IpAddr>,
+    /// Of next hops behind routers.
+    gateways: BTreeMap<IpAddr, Vec<IpAddr>>,
     tunnel_addresses: BTreeSet<(TunnelKind, IpAddr)>,
     wants: HashMap<RouteKey, BTreeMap<Want, Route>>,
     state: DesiredState,
@@ -54,6 +56,7 @@ impl NetworkEngine {
             nodes: BTreeMap::new(),
             holders: BTreeMap::new(),
             off_link: BTreeSet::new(),
+            gateways: BTreeMap::new(),
             tunnel_addresses: BTreeSet::new(),
             wants: HashMap::new(),
             state: DesiredState::default(),
@@ -106,6 +109,16 @@ impl NetworkEngine {
                     self.off_link.remove(hop)
                 };
                 touched.learned(self.by_hop.get(hop).into_iter().flatten());
+            }
+            FactDelta::Gateways(hop, gateways) => {
+                let before = if gateways.is_empty() {
+                    self.gateways.remove(hop)
+                } else {
+                    self.gateways.insert(*hop, gateways.clone())
+                };
+                if before.as_deref().unwrap_or_default() != gateways {
+                    touched.learned(self.by_hop.get(hop).into_iter().flatten());
+                }
             }
             FactDelta::TunnelAddress(kind, address, held) => {
                 let entry = (*kind, *address);
@@ -233,6 +246,7 @@ impl NetworkEngine {
         if direct > 0 {
             let mut hops = Vec::with_capacity(direct);
             hops.extend(via.iter().filter(by(None)));
+            self.lead_by_gateways(&mut hops);
             return Some(Route::Learned { via: hops, src: self.source(prefix.family()) });
         }
         let kind = pool?.encapsulation.device;
@@ -244,6 +258,16 @@ impl NetworkEngine {
         let mut via: Vec<IpAddr> = via.iter().filter(by(Some(kind))).filter_map(|hop| inner(*hop)).collect();
         via.sort();
         Some(Route::Tunnelled { kind, via, src })
+    }
+
+    /// In the place of next hops behind routers come the gateways to them: the kernel takes none that is on no link.
+    fn lead_by_gateways(&self, hops: &mut Vec<IpAddr>) {
+        if !self.gateways.is_empty() && hops.iter().any(|hop| self.gateways.contains_key(hop)) {
+            let way = |hop: IpAddr| self.gateways.get(&hop).cloned().unwrap_or_else(|| vec![hop]);
+            *hops = std::mem::take(hops).into_iter().flat_map(way).collect();
+            hops.sort_unstable();
+            hops.dedup();
+        }
     }
 
     fn hop(&self, address: IpAddr) -> NextHop<'_> {

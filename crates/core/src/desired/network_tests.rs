@@ -174,6 +174,37 @@ fn what_is_behind_a_router_is_tunnelled_and_changes_over_with_the_facts() {
     assert_eq!(engine.state().routes[&dst], direct, "who is no node ends no tunnel");
 }
 
+#[test]
+fn what_needs_no_tunnel_is_led_by_the_gateways_to_its_next_hop() {
+    let mut engine = NetworkEngine::new(settings(Announce::Hosts));
+    let [hop, near, gateway, other] = ["10.8.0.5", "192.0.2.4", "192.0.2.8", "192.0.2.9"].map(|ip| ip.parse().unwrap());
+    let dst = route("10.0.0.1/32");
+    let learned = |via: &[IpAddr]| Route::Learned { via: via.to_vec(), src: Some("192.0.2.1".parse().unwrap()) };
+    engine.apply(&[
+        tunnelled_pool(EncapsulationMode::Auto),
+        FactDelta::Gateways(hop, vec![gateway]),
+        FactDelta::Learned(cidr("10.0.0.1/32"), Some(vec![hop, near])),
+    ]);
+    assert_eq!(engine.state().routes[&dst], learned(&[near, gateway]), "only what is behind a router");
+    let delta = engine.apply(&[FactDelta::Gateways(hop, vec![near, other])]);
+    assert_eq!(delta.routes, BTreeMap::from([(dst, Some(learned(&[near, other])))]), "each way once");
+    assert_eq!(engine.apply(&[FactDelta::Gateways(hop, vec![near, other])]), DesiredDelta::default());
+    engine.apply(&[FactDelta::Gateways(hop, Vec::new())]);
+    assert_eq!(engine.state().routes[&dst], learned(&[hop, near]), "it is on a link now");
+
+    // A node's address, which a tunnel leads to: the pool's word goes first.
+    engine.apply(&[
+        node("h2", "10.8.0.5", true),
+        FactDelta::OffLink(hop, true),
+        FactDelta::Gateways(hop, vec![gateway]),
+        FactDelta::Learned(cidr("10.0.0.1/32"), Some(vec![hop])),
+    ]);
+    let tunnelled = |route: &Route| matches!(route, Route::Tunnelled { via, .. } if *via == [hop]);
+    assert!(tunnelled(&engine.state().routes[&dst]), "{:?}", engine.state().routes);
+    engine.apply(&[tunnelled_pool(EncapsulationMode::Never)]);
+    assert_eq!(engine.state().routes[&dst], learned(&[gateway]));
+}
+
 fn any_fact() -> impl Strategy<Value = FactDelta> {
     let addresses = prop::sample::select(vec!["10.0.0.1", "10.0.0.2", "10.0.1.1", "fd00::1"]);
     prop_oneof![
@@ -188,6 +219,14 @@ fn any_fact() -> impl Strategy<Value = FactDelta> {
             .prop_map(|((name, address), there)| node(name, address, there)),
         (prop::sample::select(vec!["192.0.2.2", "192.0.2.3"]), any::<bool>())
             .prop_map(|(hop, off)| FactDelta::OffLink(hop.parse().unwrap(), off)),
+        (
+            prop::sample::select(vec!["192.0.2.2", "192.0.2.3"]),
+            prop::sample::select(vec![&[][..], &["192.0.2.3"], &["192.0.2.8", "192.0.2.9"]])
+        )
+            .prop_map(|(hop, gateways)| {
+                let gateways = gateways.iter().map(|gateway| gateway.parse().unwrap());
+                FactDelta::Gateways(hop.parse().unwrap(), gateways.collect())
+            }),
         any::<bool>().prop_map(|held| FactDelta::TunnelAddress(TunnelKind::Ipip, "10.0.5.0".parse().unwrap(), held)),
         (
             prop::sample::select(vec!["10.0.0.1/32", "10.0.1.0/26"]),
@@ -209,6 +248,7 @@ fn final_facts(facts: &[FactDelta]) -> Vec<FactDelta> {
         FactDelta::Learned(prefix, _) => format!("learned {prefix}"),
         FactDelta::Node(name, _) => format!("node {name}"),
         FactDelta::OffLink(hop, _) => format!("off link {hop}"),
+        FactDelta::Gateways(hop, _) => format!("gateways of {hop}"),
         FactDelta::TunnelAddress(..) => "tunnel address".to_string(),
         other => format!("{other:?}"),
     };

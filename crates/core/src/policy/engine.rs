@@ -268,6 +268,7 @@ impl PolicyEngine {
             FactDelta::OwnBlock(..)
             | FactDelta::Learned(..)
             | FactDelta::OffLink(..)
+            | FactDelta::Gateways(..)
             | FactDelta::TunnelAddress(..) => {}
         }
     }

@@ -19,6 +19,8 @@ use crate::model::{Cidr, Family, NoWay, Resolution};
 struct Carrier {
     length: u8,
     metric: u32,
+    /// Its next hop, to which the host's own routes lead.
+    via: IpAddr,
 }
 
 #[derive(Debug, Default)]
@@ -54,6 +56,8 @@ pub struct NextHops {
     touched: BTreeSet<IpAddr>,
     /// What whoever answers has not been told yet: asked about, or no longer.
     questions: BTreeMap<IpAddr, bool>,
+    /// The same of those that are carried by another one, or no longer.
+    carried: BTreeMap<IpAddr, Option<IpAddr>>,
 }
 
 /// Waiting destinations of a next hop that are not worth looking for twins.
@@ -131,6 +135,9 @@ impl NextHops {
         hop.routes -= 1;
         if hop.routes == 0 {
             self.unanswered -= usize::from(hop.answer.is_none());
+            if hop.carrier.is_some() {
+                self.carried.insert(address, None);
+            }
             self.hops.remove(&address);
             self.stray.remove(&address);
             self.questions.insert(address, false);
@@ -155,6 +162,12 @@ impl Rib {
     /// What is to be asked (`true`), perhaps once more, and what no longer.
     pub fn take_questions(&mut self) -> BTreeMap<IpAddr, bool> {
         std::mem::take(&mut self.next_hops.questions)
+    }
+
+    /// Next hops that are reached by way of a learned route, each with that route's next hop, and those that are not any
+    /// more: what is new of it.
+    pub fn take_carried(&mut self) -> BTreeMap<IpAddr, Option<IpAddr>> {
+        std::mem::take(&mut self.next_hops.carried)
     }
 
     /// Whether an answer is awaited.
@@ -188,7 +201,9 @@ impl Rib {
             }
             match answer {
                 Resolution::Via { .. } => {
-                    hop.carrier = None;
+                    if hop.carrier.take().is_some() {
+                        hops.carried.insert(address, None);
+                    }
                     hops.stray.remove(&address)
                 }
                 Resolution::Unreachable { .. } => hops.stray.insert(address),
@@ -220,6 +235,9 @@ impl Rib {
             let carrier = self.carrier(address);
             let Some(hop) = self.next_hops.hops.get_mut(&address) else { continue };
             if hop.carrier != carrier {
+                if hop.carrier.map(|carrier| carrier.via) != carrier.map(|carrier| carrier.via) {
+                    self.next_hops.carried.insert(address, carrier.map(|carrier| carrier.via));
+                }
                 hop.carrier = carrier;
                 changed.insert(address);
             }
@@ -245,9 +263,9 @@ impl Rib {
             }
             let by_host = |candidate: &Candidate| self.next_hops.without_carrier(candidate);
             let first = decision::contest(destination.candidates(), by_host, |_, _| {}).first().copied();
-            let metric = first.and_then(|index| by_host(&destination.candidates()[index]));
-            if let Some(metric) = metric {
-                return Some(Carrier { length, metric });
+            let first = first.map(|index| &destination.candidates()[index]);
+            if let Some((first, metric)) = first.and_then(|first| Some((first, by_host(first)?))) {
+                return Some(Carrier { length, metric, via: first.path.next_hop.way() });
             }
         }
         None

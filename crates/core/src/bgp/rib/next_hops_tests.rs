@@ -138,6 +138,7 @@ fn a_learned_route_carries_a_next_hop_but_not_its_own() {
     rib.learn(cidr("10.2.0.0/24"), route(2, router));
     rib.resolve(vec![(router, via(20))]);
     assert_eq!(best(&rib, "10.9.0.0/24"), [node]);
+    assert_eq!(rib.take_carried(), BTreeMap::from([(node, Some(router))]), "the kernel is to know by whom");
     // The subnet by way of an address in it does not lead there, and neither does a part of it.
     for prefix in ["10.2.0.0/24", "10.2.0.0/25", "10.2.0.1/32"] {
         rib.learn(cidr(prefix), route(3, node));
@@ -148,9 +149,31 @@ fn a_learned_route_carries_a_next_hop_but_not_its_own() {
         assert_eq!(rib.refused(&cidr(prefix), candidate), Some(Refusal::NextHop(NoWay::NoRoute)), "{prefix}");
         assert_eq!(best(&rib, "10.9.0.0/24"), [node], "the rest of the way is as before");
     }
+    assert!(rib.take_carried().is_empty());
     rib.forget(cidr("10.2.0.0/24"), Some(ip("192.0.2.2")));
     rib.follow_carriers();
     assert!(best(&rib, "10.9.0.0/24").is_empty());
+    assert_eq!(rib.take_carried(), BTreeMap::from([(node, None)]));
+}
+
+#[test]
+fn who_carries_a_next_hop_is_told_until_nobody_has_to() {
+    let mut rib = asking();
+    let (first, second, node) = (ip("198.51.100.1"), ip("198.51.100.2"), ip("10.2.0.1"));
+    rib.learn(cidr("10.9.0.0/24"), route(3, node));
+    rib.learn(cidr("10.2.0.0/24"), route(2, first));
+    rib.learn(cidr("10.2.0.0/25"), route(4, second));
+    let mut after = |answers: &[(IpAddr, Resolution)]| {
+        rib.resolve(answers.to_vec());
+        rib.take_carried()
+    };
+    assert_eq!(after(&[(node, NO_ROUTE), (first, via(0)), (second, via(0))]), [(node, Some(second))].into());
+    assert_eq!(after(&[(second, NO_ROUTE)]), [(node, Some(first))].into());
+    assert_eq!(after(&[(first, via(9))]), [].into(), "dearer, and the same way");
+    assert_eq!(after(&[(node, via(0))]), [(node, None)].into(), "the host's own route leads there");
+    assert_eq!(after(&[(node, NO_ROUTE)]), [(node, Some(first))].into());
+    rib.forget(cidr("10.9.0.0/24"), Some(ip("192.0.2.3")));
+    assert_eq!(rib.take_carried(), [(node, None)].into(), "no route needs it");
 }
 
 #[test]

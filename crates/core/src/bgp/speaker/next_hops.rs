@@ -19,6 +19,12 @@ impl Speaker {
         self.rib.take_questions()
     }
 
+    /// What is new of next hops to which only learned routes lead: the next hop of that route, which the host's own routes
+    /// reach; `None`: no such route leads there any more.
+    pub fn poll_carried(&mut self) -> BTreeMap<IpAddr, Option<IpAddr>> {
+        self.rib.take_carried()
+    }
+
     /// Next hops by which routes were accepted, and which do not resolve.
     pub fn unresolved(&self) -> Vec<Unresolved> {
         self.rib.unresolved().collect()

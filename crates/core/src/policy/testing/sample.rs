@@ -143,6 +143,7 @@ fn fact_key(delta: &FactDelta) -> String {
         FactDelta::OwnBlock(cidr, _) => format!("block {cidr}"),
         FactDelta::Learned(cidr, _) => format!("learned {cidr}"),
         FactDelta::OffLink(hop, _) => format!("off link {hop}"),
+        FactDelta::Gateways(hop, _) => format!("gateways of {hop}"),
         FactDelta::Staged(key, _) => format!("staged {key}"),
         FactDelta::Profile(name, _) => format!("profile {name}"),
         FactDelta::HostEndpoint(name, _) => format!("host endpoint {name}"),
