@@ -40,7 +40,7 @@ use routenet_core::bgp::speaker::{
     FilterAnswer, FilterQuestion, MeshSessions, PeerDetail, PeerStatus, RouteDetail, RouteStatus, SpeakerConfig, State,
     Unresolved,
 };
-use routenet_core::model::Cidr;
+use routenet_core::model::{Cidr, Via};
 use tokio::sync::{mpsc, oneshot};
 
 pub use links::Waiting;
@@ -70,8 +70,8 @@ pub struct PeeringConfig {
 /// What the agent hears.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PeeringEvent {
-    /// The next hops of each prefix's best paths, sorted; none: it has no learned route (any more).
-    Routes(Vec<(Cidr, Vec<IpAddr>)>),
+    /// The next hops of each prefix's best paths; none: it has no learned route (any more).
+    Routes(Vec<(Cidr, Via)>),
     /// Once, after the routes that led to it: every neighbour has told what it had to tell, or had its time. Learned routes
     /// in the kernel that were not among [`PeeringEvent::Routes`] are stale.
     Converged,
