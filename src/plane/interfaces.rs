@@ -152,7 +152,7 @@ impl Changes {
         tokio::time::sleep_until(due).await;
         self.due = None;
         // Whatever it says, and also where it says that it lost count: the look tells.
-        drop(self.monitor.drain(0, |_| {}));
+        drop(self.monitor.drain(&[], |_| {}));
     }
 }
 

@@ -27,7 +27,7 @@ const HEADER: usize = 16;
 /// More than the largest datagram that the kernel builds for a dump (32 KiB).
 const RECEIVE_BUFFER: usize = 64 * 1024;
 /// Messages in one `sendmsg`: their refusals, should all be refused, fit into the default receive buffer.
-const MESSAGES_A_SEND: usize = 128;
+pub(crate) const MESSAGES_A_SEND: usize = 128;
 /// How often a dump that changed while it was read is read again.
 const DUMP_ATTEMPTS: usize = 4;
 /// Of [`Monitor`]: what may pile up while the worker is busy, in bytes.
@@ -343,15 +343,15 @@ pub(crate) fn open_monitor(groups: &[u32]) -> io::Result<Socket> {
 
 /// What a monitor is not to be woken for. The kernel drops it before it is queued: hundred thousand routes of our own
 /// would be copied, and read, once for each socket that waits for somebody else's.
-pub(crate) enum Ignore {
-    /// What a [`Connection`] with this port asked for.
-    Port(u32),
+pub(crate) enum Ignore<'a> {
+    /// What a [`Connection`] with one of these ports asked for.
+    Ports(&'a [u32]),
     /// Routes of these protocols.
-    Routes([u8; 2]),
+    Routes(&'a [u8]),
 }
 
 /// Attaches the filter. Without it a monitor is only slower, since what it hears is looked at again.
-pub(crate) fn ignore(socket: &Socket, what: &Ignore) {
+pub(crate) fn ignore(socket: &Socket, what: &Ignore<'_>) {
     // Loads are in network order, netlink is in the host's.
     let port = |port: u32| u32::from_be_bytes(port.to_ne_bytes());
     let kind = |kind: u16| u32::from(u16::from_be_bytes(kind.to_ne_bytes()));
@@ -359,21 +359,29 @@ pub(crate) fn ignore(socket: &Socket, what: &Ignore) {
     let load = |code: u16, at: u32| libc::sock_filter { code, jt: 0, jf: 0, k: at };
     let equal = |value: u32, jt: u8, jf: u8| libc::sock_filter { code: 0x15, jt, jf, k: value };
     let answer = |length: u32| libc::sock_filter { code: 0x06, jt: 0, jf: 0, k: length };
-    let mut program = match what {
-        // `nlmsg_pid`.
-        Ignore::Port(own) => vec![load(0x20, 12), equal(port(*own), 0, 1), answer(0), answer(u32::MAX)],
-        // `nlmsg_type`, then `rtm_protocol`.
-        Ignore::Routes([one, other]) => vec![
-            load(0x28, 4),
-            equal(kind(libc::RTM_NEWROUTE), 1, 0),
-            equal(kind(libc::RTM_DELROUTE), 0, 4),
-            load(0x30, HEADER as u32 + 5),
-            equal(u32::from(*one), 1, 0),
-            equal(u32::from(*other), 0, 1),
-            answer(0),
-            answer(u32::MAX),
-        ],
+    // Whether what was loaded is one of so many: if so, the next instruction is done, else the one behind it.
+    let among = |program: &mut Vec<libc::sock_filter>, values: &[u32]| {
+        let behind = (0..u8::try_from(values.len()).expect("a few values")).rev();
+        program.extend(values.iter().zip(behind).map(|(value, behind)| equal(*value, behind, u8::from(behind == 0))));
     };
+    let mut program = Vec::new();
+    match what {
+        Ignore::Ports(own) => {
+            // `nlmsg_pid`.
+            program.push(load(0x20, 12));
+            among(&mut program, &own.iter().map(|own| port(*own)).collect::<Vec<_>>());
+        }
+        Ignore::Routes(protocols) => {
+            // `nlmsg_type`, then `rtm_protocol`.
+            let others = u8::try_from(protocols.len()).expect("a few protocols") + 2;
+            let kinds = [equal(kind(libc::RTM_NEWROUTE), 1, 0), equal(kind(libc::RTM_DELROUTE), 0, others)];
+            program.push(load(0x28, 4));
+            program.extend(kinds);
+            program.push(load(0x30, HEADER as u32 + 5));
+            among(&mut program, &protocols.iter().copied().map(u32::from).collect::<Vec<_>>());
+        }
+    }
+    program.extend([answer(0), answer(u32::MAX)]);
     let length = u16::try_from(program.len()).expect("a short program");
     let program = libc::sock_fprog { len: length, filter: program.as_mut_ptr() };
     // SAFETY: a valid descriptor, and a pointer to a program of the size that is given, which the kernel copies.
@@ -404,14 +412,14 @@ impl Monitor {
         }
     }
 
-    /// Hands all waiting notifications to `take`, save those that `own_port` caused.
-    pub(crate) fn drain(&mut self, own_port: u32, mut take: impl FnMut(Event)) -> io::Result<Drained> {
+    /// Hands all waiting notifications to `take`, save those that one of the ports caused.
+    pub(crate) fn drain(&mut self, own_ports: &[u32], mut take: impl FnMut(Event)) -> io::Result<Drained> {
         let mut outcome = Drained::All;
         loop {
             match receive(self.socket.as_raw_fd(), &mut self.buffer, libc::MSG_DONTWAIT) {
                 Ok(length) => {
                     for frame in Frames(&self.buffer[..length]) {
-                        if frame.port == own_port && own_port != 0 {
+                        if own_ports.contains(&frame.port) {
                             continue;
                         }
                         let known = || frame.parse().map(Message::Route);

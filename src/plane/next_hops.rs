@@ -21,7 +21,7 @@ use routenet_core::model::{Cidr, Family, NoWay, Resolution};
 use tokio::sync::mpsc;
 
 use super::PlaneError;
-use super::netlink::{Connection, Drained, Event, Message, Monitor, Outcome, Request, open_monitor};
+use super::netlink::{Connection, Drained, Event, Ignore, Message, Monitor, Outcome, Request, ignore, open_monitor};
 
 /// `RTNLGRP_LINK`, `RTNLGRP_IPV4_IFADDR`, `RTNLGRP_IPV4_ROUTE`, `RTNLGRP_IPV4_RULE`, `RTNLGRP_IPV6_IFADDR`,
 /// `RTNLGRP_IPV6_ROUTE`, `RTNLGRP_IPV6_RULE`.
@@ -62,6 +62,7 @@ impl NextHops {
         let fault = |what: String| PlaneError { object: "next hops".to_string(), what };
         let connection = Connection::open().map_err(|error| fault(format!("netlink socket: {error}")))?;
         let socket = open_monitor(&GROUPS).map_err(|error| fault(format!("netlink monitor: {error}")))?;
+        ignore(&socket, &Ignore::Routes(&[PROTO_LEARNED]));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|error| fault(error.to_string()))?;
         let (questions, inbox) = mpsc::unbounded_channel();
@@ -145,7 +146,7 @@ impl Watcher {
                 }
                 () = readable => {
                     let Some(monitor) = &mut monitor else { continue };
-                    match monitor.drain(self.connection.port(), |event| concerned.take(&event)) {
+                    match monitor.drain(&[self.connection.port()], |event| concerned.take(&event)) {
                         Ok(Drained::All) => {}
                         Ok(Drained::Overrun) => concerned.all = true,
                         Err(error) => tracing::error!(%error, "next hops: notifications cannot be read"),

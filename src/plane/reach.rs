@@ -36,7 +36,7 @@ impl Reach {
         let fault = |what: String| PlaneError { object: "next hops".to_string(), what };
         let connection = Connection::open().map_err(|error| fault(format!("netlink socket: {error}")))?;
         let socket = open_monitor(&GROUPS).map_err(|error| fault(format!("netlink monitor: {error}")))?;
-        ignore(&socket, &Ignore::Routes([PROTO_LOCAL, PROTO_LEARNED]));
+        ignore(&socket, &Ignore::Routes(&[PROTO_LOCAL, PROTO_LEARNED]));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|error| fault(error.to_string()))?;
         let (watched, inbox) = mpsc::unbounded_channel();
@@ -104,7 +104,7 @@ impl Watcher {
                 () = monitor.readable() => {
                     tokio::time::sleep(SETTLE).await;
                     let mut concerns = false;
-                    if let Err(error) = monitor.drain(self.connection.port(), |event| concerns |= may_concern(&event)) {
+                    if let Err(error) = monitor.drain(&[self.connection.port()], |event| concerns |= may_concern(&event)) {
                         tracing::error!(%error, "next hops: notifications cannot be read");
                     }
                     if !concerns {

@@ -353,7 +353,7 @@ impl Us {
                         if hops.is_empty() {
                             self.kernel.remove(&prefix);
                         } else {
-                            self.kernel.insert(prefix, hops);
+                            self.kernel.insert(prefix, hops.to_vec());
                         }
                     }
                 }

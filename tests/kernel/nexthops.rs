@@ -123,7 +123,7 @@ fn ipv4_goes_by_way_of_ipv6_next_hops_with_and_without_objects() {
                 (vec!["2001:db8::2".parse().expect("an address")], "via inet6 2001:db8::2 dev under0"),
             ];
             for (via, words) in ways {
-                let route = Route::Learned { via, src: source };
+                let route = Route::Learned { via: via.into(), src: source };
                 apply(&plane, &[(key("10.65.1.0/26"), Some(route.clone()))]).expect("a route");
                 let shown = show("10.65.1.0/26");
                 assert_eq!(shown, format!("10.65.1.0/26 {words} proto 83 src 10.65.0.1"));
@@ -135,7 +135,7 @@ fn ipv4_goes_by_way_of_ipv6_next_hops_with_and_without_objects() {
             // Equal paths, of both kinds, in both families.
             let both = vec!["2001:db8::2".parse().expect("an address"), scoped(link_local, index)];
             for dst in ["10.65.1.0/26", "fd65::1:0/122"] {
-                let route = Route::Learned { via: both.clone(), src: None };
+                let route = Route::Learned { via: both.clone().into(), src: None };
                 apply(&plane, &[(key(dst), Some(route.clone()))]).expect("a route");
                 assert_eq!(show(dst).matches("under0 weight 1").count(), 2, "{}", show(dst));
                 let read = block_on(RoutePlane::spawn().expect("a plane").read_ours()).expect("read");
@@ -156,7 +156,7 @@ fn a_link_local_next_hop_without_its_link_and_an_ipv4_one_for_ipv6_are_refused()
         assert!(error.contains("does not say of which link"), "{error}");
         let error = apply(&plane, &[(key("fd65::/122"), Some(learned(&["192.0.2.2"])))]).expect_err("no such thing");
         assert!(error.contains("192.0.2.2 is not of the route's family"), "{error}");
-        let gone = Route::Learned { via: vec![scoped("fe80::2".parse().expect("an address"), 9999)], src: None };
+        let gone = Route::Learned { via: scoped("fe80::2".parse().expect("an address"), 9999).into(), src: None };
         apply(&plane, &[(key("10.65.2.0/26"), Some(gone))]).expect_err("a link that is not there");
         assert_eq!((show("10.65.1.0/26"), show("10.65.2.0/26"), show("fd65::/122")), Default::default());
         assert_eq!(objects(), BTreeMap::new());
@@ -376,8 +376,11 @@ fn routes_that_all_go_another_way_are_led_there_by_their_object() {
             (nhid("10.100.1.7/32"), via("10.100.1.7/32").as_str()),
             (Some(id), "10.100.1.7 via 192.0.2.3 dev under0")
         );
-        let tunnelled =
-            Route::Tunnelled { kind: TunnelKind::Ipip, via: vec!["192.0.2.3".parse().expect("an address")], src: None };
+        let tunnelled = Route::Tunnelled {
+            kind: TunnelKind::Ipip,
+            via: "192.0.2.3".parse::<IpAddr>().expect("an address").into(),
+            src: None,
+        };
         apply(&plane, &many(500, &tunnelled)).expect("all");
         assert_eq!(nhid("10.100.1.7/32"), Some(id));
         assert_eq!(via("10.100.1.7/32"), "10.100.1.7 via 192.0.2.3 dev rnt-ipip onlink");
@@ -422,7 +425,9 @@ fn routes_that_were_dropped_unsaid_come_back_though_jobs_never_end() {
                 let (plane, end, rounds) = (plane.clone(), &end, &rounds);
                 scope.spawn(move || {
                     let all = |route: Option<Route>| {
-                        (0..3000u32).map(move |n| (key(&format!("10.{}.{}.{}/32", 100 + flow, n / 256, n % 256)), route.clone()))
+                        (0..3000u32).map(move |n| {
+                            (key(&format!("10.{}.{}.{}/32", 100 + flow, n / 256, n % 256)), route.clone())
+                        })
                     };
                     for round in 0.. {
                         let route = (round % 2 == 0).then_some(Route::Blackhole);

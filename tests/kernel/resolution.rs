@@ -2,15 +2,20 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::time::Duration;
 
 use routenet::plane::next_hops::{Found, NextHops};
+use routenet::plane::reach::Reach;
+use routenet_core::desired::PROTO_LEARNED;
 use routenet_core::model::scope::scoped;
 use routenet_core::model::{NoWay, Resolution};
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use crate::links::{block_on, ip};
 use crate::routes::underlay;
-use crate::support::in_fresh_netns;
+use crate::support::{in_fresh_netns, run, wait_for};
+
+const LIMIT: Duration = Duration::from_secs(30);
 
 const fn via(metric: u32) -> Resolution {
     Resolution::Via { metric }
@@ -74,8 +79,7 @@ impl Looking {
 
     fn hear_until(&mut self, done: impl Fn(&BTreeMap<IpAddr, Found>) -> bool) {
         while !done(&self.known) {
-            let limit = std::time::Duration::from_secs(30);
-            let heard = block_on(async { tokio::time::timeout(limit, self.told.recv()).await })
+            let heard = block_on(async { tokio::time::timeout(LIMIT, self.told.recv()).await })
                 .unwrap_or_else(|_| panic!("nothing more than {:?}", self.known));
             self.known.extend(heard.expect("the watcher"));
         }
@@ -236,5 +240,54 @@ fn a_next_hop_behind_a_router_has_the_gateways_of_its_route() {
         looking.until_by("10.2.0.5", &["192.0.2.9"]);
         ip("route del 10.1.0.0/16");
         looking.until("10.1.0.5", no(NoWay::NoRoute));
+    });
+}
+
+/// How often the thread of this name, of those in this namespace, had nothing to do any more.
+fn rests(thread: &str) -> u64 {
+    let namespace = |task: &str| std::fs::read_link(format!("/proc/{task}/ns/net")).ok();
+    let own = namespace("thread-self");
+    let tasks = std::fs::read_dir("/proc/self/task").expect("/proc").filter_map(Result::ok);
+    let mut tasks = tasks.map(|task| format!("self/task/{}", task.file_name().display()));
+    let is_it = |task: &String| {
+        let name = std::fs::read_to_string(format!("/proc/{task}/comm")).unwrap_or_default();
+        name.trim() == thread && namespace(task) == own
+    };
+    let task = tasks.find(is_it).unwrap_or_else(|| panic!("no thread {thread}"));
+    let status = std::fs::read_to_string(format!("/proc/{task}/status")).expect("a thread");
+    let field = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+    field.and_then(|count| count.trim().parse().ok()).expect("a count")
+}
+
+#[test]
+fn what_is_learned_wakes_nobody_who_follows_the_routes_of_others() {
+    const MANY: u32 = 2000;
+    in_fresh_netns(|| {
+        underlay();
+        let mut looking = Looking::new();
+        assert_eq!(looking.answer("192.0.2.7"), via(0));
+        let (tell, _told) = tokio::sync::mpsc::unbounded_channel();
+        let _reach = Reach::spawn(tell).expect("a thread");
+        let folder = tempfile::tempdir().expect("a folder");
+        let add = |net: u8, protocol: u8| {
+            let route =
+                |n: u32| format!("route add {net}.{}.{}.0/26 via 192.0.2.2 proto {protocol}\n", n / 256, n % 256);
+            let file = folder.path().join("routes");
+            std::fs::write(&file, (0..MANY).map(route).collect::<String>()).expect("a file");
+            run("ip", &["-batch", &file.display().to_string()]);
+        };
+        let threads = ["rn-nexthops", "rn-reach"];
+        let before = threads.map(rests);
+        add(10, PROTO_LEARNED);
+        for (thread, before) in threads.into_iter().zip(before) {
+            // Links and addresses that have just come about may still be told of.
+            let woken = rests(thread) - before;
+            assert!(woken < u64::from(MANY) / 20, "{thread} was woken {woken} times");
+        }
+        let before = threads.map(rests);
+        add(11, 84);
+        for (thread, before) in threads.into_iter().zip(before) {
+            wait_for("routes of others to be heard of", LIMIT, || rests(thread) > before);
+        }
     });
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use routenet::plane::link::LinkPlane;
 use routenet::plane::route::RoutePlane;
 use routenet_core::desired::{Route, RouteKey, UNREACHABLE_METRIC};
-use routenet_core::model::InterfaceName;
+use routenet_core::model::{InterfaceName, Via};
 
 use crate::links::{Workload, block_on, ip};
 use crate::support::monitor::RouteMonitor;
@@ -30,8 +30,8 @@ pub fn monitor(objects: &[&str]) -> RouteMonitor {
     monitor
 }
 
-fn addresses(all: &[&str]) -> Vec<IpAddr> {
-    all.iter().map(|text| text.parse().expect("an address")).collect()
+fn addresses(all: &[&str]) -> Via {
+    all.iter().map(|text| text.parse::<IpAddr>().expect("an address")).collect()
 }
 
 pub fn learned(via: &[&str]) -> Route {
@@ -402,6 +402,34 @@ fn ten_thousand_routes_go_in_and_out_and_a_small_change_does_not_wait() {
         block_on(plane.apply(many(None))).expect("all");
         assert_eq!(ip("route show proto 83"), "");
         assert!(!show("10.65.0.2/32").is_empty());
+        let status = plane.status();
+        assert!(status.in_sync && status.repairs == 0, "{status:?}");
+    });
+}
+
+#[test]
+fn of_thousands_those_that_are_refused_are_told_apart_and_come_when_they_can() {
+    const MANY: u32 = 3000;
+    in_fresh_netns(|| {
+        underlay();
+        let dst = |n: u32| format!("10.{}.{}.0/26", 100 + n / 256, n % 256);
+        let in_the_way = [5, 700, MANY - 1].map(dst);
+        in_the_way.iter().for_each(|dst| drop(ip(&format!("route add {dst} via 192.0.2.9"))));
+        let plane = started(&[]);
+        let is_astray = |n: u32| n % 1000 == 131;
+        let via = |n: u32| if is_astray(n) { "198.51.100.2" } else { "192.0.2.2" };
+        let changes: Vec<_> = (0..MANY).map(|n| (key(&dst(n)), Some(learned(&[via(n)])))).collect();
+        let error = apply(&plane, &changes).expect_err("six of them");
+        assert!(error.contains("(and 5 more)"), "{error}");
+        let there = || ip("route show proto 83").lines().count();
+        assert_eq!(there(), MANY as usize - 6);
+        for dst in &in_the_way {
+            assert_eq!(show(dst), format!("{dst} via 192.0.2.9 dev under0"), "somebody else's");
+        }
+        in_the_way.iter().for_each(|dst| drop(ip(&format!("route del {dst}"))));
+        ip("address add 198.51.100.1/24 dev under0");
+        wait_for("all to be there", 60 * SECOND, || there() == MANY as usize);
+        assert_eq!(ip("route show proto 83").matches("via 198.51.100.2 ").count(), 3);
         let status = plane.status();
         assert!(status.in_sync && status.repairs == 0, "{status:?}");
     });

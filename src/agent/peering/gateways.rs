@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use routenet_core::model::{Cidr, Resolution};
+use routenet_core::model::{Cidr, Resolution, Via};
 
 use super::PeeringEvent;
 use super::driver::BEST_PORTION;
@@ -22,7 +22,7 @@ pub struct Gateways {
     /// Those of which the agent may have to hear.
     changed: BTreeSet<IpAddr>,
     /// Routes with a next hop that is still looked for: what the kernel has of them stays meanwhile.
-    held: BTreeMap<Cidr, Vec<IpAddr>>,
+    held: BTreeMap<Cidr, Via>,
     /// Something was found since the held ones were gone through.
     found: bool,
     /// Something is not followed any more since what was told was gone through.
@@ -91,7 +91,7 @@ impl Gateways {
     }
 
     /// The routes of these that the agent may have at once.
-    pub fn pass(&mut self, mut routes: Vec<(Cidr, Vec<IpAddr>)>) -> Vec<(Cidr, Vec<IpAddr>)> {
+    pub fn pass(&mut self, mut routes: Vec<(Cidr, Via)>) -> Vec<(Cidr, Via)> {
         if self.unknown == 0 && self.held.is_empty() {
             return routes;
         }

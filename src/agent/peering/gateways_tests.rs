@@ -1,6 +1,6 @@
 use std::net::IpAddr;
 
-use routenet_core::model::{Cidr, NoWay, Resolution};
+use routenet_core::model::{Cidr, NoWay, Resolution, Via};
 
 use super::Gateways;
 use crate::agent::peering::PeeringEvent;
@@ -14,7 +14,7 @@ fn via(gateways: &[&str]) -> Found {
     Found { resolution: Resolution::Via { metric: 0 }, gateways: gateways.iter().map(|word| ip(word)).collect() }
 }
 
-fn route(prefix: &str, hops: &[&str]) -> (Cidr, Vec<IpAddr>) {
+fn route(prefix: &str, hops: &[&str]) -> (Cidr, Via) {
     (prefix.parse().unwrap(), hops.iter().map(|word| ip(word)).collect())
 }
 

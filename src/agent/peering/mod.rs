@@ -42,7 +42,7 @@ use routenet_core::bgp::speaker::{
     FilterAnswer, FilterQuestion, MeshSessions, PeerDetail, PeerStatus, RouteDetail, RouteStatus, SpeakerConfig, State,
     Unresolved,
 };
-use routenet_core::model::Cidr;
+use routenet_core::model::{Cidr, Via};
 use tokio::sync::{mpsc, oneshot};
 
 pub use links::Waiting;
@@ -72,8 +72,8 @@ pub struct PeeringConfig {
 /// What the agent hears.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PeeringEvent {
-    /// The next hops of each prefix's best paths, sorted; none: it has no learned route (any more).
-    Routes(Vec<(Cidr, Vec<IpAddr>)>),
+    /// The next hops of each prefix's best paths; none: it has no learned route (any more).
+    Routes(Vec<(Cidr, Via)>),
     /// The gateways by which next hops are reached that lie behind routers, before the routes by these, and whenever they
     /// change; none: such a next hop is on a link now, or no route has it any more.
     Gateways(Vec<(IpAddr, Vec<IpAddr>)>),

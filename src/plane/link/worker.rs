@@ -283,7 +283,7 @@ impl Worker {
 
     fn hear(&mut self, monitor: &mut Monitor) {
         let mut changes = Changes::default();
-        match monitor.drain(self.builder.connection.port(), |event| changes.take(event)) {
+        match monitor.drain(&[self.builder.connection.port()], |event| changes.take(event)) {
             Ok(Drained::All) => {}
             Ok(Drained::Overrun) => self.look_again(),
             Err(error) => tracing::error!(%error, "link plane: notifications cannot be read"),

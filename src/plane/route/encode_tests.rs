@@ -7,14 +7,14 @@ use super::*;
 
 fn learned(via: &str, src: Option<&str>) -> Route {
     let src = src.map(|src| src.parse().expect("an address"));
-    Route::Learned { via: vec![via.parse().expect("an address")], src }
+    Route::Learned { via: via.parse::<IpAddr>().expect("an address").into(), src }
 }
 
 #[test]
 fn the_bytes_are_those_of_the_message() {
     let tunnelled = Route::Tunnelled {
         kind: TunnelKind::Vxlan,
-        via: vec!["fd00::2".parse().expect("an address")],
+        via: "fd00::2".parse::<IpAddr>().expect("an address").into(),
         src: Some("fd02::1".parse().expect("an address")),
     };
     let cases = [

@@ -9,7 +9,7 @@ use netlink_packet_route::route::{
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use routenet_core::desired::{PROTO_LEARNED, PROTO_LOCAL, Route, RouteKey};
 use routenet_core::model::scope::{scoped, unscoped};
-use routenet_core::model::{Cidr, Family, InterfaceName, TunnelKind};
+use routenet_core::model::{Cidr, Family, InterfaceName, TunnelKind, Via};
 
 use crate::plane::nexthop::Hop;
 
@@ -268,9 +268,7 @@ impl Parts {
             Some(link) if tunnel.is_none() => scoped(*address, link),
             _ => *address,
         };
-        let mut via: Vec<IpAddr> = self.via.iter().map(next_hop).collect();
-        via.sort();
-        via.dedup();
+        let via: Via = self.via.iter().map(next_hop).collect();
         let route = match header.kind {
             RouteType::BlackHole => Route::Blackhole,
             RouteType::Unreachable => Route::Unreachable,

@@ -13,8 +13,8 @@ fn round_trip(key: &RouteKey, route: &Route) -> (RouteKey, Installed) {
     read(&message, |index| (index == 7).then(dev), |_| None).expect("a route of the main table")
 }
 
-fn addresses(all: &[&str]) -> Vec<IpAddr> {
-    all.iter().map(|text| text.parse().expect("an address")).collect()
+fn addresses(all: &[&str]) -> Via {
+    all.iter().map(|text| text.parse::<IpAddr>().expect("an address")).collect()
 }
 
 #[test]
@@ -56,12 +56,12 @@ fn a_route_of_another_shape_is_not_taken_for_ours() {
 fn link_local_next_hops_name_their_link_and_the_other_ends_of_tunnels_do_not() {
     let link_local = |link| scoped("fe80::2".parse().expect("an address"), link);
     let key = key("fd01::/64", 0);
-    let learned = Route::Learned { via: vec![link_local(7)], src: None };
+    let learned = Route::Learned { via: link_local(7).into(), src: None };
     let RouteNetlinkMessage::NewRoute(message) = install(&key, &learned, None) else { panic!("an installation") };
     assert!(message.attributes.contains(&RouteAttribute::Oif(7)));
     assert_eq!(read(&message, |_| Some(dev()), |_| None).expect("a route").1.route, Some(learned));
     let kind = TunnelKind::Vxlan;
-    let tunnelled = Route::Tunnelled { kind, via: vec![link_local(0)], src: None };
+    let tunnelled = Route::Tunnelled { kind, via: link_local(0).into(), src: None };
     let RouteNetlinkMessage::NewRoute(message) = install(&key, &tunnelled, Some(9)) else { panic!("an installation") };
     assert_eq!(read(&message, |_| Some(kind.device()), |_| None).expect("a route").1.route, Some(tunnelled));
 }

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `worker` | the thread: requests, the kernel's notifications, retries, repairs |
 //! | `sync` | makes the kernel have what is wanted, many routes to a send |
+//! | `writer` | the thread that sends, while `sync` makes the next requests ready |
 //! | `mirror` | what the kernel has: our routes, and the links they may lead to |
 //! | `table` | our routes by key, and how many lead by which nexthop object |
 //! | `objects` | nexthop objects: one a next hop or a set of them, however many routes lead there |
@@ -17,6 +18,7 @@ mod objects;
 mod sync;
 mod table;
 mod worker;
+mod writer;
 
 use std::collections::BTreeMap;
 use std::io;

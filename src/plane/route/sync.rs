@@ -1,5 +1,7 @@
 //! Makes the kernel have what is wanted for given keys: one batch, errors told route by route.
 
+use std::collections::VecDeque;
+use std::io;
 use std::net::IpAddr;
 use std::time::Instant;
 
@@ -10,7 +12,7 @@ use routenet_core::desired::{Route, RouteKey};
 use routenet_core::model::TunnelKind;
 use routenet_core::model::scope::unscoped;
 
-use crate::plane::netlink::{Connection, Outcome, Refusal, Request};
+use crate::plane::netlink::{Connection, MESSAGES_A_SEND, Outcome, Refusal, Request};
 use crate::plane::nexthop::Hop;
 use crate::plane::tracker::Tracker;
 
@@ -18,10 +20,16 @@ use super::encode;
 use super::message::{self, Installed};
 use super::mirror::{Mirror, family_fault};
 use super::objects::link_of;
+use super::writer::Writer;
+
+/// Sends that are queued at the writer beside the one that the kernel works on.
+const AHEAD: usize = 2;
 
 /// Wanted routes, the kernel's, and the way there.
 pub(super) struct State {
+    /// For questions, objects, and what is but a few routes.
     pub connection: Connection,
+    pub writer: Writer,
     pub tracker: Tracker<RouteKey, Route>,
     pub mirror: Mirror,
     /// The socket failed in the midst of a batch: what the kernel did is not known.
@@ -51,6 +59,19 @@ struct Plan {
     requests: Vec<Request>,
     failures: Vec<(RouteKey, String)>,
 }
+
+/// What the kernel did not do.
+#[derive(Default)]
+struct Refused {
+    failures: Vec<(RouteKey, String)>,
+    /// Something stands there that the mirror does not know.
+    clashes: Vec<RouteKey>,
+    /// What was refused with a nexthop object, as what it is without one.
+    again: Plan,
+}
+
+/// The nexthop objects of next hops, by the tunnel that they are reached by; `None`: none is to be had.
+type Chosen = HashMap<Option<TunnelKind>, HashMap<Vec<IpAddr>, Option<u32>>>;
 
 impl Plan {
     fn push(&mut self, key: RouteKey, step: Step, lead: Lead, request: Request) {
@@ -133,48 +154,74 @@ impl State {
 
     /// Answers failures, and the keys at which something stands that the mirror does not know.
     fn attempt(&mut self, keys: &[RouteKey]) -> (Vec<(RouteKey, String)>, Vec<RouteKey>) {
-        let mut plan = self.plan(keys);
-        let mut clashes = Vec::new();
-        let mut again = self.carry_out(&mut plan, &mut clashes);
+        let mut refused = Refused::default();
+        let mut chosen = Chosen::new();
+        let mut submitted = VecDeque::new();
+        for some in keys.chunks(MESSAGES_A_SEND) {
+            let mut plan = self.plan(some, &mut chosen);
+            refused.failures.append(&mut plan.failures);
+            if plan.requests.is_empty() {
+                continue;
+            }
+            // Of a few, nothing is made ready meanwhile.
+            if keys.len() <= MESSAGES_A_SEND {
+                let outcomes = self.connection.batch(&plan.requests);
+                self.enter(plan.steps, outcomes, &mut refused);
+                continue;
+            }
+            self.writer.submit(plan.requests);
+            submitted.push_back(plan.steps);
+            if submitted.len() > AHEAD
+                && let Some(steps) = submitted.pop_front()
+            {
+                let outcomes = self.writer.collect();
+                self.enter(steps, outcomes, &mut refused);
+            }
+        }
+        for steps in submitted {
+            let outcomes = self.writer.collect();
+            self.enter(steps, outcomes, &mut refused);
+        }
         // It may be that an object died a moment ago, or the kernel has more to say to a route that carries its next
         // hops.
+        let again = std::mem::take(&mut refused.again);
         if !again.steps.is_empty() {
-            let refused = again.steps.len();
-            self.carry_out(&mut again, &mut clashes);
-            self.unsure |= again.failures.len() < refused;
-            plan.failures.append(&mut again.failures);
+            let (count, before) = (again.steps.len(), refused.failures.len());
+            let outcomes = self.connection.batch(&again.requests);
+            self.enter(again.steps, outcomes, &mut refused);
+            self.unsure |= refused.failures.len() - before < count;
         }
-        (plan.failures, clashes)
+        (refused.failures, refused.clashes)
     }
 
-    /// Answers what was refused with a nexthop object, as what it is without one.
-    fn carry_out(&mut self, plan: &mut Plan, clashes: &mut Vec<RouteKey>) -> Plan {
-        let (mut stale, mut again) = (Plan::default(), Plan::default());
-        match self.connection.batch(&plan.requests) {
-            Ok(outcomes) => {
-                for ((key, step, lead), outcome) in std::mem::take(&mut plan.steps).into_iter().zip(outcomes) {
-                    match self.record(key, step, lead, outcome) {
-                        Ok(()) => {}
-                        Err(refusal) if step == Step::Add && refusal.is(Errno::EEXIST) => clashes.push(key),
-                        Err(_) if lead.nexthop.is_some() => {
-                            if let Some(route) = self.tracker.wanted(&key) {
-                                again.install(key, route, step, Lead { nexthop: None, ..lead });
-                            }
-                        }
-                        Err(refusal) => {
-                            plan.failures.push((key, self.explain(&key, &refusal)));
-                            // What stood there leads where nobody wants it to go any more.
-                            let old = self.mirror.routes.get(&key).filter(|old| old.is_ours());
-                            if let (Step::Replace, Some(old)) = (step, old) {
-                                stale.remove(key, old);
-                            }
-                        }
-                    }
-                }
-            }
+    /// Enters what became of the requests, and what was refused; removes what stands where nothing else may stand now.
+    fn enter(&mut self, steps: Vec<(RouteKey, Step, Lead)>, outcomes: io::Result<Vec<Outcome>>, refused: &mut Refused) {
+        let outcomes = match outcomes {
+            Ok(outcomes) => outcomes,
             Err(error) => {
                 self.unsure = true;
-                plan.failures.extend(plan.steps.iter().map(|(key, ..)| (*key, format!("netlink: {error}"))));
+                refused.failures.extend(steps.iter().map(|(key, ..)| (*key, format!("netlink: {error}"))));
+                return;
+            }
+        };
+        let mut stale = Plan::default();
+        for ((key, step, lead), outcome) in steps.into_iter().zip(outcomes) {
+            match self.record(key, step, lead, outcome) {
+                Ok(()) => {}
+                Err(refusal) if step == Step::Add && refusal.is(Errno::EEXIST) => refused.clashes.push(key),
+                Err(_) if lead.nexthop.is_some() => {
+                    if let Some(route) = self.tracker.wanted(&key) {
+                        refused.again.install(key, route, step, Lead { nexthop: None, ..lead });
+                    }
+                }
+                Err(refusal) => {
+                    refused.failures.push((key, self.explain(&key, &refusal)));
+                    // What stood there leads where nobody wants it to go any more.
+                    let old = self.mirror.routes.get(&key).filter(|old| old.is_ours());
+                    if let (Step::Replace, Some(old)) = (step, old) {
+                        stale.remove(key, old);
+                    }
+                }
             }
         }
         if let Ok(outcomes) = self.connection.batch(&stale.requests) {
@@ -183,14 +230,12 @@ impl State {
                 let _ = self.record(key, step, lead, outcome);
             }
         }
-        again
     }
 
-    fn plan(&mut self, keys: &[RouteKey]) -> Plan {
+    fn plan(&mut self, keys: &[RouteKey], chosen: &mut Chosen) -> Plan {
         let mut plan = Plan::default();
         plan.steps.reserve(keys.len());
         plan.requests.reserve(keys.len());
-        let mut chosen: HashMap<Option<TunnelKind>, HashMap<Vec<IpAddr>, Option<u32>>> = HashMap::new();
         for key in keys {
             let mut installed = self.mirror.routes.get(key);
             // A replacement would replace one of them: neither is to be there when the wanted one comes.
@@ -231,7 +276,7 @@ impl State {
                         let hops = hops(&mut self.connection, via, device)?;
                         self.mirror.objects.find_or_make(&mut self.connection, &hops)
                     };
-                    *chosen.entry(kind).or_default().entry_ref(via.as_slice()).or_insert_with(choose)
+                    *chosen.entry(kind).or_default().entry_ref(&**via).or_insert_with(choose)
                 }
                 _ => None,
             };
@@ -276,7 +321,7 @@ impl State {
     fn explain(&self, key: &RouteKey, refusal: &Refusal) -> String {
         let said = refusal.text.as_deref().unwrap_or_default().to_lowercase();
         let (via, src) = match self.tracker.wanted(key) {
-            Some(Route::Learned { via, src } | Route::Tunnelled { via, src, .. }) => (via.as_slice(), *src),
+            Some(Route::Learned { via, src } | Route::Tunnelled { via, src, .. }) => (&**via, *src),
             Some(Route::Local { src, .. }) => ([].as_slice(), *src),
             _ => ([].as_slice(), None),
         };

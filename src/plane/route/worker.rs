@@ -17,6 +17,7 @@ use crate::plane::{PlaneError, PlaneStatus};
 use super::mirror::{Consequence, Mirror};
 use super::objects::Objects;
 use super::sync::State;
+use super::writer::Writer;
 use super::{Command, Reply};
 
 /// `RTNLGRP_LINK`, `RTNLGRP_IPV4_IFADDR`, `RTNLGRP_IPV4_ROUTE`, `RTNLGRP_IPV6_IFADDR`, `RTNLGRP_IPV6_ROUTE`, and of
@@ -70,10 +71,16 @@ pub(super) fn spawn(
     let fault = |error: std::io::Error| PlaneError { object: "route plane".to_string(), what: error.to_string() };
     let socket = open_monitor(&GROUPS).map_err(fault)?;
     let connection = Connection::open().map_err(fault)?;
-    ignore(&socket, &Ignore::Port(connection.port()));
+    let writer = Writer::spawn().map_err(fault)?;
+    ignore(&socket, &Ignore::Ports(&[connection.port(), writer.port()]));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(fault)?;
-    let mut state =
-        State { connection, tracker: Tracker::new(), mirror: Mirror::new(Objects::new(objects)), unsure: false };
+    let mut state = State {
+        connection,
+        writer,
+        tracker: Tracker::new(),
+        mirror: Mirror::new(Objects::new(objects)),
+        unsure: false,
+    };
     state.mirror.read(&mut state.connection).map_err(fault)?;
     let worker = Worker {
         state,
@@ -267,7 +274,8 @@ impl Worker {
     fn hear(&mut self, monitor: &mut Monitor) {
         let (mut touched, mut hope, mut doubt) = (Vec::new(), false, false);
         let mirror = &mut self.state.mirror;
-        let drained = monitor.drain(self.state.connection.port(), |event| {
+        let own = [self.state.connection.port(), self.state.writer.port()];
+        let drained = monitor.drain(&own, |event| {
             mirror.hear(&event, &mut |consequence| match consequence {
                 Consequence::Touched(key, what) => touched.push((key, what)),
                 Consequence::Hope => hope = true,

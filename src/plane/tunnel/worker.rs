@@ -161,7 +161,7 @@ impl Worker {
     fn hear(&mut self, monitor: &mut Monitor) -> bool {
         let mut ours = false;
         let indexes = &self.indexes;
-        let drained = monitor.drain(self.connection.port(), |event: Event| {
+        let drained = monitor.drain(&[self.connection.port()], |event: Event| {
             let Message::Route(message) = &event.message else { return };
             let index = match message {
                 RouteNetlinkMessage::NewLink(message) | RouteNetlinkMessage::DelLink(message) => message.header.index,

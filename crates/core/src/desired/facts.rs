@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use crate::model::{
     Cidr, Endpoint, EndpointKey, HostEndpoint, InterfaceName, Labels, Network, NetworkName, NetworkSet, NetworkSetKey,
-    Node, NodeName, Object, ObjectKey, Policy, Pool, PoolName, Profile, StagedPolicy, Tier, TunnelKind,
+    Node, NodeName, Object, ObjectKey, Policy, Pool, PoolName, Profile, StagedPolicy, Tier, TunnelKind, Via,
 };
 
 /// A change of one fact. `None` and `false` take it away. The same change twice is the same as once.
@@ -36,7 +36,7 @@ pub enum FactDelta {
     OwnBlock(Cidr, bool),
     Node(NodeName, Option<Node>),
     /// The next hops of a prefix's best paths; empty is a withdrawal too.
-    Learned(Cidr, Option<Vec<IpAddr>>),
+    Learned(Cidr, Option<Via>),
     /// Whether the kernel reaches a next hop through a router only.
     OffLink(IpAddr, bool),
     /// The gateways by which the host's own routes lead to a next hop that is behind routers; none: it is on a link.

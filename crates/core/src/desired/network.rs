@@ -13,7 +13,7 @@ use super::encapsulation::{NextHop, Way, way};
 use super::tunnels::inner_hop;
 use super::{DesiredDelta, DesiredState, FactDelta, Link, Route, RouteKey, Settings, UNREACHABLE_METRIC};
 use crate::model::config::Announce;
-use crate::model::{Cidr, Endpoint, EndpointKey, Family, InterfaceName, Node, NodeName, PoolName, TunnelKind};
+use crate::model::{Cidr, Endpoint, EndpointKey, Family, InterfaceName, Node, NodeName, PoolName, TunnelKind, Via};
 
 /// Who wants a route; where two want the same one, the first of this order has it. What is learned comes last, and is not
 /// among these: its route is made from the facts when it is asked for.
@@ -30,7 +30,7 @@ pub struct NetworkEngine {
     local: BTreeMap<EndpointKey, Endpoint>,
     blocks: BTreeSet<Cidr>,
     pools: BTreeMap<PoolName, crate::model::Pool>,
-    learned: HashMap<Cidr, Vec<IpAddr>>,
+    learned: HashMap<Cidr, Via>,
     /// The prefixes that are learned by a next hop.
     by_hop: HashMap<IpAddr, HashSet<Cidr>>,
     nodes: BTreeMap<NodeName, Node>,
@@ -100,7 +100,7 @@ impl NetworkEngine {
                 touched.announcements.extend(inside.filter(|a| cidr.contains(**a)).map(|a| Cidr::host(*a)));
             }
             FactDelta::Pool(name, pool) => self.set_pool(name, pool.as_ref(), touched),
-            FactDelta::Learned(prefix, next_hops) => self.set_learned(*prefix, next_hops.as_deref(), touched),
+            FactDelta::Learned(prefix, next_hops) => self.set_learned(*prefix, next_hops.as_ref(), touched),
             FactDelta::Node(name, node) => self.set_node(name, node.as_ref(), touched),
             FactDelta::OffLink(hop, off_link) => {
                 if *off_link {
@@ -185,11 +185,13 @@ impl NetworkEngine {
         }
     }
 
-    fn set_learned(&mut self, prefix: Cidr, next_hops: Option<&[IpAddr]>, touched: &mut Touched) {
-        let mut via = next_hops.unwrap_or_default().to_vec();
-        via.sort();
-        via.dedup();
-        let before = self.learned.remove(&prefix).unwrap_or_default();
+    fn set_learned(&mut self, prefix: Cidr, next_hops: Option<&Via>, touched: &mut Touched) {
+        let via = next_hops.cloned().unwrap_or_default();
+        let before = match via.is_empty() {
+            true => self.learned.remove(&prefix),
+            false => self.learned.insert(prefix, via.clone()),
+        };
+        let before = before.unwrap_or_default();
         for hop in before.iter().filter(|hop| !via.contains(hop)) {
             if let Some(prefixes) = self.by_hop.get_mut(hop) {
                 prefixes.remove(&prefix);
@@ -200,9 +202,6 @@ impl NetworkEngine {
         }
         for hop in via.iter().filter(|hop| !before.contains(hop)) {
             self.by_hop.entry(*hop).or_default().insert(prefix);
-        }
-        if !via.is_empty() {
-            self.learned.insert(prefix, via);
         }
         touched.learned([&prefix]);
     }
@@ -242,12 +241,10 @@ impl NetworkEngine {
             move |hop: &&IpAddr| way(pool, self.hop(**hop), &self.settings.subnets).tunnel == tunnel
         };
         // Of several next hops those count that need no tunnel.
-        let direct = via.iter().filter(by(None)).count();
-        if direct > 0 {
-            let mut hops = Vec::with_capacity(direct);
-            hops.extend(via.iter().filter(by(None)));
-            self.lead_by_gateways(&mut hops);
-            return Some(Route::Learned { via: hops, src: self.source(prefix.family()) });
+        let direct: Via = via.iter().filter(by(None)).copied().collect();
+        if !direct.is_empty() {
+            let via = self.by_gateways(direct);
+            return Some(Route::Learned { via, src: self.source(prefix.family()) });
         }
         let kind = pool?.encapsulation.device;
         let held =
@@ -255,19 +252,17 @@ impl NetworkEngine {
         // Replies to the host's underlay address would come natively, and this way may be closed to them.
         let src = held.map(|(_, address)| *address).or_else(|| self.source(prefix.family()));
         let inner = |hop: IpAddr| self.holders.get(&hop).map(|node| inner_hop(node, hop));
-        let mut via: Vec<IpAddr> = via.iter().filter(by(Some(kind))).filter_map(|hop| inner(*hop)).collect();
-        via.sort();
+        let via = via.iter().filter(by(Some(kind))).filter_map(|hop| inner(*hop)).collect();
         Some(Route::Tunnelled { kind, via, src })
     }
 
     /// In the place of next hops behind routers come the gateways to them: the kernel takes none that is on no link.
-    fn lead_by_gateways(&self, hops: &mut Vec<IpAddr>) {
-        if !self.gateways.is_empty() && hops.iter().any(|hop| self.gateways.contains_key(hop)) {
-            let way = |hop: IpAddr| self.gateways.get(&hop).cloned().unwrap_or_else(|| vec![hop]);
-            *hops = std::mem::take(hops).into_iter().flat_map(way).collect();
-            hops.sort_unstable();
-            hops.dedup();
+    fn by_gateways(&self, hops: Via) -> Via {
+        if self.gateways.is_empty() || !hops.iter().any(|hop| self.gateways.contains_key(hop)) {
+            return hops;
         }
+        let way = |hop: &IpAddr| self.gateways.get(hop).cloned().unwrap_or_else(|| vec![*hop]);
+        hops.iter().flat_map(way).collect()
     }
 
     fn hop(&self, address: IpAddr) -> NextHop<'_> {

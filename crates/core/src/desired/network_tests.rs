@@ -99,7 +99,7 @@ fn blocks_are_black_holed_and_announced_only_when_asked() {
 
 #[test]
 fn a_local_endpoint_outranks_what_is_learned_whichever_comes_first() {
-    let learned = FactDelta::Learned(cidr("10.0.0.1/32"), Some(vec!["192.0.2.2".parse().unwrap()]));
+    let learned = FactDelta::Learned(cidr("10.0.0.1/32"), Some(Via::from("192.0.2.2".parse::<IpAddr>().unwrap())));
     for facts in [
         vec![learned.clone(), endpoint("h1", "a", Some("10.0.0.1"))],
         vec![endpoint("h1", "a", Some("10.0.0.1")), learned.clone()],
@@ -154,13 +154,13 @@ fn what_is_behind_a_router_is_tunnelled_and_changes_over_with_the_facts() {
     engine.apply(&[
         tunnelled_pool(EncapsulationMode::Auto),
         node("h2", "192.0.2.2", true),
-        FactDelta::Learned(cidr("10.0.0.1/32"), Some(vec![hop])),
+        FactDelta::Learned(cidr("10.0.0.1/32"), Some(hop.into())),
     ]);
-    let direct = Route::Learned { via: vec![hop], src: own };
+    let direct = Route::Learned { via: hop.into(), src: own };
     assert_eq!(engine.state().routes[&dst], direct);
 
     let delta = engine.apply(&[FactDelta::OffLink(hop, true)]);
-    let tunnelled = |src| Route::Tunnelled { kind: TunnelKind::Ipip, via: vec![hop], src };
+    let tunnelled = |src| Route::Tunnelled { kind: TunnelKind::Ipip, via: hop.into(), src };
     assert_eq!(delta.routes, BTreeMap::from([(dst, Some(tunnelled(own)))]));
     let held: IpAddr = "10.0.5.0".parse().unwrap();
     let delta = engine.apply(&[FactDelta::TunnelAddress(TunnelKind::Ipip, held, true)]);
@@ -234,7 +234,7 @@ fn any_fact() -> impl Strategy<Value = FactDelta> {
         )
             .prop_map(|(prefix, via)| FactDelta::Learned(
                 cidr(prefix),
-                via.map(|via| via.iter().map(|hop| hop.parse().unwrap()).collect())
+                via.map(|via| via.iter().map(|hop| hop.parse::<IpAddr>().unwrap()).collect())
             )),
     ]
 }

@@ -5,7 +5,9 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
-use crate::model::{Cidr, Endpoint, EndpointKey, Family, InterfaceName, NodeName, ObjectKey, Protocol, TunnelKind};
+use crate::model::{
+    Cidr, Endpoint, EndpointKey, Family, InterfaceName, NodeName, ObjectKey, Protocol, TunnelKind, Via,
+};
 
 /// The name of one of our ipsets in the kernel: `rn4-...` or `rn6-...`, at most 31 characters.
 pub type SetName = String;
@@ -202,10 +204,10 @@ pub enum Route {
     Blackhole,
     /// A pool: an address that nobody has must not follow the default route.
     Unreachable,
-    /// Learned over BGP; several next hops are ECMP. Sorted.
-    Learned { via: Vec<IpAddr>, src: Option<IpAddr> },
-    /// Learned, to nodes that are reached by a tunnel: `dst via NODE dev rnt-... onlink src TUNNEL-ADDRESS`. Sorted.
-    Tunnelled { kind: TunnelKind, via: Vec<IpAddr>, src: Option<IpAddr> },
+    /// Learned over BGP; several next hops are ECMP.
+    Learned { via: Via, src: Option<IpAddr> },
+    /// Learned, to nodes that are reached by a tunnel: `dst via NODE dev rnt-... onlink src TUNNEL-ADDRESS`.
+    Tunnelled { kind: TunnelKind, via: Via, src: Option<IpAddr> },
 }
 
 /// A tunnel device.

@@ -20,6 +20,7 @@ pub mod scope;
 pub mod staged;
 pub mod table;
 pub mod validate;
+pub mod via;
 pub mod yaml;
 
 pub use endpoint::{
@@ -37,3 +38,4 @@ pub use object::*;
 pub use policy::*;
 pub use resolution::{NoWay, Resolution};
 pub use staged::{StagedAction, StagedKubernetesPolicy, StagedPolicy, staged_for};
+pub use via::Via;

@@ -1,6 +1,7 @@
 //! Addresses: a CIDR whose host bits are zero, and the two address families.
 
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
@@ -48,8 +49,23 @@ impl fmt::Display for Family {
 }
 
 /// A prefix with all host bits zero, so that equal prefixes are equal values.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Cidr(IpNetwork);
+
+/// As one number: tables of many prefixes are looked up all the time, and the parts one by one take several times as long.
+impl Hash for Cidr {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        match self.0 {
+            IpNetwork::V4(network) => {
+                state.write_u64(u64::from(network.ip().to_bits()) << 8 | u64::from(network.prefix()));
+            }
+            IpNetwork::V6(network) => {
+                state.write_u128(network.ip().to_bits());
+                state.write_u8(network.prefix());
+            }
+        }
+    }
+}
 
 /// Why a text or an (address, length) pair is no [`Cidr`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

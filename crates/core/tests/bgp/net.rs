@@ -496,6 +496,7 @@ impl Net {
             match best {
                 BestPaths::Changed(changes) => {
                     for (prefix, hops) in changes {
+                        let hops = hops.to_vec();
                         node.fresh.insert(prefix);
                         let before = match hops.is_empty() {
                             true => node.kernel.remove(&prefix),

@@ -348,7 +348,7 @@ impl World {
                         if hops.is_empty() {
                             host.lost.extend(host.kernel.remove(&prefix).map(|_| prefix));
                         } else {
-                            host.kernel.insert(prefix, hops);
+                            host.kernel.insert(prefix, hops.to_vec());
                         }
                     }
                 }

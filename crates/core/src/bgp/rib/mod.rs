@@ -27,7 +27,7 @@ use hashbrown::{DefaultHashBuilder, HashTable};
 
 use crate::bgp::filter::Refusal;
 use crate::bgp::wire::Nlri;
-use crate::model::{Cidr, Family};
+use crate::model::{Cidr, Family, Via};
 use candidates::Candidates;
 use next_hops::NextHops;
 use standing::{Standing, standings};
@@ -88,13 +88,9 @@ impl Destination {
     }
 
     /// The next hops of the best paths, sorted; empty when it is unreachable or our own.
-    pub fn next_hops(&self) -> Vec<IpAddr> {
+    pub fn next_hops(&self) -> Via {
         let best = &self.candidates[..self.equal()];
-        let mut hops: Vec<IpAddr> =
-            best.iter().filter(|c| c.source.peer.is_some()).map(|c| c.path.next_hop.way()).collect();
-        hops.sort_unstable();
-        hops.dedup();
-        hops
+        best.iter().filter(|c| c.source.peer.is_some()).map(|c| c.path.next_hop.way()).collect()
     }
 
     /// The routes that this neighbour has to it, usable or not.

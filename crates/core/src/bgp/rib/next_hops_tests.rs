@@ -42,7 +42,7 @@ const fn via(metric: u32) -> Resolution {
 const NO_ROUTE: Resolution = Resolution::Unreachable { why: NoWay::NoRoute, closed: None };
 
 fn best(rib: &Rib, prefix: &str) -> Vec<IpAddr> {
-    rib.get(&cidr(prefix)).map(|destination| destination.next_hops()).unwrap_or_default()
+    rib.get(&cidr(prefix)).map(|destination| destination.next_hops().to_vec()).unwrap_or_default()
 }
 
 fn refused(rib: &Rib, prefix: &str) -> Vec<Option<Refusal>> {
@@ -319,7 +319,7 @@ proptest! {
             prop_assert_eq!(&watched, &needed);
             prop_assert!(!rib.awaits_answers());
             for (prefix, hops) in naive(&routes, &answers) {
-                let found: BTreeSet<IpAddr> = rib.get(&prefix).expect("it has routes").next_hops().into_iter().collect();
+                let found: BTreeSet<IpAddr> = rib.get(&prefix).expect("it has routes").next_hops().iter().copied().collect();
                 prop_assert_eq!(found, hops, "{} of {:?} by {:?}", prefix, routes, answers);
             }
             let head = rib.head();

@@ -47,7 +47,7 @@ use crate::bgp::rib::{Interner, Path, Position, Rib, Scope, Sources};
 use crate::bgp::session::timers::Rng;
 pub use crate::bgp::session::{ConnId, State};
 use crate::bgp::wire::Notification;
-use crate::model::{Cidr, Resolution};
+use crate::model::{Cidr, Resolution, Via};
 use crate::time::Time;
 pub use config::{LinkPeer, ListenRange, PeerConfig, PeerSource, SpeakerConfig};
 pub use detail::{PeerDetail, RouteDetail};
@@ -131,8 +131,8 @@ pub enum Event {
 /// What the kernel's table should follow.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum BestPaths {
-    /// The next hops of each prefix, sorted; none: it has no learned route (any more).
-    Changed(Vec<(Cidr, Vec<IpAddr>)>),
+    /// The next hops of each prefix; none: it has no learned route (any more).
+    Changed(Vec<(Cidr, Via)>),
     /// Once: every neighbour has told what it had to tell, or had its time, and all of it was polled. What the kernel has
     /// beyond it is stale.
     Converged,
