@@ -10,7 +10,7 @@ use routenet_core::model::scope::unscoped;
 use routenet_core::model::{NodeCondition, Problem};
 
 use super::Agent;
-use super::peering::{PeeringStatus, Waiting, neighbor_lines};
+use super::peering::{Broken, Crowd, Overruled, PeeringStatus, Waiting, neighbor_lines};
 use super::sync::SyncState;
 use crate::plane::PlaneStatus;
 use crate::plane::interfaces::words;
@@ -198,6 +198,9 @@ pub(super) fn peering_problems(peering: &PeeringStatus, drained: bool) -> Vec<Fo
         })
     }));
     all.extend(unresolved(peering));
+    all.extend(peering.broken.iter().map(broken_problem));
+    all.extend(peering.crowds.iter().map(crowd_problem));
+    all.extend(peering.overruled.iter().map(overruled_problem));
     if !drained {
         // Nobody says that one of a range has to be there.
         let wanted = |peer: &PeerStatus| peer.config.source != PeerSource::Range;
@@ -269,6 +272,62 @@ fn bfd_problems(peering: &PeeringStatus) -> Vec<Found> {
     errors.chain(down).collect()
 }
 
+fn broken_problem(broken: &Broken) -> Found {
+    Found {
+        part: "bgp",
+        subject: broken.what.to_string(),
+        what: format!("{}: {}", broken.what, broken.why),
+        mend: Some("where that goes on, restart the agent, and report what its log says".to_string()),
+        since: Some(epoch_seconds(SystemTime::now()).saturating_sub(broken.since.as_secs())),
+    }
+}
+
+/// How many routers of a crowd are named.
+const NAMED: usize = 3;
+
+fn crowd_problem(crowd: &Crowd) -> Found {
+    let name = &crowd.interface;
+    let count = crowd.routers.len();
+    let mut named: Vec<String> = crowd.routers.iter().take(NAMED).map(ToString::to_string).collect();
+    if count > NAMED {
+        named.push("...".to_string());
+    }
+    let neighbor = crowd.neighbor.map_or("nobody yet".to_string(), |address| address.to_string());
+    Found {
+        part: "bgp",
+        subject: format!("routers on {name}"),
+        what: format!(
+            "{count} routers announce themselves on {name} ({}), where one neighbour is meant: now {neighbor}",
+            named.join(", ")
+        ),
+        mend: Some(format!(
+            "name the one that is meant (`address: {}%{name}` in the place of `interface`) or give it a password, and find \
+             out who else sends router advertisements there",
+            crowd.neighbor.map_or("fe80::1".to_string(), |address| address.to_string())
+        )),
+        since: None,
+    }
+}
+
+fn overruled_problem(overruled: &Overruled) -> Found {
+    let [own, other] = [overruled.neighbor, overruled.by.0].map(words);
+    Found {
+        part: "bgp",
+        subject: format!("password of {own}"),
+        what: format!(
+            "connections from {} ({own}) are dropped unless they are signed with the password of {} ({other}): the kernel has \
+             one password for an address, whatever the link",
+            overruled.name, overruled.by.1
+        ),
+        mend: Some(
+            "give both the same password, or one of the two neighbours another link-local address; until then only our own \
+             connections reach it"
+                .to_string(),
+        ),
+        since: None,
+    }
+}
+
 fn peer_problem(peer: &PeerStatus) -> Found {
     let why = peer.last_error.as_ref().map(|(_, why)| format!(": {why}")).unwrap_or_default();
     let address = words(peer.address);
@@ -284,3 +343,7 @@ fn waiting_problem(waiting: &Waiting) -> Found {
     let since = epoch_seconds(SystemTime::now()).saturating_sub(waiting.since.as_secs());
     Found { part: "bgp", subject: place, what, mend: Some(waiting.mend.clone()), since: Some(since) }
 }
+
+#[cfg(test)]
+#[path = "health_tests.rs"]
+mod tests;

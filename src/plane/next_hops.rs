@@ -7,13 +7,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::IpAddr;
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use netlink_packet_route::route::{
     RouteAddress, RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RouteNextHopFlags, RouteType, RouteVia,
 };
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
-use netlink_sys::Socket;
 use nix::errno::Errno;
 use routenet_core::desired::PROTO_LEARNED;
 use routenet_core::model::scope::{scoped, unscoped};
@@ -48,9 +48,13 @@ impl Found {
     }
 }
 
+pub type Answers = Vec<(IpAddr, Found)>;
+
 /// The handle; the watching ends with it.
 pub struct NextHops {
     questions: mpsc::UnboundedSender<Questions>,
+    answers: mpsc::UnboundedReceiver<Answers>,
+    thread: JoinHandle<()>,
 }
 
 impl NextHops {
@@ -58,7 +62,7 @@ impl NextHops {
     ///
     /// # Errors
     /// When sockets or threads are not to be had.
-    pub fn spawn(tell: mpsc::UnboundedSender<Vec<(IpAddr, Found)>>) -> Result<NextHops, PlaneError> {
+    pub fn spawn() -> Result<NextHops, PlaneError> {
         let fault = |what: String| PlaneError { object: "next hops".to_string(), what };
         let connection = Connection::open().map_err(|error| fault(format!("netlink socket: {error}")))?;
         let socket = open_monitor(&GROUPS).map_err(|error| fault(format!("netlink monitor: {error}")))?;
@@ -66,17 +70,33 @@ impl NextHops {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|error| fault(error.to_string()))?;
         let (questions, inbox) = mpsc::unbounded_channel();
+        let (tell, answers) = mpsc::unbounded_channel();
+        let monitor = {
+            // It is registered with the runtime that it is used on.
+            let _on = runtime.enter();
+            Monitor::new(socket).map_err(|error| fault(format!("netlink monitor: {error}")))?
+        };
         let watcher = Watcher { connection, known: BTreeMap::new(), tables: BTreeMap::new(), tell, failed: false };
-        std::thread::Builder::new()
+        let thread = std::thread::Builder::new()
             .name("rn-nexthops".to_string())
-            .spawn(move || runtime.block_on(watcher.run(inbox, socket)))
+            .spawn(move || runtime.block_on(watcher.run(inbox, monitor)))
             .map_err(|error| fault(error.to_string()))?;
-        Ok(NextHops { questions })
+        Ok(NextHops { questions, answers, thread })
     }
 
     pub fn ask(&self, questions: Questions) {
-        // The thread ends with this handle only.
+        // One that has ended tells so by its answers.
         drop(self.questions.send(questions));
+    }
+
+    /// Answers, or what has changed of them; `None`: the thread has ended.
+    pub async fn answers(&mut self) -> Option<Answers> {
+        self.answers.recv().await
+    }
+
+    /// The thread, when it has ended.
+    pub fn into_thread(self) -> JoinHandle<()> {
+        self.thread
     }
 }
 
@@ -86,7 +106,7 @@ struct Watcher {
     known: BTreeMap<IpAddr, Found>,
     /// The main table without learned routes, while it is known to be true.
     tables: BTreeMap<Family, Vec<Entry>>,
-    tell: mpsc::UnboundedSender<Vec<(IpAddr, Found)>>,
+    tell: mpsc::UnboundedSender<Answers>,
     /// The kernel could not be asked: all is to be looked at again.
     failed: bool,
 }
@@ -104,14 +124,7 @@ const AGAIN: Duration = Duration::from_secs(1);
 const PREFIXES: usize = 1024;
 
 impl Watcher {
-    async fn run(mut self, mut inbox: mpsc::UnboundedReceiver<Questions>, socket: Socket) {
-        let mut monitor = match Monitor::new(socket) {
-            Ok(monitor) => Some(monitor),
-            Err(error) => {
-                tracing::error!(%error, "next hops are not followed: no monitor");
-                None
-            }
-        };
+    async fn run(mut self, mut inbox: mpsc::UnboundedReceiver<Questions>, mut monitor: Monitor) {
         let mut concerned = Concerned::default();
         let mut due: Option<Instant> = None;
         let mut rested = Instant::now();
@@ -120,12 +133,6 @@ impl Watcher {
                 concerned.all = true;
                 due = Some(Instant::now() + AGAIN);
             }
-            let readable = async {
-                match &monitor {
-                    Some(monitor) => monitor.readable().await,
-                    None => std::future::pending().await,
-                }
-            };
             let look = async {
                 match due {
                     Some(at) => tokio::time::sleep_until(at.into()).await,
@@ -144,12 +151,15 @@ impl Watcher {
                     self.review(&std::mem::take(&mut concerned));
                     rested = Instant::now() + began.elapsed() * REST;
                 }
-                () = readable => {
-                    let Some(monitor) = &mut monitor else { continue };
+                () = monitor.readable() => {
                     match monitor.drain(&[self.connection.port()], |event| concerned.take(&event)) {
                         Ok(Drained::All) => {}
                         Ok(Drained::Overrun) => concerned.all = true,
-                        Err(error) => tracing::error!(%error, "next hops: notifications cannot be read"),
+                        Err(error) => {
+                            // Whoever notices the end starts another one.
+                            tracing::error!(%error, "next hops: notifications cannot be read");
+                            return;
+                        }
                     }
                     if concerned != Concerned::default() {
                         self.tables.clear();
@@ -197,14 +207,14 @@ impl Watcher {
         self.say(changed);
     }
 
-    fn say(&mut self, answers: Vec<(IpAddr, Found)>) {
+    fn say(&mut self, answers: Answers) {
         if !answers.is_empty() {
             // Nobody listens any more when the agent ends.
             drop(self.tell.send(answers));
         }
     }
 
-    fn look(&mut self, hops: &[IpAddr]) -> Vec<(IpAddr, Found)> {
+    fn look(&mut self, hops: &[IpAddr]) -> Answers {
         let requests: Vec<Request> = hops.iter().map(|hop| Request::new(question(*hop), 0)).collect();
         let outcomes = match self.connection.batch(&requests) {
             Ok(outcomes) => outcomes,

@@ -13,6 +13,7 @@ mod bfd_load;
 mod bird;
 mod bmp;
 mod cease;
+mod crowd;
 mod delay_open;
 mod drain;
 mod exabgp;

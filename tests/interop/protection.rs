@@ -1,14 +1,17 @@
 //! TCP MD5 (RFC 2385) and GTSM (RFC 5082) with others: what fits is a session, whoever connects; what does not is none, and
 //! the kernel's own counters say why.
 
-use routenet_core::bgp::speaker::SpeakerConfig;
+use routenet_core::bgp::speaker::{LinkPeer, SpeakerConfig};
 use routenet_core::model::BgpTransport;
+use routenet_core::model::scope::unscoped;
 
 use crate::bird::Bird;
 use crate::frr::Frr;
 use crate::gobgp::GoBgp;
 use crate::openbgpd::OpenBgpd;
-use crate::rig::{LIMIT, Namespace, Neighbor, THEIR_AS, THEIRS, Us, between, cidr, speaker};
+use crate::rig::{
+    LIMIT, Namespace, Neighbor, THEIR_AS, THEIRS, Us, among, between, cidr, link_peer, on_links, speaker,
+};
 use crate::support::capture::Frame;
 use crate::support::wait_for;
 
@@ -183,4 +186,98 @@ fn frr_packets_from_far_away_are_dropped_where_ttl_security_is_asked_for() {
             });
         }
     }
+}
+
+/// The kernel's keys know no links: of two passwords for fe80::1 one counts for what comes in. The status says whom that keeps
+/// out, and a connection of ours reaches it all the same.
+#[test]
+fn one_link_local_address_with_two_passwords_is_said_and_is_reached_by_our_own_connections() {
+    among(|namespaces: [Namespace; 2]| {
+        for namespace in &namespaces {
+            namespace.run("ip", &["-6", "address", "flush", "dev", "them0", "scope", "link"]);
+            namespace.run("ip", &["address", "add", "fe80::1/64", "dev", "them0", "nodad"]);
+        }
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = |name: &str, password: &str| {
+            let path = folder.path().join(name);
+            std::fs::write(&path, password).expect("a file");
+            path.display().to_string()
+        };
+        let files = [file("sesame", "open sesame"), file("barley", "open barley")];
+        let near: Vec<String> = namespaces.iter().map(|namespace| namespace.near.clone()).collect();
+        let config = |files: [&String; 2], passive: bool| {
+            let links: Vec<LinkPeer> = near
+                .iter()
+                .zip(files)
+                .map(|(near, file)| {
+                    let mut link = link_peer(near, Some("fe80::1"), THEIR_AS);
+                    link.peer.transport.password_file = Some(file.clone());
+                    link.peer.passive = passive;
+                    link
+                })
+                .collect();
+            on_links(&links)
+        };
+        let [first, second] = namespaces;
+        let extended = "extended next hop on;";
+        let birds = [
+            Bird::on_link(first, THEIR_AS, &FOREIGN, "password \"open sesame\";", extended),
+            Bird::on_link(second, THEIR_AS, &FOREIGN, "password \"open barley\";", extended),
+        ];
+        let us = Us::start(config([&files[0], &files[1]], true), false);
+        wait_for("the session of the one whose password it is", LIMIT, || birds[1].established());
+        wait_for("signatures that do not fit", LIMIT, || counted("TCPMD5Failure") > 0);
+        assert!(!birds[0].established());
+        let overruled = us.status().overruled;
+        assert_eq!(overruled.len(), 1, "{overruled:?}");
+        let [own, other] = [0, 1].map(|index| interface(&near[index]));
+        assert_eq!((unscoped(overruled[0].neighbor).1, unscoped(overruled[0].by.0).1), (Some(own), Some(other)));
+
+        us.peering.configure(config([&files[0], &files[1]], false));
+        wait_for("both sessions", LIMIT, || birds.iter().all(|bird| bird.established()));
+
+        // With the same password there is nothing to say.
+        birds[1].reconfigure("open barley", "open sesame");
+        us.peering.configure(config([&files[0], &files[0]], true));
+        wait_for("nothing to say", LIMIT, || us.status().overruled.is_empty());
+        wait_for("both sessions", LIMIT, || birds.iter().all(|bird| bird.established()));
+    });
+}
+
+fn interface(name: &str) -> u32 {
+    nix::net::if_::if_nametoindex(name).expect("an interface")
+}
+
+/// Why there is no key for each link: the kernel takes one for an interface only where that is a VRF's (tcp(7),
+/// `TCP_MD5SIG_FLAG_IFINDEX`). Where this fails, it can be mended.
+#[test]
+fn the_kernel_has_no_password_for_an_address_on_a_link() {
+    between(|namespace| {
+        const MD5SIG_EXT: i32 = 32;
+        const FLAG_IFINDEX: u8 = 2;
+        let socket = std::net::TcpListener::bind("[::]:0").expect("a port");
+        let mut bytes = [0u8; 216];
+        bytes[..2].copy_from_slice(&(libc::AF_INET6 as u16).to_ne_bytes());
+        let far: std::net::Ipv6Addr = "fe80::1".parse().expect("an address");
+        bytes[8..24].copy_from_slice(&far.octets());
+        bytes[130..132].copy_from_slice(&4u16.to_ne_bytes());
+        bytes[136..140].copy_from_slice(b"open");
+        let mut sign = |flags: u8, index: u32| {
+            bytes[128] = flags;
+            bytes[132..136].copy_from_slice(&index.to_ne_bytes());
+            setsockopt(&socket, MD5SIG_EXT, &bytes).map_err(|error| error.raw_os_error())
+        };
+        assert_eq!(sign(0, 0), Ok(()), "the positive: it takes a key for all links");
+        assert_eq!(sign(FLAG_IFINDEX, interface(&namespace.near)), Err(Some(libc::EINVAL)));
+    });
+}
+
+fn setsockopt(socket: &std::net::TcpListener, option: i32, value: &[u8]) -> std::io::Result<()> {
+    use std::os::fd::AsRawFd;
+    // SAFETY: the kernel reads `value.len()` bytes from `value`, which lives as long as the call.
+    let code = unsafe {
+        let length = value.len() as libc::socklen_t;
+        libc::setsockopt(socket.as_raw_fd(), libc::IPPROTO_TCP, option, value.as_ptr().cast(), length)
+    };
+    if code == 0 { Ok(()) } else { Err(std::io::Error::last_os_error()) }
 }

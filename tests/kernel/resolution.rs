@@ -9,7 +9,6 @@ use routenet::plane::reach::Reach;
 use routenet_core::desired::PROTO_LEARNED;
 use routenet_core::model::scope::scoped;
 use routenet_core::model::{NoWay, Resolution};
-use tokio::sync::mpsc::UnboundedReceiver;
 
 use crate::links::{block_on, ip};
 use crate::routes::underlay;
@@ -31,14 +30,12 @@ const fn closed(length: u8) -> Resolution {
 
 struct Looking {
     next_hops: NextHops,
-    told: UnboundedReceiver<Vec<(IpAddr, Found)>>,
     known: BTreeMap<IpAddr, Found>,
 }
 
 impl Looking {
     fn new() -> Looking {
-        let (tell, told) = tokio::sync::mpsc::unbounded_channel();
-        Looking { next_hops: NextHops::spawn(tell).expect("a thread"), told, known: BTreeMap::new() }
+        Looking { next_hops: NextHops::spawn().expect("a thread"), known: BTreeMap::new() }
     }
 
     fn ask(&self, hops: &[IpAddr]) {
@@ -79,7 +76,7 @@ impl Looking {
 
     fn hear_until(&mut self, done: impl Fn(&BTreeMap<IpAddr, Found>) -> bool) {
         while !done(&self.known) {
-            let heard = block_on(async { tokio::time::timeout(LIMIT, self.told.recv()).await })
+            let heard = block_on(async { tokio::time::timeout(LIMIT, self.next_hops.answers()).await })
                 .unwrap_or_else(|_| panic!("nothing more than {:?}", self.known));
             self.known.extend(heard.expect("the watcher"));
         }

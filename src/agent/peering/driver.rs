@@ -20,13 +20,15 @@ use super::bfd::{self, Bfd};
 use super::connection::{Connection, FAREWELL, Io};
 use super::discovery::{Discovery, View};
 use super::gateways::Gateways;
+use super::kept::{Happened, Kept};
 use super::links::Links;
 use super::listener::Arrival;
-use super::protection::{self, Keys};
+use super::protection::{self, Keys, Overruled};
+use super::resolver::Resolver;
 use super::stations::Stations;
 use super::{Command, ListenerStatus, PeeringConfig, PeeringEvent, PeeringStatus, listener};
 use crate::plane::interfaces;
-use crate::plane::next_hops::NextHops;
+use crate::plane::next_hops::Answers;
 
 /// What a connection is given to write at a time, in bytes.
 const PORTION: usize = 64 * 1024;
@@ -52,12 +54,13 @@ struct Driver {
     /// What stations know this node by.
     name: String,
     bfd: Bfd,
+    overruled: Vec<Overruled>,
     /// Who looks up next hops, where they have to resolve.
-    next_hops: Option<NextHops>,
+    next_hops: Option<Resolver>,
     gateways: Gateways,
     links: Links,
-    /// There is none before a neighbour is known by an interface.
-    discovery: Option<Discovery>,
+    /// Not started before a neighbour is known by an interface.
+    discovery: Kept<Discovery>,
     stopping: Option<tokio::sync::oneshot::Sender<()>>,
 }
 
@@ -76,15 +79,16 @@ pub async fn run(
     let startup = Startup { restarting: config.restarting, seed: RandomState::new().hash_one(std::process::id()) };
     let (bfd, mut seen) = Bfd::new();
     let links = Links::new(config.speaker.clone());
-    let mut view = None;
     let mut speaker = Speaker::new(config.speaker, startup, Time::ZERO);
-    let (answer, mut answers) = mpsc::unbounded_channel();
-    let next_hops = config.resolve.then(|| NextHops::spawn(answer)).and_then(|spawned| {
-        spawned.inspect_err(|error| warn!(%error, "next hops are not looked up: all are taken to resolve")).ok()
-    });
+    let next_hops = config.resolve.then(Resolver::new);
     if next_hops.is_some() {
         speaker.ask_for_next_hops();
     }
+    let discovery = Kept::new(
+        "discovery of neighbours on links",
+        "links that come and go are not seen, nor who announces himself there; sessions that stand go on",
+        || Discovery::spawn().map_err(|error| format!("there is no thread for it: {error}")),
+    );
     let mut driver = Driver {
         speaker,
         origin,
@@ -95,10 +99,11 @@ pub async fn run(
         keys: watch::Sender::default(),
         states: BTreeMap::new(),
         bfd,
+        overruled: Vec::new(),
         next_hops,
         gateways: Gateways::default(),
         links,
-        discovery: None,
+        discovery,
         stations: Stations::new(&config.stations, &io),
         name: config.name,
         io,
@@ -112,11 +117,9 @@ pub async fn run(
     driver.watch();
     driver.listen(config.listen);
     while driver.stopping.is_none() {
-        if driver.links.any() && driver.discovery.is_none() {
-            view = driver.discover();
-        }
         let more = driver.pump();
-        let wakeup = driver.speaker.next_deadline().map(|at| driver.origin + at.since_origin());
+        let wakeup = driver.wakeup();
+        let any_links = driver.links.any();
         let owes_agent = driver.owes_agent();
         let room = driver.events.clone();
         tokio::select! {
@@ -126,11 +129,11 @@ pub async fn run(
                 None => driver.leave(None),
             },
             Some(event) = seen.recv() => driver.seen(event),
-            Some(found) = answers.recv() => {
+            found = answers(&mut driver.next_hops) => {
                 let found = driver.gateways.find(found);
                 driver.speaker.handle(Input::NextHops(found), driver.now());
             }
-            Some(view) = newest(&mut view) => driver.look(view),
+            happened = driver.discovery.next(), if any_links => driver.discovered(happened),
             Some(io) = heard.recv() => {
                 driver.take_in(io);
                 for _ in 0..INPUTS {
@@ -147,6 +150,7 @@ pub async fn run(
         if driver.speaker.next_deadline().is_some_and(|at| at <= now) {
             driver.speaker.handle(Input::Timeout, now);
         }
+        driver.take_turns();
     }
     driver.pump();
     // What is on its way out gets there, or its time is up.
@@ -163,11 +167,10 @@ pub async fn run(
     }
 }
 
-/// The next view of the links.
-async fn newest(view: &mut Option<watch::Receiver<View>>) -> Option<View> {
-    match view {
-        Some(view) => view.changed().await.ok().map(|()| view.borrow_and_update().clone()),
-        None => None,
+async fn answers(next_hops: &mut Option<Resolver>) -> Answers {
+    match next_hops {
+        Some(next_hops) => next_hops.next().await,
+        None => std::future::pending().await,
     }
 }
 
@@ -187,10 +190,7 @@ impl Driver {
         let now = self.now();
         match order {
             Command::Configure(config) => {
-                let config = self.links.configure(*config, is_up(&self.speaker));
-                if let Some(discovery) = &self.discovery {
-                    discovery.ask(self.links.unnumbered());
-                }
+                let config = self.links.configure(*config, is_up(&self.speaker), std::time::Instant::now());
                 self.configure(config);
             }
             Command::Listen(addresses) => self.listen(addresses),
@@ -219,31 +219,48 @@ impl Driver {
     }
 
     fn configure(&mut self, config: SpeakerConfig) {
+        self.ask_about_links();
         self.speaker.handle(Input::Configure(Box::new(config)), self.now());
         self.read_keys();
         self.watch();
     }
 
-    /// Begins to look at links, and for who is there.
-    fn discover(&mut self) -> Option<watch::Receiver<View>> {
-        match Discovery::spawn() {
-            Ok((discovery, view)) => {
-                discovery.ask(self.links.unnumbered());
-                self.discovery = Some(discovery);
-                Some(view)
+    fn discovered(&mut self, happened: Happened<View>) {
+        match happened {
+            Happened::News(view) => {
+                let config = self.links.look(view, is_up(&self.speaker), std::time::Instant::now());
+                self.follow_links(config);
             }
-            Err(error) => {
-                warn!(%error, "there is no thread for discovery: neighbours that are known by an interface stay away");
-                None
-            }
+            Happened::Started => self.ask_about_links(),
+            Happened::Ended => {}
         }
     }
 
-    fn look(&mut self, view: View) {
-        let config = self.links.look(view, is_up(&self.speaker));
+    fn follow_links(&mut self, config: SpeakerConfig) {
         if config != *self.speaker.config() {
             self.configure(config);
         }
+    }
+
+    fn ask_about_links(&self) {
+        if let Some(discovery) = self.discovery.worker() {
+            discovery.ask(self.links.unnumbered());
+        }
+    }
+
+    /// Where several announce themselves on one link, it may be another one's turn.
+    fn take_turns(&mut self) {
+        let now = std::time::Instant::now();
+        if self.links.next_turn().is_some_and(|at| at <= now) {
+            let config = self.links.turn(is_up(&self.speaker), now);
+            self.follow_links(config);
+        }
+    }
+
+    fn wakeup(&self) -> Option<Instant> {
+        let speaker = self.speaker.next_deadline().map(|at| self.origin + at.since_origin());
+        let turn = self.links.next_turn().map(Instant::from_std);
+        speaker.into_iter().chain(turn).min()
     }
 
     /// The neighbour of this name or address, as people write it.
@@ -281,6 +298,14 @@ impl Driver {
         PeeringStatus {
             peers: self.speaker.status(now),
             waiting: self.links.waiting(),
+            crowds: self.links.crowds(),
+            overruled: self.overruled.clone(),
+            broken: self
+                .discovery
+                .broken()
+                .into_iter()
+                .chain(self.next_hops.as_ref().and_then(Resolver::broken))
+                .collect(),
             listeners: self.listeners.values().map(|listening| listening.status.clone()).collect(),
             stations: self.stations.status(),
             unresolved: self.speaker.unresolved(),
@@ -306,17 +331,9 @@ impl Driver {
         }
     }
 
-    /// Of a neighbour whose password cannot be read nothing is taken.
-    fn read_keys(&self) {
-        let mut keys = Keys::new();
-        for (neighbor, peer) in &self.speaker.config().peers {
-            let Some(path) = &peer.transport.password_file else { continue };
-            match protection::read_password(path) {
-                // The kernel's keys know nothing of links: one address has one password.
-                Ok(key) => _ = keys.insert(unscoped(*neighbor).0, key),
-                Err(error) => warn!(peer = peer.name, error, "no session without its password"),
-            }
-        }
+    fn read_keys(&mut self) {
+        let (keys, overruled) = protection::read_keys(self.speaker.config().peers.iter());
+        self.overruled = overruled;
         self.keys.send_if_modified(|known| {
             let differs = *known != keys;
             *known = keys;
@@ -371,7 +388,7 @@ impl Driver {
         let now = self.now();
         match io {
             Io::Arrived(Arrival { stream, remote, local, seen }) => {
-                if let Some(config) = self.links.arrived(remote, is_up(&self.speaker)) {
+                if let Some(config) = self.links.arrived(remote, is_up(&self.speaker), std::time::Instant::now()) {
                     self.configure(config);
                 }
                 let protected = self.protect(&stream, remote);
@@ -440,7 +457,7 @@ impl Driver {
     fn pump(&mut self) -> bool {
         self.act();
         let questions = self.speaker.poll_next_hops();
-        if let Some(next_hops) = self.next_hops.as_ref().filter(|_| !questions.is_empty()) {
+        if let Some(next_hops) = self.next_hops.as_mut().filter(|_| !questions.is_empty()) {
             self.gateways.ask(&questions);
             next_hops.ask(questions);
         }

@@ -8,7 +8,7 @@ use routenet_core::bgp::speaker::{LinkPeer, SpeakerConfig};
 use routenet_core::model::InterfaceName;
 use routenet_core::model::scope::{scoped, unscoped};
 
-use super::discovery::View;
+use super::discovery::{Asked, View};
 use crate::plane::interfaces::Interface;
 
 /// A neighbour that has no session to be, for the time being.
@@ -29,12 +29,52 @@ impl Waiting {
     }
 }
 
+/// More routers than one on a link whose neighbour is not named.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Crowd {
+    pub interface: InterfaceName,
+    /// Those that announce themselves, the first to be heard first.
+    pub routers: Vec<Ipv6Addr>,
+    /// Who is taken for the neighbour now.
+    pub neighbor: Option<Ipv6Addr>,
+}
+
+/// So long one of several has to come to a session before it is the next one's turn.
+const TURN: Duration = Duration::from_secs(30);
+/// The same for one that has had a session: it may be starting again (RFC 4724 allows it two minutes by default).
+const LOYALTY: Duration = Duration::from_secs(180);
+/// Who connects says more than who announces himself, but the latter has so long to answer us first.
+const ANSWER: Duration = Duration::from_secs(5);
+
+/// Who is taken for the neighbour on a link that names none.
+#[derive(Clone, Copy, Debug)]
+struct Found {
+    address: IpAddr,
+    since: Instant,
+    /// Whether it has connected.
+    came: bool,
+    /// When its session was last seen to stand, and whether it does.
+    stood: Option<Instant>,
+    stands: bool,
+}
+
+impl Found {
+    fn new(address: IpAddr, came: bool, since: Instant) -> Found {
+        Found { address, since, came, stood: None, stands: false }
+    }
+
+    /// When another's turn is.
+    fn turn_ends(&self) -> Instant {
+        self.stood.map_or(self.since + TURN, |stood| stood + LOYALTY)
+    }
+}
+
 /// The configuration that was given, and the links as they are.
 pub struct Links {
     wanted: SpeakerConfig,
     view: View,
     /// Who it is on each interface whose neighbour is not named, with the link.
-    found: BTreeMap<InterfaceName, IpAddr>,
+    found: BTreeMap<InterfaceName, Found>,
     /// Since when a neighbour has been nowhere.
     absent: BTreeMap<(InterfaceName, Option<Ipv6Addr>), Instant>,
 }
@@ -45,15 +85,37 @@ impl Links {
     }
 
     /// A configuration that replaces the one before; what the speaker is to have of it.
-    pub fn configure(&mut self, wanted: SpeakerConfig, is_up: impl Fn(IpAddr) -> bool) -> SpeakerConfig {
+    pub fn configure(&mut self, wanted: SpeakerConfig, is_up: impl Fn(IpAddr) -> bool, now: Instant) -> SpeakerConfig {
         self.wanted = wanted;
-        self.place(is_up)
+        self.place(is_up, now)
     }
 
     /// The links as they are now. `is_up`: whether there is a session with this address.
-    pub fn look(&mut self, view: View, is_up: impl Fn(IpAddr) -> bool) -> SpeakerConfig {
+    pub fn look(&mut self, view: View, is_up: impl Fn(IpAddr) -> bool, now: Instant) -> SpeakerConfig {
         self.view = view;
-        self.place(is_up)
+        self.place(is_up, now)
+    }
+
+    /// To be called by [`Links::next_turn`].
+    pub fn turn(&mut self, is_up: impl Fn(IpAddr) -> bool, now: Instant) -> SpeakerConfig {
+        self.place(is_up, now)
+    }
+
+    /// When it may be another one's turn, where there are several.
+    pub fn next_turn(&self) -> Option<Instant> {
+        let contested = self.found.iter().filter(|(name, found)| self.is_contested(name, found.address));
+        contested
+            .map(|(_, found)| if found.stands { found.stood.unwrap_or(found.since) + TURN } else { found.turn_ends() })
+            .min()
+    }
+
+    /// Where more than one announces himself.
+    pub fn crowds(&self) -> Vec<Crowd> {
+        let heard = self.unnumbered().into_iter().map(|(interface, neighbor)| {
+            let routers = self.view.announced.get(&interface).cloned().unwrap_or_default();
+            Crowd { interface, routers, neighbor }
+        });
+        heard.filter(|crowd| crowd.routers.len() > 1).collect()
     }
 
     /// Whether any neighbour is known by an interface.
@@ -61,26 +123,43 @@ impl Links {
         !self.wanted.links.is_empty()
     }
 
-    /// The interfaces whose neighbour is whoever announces itself.
-    pub fn unnumbered(&self) -> BTreeSet<InterfaceName> {
+    /// The interfaces whose neighbour is whoever announces itself, and who that is now.
+    pub fn unnumbered(&self) -> Asked {
         let links = self.wanted.links.iter().filter(|link| link.address.is_none());
-        links.map(|link| link.interface.clone()).collect()
+        links.map(|link| (link.interface.clone(), self.neighbor(&link.interface))).collect()
     }
 
-    /// Somebody connects from this address: it announces itself by that, where nobody is known on the link, and nobody there
-    /// has this address by name. What the speaker is to have then.
-    pub fn arrived(&mut self, remote: IpAddr, is_up: impl Fn(IpAddr) -> bool) -> Option<SpeakerConfig> {
+    fn neighbor(&self, name: &InterfaceName) -> Option<Ipv6Addr> {
+        match unscoped(self.found.get(name)?.address).0 {
+            IpAddr::V6(address) => Some(address),
+            IpAddr::V4(_) => None,
+        }
+    }
+
+    /// Somebody connects from this address: it announces itself by that, where nobody is known on the link or who is known
+    /// does not answer, and nobody there has this address by name. What the speaker is to have then.
+    pub fn arrived(&mut self, remote: IpAddr, is_up: impl Fn(IpAddr) -> bool, now: Instant) -> Option<SpeakerConfig> {
         let index = unscoped(remote).1?;
         let (name, _) = self.view.interfaces.iter().find(|(_, interface)| interface.index == index)?;
-        let vacant = match self.found.get(name) {
+        let vacant = match self.found.get_mut(name) {
             None => true,
-            Some(known) => *known != remote && !is_up(*known) && !self.announces(name, *known),
+            Some(known) if known.address == remote => {
+                known.came = true;
+                false
+            }
+            Some(Found { address, .. }) if is_up(*address) => false,
+            Some(&mut known) => {
+                let only_announced = !known.came && known.stood.is_none();
+                !self.announces(name, known.address)
+                    || now >= known.turn_ends()
+                    || only_announced && now >= known.since + ANSWER
+            }
         };
-        if !vacant || !self.unnumbered().contains(name) {
+        if !vacant || !self.unnumbered().contains_key(name) {
             return None;
         }
-        self.found.insert(name.clone(), remote);
-        Some(self.place(is_up))
+        self.found.insert(name.clone(), Found::new(remote, true, now));
+        Some(self.place(is_up, now))
     }
 
     pub fn waiting(&self) -> Vec<Waiting> {
@@ -98,19 +177,45 @@ impl Links {
         heard.map(|heard| IpAddr::V6(*heard)).any(|heard| heard == unscoped(address).0)
     }
 
-    fn place(&mut self, is_up: impl Fn(IpAddr) -> bool) -> SpeakerConfig {
+    fn is_contested(&self, name: &InterfaceName, known: IpAddr) -> bool {
+        let (known, _) = unscoped(known);
+        self.view.announced.get(name).into_iter().flatten().any(|heard| IpAddr::V6(*heard) != known)
+    }
+
+    /// Who else announces himself there, by address, those behind this one first: so each has his turn.
+    fn others(&self, name: &InterfaceName, than: IpAddr) -> impl Iterator<Item = Ipv6Addr> + use<> {
+        let (than, _) = unscoped(than);
+        let heard = self.view.announced.get(name).into_iter().flatten().copied();
+        let mut others: Vec<Ipv6Addr> = heard.filter(|heard| IpAddr::V6(*heard) != than).collect();
+        others.sort_by_key(|heard| (IpAddr::V6(*heard) < than, *heard));
+        others.into_iter()
+    }
+
+    fn place(&mut self, is_up: impl Fn(IpAddr) -> bool, now: Instant) -> SpeakerConfig {
         let unnumbered = self.unnumbered();
         let carries = |name: &InterfaceName| self.view.interfaces.get(name).filter(|interface| interface.running);
-        self.found.retain(|name, address| {
-            unnumbered.contains(name) && carries(name).map(|interface| interface.index) == unscoped(*address).1
+        self.found.retain(|name, found| {
+            unnumbered.contains_key(name) && carries(name).map(|interface| interface.index) == unscoped(found.address).1
         });
-        for name in &unnumbered {
+        for found in self.found.values_mut() {
+            found.stands = is_up(found.address);
+            found.stood = if found.stands { Some(now) } else { found.stood };
+        }
+        for name in unnumbered.keys() {
             let Some(interface) = carries(name) else { continue };
-            let heard = self.view.announced.get(name).map(Vec::as_slice).unwrap_or_default();
-            // Who is known stays while it announces itself or has a session, and as long as nobody else is there.
-            let stays = |known: &IpAddr| is_up(*known) || heard.is_empty() || self.announces(name, *known);
-            if let (Some(first), false) = (heard.first(), self.found.get(name).is_some_and(stays)) {
-                self.found.insert(name.clone(), scoped((*first).into(), interface.index));
+            // Who is known stays while it has a session, or announces itself or has connected and has its turn, and as long as
+            // nobody else is there.
+            let next = match self.found.get(name) {
+                Some(known) => {
+                    let is_there = self.announces(name, known.address) || (known.came && known.stood.is_none());
+                    let stays = known.stands || (is_there && now < known.turn_ends());
+                    self.others(name, known.address).next().filter(|_| !stays)
+                }
+                None => self.view.announced.get(name).and_then(|heard| heard.first()).copied(),
+            };
+            if let Some(next) = next {
+                let next = Found::new(scoped(next.into(), interface.index), false, now);
+                self.found.insert(name.clone(), next);
             }
         }
         let placed = self.wanted.placed(|link| {
@@ -118,7 +223,7 @@ impl Links {
             let local = scoped(interface.link_local?.into(), interface.index);
             let address = match link.address {
                 Some(address) => scoped(address.into(), interface.index),
-                None => *self.found.get(&link.interface)?,
+                None => self.found.get(&link.interface)?.address,
             };
             Some((address, local))
         });

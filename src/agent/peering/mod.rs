@@ -8,6 +8,8 @@
 //! |---|---|
 //! | `driver` | the loop around the speaker |
 //! | `connection` | one TCP connection: connect, read, write, farewell |
+//! | `kept` | threads that serve the driver: started again when they end |
+//! | `resolver` | who looks up next hops, and what is said while nobody does |
 //! | `links` | neighbours that are known by an interface, where they are now |
 //! | `gateways` | by which gateways next hops behind routers are reached, as the agent is told it |
 //! | `discovery` | who is at the other end of a link: router advertisements, on a thread of its own |
@@ -23,13 +25,17 @@ mod connection;
 mod discovery;
 mod driver;
 mod gateways;
+mod kept;
 mod links;
 mod listener;
 mod listing;
 mod protection;
 pub mod request;
+mod resolver;
 mod speaker_only;
 mod stations;
+#[cfg(test)]
+mod test_support;
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
@@ -45,8 +51,9 @@ use routenet_core::bgp::speaker::{
 use routenet_core::model::{Cidr, Via};
 use tokio::sync::{mpsc, oneshot};
 
-pub use links::Waiting;
+pub use links::{Crowd, Waiting};
 pub use listing::{neighbor_lines, neighbor_reply, peer_lines, route_line, route_reply};
+pub use protection::Overruled;
 pub use routenet_core::bgp::speaker::speaker_config;
 pub use speaker_only::{SpeakerOnly, run_speaker_only};
 
@@ -103,12 +110,26 @@ pub struct StationStatus {
     pub error: Option<String>,
 }
 
+/// A thread that serves the peering, and that ended or could not be started; it is tried again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Broken {
+    pub what: &'static str,
+    /// In words, with what it means.
+    pub why: String,
+    pub since: Duration,
+}
+
 /// How the peering is doing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PeeringStatus {
     pub peers: Vec<PeerStatus>,
     /// Neighbours that are known by an interface, and are nowhere now.
     pub waiting: Vec<Waiting>,
+    /// Links with more routers than the one that is to be the neighbour.
+    pub crowds: Vec<Crowd>,
+    /// Neighbours whose connections another one's password keeps out.
+    pub overruled: Vec<Overruled>,
+    pub broken: Vec<Broken>,
     pub listeners: Vec<ListenerStatus>,
     pub stations: Vec<StationStatus>,
     /// Next hops of accepted routes that do not resolve.

@@ -7,6 +7,9 @@ use std::mem::size_of;
 use std::net::IpAddr;
 use std::os::fd::AsRawFd;
 
+use routenet_core::bgp::speaker::PeerConfig;
+use routenet_core::model::scope::unscoped;
+
 /// The passwords by neighbour.
 pub type Keys = BTreeMap<IpAddr, Vec<u8>>;
 
@@ -32,6 +35,52 @@ pub fn read_password(path: &str) -> Result<Vec<u8>, String> {
         }
         _ => Ok(line.to_vec()),
     }
+}
+
+/// A neighbour whose connections to us are not looked at by its own password: the kernel's keys know no links (but VRFs), and
+/// another neighbour has the same link-local address on another link.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Overruled {
+    pub neighbor: IpAddr,
+    pub name: String,
+    /// Whose password it is.
+    pub by: (IpAddr, String),
+}
+
+/// The passwords of these neighbours, and whom another's keeps out. Of a neighbour whose password cannot be read nothing is
+/// taken.
+pub fn read_keys<'a>(peers: impl Iterator<Item = (&'a IpAddr, &'a PeerConfig)>) -> (Keys, Vec<Overruled>) {
+    let mut keys = Keys::new();
+    let mut by_address: BTreeMap<IpAddr, Vec<(IpAddr, &str, Option<Vec<u8>>)>> = BTreeMap::new();
+    for (neighbor, peer) in peers {
+        let key = match &peer.transport.password_file {
+            Some(path) => match read_password(path) {
+                Ok(key) => Some(key),
+                Err(error) => {
+                    tracing::warn!(peer = peer.name, error, "no session without its password");
+                    continue;
+                }
+            },
+            None => None,
+        };
+        let address = unscoped(*neighbor).0;
+        if let Some(key) = &key {
+            keys.insert(address, key.clone());
+        }
+        by_address.entry(address).or_default().push((*neighbor, &peer.name, key));
+    }
+    let mut overruled = Vec::new();
+    for (address, neighbors) in by_address {
+        let Some(key) = keys.get(&address) else { continue };
+        let (fitting, others): (Vec<_>, Vec<_>) = neighbors.iter().partition(|(_, _, own)| own.as_ref() == Some(key));
+        let Some((by, whose, _)) = fitting.last() else { continue };
+        overruled.extend(others.into_iter().map(|(neighbor, name, _)| Overruled {
+            neighbor: *neighbor,
+            name: name.to_string(),
+            by: (*by, whose.to_string()),
+        }));
+    }
+    (keys, overruled)
 }
 
 /// Signs what goes to the neighbour, and drops what comes from there without the signature; an empty key ends that. On a
@@ -90,3 +139,7 @@ pub fn set(socket: &impl AsRawFd, level: i32, option: i32, value: &[u8]) -> io::
     };
     if code == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
+
+#[cfg(test)]
+#[path = "protection_tests.rs"]
+mod tests;

@@ -14,13 +14,15 @@ mod packet;
 mod socket;
 mod thread;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io;
 use std::net::Ipv6Addr;
+use std::thread::JoinHandle;
 
 use routenet_core::model::InterfaceName;
 use tokio::sync::watch;
 
+use super::kept::Worker;
 use crate::plane::interfaces::Interfaces;
 
 /// The links as they are.
@@ -33,31 +35,51 @@ pub struct View {
     pub error: Option<String>,
 }
 
+/// The interfaces on which we announce ourselves and listen for others, and who is the neighbour there now, who is not
+/// forgotten for a newcomer.
+pub type Asked = BTreeMap<InterfaceName, Option<Ipv6Addr>>;
+
 /// The handle; the thread ends with it.
 pub struct Discovery {
-    asked: watch::Sender<BTreeSet<InterfaceName>>,
+    asked: watch::Sender<Asked>,
+    view: watch::Receiver<View>,
+    thread: JoinHandle<()>,
 }
 
 impl Discovery {
-    /// Starts it in the calling thread's network namespace. The newest view is in the receiver.
+    /// Starts it in the calling thread's network namespace.
     ///
     /// # Errors
     /// The system has no thread for it.
-    pub fn spawn() -> io::Result<(Discovery, watch::Receiver<View>)> {
-        let (asked, questions) = watch::channel(BTreeSet::new());
+    pub fn spawn() -> io::Result<Discovery> {
+        let (asked, questions) = watch::channel(Asked::new());
         let (tell, view) = watch::channel(View::default());
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let thread = std::thread::Builder::new().name("rn-discovery".to_string());
-        thread.spawn(move || runtime.block_on(thread::run(questions, tell)))?;
-        Ok((Discovery { asked }, view))
+        let thread = thread.spawn(move || runtime.block_on(thread::run(questions, tell)))?;
+        Ok(Discovery { asked, view, thread })
     }
 
-    /// The interfaces on which we announce ourselves and listen for others: these, and no others.
-    pub fn ask(&self, interfaces: BTreeSet<InterfaceName>) {
+    /// These interfaces, and no others.
+    pub fn ask(&self, interfaces: Asked) {
         self.asked.send_if_modified(|asked| {
             let differs = *asked != interfaces;
             *asked = interfaces;
             differs
         });
+    }
+}
+
+impl Worker for Discovery {
+    type News = View;
+
+    /// The newest view.
+    async fn news(&mut self) -> Option<View> {
+        self.view.changed().await.ok()?;
+        Some(self.view.borrow_and_update().clone())
+    }
+
+    fn into_thread(self) -> JoinHandle<()> {
+        self.thread
     }
 }

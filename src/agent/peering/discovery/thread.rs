@@ -1,6 +1,6 @@
 //! When we announce ourselves, and who was heard.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io;
 use std::net::Ipv6Addr;
 use std::time::Duration;
@@ -9,9 +9,9 @@ use routenet_core::model::InterfaceName;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::View;
 use super::packet::{self, Heard};
 use super::socket::{ALL_NODES, Received, RouterSocket};
+use super::{Asked, View};
 use crate::plane::interfaces::{self, Changes, Interfaces};
 
 /// How often we announce ourselves, as FRR does.
@@ -23,8 +23,10 @@ const FIRST_FEW: u32 = 3;
 const LEAST: Duration = Duration::from_millis(500);
 /// Who was not heard for so long does not announce itself any more.
 const SILENCE: Duration = Duration::from_secs(35);
-/// Routers of one link that are remembered, at most.
+/// Routers of one link that are remembered, at most. A newcomer beyond takes the place of the one that was heard the longest
+/// ago, so no crowd keeps anybody out for ever; and one at a time, so none floods the driver.
 const MOST: usize = 16;
+const NEWCOMERS: Duration = Duration::from_secs(1);
 /// What changes at one time, on a host with many links, is looked at together.
 const SETTLE: Duration = Duration::from_millis(100);
 /// After a failure of the socket.
@@ -42,10 +44,38 @@ struct Link {
     next: Instant,
     /// Who was heard, and when last; the first to be heard first.
     heard: Vec<(Ipv6Addr, Instant)>,
+    /// When a newcomer last took the place of another.
+    displaced: Option<Instant>,
+}
+
+impl Link {
+    fn new(index: u32, now: Instant) -> Link {
+        Link { index, joined: false, said: 0, last: None, next: now, heard: Vec::new(), displaced: None }
+    }
+
+    /// A router was heard; `true`: there was room for it. The neighbour is not forgotten for another.
+    fn remember(&mut self, router: Ipv6Addr, neighbor: Option<Ipv6Addr>, now: Instant) -> bool {
+        if let Some((_, at)) = self.heard.iter_mut().find(|(from, _)| *from == router) {
+            *at = now;
+            return false;
+        }
+        let room = self.heard.len() < MOST;
+        if !room {
+            if self.displaced.is_some_and(|at| now < at + NEWCOMERS) {
+                return false;
+            }
+            let others = self.heard.iter().enumerate().filter(|(_, (from, _))| Some(*from) != neighbor);
+            let Some((longest, _)) = others.min_by_key(|(_, (_, at))| *at) else { return false };
+            self.heard.remove(longest);
+            self.displaced = Some(now);
+        }
+        self.heard.push((router, now));
+        room
+    }
 }
 
 struct Discovery {
-    asked: BTreeSet<InterfaceName>,
+    asked: Asked,
     interfaces: Interfaces,
     links: BTreeMap<InterfaceName, Link>,
     socket: Option<RouterSocket>,
@@ -53,9 +83,9 @@ struct Discovery {
 }
 
 /// Until nobody asks any more.
-pub async fn run(mut questions: watch::Receiver<BTreeSet<InterfaceName>>, tell: watch::Sender<View>) {
+pub async fn run(mut questions: watch::Receiver<Asked>, tell: watch::Sender<View>) {
     let mut discovery = Discovery {
-        asked: BTreeSet::new(),
+        asked: Asked::new(),
         interfaces: Interfaces::new(),
         links: BTreeMap::new(),
         socket: None,
@@ -128,7 +158,7 @@ impl Discovery {
             .interfaces
             .iter()
             .filter(|(name, interface)| {
-                self.asked.contains(*name) && interface.running && interface.link_local.is_some()
+                self.asked.contains_key(*name) && interface.running && interface.link_local.is_some()
             })
             .map(|(name, interface)| (name, interface.index))
             .collect();
@@ -143,8 +173,7 @@ impl Discovery {
         });
         for (name, index) in carrying {
             if self.socket.is_some() && !self.links.contains_key(name) {
-                let link = Link { index, joined: false, said: 0, last: None, next: now, heard: Vec::new() };
-                self.links.insert(name.clone(), link);
+                self.links.insert(name.clone(), Link::new(index, now));
             }
         }
     }
@@ -192,11 +221,9 @@ impl Discovery {
         match packet::read(&received.bytes, received.hop_limit) {
             Some(Heard::Solicitation) => link.next = link.next.min(earliest),
             Some(Heard::Advertisement) => {
-                if let Some((_, at)) = link.heard.iter_mut().find(|(from, _)| *from == received.from) {
-                    *at = now;
-                } else if link.heard.len() < MOST {
+                let neighbor = self.asked.get(name).copied().flatten();
+                if link.remember(received.from, neighbor, now) {
                     tracing::info!(interface = %name, neighbor = %received.from, "a router announces itself");
-                    link.heard.push((received.from, now));
                     // It has come up just now, perhaps, and need not wait for our next.
                     link.next = link.next.min(earliest);
                 }
@@ -232,3 +259,7 @@ impl Discovery {
         });
     }
 }
+
+#[cfg(test)]
+#[path = "thread_tests.rs"]
+mod tests;
