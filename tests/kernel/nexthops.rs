@@ -422,7 +422,9 @@ fn routes_that_were_dropped_unsaid_come_back_though_jobs_never_end() {
                 let (plane, end, rounds) = (plane.clone(), &end, &rounds);
                 scope.spawn(move || {
                     let all = |route: Option<Route>| {
-                        (0..3000u32).map(move |n| (key(&format!("10.{}.{}.{}/32", 100 + flow, n / 256, n % 256)), route.clone()))
+                        (0..3000u32).map(move |n| {
+                            (key(&format!("10.{}.{}.{}/32", 100 + flow, n / 256, n % 256)), route.clone())
+                        })
                     };
                     for round in 0.. {
                         let route = (round % 2 == 0).then_some(Route::Blackhole);

@@ -23,7 +23,7 @@ fn link(interface: &str, address: Option<&str>) -> LinkPeer {
         name: address.map_or(interface.to_string(), |address| format!("{address}%{interface}")),
         source: PeerSource::Config,
         port: 179,
-        as_number: 65000,
+        as_number: Some(65000),
         passive: false,
         import: ImportPolicy::All,
         hold_time: None,
