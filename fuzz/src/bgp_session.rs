@@ -40,7 +40,7 @@ impl World {
             name: name.to_string(),
             source: PeerSource::Config,
             port: 179,
-            as_number,
+            as_number: Some(as_number),
             passive: true,
             import: ImportPolicy::All,
             hold_time: None,

@@ -3,7 +3,7 @@
 use clap::Args;
 
 use super::listings::{OutputArgs, bfd_words};
-use super::output::{duration, joined, or_dash};
+use super::output::{as_word, duration, joined, or_dash};
 use super::{Answer, CliError};
 use crate::api::Request;
 use crate::api::client::Client;
@@ -112,7 +112,7 @@ fn neighbor(reply: &NeighborReply) -> String {
         rows.push(("  its bytes", or_dash(Some(&last.bytes).filter(|bytes| !bytes.is_empty()))));
     }
     rows.extend(reply.history.iter().rev().map(|past| ("event", ago(past))));
-    format!("{} ({}, AS {})\n{}", line.name, line.address, line.as_number, lines(&rows))
+    format!("{} ({}, AS {})\n{}", line.name, line.address, as_word(line.as_number), lines(&rows))
 }
 
 fn stale_words(stale: &Stale) -> String {

@@ -3,7 +3,7 @@
 use clap::{Args, Subcommand};
 
 use super::filter::FilterCommand;
-use super::output::{Format, Style, duration, joined, or_dash, table, yes_no};
+use super::output::{Format, Style, as_word, duration, joined, or_dash, table, yes_no};
 use super::{Answer, CliError};
 use crate::api::Request;
 use crate::api::client::Client;
@@ -202,7 +202,7 @@ fn neighbor_table(lines: &[NeighborLine], wide: bool) -> String {
         let mut row = vec![
             line.name.clone(),
             line.address.clone(),
-            line.as_number.to_string(),
+            as_word(line.as_number),
             line.state.clone(),
             duration(line.since_secs),
             line.accepted.to_string(),

@@ -111,6 +111,11 @@ pub fn or_dash(value: Option<impl ToString>) -> String {
     value.map_or_else(|| "-".to_string(), |value| value.to_string())
 }
 
+/// Of a neighbour that may have any other than ours, 0 until it has said which.
+pub fn as_word(number: u32) -> String {
+    if number == 0 { "external".to_string() } else { number.to_string() }
+}
+
 pub fn yes_no(value: bool) -> String {
     if value { "yes" } else { "no" }.to_string()
 }

@@ -2,7 +2,7 @@
 
 use clap::{Args, ValueEnum};
 
-use super::output::{Format, Style, counted, duration, joined, or_dash, table};
+use super::output::{Format, Style, as_word, counted, duration, joined, or_dash, table};
 use super::{Answer, CliError, REFUSED};
 use crate::api::Request;
 use crate::api::client::Client;
@@ -188,7 +188,7 @@ fn peer_row(peer: &PeerStatus) -> Vec<String> {
     vec![
         peer.name.clone(),
         peer.address.clone(),
-        peer.as_number.to_string(),
+        as_word(peer.as_number),
         peer.state.clone(),
         duration(peer.since_secs),
         peer.received.to_string(),

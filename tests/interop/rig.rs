@@ -216,7 +216,7 @@ pub fn peer(name: &str, as_number: u32, own: &str) -> PeerConfig {
         name: name.to_string(),
         source: PeerSource::Config,
         port: 179,
-        as_number,
+        as_number: Some(as_number),
         passive: false,
         import: ImportPolicy::All,
         hold_time: None,

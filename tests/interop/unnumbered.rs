@@ -85,6 +85,31 @@ fn frr_is_found_on_a_link_and_comes_back_with_it() {
     });
 }
 
+#[test]
+fn frr_on_a_link_is_of_any_as_but_ours() {
+    let external = |near: &str| {
+        let mut link = link_peer(near, None, THEIR_AS);
+        link.peer.as_number = None;
+        Us::start(on_links(&[link]), false)
+    };
+    between(move |namespace| {
+        let near = namespace.near.clone();
+        let mut us = external(&near);
+        let frr = Frr::unnumbered(namespace, THEIR_AS, &FOREIGN, "");
+        wait_for("the session", LIMIT, || established(&us, &near) && frr.established());
+        assert_eq!(on(&us, &near).expect("a neighbour").as_number, Some(THEIR_AS), "as its OPEN says");
+        both_families_pass(&mut us, &frr, &near);
+    });
+    between(move |namespace| {
+        let near = namespace.near.clone();
+        let us = external(&near);
+        let frr = Frr::unnumbered(namespace, OUR_AS, &FOREIGN, "");
+        let why = || on(&us, &near).and_then(|peer| peer.last_error).map(|(_, why)| why).unwrap_or_default();
+        wait_for("the refusal", LIMIT, || why().contains(&format!("its AS is {OUR_AS}, as ours")));
+        assert!(!established(&us, &near) && !frr.established());
+    });
+}
+
 /// An interface that is deleted and made anew has another index.
 #[test]
 fn a_link_that_is_made_anew_has_its_neighbour_again() {

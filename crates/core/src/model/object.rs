@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use serde::{Deserialize, Serialize};
 
 use super::filter::BgpFilter;
-use super::peering::PeerOptions;
+use super::peering::{PeerAs, PeerOptions};
 use super::{
     Cidr, Endpoint, HostEndpoint, InterfaceName, KubernetesPolicy, Labels, Namespace, NetworkName, NetworkSet,
     NodeName, Policy, PoolName, Profile, ServiceAccount, StagedKubernetesPolicy, StagedPolicy, Tier, WorkloadEndpoint,
@@ -205,7 +205,7 @@ pub struct BgpPeer {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub interface: Option<InterfaceName>,
     pub port: u16,
-    pub as_number: u32,
+    pub as_number: PeerAs,
     pub passive: bool,
     /// What is accepted from it: nothing unless given (RFC 8212). `pools` accepts what lies in the pools.
     pub import: ImportPolicy,

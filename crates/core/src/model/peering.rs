@@ -5,6 +5,40 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+/// Which AS a neighbour is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum PeerAs {
+    Number(u32),
+    Kind(PeerKind),
+}
+
+/// Of a neighbour whose AS nobody wrote down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PeerKind {
+    /// It has our AS.
+    Internal,
+    /// It has another than ours, and says which.
+    External,
+}
+
+impl PeerAs {
+    pub const INTERNAL: PeerAs = PeerAs::Kind(PeerKind::Internal);
+    pub const EXTERNAL: PeerAs = PeerAs::Kind(PeerKind::External);
+}
+
+/// As it is written in YAML.
+impl fmt::Display for PeerAs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            PeerAs::Number(number) => number.fmt(f),
+            PeerAs::Kind(PeerKind::Internal) => f.write_str("internal"),
+            PeerAs::Kind(PeerKind::External) => f.write_str("external"),
+        }
+    }
+}
+
 /// The options of one neighbour. The default is a plain session.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]

@@ -185,7 +185,7 @@ fn config(index: usize, peers: BTreeMap<usize, Hold>) -> SpeakerConfig {
             name: name(other),
             source: PeerSource::Node,
             port: 179,
-            as_number: AS,
+            as_number: Some(AS),
             passive: false,
             import: ImportPolicy::Pools,
             hold_time: None,

@@ -68,12 +68,14 @@ impl Run {
                     ..PeerOptions::default()
                 };
                 let remote_as = other.local_as.filter(|_| !scenario.all_paths).unwrap_or(scenario.speakers[there].0);
+                let own_as = options.local_as.unwrap_or(scenario.speakers[here].0);
                 let peer = PeerConfig {
                     local_address: Some(address(here)),
                     options,
                     filters: ready(&side.filters),
                     // Of two that wait for each other nothing would come.
                     passive: side.passive && here == a,
+                    as_number: Some(remote_as).filter(|theirs| !side.any_other || *theirs == own_as),
                     ..neighbor(there, remote_as, side.import)
                 };
                 configs[here].peers.insert(address(there), peer);
@@ -121,7 +123,8 @@ impl Run {
         let Some(peer) = self.neighbor(speaker, number) else { return };
         let now = local_as.unwrap_or(self.net.nodes[speaker].config.as_number);
         self.change_of(speaker, peer, |peer| peer.options.local_as = local_as);
-        self.change_of(peer, speaker, |peer| peer.as_number = now);
+        // Who takes any other AS goes on without being told.
+        self.change_of(peer, speaker, |peer| peer.as_number = peer.as_number.map(|_| now));
     }
 
     fn roles(&mut self, speaker: usize, number: usize, roles: Roles) {
@@ -227,13 +230,19 @@ impl Run {
         let held = |index: usize, other: usize| {
             let config = &self.net.nodes[index].config;
             let peer = config.peers.get(&address(other))?;
+            let local_as = peer.options.local_as.unwrap_or(config.as_number);
+            let theirs = &self.net.nodes[other].config;
+            let theirs = theirs.peers.get(&address(index))?.options.local_as.unwrap_or(theirs.as_number);
+            if peer.as_number.is_none() && [local_as, config.as_number].contains(&theirs) {
+                return None;
+            }
             Some(Neighbor {
                 import: peer.import,
                 client: peer.options.reflector_client,
                 next_hop: peer.options.next_hop,
                 allowed_local_as: peer.options.allowed_local_as.into(),
-                local_as: peer.options.local_as.unwrap_or(config.as_number),
-                remote_as: peer.as_number,
+                local_as,
+                remote_as: peer.as_number.unwrap_or(theirs),
                 role: peer.options.role,
                 role_strict: peer.options.role_strict,
                 filters: self.filters[&(index, other)].clone(),

@@ -126,7 +126,7 @@ fn a_cluster_does_not_take_back_what_it_reflected() {
 #[test]
 fn a_neighbor_with_a_local_as_sees_that_one_alone() {
     let mut world = World::mesh(&[64512, 64513], ImportPolicy::All);
-    world.hosts[1].config.peers.get_mut(&address(0)).expect("it").as_number = 65100;
+    world.hosts[1].config.peers.get_mut(&address(0)).expect("it").as_number = Some(65100);
     world.start();
     world.announce(0, &["10.1.0.0/24"]);
     world.seconds(5);
@@ -342,7 +342,7 @@ fn who_connects_from_a_range_is_a_neighbour_as_long_as_there_is_room() {
     assert_eq!((known(&world), world.kernel(0)), (1, vec![]));
 
     // The range takes another AS: its neighbour is held to it. Without the range it goes.
-    world.hosts[0].config.ranges[0].template.as_number = 64999;
+    world.hosts[0].config.ranges[0].template.as_number = Some(64999);
     let config = Box::new(world.hosts[0].config.clone());
     world.handle(0, Input::Configure(config));
     world.seconds(20);
@@ -448,4 +448,59 @@ fn what_is_not_told_again_goes_at_the_end_of_the_refresh() {
     world.seconds(20);
     assert_eq!(world.kernel(0), NOTHING, "an end that never comes is not waited for for ever");
     assert_eq!(world.status(0, 8).state, State::Established);
+}
+
+#[test]
+fn an_external_neighbour_is_of_any_as_but_ours() {
+    let external = |as_numbers: [u32; 2], local_as: Option<u32>| {
+        let mut world = World::mesh(&as_numbers, ImportPolicy::All);
+        let them = world.hosts[0].config.peers.get_mut(&address(1)).expect("it");
+        (them.as_number, them.options.local_as) = (None, local_as);
+        let us = world.hosts[1].config.peers.get_mut(&address(0)).expect("it");
+        us.as_number = local_as.or(us.as_number);
+        world.start();
+        world.announce(1, &["10.2.0.0/24"]);
+        world.seconds(10);
+        world
+    };
+    let mut world = external([64512, 64513], None);
+    let status = world.status(0, 1);
+    assert_eq!((status.state, status.as_number), (State::Established, Some(64513)));
+    assert_eq!(world.kernel(0).len(), 1, "its AS is the first of the path, as it has to be");
+    assert_eq!(route(&world, 0, "10.2.0.0/24").expect("it was told").as_path, "64513");
+    // It is another AS from now on.
+    set(&mut world, 1, 0, |options| options.local_as = Some(65100));
+    world.seconds(120);
+    assert_eq!((world.status(0, 1).as_number, world.kernel(0).len()), (Some(65100), 1));
+    assert_eq!(route(&world, 0, "10.2.0.0/24").expect("it was told").as_path, "65100");
+
+    for local_as in [None, Some(65100)] {
+        let world = external([64512, 64512], local_as);
+        let status = world.status(0, 1);
+        assert_ne!(status.state, State::Established);
+        assert_eq!((status.as_number, world.kernel(0).len()), (None, 0));
+        let (_, why) = status.last_error.expect("a reason");
+        let said = why.contains("Bad Peer AS") && why.contains("its AS is 64512, as ours, and it is to be external");
+        assert!(said, "{why}");
+    }
+}
+
+#[test]
+fn a_range_of_external_neighbours_learns_the_as_of_each() {
+    let mut world = World::mesh(&[64512, 64513, 64514, 64512], ImportPolicy::All);
+    let hosts = &mut world.hosts;
+    let template = PeerConfig { as_number: None, ..hosts[0].config.peers[&address(1)].clone() };
+    hosts[0].config.peers.clear();
+    hosts[0].config.ranges = vec![ListenRange { prefix: cidr("10.0.0.0/28"), limit: 9, template }];
+    for host in hosts.iter_mut().skip(1) {
+        host.config.peers.retain(|peer, _| *peer == address(0));
+    }
+    world.start();
+    world.seconds(30);
+    let found = |peer| world.speaker(0).status(world.now).into_iter().find(|status| status.address == address(peer));
+    for (peer, as_number) in [(1, Some(64513)), (2, Some(64514)), (3, None)] {
+        let status = found(peer).expect("it has connected");
+        assert_eq!(status.as_number, as_number);
+        assert_eq!(status.state == State::Established, as_number.is_some());
+    }
 }

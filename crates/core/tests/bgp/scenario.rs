@@ -31,6 +31,8 @@ pub struct Side {
     pub passive: bool,
     pub local_as: Option<u32>,
     pub role_strict: bool,
+    /// It takes any other AS than its own.
+    pub any_other: bool,
     pub filters: Filters,
 }
 
@@ -45,6 +47,7 @@ impl Side {
             passive: false,
             local_as: None,
             role_strict: false,
+            any_other: false,
             filters: Filters::default(),
         }
     }
@@ -209,8 +212,8 @@ fn filters() -> impl Strategy<Value = Filters> {
 fn side() -> impl Strategy<Value = Side> {
     let passive = prop_oneof![5 => Just(false), 1 => Just(true)];
     let strict = proptest::bool::weighted(0.2);
-    (import(), any::<bool>(), next_hop(), allowed(), passive, local_as(), strict, filters()).prop_map(
-        |(import, client, next_hop, allowed_local_as, passive, local_as, role_strict, filters)| Side {
+    (import(), any::<bool>(), next_hop(), allowed(), passive, local_as(), (strict, any::<bool>()), filters()).prop_map(
+        |(import, client, next_hop, allowed_local_as, passive, local_as, (role_strict, any_other), filters)| Side {
             import,
             client,
             next_hop,
@@ -218,6 +221,7 @@ fn side() -> impl Strategy<Value = Side> {
             passive,
             local_as,
             role_strict,
+            any_other,
             filters,
         },
     )

@@ -139,7 +139,7 @@ fn bad_opens_are_answered_with_their_reason() {
 fn an_identifier_of_our_own_is_refused_inside_the_as_only() {
     for (as_number, state) in [(64512, State::Active), (PUPPET, State::Established)] {
         let mut world = alone();
-        world.hosts[0].config.peers.get_mut(&address(8)).expect("it").as_number = as_number;
+        world.hosts[0].config.peers.get_mut(&address(8)).expect("it").as_number = Some(as_number);
         world.handle(0, Input::Configure(Box::new(world.hosts[0].config.clone())));
         world.puppet_connects(0, address(8));
         let open = Open { router_id: world.hosts[0].config.router_id, ..puppet_open(as_number, None) };

@@ -39,7 +39,7 @@ pub fn neighbor(index: usize, as_number: u32, import: ImportPolicy) -> PeerConfi
         name: format!("s{index}"),
         source: PeerSource::Config,
         port: 179,
-        as_number,
+        as_number: Some(as_number),
         passive: false,
         import,
         hold_time: None,

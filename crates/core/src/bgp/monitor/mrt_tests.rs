@@ -11,7 +11,7 @@ fn speaker() -> Speaker {
         name: "tor".into(),
         source: PeerSource::Config,
         port: 179,
-        as_number: 4_200_000_001,
+        as_number: Some(4_200_000_001),
         passive: true,
         import: ImportPolicy::All,
         hold_time: None,

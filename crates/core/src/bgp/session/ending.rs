@@ -57,6 +57,14 @@ impl Session {
         self.schedule(env, phase, broken, collision);
     }
 
+    /// More of why the last attempt failed than a NOTIFICATION has room for.
+    pub(super) fn explain(&mut self, why: &str) {
+        if let Some((_, error)) = &mut self.attempt_error {
+            error.push_str(": ");
+            error.push_str(why);
+        }
+    }
+
     /// Keeps what ended a connection in this phase, unless the session goes on without it: then it lost a collision (RFC 4271
     /// 6.8), of which the neighbour may tell us no more than a closed connection.
     fn note(&mut self, now: Time, phase: Phase, error: String) {

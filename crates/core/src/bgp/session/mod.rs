@@ -30,7 +30,10 @@ use timers::{Patience, Rng};
 pub struct Settings {
     pub local_as: u32,
     pub router_id: Ipv4Addr,
-    pub peer_as: u32,
+    /// The AS that we are for others.
+    pub own_as: u32,
+    /// `None`: any other than ours.
+    pub peer_as: Option<u32>,
     /// Seconds: what we offer.
     pub hold_time: u16,
     pub connect_retry: Duration,
@@ -53,6 +56,11 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// Whether the neighbour is of another AS than ours.
+    pub fn external(&self) -> bool {
+        self.peer_as != Some(self.local_as)
+    }
+
     /// Whether graceful restart is offered, and done for others; its restart time may be zero where only the long-lived
     /// kind is wanted (RFC 9494 4.1).
     pub fn restarts(&self) -> bool {
@@ -444,7 +452,11 @@ impl Session {
     fn opened(&mut self, env: &mut Env<'_>, id: ConnId, open: &wire::Open) {
         let negotiated = match open::negotiate(&self.settings, self.local(id), open) {
             Ok(negotiated) => negotiated,
-            Err(notification) => return self.end(env, id, Cause::Sent(notification)),
+            Err(notification) => {
+                let stranger = open::stranger(&self.settings, open);
+                self.end(env, id, Cause::Sent(notification));
+                return stranger.into_iter().for_each(|why| self.explain(&why));
+            }
         };
         if !self.wins_collision(env, id, &negotiated) {
             return self.end(env, id, Cause::Sent(Notification::cease(cease::COLLISION_RESOLUTION)));
@@ -483,7 +495,7 @@ impl Session {
         }
         // The connection that the speaker with the higher identifier opened stays; by AS where they are equal (RFC 6286).
         let ours = (self.settings.router_id, self.settings.local_as);
-        let ours_stays = ours > (negotiated.router_id, self.settings.peer_as);
+        let ours_stays = ours > (negotiated.router_id, negotiated.as_number);
         let stays = if ours_stays { Direction::Outgoing } else { Direction::Incoming };
         if this.direction != stays {
             return false;

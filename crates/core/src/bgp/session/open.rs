@@ -16,6 +16,8 @@ pub const FAMILIES: [AfiSafi; 2] = [AfiSafi::IPV4_UNICAST, AfiSafi::IPV6_UNICAST
 /// What both sides agreed on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Negotiated {
+    /// The neighbour's.
+    pub as_number: u32,
     pub router_id: Ipv4Addr,
     /// Seconds; 0: neither hold timer nor keepalives.
     pub hold_time: u16,
@@ -71,7 +73,7 @@ pub fn offer(settings: &Settings, local: Option<IpAddr>, restarting: bool, prese
         capabilities.push(Capability::ExtendedNextHop(vec![IPV4_OVER_IPV6]));
     }
     capabilities.push(Capability::FourOctetAs(settings.local_as));
-    if let Some(role) = settings.role.filter(|_| settings.local_as != settings.peer_as) {
+    if let Some(role) = settings.role.filter(|_| settings.external()) {
         capabilities.push(Capability::Role(role as u8));
     }
     let (receives, sends) = (settings.add_paths.receive, settings.add_paths.sends());
@@ -105,10 +107,10 @@ fn offers_extended_next_hop(settings: &Settings, local: Option<IpAddr>) -> bool 
 /// # Errors
 /// The NOTIFICATION of RFC 4271 6.2 that it is answered with.
 pub fn negotiate(settings: &Settings, local: Option<IpAddr>, open: &Open) -> Result<Negotiated, Notification> {
-    if open.as_number != settings.peer_as {
+    if stranger(settings, open).is_some() {
         return Err(Notification::bad_peer_as());
     }
-    let ibgp = settings.peer_as == settings.local_as;
+    let ibgp = !settings.external();
     // RFC 6286 2.2: two ASes may use one identifier, two speakers of an AS may not.
     if ibgp && open.router_id == settings.router_id {
         return Err(Notification::bad_bgp_identifier());
@@ -138,6 +140,7 @@ pub fn negotiate(settings: &Settings, local: Option<IpAddr>, open: &Open) -> Res
             _ => None,
         });
     Ok(Negotiated {
+        as_number: open.as_number,
         router_id: open.router_id,
         hold_time: settings.hold_time.min(open.hold_time),
         route_refresh: has(|capability| matches!(capability, Capability::RouteRefresh)),
@@ -156,6 +159,17 @@ pub fn negotiate(settings: &Settings, local: Option<IpAddr>, open: &Open) -> Res
             families,
         },
     })
+}
+
+/// Why the neighbour's AS is not the one that was expected, in words (RFC 4271 6.2).
+pub fn stranger(settings: &Settings, open: &Open) -> Option<String> {
+    let theirs = open.as_number;
+    match settings.peer_as {
+        Some(expected) => (theirs != expected).then(|| format!("its AS is {theirs}, and not {expected}")),
+        None => [settings.local_as, settings.own_as]
+            .contains(&theirs)
+            .then(|| format!("its AS is {theirs}, as ours, and it is to be external")),
+    }
 }
 
 /// RFC 9494 4.2: the neighbour's long-lived stale time is what it asks for, ours the most that it gets.

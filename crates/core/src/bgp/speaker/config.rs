@@ -103,7 +103,8 @@ pub struct PeerConfig {
     pub source: PeerSource,
     /// Where it listens.
     pub port: u16,
-    pub as_number: u32,
+    /// `None`: any other than ours, by its OPEN.
+    pub as_number: Option<u32>,
     /// We do not connect to it, it connects to us.
     pub passive: bool,
     pub import: ImportPolicy,
@@ -159,6 +160,7 @@ impl SpeakerConfig {
         Settings {
             local_as: peer.options.local_as.unwrap_or(self.as_number),
             router_id: self.router_id,
+            own_as: self.as_number,
             peer_as: peer.as_number,
             hold_time: peer.hold_time.unwrap_or(self.hold_time),
             connect_retry: self.connect_retry,

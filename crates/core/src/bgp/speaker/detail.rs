@@ -74,9 +74,9 @@ impl Speaker {
         })
     }
 
-    /// Address, BGP identifier and AS of each neighbour.
+    /// Address, BGP identifier and AS of each neighbour; 0 while that is not known.
     pub fn neighbors(&self) -> impl Iterator<Item = (IpAddr, Ipv4Addr, u32)> {
-        self.peers.iter().map(|(address, peer)| (*address, peer.source.router_id, peer.config.as_number))
+        self.peers.iter().map(|(address, peer)| (*address, peer.source.router_id, peer.as_number().unwrap_or(0)))
     }
 
     pub fn rib(&self) -> &Rib {

@@ -8,7 +8,7 @@ use super::config::{LinkPeer, ListenRange, PeerConfig, PeerSource, SpeakerConfig
 use crate::bgp::filter::Filters;
 use crate::bgp::mesh::{Class, Hold, Plan};
 use crate::model::config::{DataPlane, NodeConfig};
-use crate::model::peering::PeerOptions;
+use crate::model::peering::{PeerAs, PeerKind, PeerOptions};
 use crate::model::{
     BfdSettings, BgpConfiguration, BgpFilter, BgpPeer, BgpTransport, Family, ImportPolicy, InterfaceName, MeshLayout,
     Node,
@@ -54,17 +54,17 @@ pub fn speaker_config(
     for (list, source) in [(config.bgp.peers.as_slice(), PeerSource::Config), (peers, PeerSource::Peer)] {
         for peer in list.iter().filter(|peer| peer.node.as_ref().is_none_or(|node| *node == config.node)) {
             if let Some(interface) = &peer.interface {
-                put_link(peer, source, interface, &mut speaker.links);
+                put_link(peer, as_number, source, interface, &mut speaker.links);
                 continue;
             }
             let local_address = if peer.address.is_ipv4() { address4 } else { address6 };
-            let explicit = explicit(peer, source, local_address);
+            let explicit = explicit(peer, as_number, source, local_address);
             speaker.peers.entry(peer.address).or_insert(explicit);
         }
     }
     for range in &config.bgp.ranges {
         let local_address = if range.peer.address.is_ipv4() { address4 } else { address6 };
-        let template = explicit(&range.peer, PeerSource::Range, local_address);
+        let template = explicit(&range.peer, as_number, PeerSource::Range, local_address);
         speaker.ranges.push(ListenRange { prefix: range.prefix, limit: range.limit, template });
     }
     for (node, hold) in nodes.iter().filter_map(|node| Some((node, *mesh.get(node.name.as_str())?))) {
@@ -124,22 +124,26 @@ fn listening(config: &NodeConfig, family: Family) -> Option<IpAddr> {
 }
 
 /// Of two for one interface and address the first.
-fn put_link(peer: &BgpPeer, source: PeerSource, interface: &InterfaceName, links: &mut Vec<LinkPeer>) {
+fn put_link(peer: &BgpPeer, own_as: u32, source: PeerSource, interface: &InterfaceName, links: &mut Vec<LinkPeer>) {
     let address = match peer.address {
         IpAddr::V6(address) if !address.is_unspecified() => Some(address),
         _ => None,
     };
     if !links.iter().any(|link| (&link.interface, link.address) == (interface, address)) {
-        links.push(LinkPeer { interface: interface.clone(), address, peer: explicit(peer, source, None) });
+        links.push(LinkPeer { interface: interface.clone(), address, peer: explicit(peer, own_as, source, None) });
     }
 }
 
-fn explicit(peer: &BgpPeer, source: PeerSource, local_address: Option<IpAddr>) -> PeerConfig {
+fn explicit(peer: &BgpPeer, own_as: u32, source: PeerSource, local_address: Option<IpAddr>) -> PeerConfig {
     PeerConfig {
         name: peer.name.clone(),
         source,
         port: peer.port,
-        as_number: peer.as_number,
+        as_number: match peer.as_number {
+            PeerAs::Number(number) => Some(number),
+            PeerAs::Kind(PeerKind::Internal) => Some(own_as),
+            PeerAs::Kind(PeerKind::External) => None,
+        },
         passive: peer.passive,
         import: peer.import,
         hold_time: peer.hold_time,
@@ -157,7 +161,7 @@ fn mesh_peer(node: &Node, hold: Hold, local: IpAddr, bfd: Option<BfdSettings>) -
         name: node.name.to_string(),
         source: PeerSource::Node,
         port: node.bgp_port,
-        as_number: node.as_number,
+        as_number: Some(node.as_number),
         passive: false,
         import: ImportPolicy::Pools,
         hold_time: None,

@@ -120,7 +120,7 @@ impl Monitor {
     fn header(&self, address: IpAddr, peer: &Peer, now: Time) -> PeerHeader {
         PeerHeader {
             address,
-            as_number: peer.config.as_number,
+            as_number: peer.as_number().unwrap_or(0),
             router_id: peer.source.router_id,
             at: self.epoch + now.since_origin(),
             path_ids: peer.negotiated.as_ref().map(|it| it.codec.path_ids.received.clone()).unwrap_or_default(),

@@ -76,7 +76,7 @@ pub(super) struct Peer {
 
 impl Peer {
     pub fn new(address: IpAddr, config: PeerConfig, settings: Settings, now: Time) -> Peer {
-        let external = settings.peer_as != settings.local_as;
+        let external = settings.external();
         let session = Session::new(settings, now);
         Peer {
             config,
@@ -103,6 +103,11 @@ impl Peer {
         if self.source.client != client {
             self.source = Arc::new(Source { client, ..(*self.source).clone() });
         }
+    }
+
+    /// What its configuration says; else what its OPEN said, in this session or the last.
+    pub fn as_number(&self) -> Option<u32> {
+        self.config.as_number.or(self.negotiated.as_ref().map(|negotiated| negotiated.as_number))
     }
 
     pub fn remember(&mut self, now: Time, what: String) {

@@ -215,7 +215,8 @@ impl Speaker {
         let (source, next_hop) = match source {
             Some((address, peer)) => {
                 if peer.source.external {
-                    attributes.as_path = vec![AsSegment::Sequence(vec![peer.config.as_number])];
+                    attributes.as_path =
+                        peer.as_number().map(|number| AsSegment::Sequence(vec![number])).into_iter().collect();
                 }
                 (peer.source.clone(), address)
             }

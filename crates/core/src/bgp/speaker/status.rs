@@ -21,6 +21,8 @@ use crate::time::Time;
 pub struct PeerStatus {
     pub address: IpAddr,
     pub config: PeerConfig,
+    /// `None`: its OPEN has yet to say it.
+    pub as_number: Option<u32>,
     pub state: State,
     /// How long it has been Established, or has not been.
     pub lasting: Duration,
@@ -86,6 +88,7 @@ impl Speaker {
         PeerStatus {
             address: *address,
             config: peer.config.clone(),
+            as_number: peer.as_number(),
             state: peer.session.state(),
             lasting: now.since(peer.session.turned()),
             router_id: negotiated.map(|n| n.router_id),

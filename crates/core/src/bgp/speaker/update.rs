@@ -92,7 +92,7 @@ impl Speaker {
     /// what is wrong, in words.
     fn foreign_path(&self, address: IpAddr, attributes: &Attributes) -> Option<String> {
         let peer = self.peers.get(&address).filter(|peer| peer.source.external)?;
-        let expected = peer.config.as_number;
+        let expected = peer.as_number()?;
         let foreign = attributes.neighbor_as() != Some(expected);
         foreign.then(|| format!("the AS_PATH does not begin with the neighbour's AS {expected}"))
     }
@@ -108,7 +108,7 @@ impl Speaker {
         let source = peer.source.clone();
         if source.external {
             filter::strip_internal(&mut attributes);
-            filter::mark_only_to_customer(&mut attributes, peer.config.options.role, peer.config.as_number);
+            filter::mark_only_to_customer(&mut attributes, peer.config.options.role, peer.as_number()?);
         }
         let own = self.own_addresses(address);
         // The prefixes of an UPDATE have one next hop, or one for each family.
@@ -240,7 +240,8 @@ pub(super) fn import<'a>(
         policy: peer.config.import,
         pools,
         local_as: [config.as_number, options.local_as.unwrap_or(config.as_number)],
-        peer_as: peer.config.as_number,
+        // Without a session there is nothing to judge.
+        peer_as: peer.as_number().unwrap_or(0),
         options,
         router_id: config.router_id,
         cluster_id: config.cluster_id(),

@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use super::PeerRange;
 use crate::model::yaml::fields::{At, Fields, optional};
 use crate::model::yaml::pool::read_cidr;
-use crate::model::yaml::{self, read_as_number, read_hold_time};
+use crate::model::yaml::{self, read_hold_time, read_peer_as};
 use crate::model::{BgpPeer, ImportPolicy};
 
 /// Peers of one range at a time, where the file does not say.
@@ -83,11 +83,11 @@ fn read_range(at: &At<'_>) -> Option<PeerRange> {
 
 /// What a peer and a range have in common; of nobody yet.
 fn read_rest(fields: &mut Fields<'_>) -> Option<BgpPeer> {
-    let as_number = fields.required("as", "the AS number of the peer").and_then(|at| read_as_number(&at));
+    let as_number = fields.required("as", "the AS number of the peer").and_then(|at| read_peer_as(&at));
     let import = fields.take("import").map(|at| yaml::import_policy(&at));
     let hold_time = fields.take("holdTime").map(|at| read_hold_time(&at));
     let transport = yaml::read_transport(fields);
-    let options = yaml::read_options(fields);
+    let options = yaml::read_options(fields, as_number);
     let bfd = fields.take("bfd").map(|at| yaml::read_bfd(&at));
     Some(BgpPeer {
         name: String::new(),

@@ -3,6 +3,7 @@ use std::collections::BTreeSet;
 use super::super::{FieldDoc, REFERENCE, to_yaml};
 use super::*;
 use crate::model::ImportPolicy;
+use crate::model::peering::PeerAs;
 use crate::model::yaml::render_errors;
 
 const SPEAKER: &str = include_str!("../../../../../config/nodes/speaker-only.yaml");
@@ -387,12 +388,40 @@ fn etcd_is_told_what_it_lacks_and_others_what_is_not_theirs() {
 }
 
 #[test]
+fn a_peer_may_be_of_our_as_or_of_any_other() {
+    let text = |peer: &str| format!("node: h1\naddress: {{ipv4: 192.0.2.1}}\nbgp:\n  peers: [{peer}]\n");
+    for (word, of) in [("internal", PeerAs::INTERNAL), ("external", PeerAs::EXTERNAL), ("1.10", PeerAs::Number(65546))]
+    {
+        let config = read("node.yaml", &text(&format!("{{interface: eth0, as: {word}}}"))).expect("it is sound");
+        assert_eq!(config.bgp.peers[0].as_number, of);
+        let in_force = super::super::write::to_yaml(&config);
+        assert_eq!(read("again", &in_force).expect("its own words").bgp, config.bgp, "{in_force}");
+    }
+    let ranges = "node: h1\naddress: {ipv4: 192.0.2.1}\nbgp: {listenRanges: [{prefix: 192.0.2.0/24, as: external}]}\n";
+    assert_eq!(read("node.yaml", ranges).expect("it is sound").bgp.ranges[0].peer.as_number, PeerAs::EXTERNAL);
+    for (options, what) in [
+        ("as: externl", "as: \"externl\" is no AS: expected an AS number, `internal` (ours) or `external` (any other)"),
+        ("as: 0", "as: \"0\" is not an AS number"),
+        ("as: external, reflectorClient: true", "reflectorClient: routes are reflected to neighbours of our own AS"),
+        ("as: internal, role: peer", "role: roles are those of two ASes (RFC 9234), and this neighbour is internal"),
+        ("as: internal, localASNumber: 65000", "localASNumber: an internal neighbour has the AS of this node"),
+    ] {
+        let errors = errors(&text(&format!("{{interface: eth0, {options}}}")));
+        assert!(errors[0].starts_with(&format!("node.yaml:4: bgp.peers[0].{what}")), "{errors:?}");
+    }
+    // The other way round each is sound.
+    for options in ["as: internal, reflectorClient: true", "as: external, role: peer, localASNumber: 65000"] {
+        read("node.yaml", &text(&format!("{{interface: eth0, {options}}}"))).expect(options);
+    }
+}
+
+#[test]
 fn ranges_have_what_peers_have_but_who_they_are() {
     let text = |range: &str| format!("node: h1\naddress: {{ipv4: 192.0.2.1}}\nbgp: {{listenRanges: [{range}]}}\n");
     let read = |range: &str| super::read("node.yaml", &text(range));
     let config = read("{prefix: 192.0.2.0/24, as: 64513, import: all, role: provider}").expect("it is sound");
     let range = &config.bgp.ranges[0];
-    assert_eq!((range.limit, range.peer.as_number, range.peer.passive), (100, 64513, true));
+    assert_eq!((range.limit, range.peer.as_number, range.peer.passive), (100, PeerAs::Number(64513), true));
     let in_force = super::super::write::to_yaml(&config);
     assert!(in_force.contains("role: provider"), "{in_force}");
     assert_eq!(super::read("again", &in_force).expect("its own words").bgp, config.bgp);

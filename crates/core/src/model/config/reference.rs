@@ -222,7 +222,12 @@ pub const REFERENCE: &[FieldDoc] = &[
         "none",
         "In the place of `address`: the neighbour is whoever announces itself on that link, by router advertisements (unnumbered).",
     ),
-    field("bgp.peers[].as", "AS number", "required", "The neighbour's AS: ours makes it iBGP, another eBGP."),
+    field(
+        "bgp.peers[].as",
+        "AS number, `internal` or `external`",
+        "required",
+        "The neighbour's AS: ours makes it iBGP, another eBGP. `internal` is ours, `external` any other, which its OPEN says.",
+    ),
     field("bgp.peers[].port", "number", "179", "The TCP port to connect to."),
     field(
         "bgp.peers[].passive",

@@ -195,7 +195,7 @@ fn peer(peer: &BgpPeer) -> Map {
     let mut map = Map::default();
     map.put("name", peer.name.as_str());
     map.put(if peer.unnumbered().is_some() { "interface" } else { "address" }, peer.place());
-    map.put("as", peer.as_number);
+    map.put("as", serde_yaml::to_value(peer.as_number).expect("a number or a word"));
     map.put("port", peer.port);
     map.put("passive", peer.passive);
     map.put("import", import_word(peer.import));

@@ -7,6 +7,8 @@ use super::fields::{At, Fields, optional};
 use super::object::Meta;
 use super::peering::read_options;
 use super::pool::read_selector;
+use super::suggest::did_you_mean;
+use crate::model::peering::PeerAs;
 use crate::model::scope::unscoped;
 use crate::model::{BgpConfiguration, BgpPeer, BgpTransport, ImportPolicy, InterfaceName, MeshLayout, Node, NodeName};
 
@@ -28,6 +30,27 @@ pub fn import_word(import: ImportPolicy) -> &'static str {
         ImportPolicy::None => "none",
         ImportPolicy::Pools => "pools",
         ImportPolicy::All => "all",
+    }
+}
+
+/// The AS of a neighbour: a number, or what it is to ours.
+pub fn read_peer_as(at: &At<'_>) -> Option<PeerAs> {
+    match at.word("an AS number, `internal` or `external`")? {
+        "internal" => Some(PeerAs::INTERNAL),
+        "external" => Some(PeerAs::EXTERNAL),
+        text if text.starts_with(|first: char| first.is_ascii_digit()) => read_as_number(at).map(PeerAs::Number),
+        text => at.fail(
+            format!("\"{text}\" is no AS: expected an AS number, `internal` (ours) or `external` (any other)"),
+            did_you_mean(text, ["internal", "external"].into_iter()),
+        ),
+    }
+}
+
+/// For YAML.
+pub fn peer_as_value(of: PeerAs) -> serde_json::Value {
+    match of {
+        PeerAs::Number(number) => number.into(),
+        PeerAs::Kind(_) => of.to_string().into(),
     }
 }
 
@@ -211,12 +234,12 @@ pub fn read_peer(name: &str, mut spec: Fields<'_>) -> Option<BgpPeer> {
         Some(None) => spec.required("peerIP", "the address of the peer").and_then(|at| read_peer_address(&at)),
         None => None,
     };
-    let as_number = spec.required("asNumber", "the AS number of the peer").and_then(|at| read_as_number(&at));
+    let as_number = spec.required("asNumber", "the AS number of the peer").and_then(|at| read_peer_as(&at));
     let passive = spec.take("passive").map(|at| at.boolean());
     let import = spec.take("import").map(|at| import_policy(&at));
     let hold_time = spec.take("holdTime").map(|at| read_hold_time(&at));
     let transport = read_transport(&mut spec);
-    let options = read_options(&mut spec);
+    let options = read_options(&mut spec, as_number);
     let bfd = spec.take("bfd").map(|at| read_bfd(&at));
     spec.finish();
     let ((address, interface), port) = place?;

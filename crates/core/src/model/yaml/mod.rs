@@ -31,8 +31,8 @@ mod write;
 
 pub(crate) use bfd::read_bfd;
 pub(crate) use bgp::{
-    BGP_PORT, import_policy, import_word, read_as_number, read_hold_time, read_place, read_router_id, read_transport,
-    read_unnumbered,
+    BGP_PORT, import_policy, import_word, read_as_number, read_hold_time, read_peer_as, read_place, read_router_id,
+    read_transport, read_unnumbered,
 };
 pub use error::{YamlError, render_errors};
 pub(crate) use filter::{filter_spec, read_filters};

@@ -4,23 +4,43 @@ use serde_json::{Map, Value};
 
 use super::bgp::read_as_number;
 use super::fields::{At, Fields, optional};
-use crate::model::peering::{AddPaths, BgpRole, MaxPrefixes, NextHopMode, PeerOptions, SentPaths};
+use crate::model::peering::{AddPaths, BgpRole, MaxPrefixes, NextHopMode, PeerAs, PeerOptions, SentPaths};
 
 const NEXT_HOP: [(&str, NextHopMode); 3] =
     [("Auto", NextHopMode::Auto), ("Self", NextHopMode::Own), ("Keep", NextHopMode::Keep)];
 /// Percent of the limit.
 const WARNING: u8 = 75;
 
-/// Takes every option; `as_number` is the neighbour's, if it could be read.
-pub fn read_options(fields: &mut Fields<'_>) -> Option<PeerOptions> {
-    let reflector_client = fields.take("reflectorClient").map(|at| at.boolean());
+/// Takes every option; `of` is the neighbour's AS, if it could be read.
+pub fn read_options(fields: &mut Fields<'_>, of: Option<PeerAs>) -> Option<PeerOptions> {
+    let (internal, external) = (of == Some(PeerAs::INTERNAL), of == Some(PeerAs::EXTERNAL));
+    let reflector_client = fields.take("reflectorClient").map(|at| match at.boolean()? {
+        true if external => at.fail(
+            "routes are reflected to neighbours of our own AS, and this one is external".to_string(),
+            Some("remove it, or write `internal` for its AS".to_string()),
+        ),
+        client => Some(client),
+    });
     let next_hop = fields.take("nextHopMode").map(|at| at.one_of("next hop mode", &NEXT_HOP));
-    let local_as = fields.take("localASNumber").map(|at| read_as_number(&at));
+    let local_as = fields.take("localASNumber").map(|at| match read_as_number(&at)? {
+        _ if internal => at.fail(
+            "an internal neighbour has the AS of this node, and we are of another one for it".to_string(),
+            Some("write the neighbour's AS number instead of `internal`".to_string()),
+        ),
+        number => Some(number),
+    });
     let allowed = fields.take("numAllowedLocalASNumbers").map(|at| at.integer(0, 10).map(|times| times as u8));
     let max_prefixes = fields.take("maxPrefixes").map(|at| read_max_prefixes(&at));
     let long_lived = fields.take("longLivedTime").map(|at| read_long_lived(&at));
     let delay_open = fields.take("delayOpen").map(|at| at.integer(0, 240).map(|seconds| seconds as u16));
-    let role = fields.take("role").map(|at| at.one_of("BGP role", &BgpRole::ALL.map(|role| (role.word(), role))));
+    let role =
+        fields.take("role").map(|at| match at.one_of("BGP role", &BgpRole::ALL.map(|role| (role.word(), role)))? {
+            _ if internal => at.fail(
+                "roles are those of two ASes (RFC 9234), and this neighbour is internal".to_string(),
+                Some("remove it, or write `external` for its AS".to_string()),
+            ),
+            role => Some(role),
+        });
     let role_strict = fields.take("roleStrict").map(|at| match at.boolean()? {
         true if role.is_none() => {
             at.fail("there is no role to be strict about", Some("write `role` beside it".to_string()))

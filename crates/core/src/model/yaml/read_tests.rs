@@ -1,4 +1,5 @@
 use super::*;
+use crate::model::peering::PeerAs;
 use crate::model::{Action, Isolation, Kind, MeshLayout, Object, PortMatch, Protocol, TierAction};
 
 fn good(text: &str) -> Vec<Object> {
@@ -305,7 +306,10 @@ items:
         (64512, "192.0.2.1", 179, true)
     );
     let Object::BGPPeer(peer) = &objects[5] else { panic!() };
-    assert_eq!((peer.address.to_string().as_str(), peer.port, peer.as_number), ("2001:db8::1", 1179, 65546));
+    assert_eq!(
+        (peer.address.to_string().as_str(), peer.port, peer.as_number),
+        ("2001:db8::1", 1179, PeerAs::Number(65546))
+    );
     let Object::BGPConfiguration(settings) = &objects[6] else { panic!() };
     assert_eq!((settings.node_to_node_mesh, settings.mesh), (true, MeshLayout::Full));
 }

@@ -4,7 +4,7 @@
 use serde_json::{Map, Value, json};
 
 use super::bfd::bfd_value;
-use super::bgp::{BGP_PORT, import_word};
+use super::bgp::{BGP_PORT, import_word, peer_as_value};
 use super::filter::filter_spec;
 use super::peering::write_options;
 use super::policy::{staged_action_word, tier_action_word};
@@ -138,7 +138,7 @@ fn peer_spec(peer: &BgpPeer) -> Value {
         Some(interface) => spec.insert("interface".into(), interface.to_string().into()),
         None => spec.insert("peerIP".into(), address.into()),
     };
-    spec.insert("asNumber".into(), peer.as_number.into());
+    spec.insert("asNumber".into(), peer_as_value(peer.as_number));
     put(&mut spec, "passive", peer.passive.then_some(true));
     put(&mut spec, "import", (peer.import != ImportPolicy::None).then(|| import_word(peer.import)));
     put(&mut spec, "holdTime", peer.hold_time);

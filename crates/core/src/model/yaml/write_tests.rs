@@ -5,7 +5,7 @@ use proptest::option::of;
 use proptest::prelude::*;
 
 use super::*;
-use crate::model::peering::{AddPaths, BgpRole, MaxPrefixes, NextHopMode, PeerOptions, SentPaths};
+use crate::model::peering::{AddPaths, BgpRole, MaxPrefixes, NextHopMode, PeerAs, PeerKind, PeerOptions, SentPaths};
 use crate::model::{
     Action, BfdSettings, BgpConfiguration, BgpPeer, BgpTransport, Cidr, EntityRule, IcmpMatch, ImportPolicy,
     InterfaceName, Isolation, Kind, Labels, Namespace, Network, NetworkName, NetworkSet, Node, NodeName, Object,
@@ -233,6 +233,10 @@ fn options() -> impl Strategy<Value = PeerOptions> {
     )
 }
 
+fn peer_as() -> impl Strategy<Value = PeerAs> {
+    prop_oneof![(1..u32::MAX).prop_map(PeerAs::Number), Just(PeerAs::INTERNAL), Just(PeerAs::EXTERNAL)]
+}
+
 fn peer() -> impl Strategy<Value = Object> {
     let import = prop_oneof![Just(ImportPolicy::None), Just(ImportPolicy::Pools), Just(ImportPolicy::All)];
     let nodes = prop_oneof![
@@ -260,10 +264,16 @@ fn peer() -> impl Strategy<Value = Object> {
         )),
         interface().prop_map(|name| (Ipv6Addr::UNSPECIFIED.into(), Some(name), 179)),
     ];
-    (name(), nodes, place, 1..u32::MAX, any::<bool>(), import, session).prop_map(
+    (name(), nodes, place, peer_as(), any::<bool>(), import, session).prop_filter_map(
+        "options that the AS allows",
         |(name, (node, node_selector), (address, interface, port), as_number, passive, import, session)| {
             let (hold_time, transport, options, bfd) = session;
-            Object::BGPPeer(BgpPeer {
+            let allowed = match as_number {
+                PeerAs::Kind(PeerKind::Internal) => options.role.is_none() && options.local_as.is_none(),
+                PeerAs::Kind(PeerKind::External) => !options.reflector_client,
+                PeerAs::Number(_) => true,
+            };
+            allowed.then_some(Object::BGPPeer(BgpPeer {
                 name,
                 node,
                 node_selector,
@@ -277,7 +287,7 @@ fn peer() -> impl Strategy<Value = Object> {
                 transport,
                 options,
                 bfd,
-            })
+            }))
         },
     )
 }
