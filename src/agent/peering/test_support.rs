@@ -8,7 +8,7 @@ pub fn peer(name: &str) -> PeerConfig {
         name: name.to_string(),
         source: PeerSource::Config,
         port: 179,
-        as_number: 65000,
+        as_number: Some(65000),
         passive: false,
         import: ImportPolicy::All,
         hold_time: None,
