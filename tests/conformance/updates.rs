@@ -481,7 +481,10 @@ fn multiprotocol(sender: Sender, rows: &mut Rows) {
     let own = rows.next(sender).victim;
     let whole = |hop: &[u8]| attribute(OPTIONAL, raw::MP_REACH, &raw::mp_reach(raw::IPV6, 1, hop, &raw::nlri(&[own])));
     let expect = vec![seen(true, &whole(&raw::v6("::1"))), seen(false, &whole(&hop))];
-    rows.add("4271 5.1.3", "next hop as it is told on", sender, Expect::Accepted(expect), |_| {});
+    rows.add("4271 5.1.3", "next hop as it is told on", sender, Expect::Accepted(expect), |draft| {
+        // Like no other row's, whose prefixes would be told in the same MP_REACH_NLRI.
+        draft.push(attribute(OPTIONAL_TRANSITIVE, raw::COMMUNITIES, &[0xff, 0x78, 0x51, 0x13]));
+    });
     let own = rows.next(sender).victim;
     rows.add("4760 3", "the reserved octet is no matter", sender, taken(), |draft| {
         reach(draft, &hop, own);
