@@ -62,7 +62,9 @@ fn main() {
         assert!(child.wait().expect("a child of our own").success(), "{}", layout.name());
         curves.push((layout.name().to_string(), curve));
     }
-    println!("\n| layout | sessions | of the busiest node | memory a node, MB | computed in, s |\n|---|---|---|---|---|");
+    println!(
+        "\n| layout | sessions | of the busiest node | memory a node, MB | processor time, s |\n|---|---|---|---|---|"
+    );
     for line in memory {
         println!("{line}");
     }
