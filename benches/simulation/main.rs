@@ -63,7 +63,7 @@ fn main() {
         curves.push((layout.name().to_string(), curve));
     }
     println!(
-        "\n| layout | sessions | of the busiest node | memory a node, MB | computed in, s |\n|---|---|---|---|---|"
+        "\n| layout | sessions | of the busiest node | memory a node, MB | processor time, s |\n|---|---|---|---|---|"
     );
     for line in memory {
         println!("{line}");

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use routenet_core::bgp::mesh::Role;
 use routenet_core::bgp::speaker::{Input, State};
@@ -167,7 +167,6 @@ impl Run {
 
 /// All of it for one layout, on the standard output.
 pub fn run(layout: Layout, count: usize) {
-    let begun = Instant::now();
     let mut run = Run::new(layout, count);
     let memory = start(&mut run);
     let host: Cidr = "10.200.0.62/32".parse().expect("a CIDR");
@@ -214,7 +213,15 @@ pub fn run(layout: Layout, count: usize) {
     run.measure(change, Duration::from_secs(60), |run| run.cluster.lay_out(other.mesh()));
     run.measure("and back", Duration::from_secs(60), |run| run.cluster.lay_out(layout.mesh()));
     run.measure("a rack of 20 loses power (hold and restart time)", Duration::from_secs(240), |run| run.lose(&rack));
-    println!("memory {memory} {:.0} |", begun.elapsed().as_secs_f64());
+    println!("memory {memory} {:.0} |", processor_time().as_secs_f64());
+}
+
+/// What this process has had of the processor (`proc_pid_stat(5)`: fields 14 and 15, in hundredths of a second).
+fn processor_time() -> Duration {
+    let stat = std::fs::read_to_string("/proc/self/stat").expect("our status");
+    let (_, fields) = stat.rsplit_once(')').expect("the name in brackets");
+    let hundredths = fields.split_whitespace().skip(11).take(2).map(|field| field.parse::<u64>().expect("a number"));
+    Duration::from_millis(10 * hundredths.sum::<u64>())
 }
 
 fn announce(run: &mut Run, prefix: Cidr, whether: bool) {

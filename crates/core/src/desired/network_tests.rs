@@ -179,11 +179,11 @@ fn what_needs_no_tunnel_is_led_by_the_gateways_to_its_next_hop() {
     let mut engine = NetworkEngine::new(settings(Announce::Hosts));
     let [hop, near, gateway, other] = ["10.8.0.5", "192.0.2.4", "192.0.2.8", "192.0.2.9"].map(|ip| ip.parse().unwrap());
     let dst = route("10.0.0.1/32");
-    let learned = |via: &[IpAddr]| Route::Learned { via: via.to_vec(), src: Some("192.0.2.1".parse().unwrap()) };
+    let learned = |via: &[IpAddr]| Route::Learned { via: via.to_vec().into(), src: Some("192.0.2.1".parse().unwrap()) };
     engine.apply(&[
         tunnelled_pool(EncapsulationMode::Auto),
         FactDelta::Gateways(hop, vec![gateway]),
-        FactDelta::Learned(cidr("10.0.0.1/32"), Some(vec![hop, near])),
+        FactDelta::Learned(cidr("10.0.0.1/32"), Some(vec![hop, near].into())),
     ]);
     assert_eq!(engine.state().routes[&dst], learned(&[near, gateway]), "only what is behind a router");
     let delta = engine.apply(&[FactDelta::Gateways(hop, vec![near, other])]);
@@ -197,9 +197,9 @@ fn what_needs_no_tunnel_is_led_by_the_gateways_to_its_next_hop() {
         node("h2", "10.8.0.5", true),
         FactDelta::OffLink(hop, true),
         FactDelta::Gateways(hop, vec![gateway]),
-        FactDelta::Learned(cidr("10.0.0.1/32"), Some(vec![hop])),
+        FactDelta::Learned(cidr("10.0.0.1/32"), Some(hop.into())),
     ]);
-    let tunnelled = |route: &Route| matches!(route, Route::Tunnelled { via, .. } if *via == [hop]);
+    let tunnelled = |route: &Route| matches!(route, Route::Tunnelled { via, .. } if **via == [hop]);
     assert!(tunnelled(&engine.state().routes[&dst]), "{:?}", engine.state().routes);
     engine.apply(&[tunnelled_pool(EncapsulationMode::Never)]);
     assert_eq!(engine.state().routes[&dst], learned(&[gateway]));
