@@ -1,7 +1,10 @@
 //! What is wrong on this node, since when, in words: gathered from the parts, published as the node's condition, and
 //! shown by `routectl status`.
 
+mod session;
+
 use std::collections::BTreeMap;
+use std::os::unix::fs::MetadataExt;
 use std::sync::Mutex;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -10,7 +13,7 @@ use routenet_core::model::scope::unscoped;
 use routenet_core::model::{NodeCondition, Problem};
 
 use super::Agent;
-use super::peering::{Broken, Crowd, Overruled, PeeringStatus, Waiting, neighbor_lines};
+use super::peering::{self, Broken, Crowd, Overruled, PeeringStatus, Waiting, neighbor_lines};
 use super::sync::SyncState;
 use crate::plane::PlaneStatus;
 use crate::plane::interfaces::words;
@@ -208,6 +211,7 @@ pub(super) fn peering_problems(peering: &PeeringStatus, drained: bool) -> Vec<Fo
         all.extend(peering.peers.iter().filter(down).map(peer_problem));
         all.extend(peering.waiting.iter().filter(|waiting| waiting.since >= PEER_GRACE).map(waiting_problem));
         all.extend(peering.peers.iter().filter_map(near_its_bound));
+        all.extend(peering.peers.iter().filter_map(password_problem));
         all.extend(bfd_problems(peering));
     }
     all
@@ -329,12 +333,28 @@ fn overruled_problem(overruled: &Overruled) -> Found {
 }
 
 fn peer_problem(peer: &PeerStatus) -> Found {
-    let why = peer.last_error.as_ref().map(|(_, why)| format!(": {why}")).unwrap_or_default();
-    let address = words(peer.address);
-    let what = format!("no session with {} ({address}), {}{why}", peer.config.name, peer.state);
-    let mend = format!("see whether it runs and can be reached: ping {address}, routectl bgp neighbors");
+    let (what, mend) = session::missing(peer);
     let since = epoch_seconds(SystemTime::now()).saturating_sub(peer.lasting.as_secs());
-    Found { part: "bgp", subject: address, what, mend: Some(mend), since: Some(since) }
+    Found { part: "bgp", subject: words(peer.address), what, mend: Some(mend), since: Some(since) }
+}
+
+/// A password that cannot be had, also where nobody connects who would say so, or that everybody can have.
+fn password_problem(peer: &PeerStatus) -> Option<Found> {
+    let path = peer.config.transport.password_file.as_ref()?;
+    let whom = format!("{} ({})", peer.config.name, words(peer.address));
+    if let Err(why) = peering::read_password(path) {
+        let what = format!("no password for {whom}: {why}");
+        return Some(found(
+            "bgp",
+            what,
+            "write it into the first line of that file, which the agent has to be able to read",
+        ));
+    }
+    let open = std::fs::metadata(path).is_ok_and(|file| file.mode() & 0o004 != 0);
+    open.then(|| {
+        let what = format!("the password for {whom} can be read by everybody: {path}");
+        Found { mend: Some(format!("chmod 600 {path}")), ..found("bgp", what, "") }
+    })
 }
 
 fn waiting_problem(waiting: &Waiting) -> Found {

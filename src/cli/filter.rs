@@ -142,7 +142,13 @@ fn offline(file: &Path, question: &FilterQuestion) -> Result<FilterAnswer, CliEr
     let speaker = speaker_config(&config, &[], peers, &[], &[], &Default::default());
     let mut speaker = Speaker::new(speaker, Startup { restarting: false, seed: 0 }, Time::ZERO);
     speaker.handle(Input::Pools(pools.iter().map(|pool| pool.cidr).collect()), Time::ZERO);
-    speaker.test_filter(question).map_err(|why| CliError::Input(format!("{}: {why}", file.display())))
+    let hint = match &config.store {
+        StoreConfig::None(_) => "",
+        StoreConfig::Embedded { .. } | StoreConfig::Etcd(_) => {
+            " (of the file alone; without -f the agent is asked, who knows the store's BGPPeers and BGPFilters)"
+        }
+    };
+    speaker.test_filter(question).map_err(|why| CliError::Input(format!("{}: {why}{hint}", file.display())))
 }
 
 fn render(answer: &FilterAnswer, style: Style) -> String {

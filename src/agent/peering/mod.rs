@@ -54,6 +54,7 @@ use tokio::sync::{mpsc, oneshot};
 pub use links::{Crowd, Waiting};
 pub use listing::{neighbor_lines, neighbor_reply, peer_lines, route_line, route_reply};
 pub use protection::Overruled;
+pub(super) use protection::read_password;
 pub use routenet_core::bgp::speaker::speaker_config;
 pub use speaker_only::{SpeakerOnly, run_speaker_only};
 

@@ -120,9 +120,11 @@ pub fn row(object: &Object, wide: bool) -> Vec<String> {
         Object::GlobalNetworkSet(set) => vec![set.name.clone(), joined(&set.nets), labels(&set.labels)],
         Object::BGPPeer(peer) => vec![
             peer.name.clone(),
-            match peer.port {
-                179 => peer.address.to_string(),
-                port => std::net::SocketAddr::new(peer.address, port).to_string(),
+            match (&peer.interface, peer.port) {
+                (Some(interface), _) if peer.address.is_unspecified() => interface.to_string(),
+                (Some(interface), _) => format!("{}%{interface}", peer.address),
+                (None, 179) => peer.address.to_string(),
+                (None, port) => std::net::SocketAddr::new(peer.address, port).to_string(),
             },
             peer.as_number.to_string(),
             match (&peer.node, &peer.node_selector) {

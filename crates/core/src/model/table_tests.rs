@@ -20,3 +20,18 @@ fn a_row_has_a_cell_for_each_column() {
     assert_eq!(row(&policy, true), ["n", "a", "10", "all()", "Ingress", "0", "0"]);
     assert_eq!(row(&policy, true).len(), columns(Kind::NetworkPolicy, true).len());
 }
+
+#[test]
+fn a_neighbour_of_a_link_is_shown_by_it() {
+    for (place, shown) in [
+        ("interface: eth0", "eth0"),
+        ("peerIP: fe80::1%eth1", "fe80::1%eth1"),
+        ("peerIP: 192.0.2.1", "192.0.2.1"),
+        ("peerIP: '192.0.2.1:1179'", "192.0.2.1:1179"),
+    ] {
+        let peer = object(&format!(
+            "{{apiVersion: projectcalico.org/v3, kind: BGPPeer, metadata: {{name: a}}, spec: {{{place}, asNumber: 65000}}}}"
+        ));
+        assert_eq!(row(&peer, false)[1], shown);
+    }
+}

@@ -390,3 +390,36 @@ fn a_neighbour_that_does_not_read_is_let_go_with_the_words_of_rfc_9687() {
     assert_eq!(world.puppet_notified().map(|said| (said.code, said.subcode)), Some((8, 0)));
     assert_ne!(world.status(0, 8).state, State::Established);
 }
+
+/// BIRD waits for a minute after an error, and closes what comes meanwhile: the cause stays known.
+#[test]
+fn what_a_notification_said_stays_known_behind_closed_connections() {
+    let mut world = alone();
+    world.puppet_connects(0, address(8));
+    world.puppet_says(&wire::encode_open(&puppet_open(PUPPET + 1, None)));
+    let said = Said::Sent(Notification::bad_peer_as());
+    let refusal = |world: &World| world.status(0, 8).refusal.map(|(_, said)| said);
+    assert_eq!(refusal(&world), Some(said.clone()));
+    world.puppet_connects(0, address(8));
+    world.puppet_breaks();
+    assert_eq!(world.status(0, 8).last_error.expect("an error").1, "reset by peer");
+    assert_eq!(refusal(&world), Some(said), "though the last thing that happened is another");
+
+    // What comes about has no cause to stay away, nor has what ends it later anything to do with that.
+    world.puppet_connects(0, address(8));
+    world.puppet_establishes(&puppet_open(PUPPET, None));
+    assert_eq!((world.status(0, 8).state, refusal(&world)), (State::Established, None));
+    world.puppet_breaks();
+    assert_eq!(refusal(&world), None);
+
+    // The neighbour's words count as well, until what it is told changes.
+    world.puppet_connects(0, address(8));
+    let theirs = Notification::new(2, 2, 64512_u32.to_be_bytes());
+    world.puppet_says(&wire::encode_notification(&theirs));
+    assert_eq!(refusal(&world), Some(Said::Received(theirs.clone())));
+    assert_eq!(Said::Received(theirs).to_string(), "received OPEN Message Error: Bad Peer AS (2/2): AS 64512");
+    let mut config = world.hosts[0].config.clone();
+    config.peers.get_mut(&address(8)).expect("it is there").as_number = Some(PUPPET + 1);
+    world.handle(0, Input::Configure(Box::new(config)));
+    assert_eq!(refusal(&world), None, "with other settings it has to be seen anew");
+}

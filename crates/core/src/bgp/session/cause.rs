@@ -1,7 +1,25 @@
 //! Why a connection ends, and what that means for the routes of its session.
 
+use std::fmt;
+
 use super::Connection;
 use crate::bgp::wire::{Notification, cease};
+
+/// A NOTIFICATION, and whose it was.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Said {
+    Sent(Notification),
+    Received(Notification),
+}
+
+impl fmt::Display for Said {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Said::Sent(notification) => write!(f, "sent {notification}"),
+            Said::Received(notification) => write!(f, "received {notification}"),
+        }
+    }
+}
 
 /// Why a connection ends.
 #[derive(Debug)]

@@ -1,6 +1,6 @@
 //! The end of a connection: the last words, what is remembered of it, and what it means for the session.
 
-use super::cause::Cause;
+use super::cause::{Cause, Said};
 use super::connection::{ConnId, Phase};
 use super::{Env, Output, Session, timers};
 use crate::bgp::wire::Notification;
@@ -34,8 +34,14 @@ impl Session {
             self.note(env.now, phase, error);
         }
         match &cause {
-            Cause::Sent(n) if may_say(phase, n) => self.last_sent = Some((env.now, n.clone())),
-            Cause::Received(n) => self.last_received = Some((env.now, n.clone())),
+            Cause::Sent(n) if may_say(phase, n) => {
+                self.last_sent = Some((env.now, n.clone()));
+                self.refuse(env.now, collision, Said::Sent(n.clone()));
+            }
+            Cause::Received(n) => {
+                self.last_received = Some((env.now, n.clone()));
+                self.refuse(env.now, collision, Said::Received(n.clone()));
+            }
             Cause::Sent(_) | Cause::Broken(_) | Cause::Quiet => {}
         }
         match cause {
@@ -62,6 +68,12 @@ impl Session {
         if let Some((_, error)) = &mut self.attempt_error {
             error.push_str(": ");
             error.push_str(why);
+        }
+    }
+
+    fn refuse(&mut self, now: Time, collision: bool, said: Said) {
+        if !collision {
+            self.refusal = Some((now, said));
         }
     }
 

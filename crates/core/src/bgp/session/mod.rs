@@ -20,6 +20,7 @@ use crate::bgp::wire::{self, AfiSafi, Message, MessageType, Notification, Update
 use crate::model::peering::{AddPaths, BgpRole};
 use crate::time::Time;
 use cause::Cause;
+pub use cause::Said;
 pub use connection::{ConnId, Connection, Direction, Phase};
 use counters::Messages;
 pub use open::Negotiated;
@@ -153,6 +154,9 @@ pub struct Session {
     /// The last NOTIFICATION of ours, and of the neighbour's.
     last_sent: Option<(Time, Notification)>,
     last_received: Option<(Time, Notification)>,
+    /// The later of the two with these settings, collisions aside: a neighbour that waits after an error (BIRD does) closes
+    /// what comes meanwhile without a word, which says nothing of the cause.
+    refusal: Option<(Time, Said)>,
     pub messages_in: Messages,
     pub messages_out: Messages,
 }
@@ -175,6 +179,7 @@ impl Session {
             attempt_error: None,
             last_sent: None,
             last_received: None,
+            refusal: None,
             messages_in: Messages::default(),
             messages_out: Messages::default(),
         }
@@ -196,6 +201,11 @@ impl Session {
     /// The last NOTIFICATION that we sent, and the last one that came.
     pub fn notifications(&self) -> [Option<&(Time, Notification)>; 2] {
         [self.last_sent.as_ref(), self.last_received.as_ref()]
+    }
+
+    /// The last NOTIFICATION of either side since the session ended, while there is none.
+    pub fn refusal(&self) -> Option<&(Time, Said)> {
+        self.refusal.as_ref().filter(|(at, _)| self.state != State::Established && *at >= self.turned)
     }
 
     pub fn sessions(&self) -> u64 {
@@ -234,12 +244,16 @@ impl Session {
         };
         let reset = told(&self.settings) != told(&settings);
         let passive = settings.passive;
+        let changed = self.settings != settings;
         self.settings = settings;
         if reset {
             self.end_all(env, || Cause::Sent(Notification::cease(cease::OTHER_CONFIGURATION_CHANGE)));
             self.failures = 0;
             self.patience = Patience::new(env.now);
             self.idle_until = None;
+        }
+        if changed {
+            self.refusal = None;
         }
         if passive {
             self.attempt_at = None;

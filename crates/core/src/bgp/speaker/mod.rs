@@ -45,7 +45,7 @@ pub use crate::bgp::rib::next_hops::Unresolved;
 use crate::bgp::rib::outbound::Outbound;
 use crate::bgp::rib::{Interner, Path, Position, Rib, Scope, Sources};
 use crate::bgp::session::timers::Rng;
-pub use crate::bgp::session::{ConnId, State};
+pub use crate::bgp::session::{ConnId, Said, State};
 use crate::bgp::wire::Notification;
 use crate::model::{Cidr, Resolution, Via};
 use crate::time::Time;

@@ -10,7 +10,7 @@ use super::restart::StaleStatus;
 use crate::bgp::filter::{Direction, Refusal};
 use crate::bgp::rib::Destination;
 use crate::bgp::rib::path::Path;
-use crate::bgp::session::State;
+use crate::bgp::session::{Said, State};
 use crate::bgp::wire::{AsSegment, Origin};
 use crate::model::scope::unscoped;
 use crate::model::{Cidr, Family};
@@ -48,6 +48,8 @@ pub struct PeerStatus {
     pub last_malformed: Option<String>,
     /// How long ago, and what, in words: what we sent, what it said, or how the connection broke.
     pub last_error: Option<(Duration, String)>,
+    /// While there is no session: how long ago, and what, either side said last by NOTIFICATION since there was one.
+    pub refusal: Option<(Duration, Said)>,
 }
 
 /// One route of one source.
@@ -108,6 +110,7 @@ impl Speaker {
             malformed: peer.faults.updates,
             last_malformed: peer.faults.last.as_ref().map(|(_, what, _)| what.clone()),
             last_error: peer.session.last_error().map(|(at, what)| (now.since(*at), what.clone())),
+            refusal: peer.session.refusal().map(|(at, said)| (now.since(*at), said.clone())),
         }
     }
 

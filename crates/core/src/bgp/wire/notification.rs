@@ -238,6 +238,11 @@ impl Notification {
             (1, 2) => data.u16().map(|length| format!("length {length}")),
             (1, 3) => data.u8().map(|number| format!("type {number}")),
             (2, 1) => data.u16().map(|version| format!("speaks version {version}")),
+            // RFC 4271 defines none; BIRD and FRR say which AS it was that they did not expect.
+            (2, 2) => {
+                let number = if self.data.len() == 4 { data.u32() } else { data.u16().map(u32::from) };
+                number.map(|number| format!("AS {number}"))
+            }
             (3, 3) => data.u8().map(|code| format!("attribute {code}")),
             (3, 2 | 4 | 5 | 6 | 8 | 9) => data.take(2).map(|head| format!("attribute {}", head[1])),
             (5, 1..=3) => data.u8().map(|number| format!("type {number}")),
