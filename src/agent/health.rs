@@ -1,14 +1,14 @@
 //! What is wrong on this node, since when, in words: gathered from the parts, published as the node's condition, and
 //! shown by `routectl status`.
 
+mod ineffective;
 mod session;
 
 use std::collections::BTreeMap;
-use std::os::unix::fs::MetadataExt;
 use std::sync::Mutex;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use routenet_core::bgp::speaker::{PeerSource, PeerStatus, State};
+use routenet_core::bgp::speaker::{PeerConfig, PeerSource, PeerStatus, State};
 use routenet_core::model::scope::unscoped;
 use routenet_core::model::{NodeCondition, Problem};
 
@@ -204,14 +204,16 @@ pub(super) fn peering_problems(peering: &PeeringStatus, drained: bool) -> Vec<Fo
     all.extend(peering.broken.iter().map(broken_problem));
     all.extend(peering.crowds.iter().map(crowd_problem));
     all.extend(peering.overruled.iter().map(overruled_problem));
+    all.extend(peering.ineffective.iter().map(ineffective::problem));
     if !drained {
         // Nobody says that one of a range has to be there.
         let wanted = |peer: &PeerStatus| peer.config.source != PeerSource::Range;
+        let password = |peer: &PeerStatus| password_problem(&peer.config, &words(peer.address));
         let down = |peer: &&PeerStatus| peer.state != State::Established && peer.lasting >= PEER_GRACE && wanted(peer);
-        all.extend(peering.peers.iter().filter(down).map(peer_problem));
+        all.extend(peering.peers.iter().filter(down).filter(|peer| password(peer).is_none()).map(peer_problem));
         all.extend(peering.waiting.iter().filter(|waiting| waiting.since >= PEER_GRACE).map(waiting_problem));
         all.extend(peering.peers.iter().filter_map(near_its_bound));
-        all.extend(peering.peers.iter().filter_map(password_problem));
+        all.extend(peering.peers.iter().filter_map(password));
         all.extend(bfd_problems(peering));
     }
     all
@@ -338,23 +340,11 @@ fn peer_problem(peer: &PeerStatus) -> Found {
     Found { part: "bgp", subject: words(peer.address), what, mend: Some(mend), since: Some(since) }
 }
 
-/// A password that cannot be had, also where nobody connects who would say so, or that everybody can have.
-fn password_problem(peer: &PeerStatus) -> Option<Found> {
-    let path = peer.config.transport.password_file.as_ref()?;
-    let whom = format!("{} ({})", peer.config.name, words(peer.address));
-    if let Err(why) = peering::read_password(path) {
-        let what = format!("no password for {whom}: {why}");
-        return Some(found(
-            "bgp",
-            what,
-            "write it into the first line of that file, which the agent has to be able to read",
-        ));
-    }
-    let open = std::fs::metadata(path).is_ok_and(|file| file.mode() & 0o004 != 0);
-    open.then(|| {
-        let what = format!("the password for {whom} can be read by everybody: {path}");
-        Found { mend: Some(format!("chmod 600 {path}")), ..found("bgp", what, "") }
-    })
+/// A password that cannot be had, also where nobody connects who would say so: no session begins without it.
+fn password_problem(peer: &PeerConfig, place: &str) -> Option<Found> {
+    let why = peering::read_password(peer.transport.password_file.as_ref()?).err()?;
+    let what = format!("no password for {} ({place}): {why}", peer.name);
+    Some(found("bgp", what, "write it into the first line of that file, which the agent has to be able to read"))
 }
 
 fn waiting_problem(waiting: &Waiting) -> Found {

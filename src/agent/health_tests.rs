@@ -1,5 +1,8 @@
 //! What of the peering is a problem, in words.
 
+use std::os::unix::fs::PermissionsExt;
+
+use routenet_core::bgp::speaker::{Ineffective, IneffectiveOption, Twin};
 use routenet_core::model::InterfaceName;
 use routenet_core::model::scope::scoped;
 
@@ -43,4 +46,52 @@ fn a_thread_that_ended_and_a_password_that_keeps_others_out_are_problems() {
     let peering = PeeringStatus { overruled: status.overruled, ..PeeringStatus::default() };
     let dated = peering_problems(&peering, false);
     assert!(dated[0].subject.contains("fe80::1%70001"), "{}", dated[0].subject);
+}
+
+#[test]
+fn what_was_written_and_does_nothing_names_both_objects_and_the_mend() {
+    let twin = |source| Ineffective::Peer(Twin { name: "b".into(), by: "a".into(), source, place: "192.0.2.1".into() });
+    let role = Ineffective::Option(IneffectiveOption {
+        name: "tor".into(),
+        source: PeerSource::Peer,
+        option: "role",
+        as_number: Some(64512),
+        local_as: 64512,
+        why: "roles are those of two ASes (RFC 9234)",
+    });
+    let ineffective = vec![twin(PeerSource::Peer), twin(PeerSource::Config), role];
+    let said = said(&PeeringStatus { ineffective, ..PeeringStatus::default() });
+    assert_eq!(said[0].0, "BGPPeers a and b are both for 192.0.2.1 on this node: only a counts");
+    assert!(said[0].1.contains("`nodeSelector`"), "{said:?}");
+    assert_eq!(said[1].0, "`bgp.peers` a and b are both for 192.0.2.1 on this node: only a counts");
+    assert_eq!(
+        said[2].0,
+        "`role` of BGPPeer tor has no effect: roles are those of two ASes (RFC 9234), its AS is 64512, and ours is 64512 there"
+    );
+    assert_eq!(said[2].1, "take `role` out, or mend its `asNumber`");
+}
+
+#[test]
+fn a_password_that_cannot_be_had_is_a_problem_and_one_that_everybody_has_is_none() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    std::fs::write(path("good"), "open sesame\n").expect("a file");
+    std::fs::set_permissions(path("good"), PermissionsExt::from_mode(0o644)).expect("ours");
+    std::fs::write(path("empty"), "\n").expect("a file");
+    let with = |file: Option<&str>| {
+        let mut peer = session::tests::away("x", None);
+        peer.config.passive = true;
+        peer.config.transport.password_file = file.map(path);
+        said(&PeeringStatus { peers: vec![peer], ..PeeringStatus::default() })
+    };
+    for (file, why) in [("missing", "No such file"), ("empty", "first line is empty")] {
+        let said = with(Some(file));
+        let [(what, mend)] = said.as_slice() else { panic!("once: {said:?}") };
+        assert!(what.starts_with("no password for tor (192.0.2.2): ") && what.contains(why), "{what}");
+        assert!(mend.contains("first line of that file"), "{mend}");
+    }
+    for file in [Some("good"), None] {
+        let said = with(file);
+        assert!(said.len() == 1 && said[0].0.starts_with("no session with tor"), "{said:?}");
+    }
 }

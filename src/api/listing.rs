@@ -259,6 +259,9 @@ pub struct NeighborReply {
     pub last_malformed: Option<Malformed>,
     pub last_notification_sent: Option<Past>,
     pub last_notification_received: Option<Past>,
+    /// What else there is to know, in words.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
     /// What became of the session, the newest last.
     pub history: Vec<Past>,
 }

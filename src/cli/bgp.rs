@@ -111,6 +111,7 @@ fn neighbor(reply: &NeighborReply) -> String {
         rows.push(("  the last", ago(&last.past)));
         rows.push(("  its bytes", or_dash(Some(&last.bytes).filter(|bytes| !bytes.is_empty()))));
     }
+    rows.extend(reply.notes.iter().map(|note| ("note", note.clone())));
     rows.extend(reply.history.iter().rev().map(|past| ("event", ago(past))));
     format!("{} ({}, AS {})\n{}", line.name, line.address, as_word(line.as_number), lines(&rows))
 }

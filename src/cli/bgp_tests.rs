@@ -16,7 +16,7 @@ fn a_neighbour_is_shown_with_its_counters_and_what_was_wrong() {
         "last_malformed": { "secs_ago": 5, "what": "COMMUNITIES: wrong length", "bytes": "c00801ff" },
         "last_notification_sent": null,
         "last_notification_received": { "secs_ago": 70, "what": "Cease: Administrative Reset (6/4)" },
-        "history": [{ "secs_ago": 65, "what": "Established" }],
+        "notes": ["everybody can read /etc/pw"], "history": [{ "secs_ago": 65, "what": "Established" }],
     });
     let (asked, answer) = said("bgp neighbor tor", reply.clone());
     assert_eq!(asked, json!({ "op": "bgp-neighbor", "name": "tor" }));
@@ -30,6 +30,7 @@ fn a_neighbour_is_shown_with_its_counters_and_what_was_wrong() {
         "  it said       Cease: Administrative Reset (6/4) (1 min 10 s ago)\n",
         "    the last    COMMUNITIES: wrong length (5 s ago)\n",
         "    its bytes   c00801ff\n",
+        "  note          everybody can read /etc/pw\n",
         "  event         Established (1 min 5 s ago)\n",
     ] {
         assert!(answer.text.contains(line), "{line}{}", answer.text);

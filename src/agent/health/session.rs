@@ -20,7 +20,7 @@ pub(super) fn missing(peer: &PeerStatus) -> (String, String) {
     if let Some((ago, said)) = said {
         let said = said.to_string();
         if peer.last_error.as_ref().is_none_or(|(_, why)| !why.starts_with(&said)) {
-            what += &format!("; {} s before: {said}", ago.as_secs());
+            what += &format!("; {} s ago: {said}", ago.as_secs());
         }
     }
     let mend = said.and_then(|(_, said)| answer(peer, said)).unwrap_or_else(|| reach(peer));
@@ -86,4 +86,4 @@ fn reach(peer: &PeerStatus) -> String {
 
 #[cfg(test)]
 #[path = "session_tests.rs"]
-mod tests;
+pub(super) mod tests;

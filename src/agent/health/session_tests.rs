@@ -1,3 +1,5 @@
+//! What keeps a session away, in words.
+
 use std::time::Duration;
 
 use routenet_core::bgp::filter::Filters;
@@ -7,7 +9,7 @@ use routenet_core::model::{BgpTransport, ImportPolicy};
 
 use super::*;
 
-fn away(last_error: &str, refusal: Option<(u64, Said)>) -> PeerStatus {
+pub fn away(last_error: &str, refusal: Option<(u64, Said)>) -> PeerStatus {
     PeerStatus {
         address: "192.0.2.2".parse().unwrap(),
         config: PeerConfig {
@@ -26,6 +28,7 @@ fn away(last_error: &str, refusal: Option<(u64, Said)>) -> PeerStatus {
         },
         state: State::Active,
         lasting: Duration::from_secs(60),
+        as_number: Some(65000),
         router_id: None,
         hold_time: None,
         capabilities: Vec::new(),
@@ -49,7 +52,7 @@ fn the_cause_is_named_behind_what_happened_last() {
     let (what, mend) = missing(&away("the neighbour closed the connection", Some((57, wrong_as.clone()))));
     assert_eq!(
         what,
-        "no session with tor (192.0.2.2), Active: the neighbour closed the connection; 57 s before: sent OPEN Message \
+        "no session with tor (192.0.2.2), Active: the neighbour closed the connection; 57 s ago: sent OPEN Message \
          Error: Bad Peer AS (2/2)"
     );
     assert_eq!(mend, "it says another AS than 65000: mend the AS that it is given here, or its own");

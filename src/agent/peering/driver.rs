@@ -1,6 +1,6 @@
 //! The loop around the speaker: input from sockets, timers and the agent; output in portions to whoever has room.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{BuildHasher, RandomState};
 use std::net::{IpAddr, SocketAddr};
 use std::time::SystemTime;
@@ -55,6 +55,8 @@ struct Driver {
     name: String,
     bfd: Bfd,
     overruled: Vec<Overruled>,
+    /// Files with passwords that everybody can read, as the log has it.
+    open_files: BTreeSet<String>,
     /// Who looks up next hops, where they have to resolve.
     next_hops: Option<Resolver>,
     gateways: Gateways,
@@ -100,6 +102,7 @@ pub async fn run(
         states: BTreeMap::new(),
         bfd,
         overruled: Vec::new(),
+        open_files: BTreeSet::new(),
         next_hops,
         gateways: Gateways::default(),
         links,
@@ -300,6 +303,7 @@ impl Driver {
             waiting: self.links.waiting(),
             crowds: self.links.crowds(),
             overruled: self.overruled.clone(),
+            ineffective: self.speaker.config().ineffective(),
             broken: self
                 .discovery
                 .broken()
@@ -334,6 +338,11 @@ impl Driver {
     fn read_keys(&mut self) {
         let (keys, overruled) = protection::read_keys(self.speaker.config().peers.iter());
         self.overruled = overruled;
+        let open = protection::open_files(self.speaker.config().peers.values());
+        for path in open.difference(&self.open_files) {
+            warn!(path, "everybody on this machine can read this password of a BGP neighbour");
+        }
+        self.open_files = open;
         self.keys.send_if_modified(|known| {
             let differs = *known != keys;
             *known = keys;

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use routenet_core::bgp::speaker::detail::{Messages, PeerDetail, RouteDetail, Standing};
+use routenet_core::bgp::speaker::detail::{Messages, PeerDetail, RouteDetail, Standing, Untold};
 use routenet_core::bgp::speaker::{PeerSource, PeerStatus, RouteStatus, State};
 use routenet_core::bgp::wire::Origin;
-use routenet_core::model::ImportPolicy;
 use routenet_core::model::yaml::write_options;
+use routenet_core::model::{Family, ImportPolicy};
 
-use super::{PeeringStatus, Waiting, bfd};
+use super::{PeeringStatus, Waiting, bfd, protection};
 use crate::api::listing::{
     BfdLine, Malformed, MessageCounts, NeighborLine, NeighborReply, Past, RouteLine, RouteReply, Stale,
 };
@@ -119,8 +119,30 @@ pub fn neighbor_reply(detail: &PeerDetail, bfd: Option<BfdLine>) -> NeighborRepl
         }),
         last_notification_sent: detail.last_sent.as_ref().map(past),
         last_notification_received: detail.last_received.as_ref().map(past),
+        notes: notes(detail),
         history: detail.history.iter().map(past).collect(),
     }
+}
+
+/// What is no problem, and may explain something.
+fn notes(detail: &PeerDetail) -> Vec<String> {
+    let open = detail.status.config.transport.password_file.iter().filter(|path| protection::is_open(path));
+    let open = open.map(|path| format!("everybody on this machine can read its password: {path}"));
+    open.chain(detail.untold.iter().map(untold)).collect()
+}
+
+fn untold(untold: &Untold) -> String {
+    let family = match untold.family {
+        Family::V4 => "IPv4",
+        Family::V6 => "IPv6",
+    };
+    let why = if untold.on_link {
+        "this session has IPv6 link-local addresses, and does not carry IPv6 next hops of IPv4 routes (RFC 8950)"
+            .to_string()
+    } else {
+        format!("this node has no {family} address (`address.{}`)", family.to_lowercase())
+    };
+    format!("it is told no {family} route by way of this node: {why}")
 }
 
 fn hex(bytes: &[u8]) -> String {

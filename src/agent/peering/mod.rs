@@ -45,8 +45,8 @@ use std::time::Duration;
 
 use routenet_core::bgp::monitor::mrt::MrtDump;
 use routenet_core::bgp::speaker::{
-    FilterAnswer, FilterQuestion, MeshSessions, PeerDetail, PeerStatus, RouteDetail, RouteStatus, SpeakerConfig, State,
-    Unresolved,
+    FilterAnswer, FilterQuestion, Ineffective, MeshSessions, PeerDetail, PeerStatus, RouteDetail, RouteStatus,
+    SpeakerConfig, State, Unresolved,
 };
 use routenet_core::model::{Cidr, Via};
 use tokio::sync::{mpsc, oneshot};
@@ -130,6 +130,8 @@ pub struct PeeringStatus {
     pub crowds: Vec<Crowd>,
     /// Neighbours whose connections another one's password keeps out.
     pub overruled: Vec<Overruled>,
+    /// What was written of neighbours and does nothing.
+    pub ineffective: Vec<Ineffective>,
     pub broken: Vec<Broken>,
     pub listeners: Vec<ListenerStatus>,
     pub stations: Vec<StationStatus>,

@@ -1,11 +1,12 @@
 //! What protects a TCP connection of BGP from strangers: signatures by a password (TCP MD5, RFC 2385) and the number of hops
 //! that packets may have come (GTSM, RFC 5082). Socket options of Linux, and nothing else.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::mem::size_of;
 use std::net::IpAddr;
 use std::os::fd::AsRawFd;
+use std::os::unix::fs::MetadataExt;
 
 use routenet_core::bgp::speaker::PeerConfig;
 use routenet_core::model::scope::unscoped;
@@ -35,6 +36,17 @@ pub fn read_password(path: &str) -> Result<Vec<u8>, String> {
         }
         _ => Ok(line.to_vec()),
     }
+}
+
+/// Whether everybody can read it. No fault: what is mounted into a container often can be.
+pub fn is_open(path: &str) -> bool {
+    std::fs::metadata(path).is_ok_and(|file| file.mode() & 0o004 != 0)
+}
+
+/// Those of these neighbours' password files that everybody can read.
+pub fn open_files<'a>(peers: impl Iterator<Item = &'a PeerConfig>) -> BTreeSet<String> {
+    let paths = peers.filter_map(|peer| peer.transport.password_file.as_ref());
+    paths.filter(|path| is_open(path)).cloned().collect()
 }
 
 /// A neighbour whose connections to us are not looked at by its own password: the kernel's keys know no links (but VRFs), and

@@ -50,3 +50,25 @@ fn of_one_address_on_several_links_one_password_counts_and_whom_it_keeps_out_is_
         (is("open barley"), vec![out("7", "9"), out("8", "9")])
     );
 }
+
+#[test]
+fn a_password_that_everybody_can_read_is_known() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = |name: &str, mode: u32| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, "open sesame").expect("a file");
+        std::fs::set_permissions(&path, PermissionsExt::from_mode(mode)).expect("ours");
+        Some(path.display().to_string())
+    };
+    let missing = Some("/nonexistent/password".to_string());
+    let open = file("open", 0o644);
+    let peers =
+        [open.clone(), open.clone(), file("group", 0o640), file("ours", 0o600), None, missing].map(|password| {
+            let mut peer = peer("tor");
+            peer.transport.password_file = password;
+            peer
+        });
+    assert_eq!(open_files(peers.iter()), open.into_iter().collect(), "one, once");
+}

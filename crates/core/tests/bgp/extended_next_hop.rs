@@ -3,13 +3,14 @@
 use std::net::IpAddr;
 
 use routenet_core::bgp::rib::path::own_attributes;
+use routenet_core::bgp::speaker::detail::Untold;
 use routenet_core::bgp::speaker::*;
 use routenet_core::bgp::wire::{self, AfiSafi, Attributes, Capability, Message, NextHop, Open};
 use routenet_core::model::peering::PeerOptions;
 use routenet_core::model::scope::scoped;
-use routenet_core::model::{Cidr, ImportPolicy};
+use routenet_core::model::{Cidr, Family, ImportPolicy};
 
-use crate::world::{World, address6, cidr, neighbor, puppet_context, puppet_open};
+use crate::world::{World, address, address6, cidr, neighbor, puppet_context, puppet_open};
 
 const PUPPET: u32 = 65009;
 
@@ -87,6 +88,31 @@ fn over_a_link_local_session_our_link_local_address_is_the_next_hop_of_both_fami
     world.puppet_says(&reach("10.1.0.0/16", NextHop::new(ip("2001:db8::3"))));
     assert_eq!(world.hosts[0].kernel[&cidr("10.1.0.0/16")], [ip("2001:db8::3")]);
     assert_eq!(world.speaker(0).status(world.now)[0].capabilities[2], "extended-next-hop");
+    assert_eq!(untold(&world, them), []);
+}
+
+fn untold(world: &World, neighbor: IpAddr) -> Vec<Untold> {
+    let now = world.now;
+    world.speaker(0).neighbor(neighbor, now).expect("a neighbour").untold
+}
+
+/// A family that was agreed on in vain is known with the neighbour.
+#[test]
+fn a_family_that_we_have_no_address_of_is_known_as_untold() {
+    for address6 in [None, Some(address6(0))] {
+        let mut world = World::mesh(&[64512], ImportPolicy::All);
+        let peer = PeerConfig { passive: true, ..neighbor(8, PUPPET, ImportPolicy::All) };
+        world.hosts[0].config.peers.insert(address(8), peer);
+        world.hosts[0].config.address6 = address6;
+        world.start();
+        world.announce(0, &["10.9.0.0/24", "fd99::/64"]);
+        assert_eq!(untold(&world, address(8)), [], "nothing was agreed on");
+        world.puppet_connects(0, address(8));
+        world.puppet_establishes(&open(false));
+        assert_eq!(routes(&world.puppet_heard()).len(), 1 + usize::from(address6.is_some()));
+        let without = Untold { family: Family::V6, on_link: false };
+        assert_eq!(untold(&world, address(8)), if address6.is_none() { vec![without] } else { vec![] });
+    }
 }
 
 /// The negative: who does not agree is told no IPv4 route, and may tell none with an IPv6 next hop.
@@ -103,6 +129,7 @@ fn without_the_capability_there_are_no_ipv6_next_hops_for_ipv4() {
         let heard = world.puppet_heard();
         assert_eq!(offers(&heard), ours);
         assert_eq!(routes(&heard), [(cidr("fd99::/64"), NextHop::new(ip("fe80::1")))]);
+        assert_eq!(untold(&world, them), [Untold { family: Family::V4, on_link: true }]);
         world.puppet_says(&reach("10.1.0.0/16", NextHop::new(ip("fe80::2"))));
         let said = world.puppet_notified().expect("a NOTIFICATION");
         assert_eq!((said.code, said.subcode), (3, 9), "RFC 7606 7.11");

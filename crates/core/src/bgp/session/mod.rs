@@ -203,9 +203,9 @@ impl Session {
         [self.last_sent.as_ref(), self.last_received.as_ref()]
     }
 
-    /// The last NOTIFICATION of either side since the session ended, while there is none.
+    /// The last NOTIFICATION of either side since a session was established last, while there is none.
     pub fn refusal(&self) -> Option<&(Time, Said)> {
-        self.refusal.as_ref().filter(|(at, _)| self.state != State::Established && *at >= self.turned)
+        self.refusal.as_ref().filter(|_| self.state != State::Established)
     }
 
     pub fn sessions(&self) -> u64 {
@@ -526,6 +526,7 @@ impl Session {
         let now = env.now;
         self.attempt_at = None;
         self.attempt_error = None;
+        self.refusal = None;
         self.sessions += 1;
         if let Some(connection) = self.connection(id) {
             connection.phase = Phase::Established;

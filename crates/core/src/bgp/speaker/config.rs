@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
+use super::ineffective::Twin;
 use crate::bgp::filter::Filters;
 use crate::bgp::session::Settings;
 use crate::model::peering::PeerOptions;
@@ -38,6 +39,8 @@ pub struct SpeakerConfig {
     pub ranges: Vec<ListenRange>,
     /// Those that are known by an interface: [`SpeakerConfig::placed`] makes them `peers` while they have an address.
     pub links: Vec<LinkPeer>,
+    /// Neighbours that are none, since others of the same list have their places: nothing runs by them.
+    pub twins: Vec<Twin>,
 }
 
 /// A neighbour that is known by an interface of this machine, which knows where it is now.
@@ -78,6 +81,7 @@ impl Default for SpeakerConfig {
             peers: BTreeMap::new(),
             ranges: Vec::new(),
             links: Vec::new(),
+            twins: Vec::new(),
         }
     }
 }

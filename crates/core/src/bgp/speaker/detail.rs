@@ -5,13 +5,15 @@ use std::time::Duration;
 
 use super::Speaker;
 pub use super::peer::Faults;
+use super::peer::Peer;
 use super::status::{PeerStatus, RouteStatus};
 pub use crate::bgp::rib::decision::Step;
 pub use crate::bgp::rib::standing::Standing;
 use crate::bgp::rib::{Candidate, Rib, Scope};
 pub use crate::bgp::session::counters::Messages;
 use crate::bgp::wire::AfiSafi;
-use crate::model::Cidr;
+use crate::model::scope::unscoped;
+use crate::model::{Cidr, Family};
 use crate::time::Time;
 
 /// One neighbour, in full.
@@ -29,8 +31,18 @@ pub struct PeerDetail {
     pub last_received: Option<(Duration, String)>,
     /// Whether it still has to be told something.
     pub waiting: bool,
+    /// Families that were agreed on, and that it is told nothing of by way of this node, which has no next hop to offer.
+    pub untold: Vec<Untold>,
     /// What became of the session, the newest last.
     pub history: Vec<(Duration, String)>,
+}
+
+/// A family without a next hop of ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Untold {
+    pub family: Family,
+    /// The session is over link-local addresses.
+    pub on_link: bool,
 }
 
 /// One route of one source, in full.
@@ -70,8 +82,20 @@ impl Speaker {
             last_sent: sent,
             last_received: received,
             waiting: peer.told && self.outbound.has_news(address, &self.rib, holds),
+            untold: self.untold(address, peer),
             history: peer.history.iter().map(|(at, what)| (ago(*at), what.clone())).collect(),
         })
+    }
+
+    fn untold(&self, address: IpAddr, peer: &Peer) -> Vec<Untold> {
+        let local = peer.session.established().and_then(|connection| connection.local);
+        let Some((local, negotiated)) = local.zip(peer.negotiated.as_ref()) else { return Vec::new() };
+        let export = self.export(address, local);
+        let on_link = unscoped(local).1.is_some();
+        let own = [(Family::V4, export.self4), (Family::V6, export.self6)];
+        let agreed = |family| negotiated.codec.families.contains(&AfiSafi::unicast(family));
+        let without = own.into_iter().filter(|(family, own)| own.is_none() && agreed(*family));
+        without.map(|(family, _)| Untold { family, on_link }).collect()
     }
 
     /// Address, BGP identifier and AS of each neighbour; 0 while that is not known.

@@ -1,10 +1,12 @@
 //! The speaker's configuration from what people and nodes write: the node's file, the store's nodes and BGPPeers.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use super::config::{LinkPeer, ListenRange, PeerConfig, PeerSource, SpeakerConfig};
+use super::ineffective::Twin;
 use crate::bgp::filter::Filters;
 use crate::bgp::mesh::{Class, Hold, Plan};
 use crate::model::config::{DataPlane, NodeConfig};
@@ -50,16 +52,22 @@ pub fn speaker_config(
         peers: BTreeMap::new(),
         ranges: Vec::new(),
         links: Vec::new(),
+        twins: Vec::new(),
     };
     for (list, source) in [(config.bgp.peers.as_slice(), PeerSource::Config), (peers, PeerSource::Peer)] {
         for peer in list.iter().filter(|peer| peer.node.as_ref().is_none_or(|node| *node == config.node)) {
             if let Some(interface) = &peer.interface {
-                put_link(peer, as_number, source, interface, &mut speaker.links);
+                put_link(peer, as_number, source, interface, &mut speaker);
                 continue;
             }
             let local_address = if peer.address.is_ipv4() { address4 } else { address6 };
             let explicit = explicit(peer, as_number, source, local_address);
-            speaker.peers.entry(peer.address).or_insert(explicit);
+            match speaker.peers.entry(peer.address) {
+                Entry::Vacant(place) => drop(place.insert(explicit)),
+                Entry::Occupied(place) => {
+                    speaker.twins.extend(twin(peer, source, place.get(), peer.address.to_string()));
+                }
+            }
         }
     }
     for range in &config.bgp.ranges {
@@ -124,14 +132,26 @@ fn listening(config: &NodeConfig, family: Family) -> Option<IpAddr> {
 }
 
 /// Of two for one interface and address the first.
-fn put_link(peer: &BgpPeer, own_as: u32, source: PeerSource, interface: &InterfaceName, links: &mut Vec<LinkPeer>) {
+fn put_link(peer: &BgpPeer, own_as: u32, source: PeerSource, interface: &InterfaceName, speaker: &mut SpeakerConfig) {
     let address = match peer.address {
         IpAddr::V6(address) if !address.is_unspecified() => Some(address),
         _ => None,
     };
-    if !links.iter().any(|link| (&link.interface, link.address) == (interface, address)) {
-        links.push(LinkPeer { interface: interface.clone(), address, peer: explicit(peer, own_as, source, None) });
+    match speaker.links.iter().find(|link| (&link.interface, link.address) == (interface, address)) {
+        Some(link) => {
+            let place = address.map_or(interface.to_string(), |address| format!("{address}%{interface}"));
+            speaker.twins.extend(twin(peer, source, &link.peer, place));
+        }
+        None => {
+            let peer = explicit(peer, own_as, source, None);
+            speaker.links.push(LinkPeer { interface: interface.clone(), address, peer });
+        }
     }
+}
+
+/// Who has no place beside another of the same list; the file is meant to go before the store.
+fn twin(peer: &BgpPeer, source: PeerSource, by: &PeerConfig, place: String) -> Option<Twin> {
+    (by.source == source).then(|| Twin { name: peer.name.clone(), by: by.name.clone(), source, place })
 }
 
 fn explicit(peer: &BgpPeer, own_as: u32, source: PeerSource, local_address: Option<IpAddr>) -> PeerConfig {
