@@ -7,6 +7,7 @@ use routenet_core::model::InterfaceName;
 use routenet_core::model::scope::scoped;
 
 use super::*;
+use crate::agent::peering::test_support::away;
 
 fn said(peering: &PeeringStatus) -> Vec<(String, String)> {
     let found = peering_problems(peering, false).into_iter();
@@ -79,7 +80,7 @@ fn a_password_that_cannot_be_had_is_a_problem_and_one_that_everybody_has_is_none
     std::fs::set_permissions(path("good"), PermissionsExt::from_mode(0o644)).expect("ours");
     std::fs::write(path("empty"), "\n").expect("a file");
     let with = |file: Option<&str>| {
-        let mut peer = session::tests::away("x", None);
+        let mut peer = away("x", None);
         peer.config.passive = true;
         peer.config.transport.password_file = file.map(path);
         said(&PeeringStatus { peers: vec![peer], ..PeeringStatus::default() })

@@ -86,4 +86,4 @@ fn reach(peer: &PeerStatus) -> String {
 
 #[cfg(test)]
 #[path = "session_tests.rs"]
-pub(super) mod tests;
+mod tests;

@@ -1,50 +1,9 @@
 //! What keeps a session away, in words.
 
-use std::time::Duration;
-
-use routenet_core::bgp::filter::Filters;
-use routenet_core::bgp::speaker::{PeerConfig, PeerSource, Said, State};
-use routenet_core::model::peering::PeerOptions;
-use routenet_core::model::{BgpTransport, ImportPolicy};
+use routenet_core::model::BgpTransport;
 
 use super::*;
-
-pub fn away(last_error: &str, refusal: Option<(u64, Said)>) -> PeerStatus {
-    PeerStatus {
-        address: "192.0.2.2".parse().unwrap(),
-        config: PeerConfig {
-            name: "tor".to_string(),
-            source: PeerSource::Peer,
-            port: 179,
-            as_number: Some(65000),
-            passive: false,
-            import: ImportPolicy::All,
-            hold_time: None,
-            local_address: None,
-            transport: BgpTransport::default(),
-            options: PeerOptions::default(),
-            bfd: None,
-            filters: Filters::default(),
-        },
-        state: State::Active,
-        lasting: Duration::from_secs(60),
-        as_number: Some(65000),
-        router_id: None,
-        hold_time: None,
-        capabilities: Vec::new(),
-        received: 0,
-        accepted: 0,
-        received_most: 0,
-        advertised: 0,
-        sessions: 0,
-        retained: false,
-        stale: None,
-        malformed: 0,
-        last_malformed: None,
-        last_error: Some((Duration::from_secs(1), last_error.to_string())),
-        refusal: refusal.map(|(ago, said)| (Duration::from_secs(ago), said)),
-    }
-}
+use crate::agent::peering::test_support::away;
 
 #[test]
 fn the_cause_is_named_behind_what_happened_last() {

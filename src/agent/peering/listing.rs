@@ -240,3 +240,7 @@ pub fn route_line(route: &RouteStatus) -> RouteLine {
         refused: route.refused.clone(),
     }
 }
+
+#[cfg(test)]
+#[path = "listing_tests.rs"]
+mod tests;

@@ -35,7 +35,7 @@ mod resolver;
 mod speaker_only;
 mod stations;
 #[cfg(test)]
-mod test_support;
+pub(super) mod test_support;
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
