@@ -15,7 +15,7 @@ use hashbrown::HashMap;
 use super::batch::{Batch, Said};
 use super::{Member, Policy};
 use crate::bgp::rib::path::{Candidate, Interner, Source};
-use crate::bgp::rib::{Position, Rib, Slot};
+use crate::bgp::rib::{Position, Rib, Slot, Walk};
 use crate::bgp::wire::{self, AfiSafi, EncodedPath, Nlri, refresh_subtype};
 
 /// Prefixes that are looked at, and grouped by their attributes, at one time.
@@ -76,9 +76,10 @@ impl Portion {
     }
 }
 
+/// A walk over the whole table: at the start, at a route refresh, at a change of policy.
 #[derive(Clone, Debug, Default)]
-struct Walk {
-    next: Slot,
+struct Review {
+    walk: Walk,
     /// Said again although it was told (RFC 2918), of these families.
     again: BTreeSet<AfiSafi>,
     /// Those whose beginning was said (RFC 7313), so that the end is owed.
@@ -95,8 +96,7 @@ pub(super) struct Group {
     owed: BTreeSet<IpAddr>,
     /// It may be that there is another of its policy to unite with.
     pub is_new: bool,
-    /// A walk over the whole table: at the start, at a route refresh, at a change of policy.
-    walk: Option<Walk>,
+    review: Option<Review>,
     /// What the only member of this group has missed, or not: it is said again.
     missed: Vec<Nlri>,
     /// By slot.
@@ -123,7 +123,7 @@ impl Group {
             behind: BTreeSet::new(),
             owed: BTreeSet::new(),
             is_new: true,
-            walk: Some(Walk::default()),
+            review: Some(Review::default()),
             missed: Vec::new(),
             told: Vec::new(),
             paths: HashMap::new(),
@@ -185,14 +185,14 @@ impl Group {
         self.walk_again(Some(family));
         if enhanced {
             self.say(wire::encode_route_refresh(family, refresh_subtype::BEGIN));
-            self.walk.get_or_insert_default().marked.insert(family);
+            self.review.get_or_insert_default().marked.insert(family);
         }
     }
 
     fn walk_again(&mut self, family: Option<AfiSafi>) {
-        let walk = self.walk.get_or_insert_default();
-        walk.next = 0;
-        walk.again.extend(family);
+        let review = self.review.get_or_insert_default();
+        review.walk = Walk::default();
+        review.again.extend(family);
         self.walked = None;
     }
 
@@ -250,7 +250,7 @@ impl Group {
 
     /// Whether what the members were told, or are about to be, is the present.
     pub fn has_read_all(&self, rib: &Rib) -> bool {
-        self.walk.is_none() && self.missed.is_empty() && !rib.has_news(self.position)
+        self.review.is_none() && self.missed.is_empty() && !rib.has_news(self.position)
     }
 
     /// Whether, beyond that, all of them have read it.
@@ -325,7 +325,7 @@ impl Group {
         missed.sort_unstable();
         missed.dedup();
         let mut alone = Group::new(self.policy.clone(), self.position);
-        alone.walk = self.walk.clone();
+        alone.review = self.review.clone();
         alone.walked = self.walked.map(|_| 0);
         alone.missed = missed;
         alone.told = self.told.clone();
@@ -369,16 +369,15 @@ impl Group {
                 self.say_again(rib, nlri, &mut batch);
             }
             true
-        } else if let Some(Walk { next, again, marked }) = self.walk.take() {
-            let end = rib.slots().end.min(next.saturating_add(LOOK as Slot));
-            for slot in next..end {
+        } else if let Some(mut review) = self.review.take() {
+            for slot in review.walk.portion(rib, LOOK as Slot) {
                 let family = AfiSafi::of(rib.destination(slot).prefix());
-                self.look(rib, slot, again.contains(&family), &mut batch);
+                self.look(rib, slot, review.again.contains(&family), &mut batch);
             }
-            if end < rib.slots().end {
-                self.walk = Some(Walk { next: end, again, marked });
+            if review.walk.is_over(rib) {
+                ended = review.marked;
             } else {
-                ended = marked;
+                self.review = Some(review);
             }
             true
         } else {
@@ -394,7 +393,7 @@ impl Group {
         for family in ended {
             self.say(wire::encode_route_refresh(family, refresh_subtype::END));
         }
-        if self.walk.is_none() && self.walked.is_none_or(|_| missing) {
+        if self.review.is_none() && self.walked.is_none_or(|_| missing) {
             self.walked = Some(self.end());
         }
         looked
