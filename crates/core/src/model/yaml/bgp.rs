@@ -41,7 +41,7 @@ pub fn read_peer_as(at: &At<'_>) -> Option<PeerAs> {
         text if text.starts_with(|first: char| first.is_ascii_digit()) => read_as_number(at).map(PeerAs::Number),
         text => at.fail(
             format!("\"{text}\" is no AS: expected an AS number, `internal` (ours) or `external` (any other)"),
-            did_you_mean(text, ["internal", "external"].into_iter()),
+            did_you_mean(text, ["internal", "external"]),
         ),
     }
 }
