@@ -51,7 +51,8 @@ impl Speaker {
             }
             return true;
         }
-        let Some(portion) = walk.table.portion(&self.rib, most) else {
+        let portion = walk.table.portion(&self.rib, most);
+        if portion.is_empty() {
             for (address, peer) in up() {
                 let families = peer.negotiated.iter().flat_map(|negotiated| &negotiated.codec.families);
                 for family in families {
@@ -59,8 +60,8 @@ impl Speaker {
                 }
             }
             return false;
-        };
-        for destination in portion {
+        }
+        for destination in portion.map(|slot| self.rib.destination(slot)) {
             let prefix = destination.prefix();
             for candidate in destination.candidates() {
                 let peer = candidate.source.peer.and_then(|address| Some((address, self.peers.get(&address)?)));
