@@ -433,7 +433,10 @@ impl Group {
         let Some(told) = told else { return [None; 2] };
         let member = |peer: IpAddr| self.members.contains_key(&peer).then_some(peer);
         let source = told.source.peer.and_then(member);
-        let hop = self.policy.foreign_hop(told.path.next_hop.address).and_then(member);
+        // On a link a neighbour is known by its link-local address, whatever other one goes before it.
+        let hop = |hop: IpAddr| self.policy.foreign_hop(hop).and_then(member);
+        let next_hop = told.path.next_hop;
+        let hop = hop(next_hop.address).or_else(|| hop(next_hop.way()));
         [source, hop.filter(|hop| Some(*hop) != source)]
     }
 

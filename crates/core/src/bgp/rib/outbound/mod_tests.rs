@@ -73,6 +73,7 @@ impl World {
             nothing: false,
             leaving: false,
             forwards: true,
+            extended_next_hop: false,
             long_lived: false,
             local_as: as_number,
             options: PeerOptions {
@@ -616,3 +617,6 @@ fn paths_whose_next_hops_do_not_resolve_are_not_told_to_who_is_told_several() {
     answer(&mut world, 1, none);
     assert_eq!(known(&world), 0);
 }
+
+#[path = "link_tests.rs"]
+mod links;
