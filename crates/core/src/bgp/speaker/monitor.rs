@@ -96,7 +96,7 @@ impl Speaker {
         let down = match (received, sent) {
             (Some(received), _) => Down::Remote(received),
             (None, Some(sent)) => Down::Local(sent),
-            (None, None) if peer.session.is_shut() => Down::LocalQuiet,
+            (None, None) if peer.session.is_closed() => Down::LocalQuiet,
             (None, None) => Down::RemoteQuiet,
         };
         let header = monitor.header(address, peer, now);
