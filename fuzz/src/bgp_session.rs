@@ -37,18 +37,9 @@ struct World {
 impl World {
     fn new(wild_as: u32, options: PeerOptions, seed: u64) -> World {
         let peer = |name: &str, as_number: u32, options: PeerOptions| PeerConfig {
-            name: name.to_string(),
-            source: PeerSource::Config,
-            port: 179,
-            as_number: Some(as_number),
             passive: true,
-            import: ImportPolicy::All,
-            hold_time: None,
-            local_address: None,
-            transport: Default::default(),
-            bfd: None,
-            filters: Default::default(),
             options,
+            ..PeerConfig::new(PeerSource::Config, name, Some(as_number), ImportPolicy::All)
         };
         let add_paths = AddPaths { receive: false, send: SentPaths::All };
         let watcher = PeerOptions { reflector_client: true, add_paths, ..PeerOptions::default() };

@@ -30,7 +30,6 @@ const BACKLOG: usize = 64;
 
 /// A change in the cluster. `None` takes it away.
 #[derive(Clone, Debug, PartialEq)]
-#[expect(clippy::large_enum_variant, reason = "nearly all changes are facts")]
 pub enum ClusterChange {
     /// For [`routenet_core::desired::Desired`]: objects, and the endpoints of other nodes (own ones are the journal's).
     Fact(FactDelta),

@@ -67,9 +67,8 @@ fn stream(to: SocketAddr, stop: Arc<AtomicBool>) -> Counts {
             }
             Err(_) => true,
         });
-        while let Some((since, socket)) = open.pop_front_if(|(since, _)| since.elapsed() > PATIENCE) {
-            counts.lost.push((since, socket.local_addr().ok()));
-        }
+        let overdue = open.partition_point(|(since, _)| since.elapsed() > PATIENCE);
+        counts.lost.extend(open.drain(..overdue).map(|(since, socket)| (since, socket.local_addr().ok())));
         if stopped && open.is_empty() {
             return counts;
         }

@@ -1,6 +1,7 @@
 //! FRR (zebra and bgpd) as a neighbour.
 
 use std::collections::BTreeMap;
+use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
@@ -247,7 +248,8 @@ impl Neighbor for Frr {
     fn start(&mut self) {
         if self.daemons.is_empty() {
             self.daemons.push(self.daemon("zebra", &[]));
-            wait_for("zebra's socket", LIMIT, || self.file("zserv.api").exists());
+            // The file is there before anybody listens.
+            wait_for("zebra's socket", LIMIT, || UnixStream::connect(self.file("zserv.api")).is_ok());
             if self.bfd {
                 let control = self.file("bfdd.sock");
                 let control = control.to_str().expect("a path in UTF-8");

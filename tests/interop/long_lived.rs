@@ -149,6 +149,13 @@ fn frr_keeps_ours_no_longer_than_the_restart_time_where_it_is_off() {
 }
 
 #[test]
+fn gobgp_keeps_ours_no_longer_than_the_restart_time_where_it_is_off() {
+    between(|namespace| {
+        they_keep_nothing_where_it_is_off(&GoBgp::long_lived(namespace, THEIR_AS, &FOREIGN, RESTART, 600))
+    });
+}
+
+#[test]
 fn we_keep_birds_as_long_as_that() {
     between(|namespace| we_keep_theirs(&mut bird(namespace, THEIR_AS, &FOREIGN, 600)));
 }

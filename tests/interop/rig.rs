@@ -213,18 +213,8 @@ pub struct Us {
 /// A neighbour of ours with everything let in.
 pub fn peer(name: &str, as_number: u32, own: &str) -> PeerConfig {
     PeerConfig {
-        name: name.to_string(),
-        source: PeerSource::Config,
-        port: 179,
-        as_number: Some(as_number),
-        passive: false,
-        import: ImportPolicy::All,
-        hold_time: None,
         local_address: Some(ip(own)),
-        transport: Default::default(),
-        options: Default::default(),
-        bfd: None,
-        filters: Default::default(),
+        ..PeerConfig::new(PeerSource::Config, name, Some(as_number), ImportPolicy::All)
     }
 }
 

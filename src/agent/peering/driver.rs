@@ -71,103 +71,22 @@ struct Listening {
     status: ListenerStatus,
 }
 
-pub async fn run(
-    config: PeeringConfig,
-    mut orders: mpsc::UnboundedReceiver<Command>,
-    events: mpsc::Sender<PeeringEvent>,
-) {
-    let (io, mut heard) = mpsc::unbounded_channel();
-    let origin = Instant::now();
-    let startup = Startup { restarting: config.restarting, seed: RandomState::new().hash_one(std::process::id()) };
-    let (bfd, mut seen) = Bfd::new();
-    let links = Links::new(config.speaker.clone());
-    let mut speaker = Speaker::new(config.speaker, startup, Time::ZERO);
-    let next_hops = config.resolve.then(Resolver::new);
-    if next_hops.is_some() {
-        speaker.ask_for_next_hops();
-    }
-    let discovery = Kept::new(
-        "discovery of neighbours on links",
-        "links that come and go are not seen, nor who announces himself there; sessions that stand go on",
-        || Discovery::spawn().map_err(|error| format!("there is no thread for it: {error}")),
-    );
-    let mut driver = Driver {
-        speaker,
-        origin,
-        connections: BTreeMap::new(),
-        farewells: JoinSet::new(),
-        listeners: BTreeMap::new(),
-        events,
-        keys: watch::Sender::default(),
-        states: BTreeMap::new(),
-        bfd,
-        overruled: Vec::new(),
-        open_files: BTreeSet::new(),
-        next_hops,
-        gateways: Gateways::default(),
-        links,
-        discovery,
-        stations: Stations::new(&config.stations, &io),
-        name: config.name,
-        io,
-        stopping: None,
-    };
-    if !driver.stations.is_empty() {
-        let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        driver.speaker.monitor(Some(since_1970));
-    }
-    driver.read_keys();
-    driver.watch();
-    driver.listen(config.listen);
+/// Where the driver hears of anything that has not its own place in it.
+struct Inbox {
+    orders: mpsc::UnboundedReceiver<Command>,
+    io: mpsc::UnboundedReceiver<Io>,
+    bfd: mpsc::Receiver<bfd::Event>,
+}
+
+pub async fn run(config: PeeringConfig, orders: mpsc::UnboundedReceiver<Command>, events: mpsc::Sender<PeeringEvent>) {
+    let (mut driver, mut inbox) = Driver::begin(config, orders, events);
     while driver.stopping.is_none() {
         let more = driver.pump();
-        let wakeup = driver.wakeup();
-        let any_links = driver.links.any();
-        let owes_agent = driver.owes_agent();
-        let room = driver.events.clone();
-        tokio::select! {
-            biased;
-            order = orders.recv() => match order {
-                Some(order) => driver.obey(order),
-                None => driver.leave(None),
-            },
-            Some(event) = seen.recv() => driver.seen(event),
-            found = answers(&mut driver.next_hops) => {
-                let found = driver.gateways.find(found);
-                driver.speaker.handle(Input::NextHops(found), driver.now());
-            }
-            happened = driver.discovery.next(), if any_links => driver.discovered(happened),
-            Some(io) = heard.recv() => {
-                driver.take_in(io);
-                for _ in 0..INPUTS {
-                    let Ok(io) = heard.try_recv() else { break };
-                    driver.take_in(io);
-                }
-            }
-            () = tokio::task::yield_now(), if more => {}
-            _ = room.reserve(), if owes_agent => {}
-            () = sleep_until(wakeup) => {}
-            Some(_) = driver.farewells.join_next() => {}
-        }
-        let now = driver.now();
-        if driver.speaker.next_deadline().is_some_and(|at| at <= now) {
-            driver.speaker.handle(Input::Timeout, now);
-        }
+        driver.hear(&mut inbox, more).await;
+        driver.time_out();
         driver.take_turns();
     }
-    driver.pump();
-    // What is on its way out gets there, or its time is up.
-    let _ = timeout(FAREWELL, async { while driver.farewells.join_next().await.is_some() {} }).await;
-    // Aborted tasks let go of their connections when they get their turn.
-    tokio::task::yield_now().await;
-    // Only now, and before anybody misses our packets: BIRD 2.0 and FRR 8 take AdminDown for a failure all the same, which
-    // is harmless once graceful restart has begun.
-    driver.bfd.leave();
-    let stopping = driver.stopping.take();
-    drop(driver);
-    if let Some(stopped) = stopping {
-        let _ = stopped.send(());
-    }
+    driver.end().await;
 }
 
 async fn answers(next_hops: &mut Option<Resolver>) -> Answers {
@@ -185,6 +104,110 @@ async fn sleep_until(wakeup: Option<Instant>) {
 }
 
 impl Driver {
+    fn begin(
+        config: PeeringConfig,
+        orders: mpsc::UnboundedReceiver<Command>,
+        events: mpsc::Sender<PeeringEvent>,
+    ) -> (Driver, Inbox) {
+        let (io, heard) = mpsc::unbounded_channel();
+        let (bfd, seen) = Bfd::new();
+        let startup = Startup { restarting: config.restarting, seed: RandomState::new().hash_one(std::process::id()) };
+        let links = Links::new(config.speaker.clone());
+        let discovery = Kept::new(
+            "discovery of neighbours on links",
+            "links that come and go are not seen, nor who announces himself there; sessions that stand go on",
+            || Discovery::spawn().map_err(|error| format!("there is no thread for it: {error}")),
+        );
+        let mut driver = Driver {
+            speaker: Speaker::new(config.speaker, startup, Time::ZERO),
+            origin: Instant::now(),
+            connections: BTreeMap::new(),
+            farewells: JoinSet::new(),
+            listeners: BTreeMap::new(),
+            events,
+            keys: watch::Sender::default(),
+            states: BTreeMap::new(),
+            bfd,
+            overruled: Vec::new(),
+            open_files: BTreeSet::new(),
+            next_hops: config.resolve.then(Resolver::new),
+            gateways: Gateways::default(),
+            links,
+            discovery,
+            stations: Stations::new(&config.stations, &io),
+            name: config.name,
+            io,
+            stopping: None,
+        };
+        if driver.next_hops.is_some() {
+            driver.speaker.ask_for_next_hops();
+        }
+        if !driver.stations.is_empty() {
+            let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+            driver.speaker.monitor(Some(since_1970));
+        }
+        driver.read_keys();
+        driver.watch();
+        driver.listen(config.listen);
+        (driver, Inbox { orders, io: heard, bfd: seen })
+    }
+
+    /// Takes in what comes next, or waits until there is something to do. `more`: there is more to write at once.
+    async fn hear(&mut self, inbox: &mut Inbox, more: bool) {
+        let wakeup = self.wakeup();
+        let any_links = self.links.any();
+        let owes_agent = self.owes_agent();
+        let room = self.events.clone();
+        tokio::select! {
+            biased;
+            order = inbox.orders.recv() => match order {
+                Some(order) => self.obey(order),
+                None => self.leave(None),
+            },
+            Some(event) = inbox.bfd.recv() => self.seen(event),
+            found = answers(&mut self.next_hops) => {
+                let found = self.gateways.find(found);
+                self.speaker.handle(Input::NextHops(found), self.now());
+            }
+            happened = self.discovery.next(), if any_links => self.discovered(happened),
+            Some(io) = inbox.io.recv() => {
+                self.take_in(io);
+                for _ in 0..INPUTS {
+                    let Ok(io) = inbox.io.try_recv() else { break };
+                    self.take_in(io);
+                }
+            }
+            () = tokio::task::yield_now(), if more => {}
+            _ = room.reserve(), if owes_agent => {}
+            () = sleep_until(wakeup) => {}
+            Some(_) = self.farewells.join_next() => {}
+        }
+    }
+
+    fn time_out(&mut self) {
+        let now = self.now();
+        if self.speaker.next_deadline().is_some_and(|at| at <= now) {
+            self.speaker.handle(Input::Timeout, now);
+        }
+    }
+
+    /// Lets everything go, once the speaker has said what it had to.
+    async fn end(mut self) {
+        self.pump();
+        // What is on its way out gets there, or its time is up.
+        let _ = timeout(FAREWELL, async { while self.farewells.join_next().await.is_some() {} }).await;
+        // Aborted tasks let go of their connections when they get their turn.
+        tokio::task::yield_now().await;
+        // Only now, and before anybody misses our packets: BIRD 2.0 and FRR 8 take AdminDown for a failure all the same,
+        // which is harmless once graceful restart has begun.
+        self.bfd.leave();
+        let stopping = self.stopping.take();
+        drop(self);
+        if let Some(stopped) = stopping {
+            let _ = stopped.send(());
+        }
+    }
+
     fn now(&self) -> Time {
         Time::from(self.origin.elapsed())
     }

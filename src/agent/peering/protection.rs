@@ -59,11 +59,14 @@ pub struct Overruled {
     pub by: (IpAddr, String),
 }
 
+/// A neighbour by its address with its link, its name, and its password.
+type Neighbor<'a> = (IpAddr, &'a str, Option<Vec<u8>>);
+
 /// The passwords of these neighbours, and whom another's keeps out. Of a neighbour whose password cannot be read nothing is
 /// taken.
 pub fn read_keys<'a>(peers: impl Iterator<Item = (&'a IpAddr, &'a PeerConfig)>) -> (Keys, Vec<Overruled>) {
     let mut keys = Keys::new();
-    let mut by_address: BTreeMap<IpAddr, Vec<(IpAddr, &str, Option<Vec<u8>>)>> = BTreeMap::new();
+    let mut by_address: BTreeMap<IpAddr, Vec<Neighbor<'_>>> = BTreeMap::new();
     for (neighbor, peer) in peers {
         let key = match &peer.transport.password_file {
             Some(path) => match read_password(path) {

@@ -6,20 +6,7 @@ use routenet_core::bgp::speaker::{PeerConfig, PeerSource, PeerStatus, Said, Stat
 use routenet_core::model::ImportPolicy;
 
 pub fn peer(name: &str) -> PeerConfig {
-    PeerConfig {
-        name: name.to_string(),
-        source: PeerSource::Config,
-        port: 179,
-        as_number: Some(65000),
-        passive: false,
-        import: ImportPolicy::All,
-        hold_time: None,
-        local_address: None,
-        transport: Default::default(),
-        options: Default::default(),
-        bfd: None,
-        filters: Default::default(),
-    }
+    PeerConfig::new(PeerSource::Config, name, Some(65000), ImportPolicy::All)
 }
 
 /// A neighbour at 192.0.2.2 without a session; how long ago, in seconds, somebody said why.

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use hashbrown::HashMap;
 use netlink_sys::Socket;
 use routenet_core::desired::{PROTO_LEARNED, Route, RouteKey};
 use tokio::sync::mpsc;
@@ -25,6 +26,8 @@ use super::{Command, Reply};
 const GROUPS: [u32; 6] = [1, 5, 7, 9, 11, nexthop::GROUP];
 /// Routes of one job that are done before the next job has its turn.
 const PORTION: usize = 1024;
+/// Routes that are done in one go, of several jobs: the writer has nothing to do at the end of each.
+const ROUND: usize = 4 * PORTION;
 /// Between two repairs, so that somebody who fights for a route does not keep the plane busy.
 const REPAIR_PAUSE: Duration = Duration::from_millis(100);
 /// How long the kernel's routes are in doubt at most while jobs follow one another.
@@ -226,17 +229,39 @@ impl Worker {
         self.jobs.push_back(Job { keys, done: 0, failures: Vec::new(), reply });
     }
 
-    /// Works on the first job for a while; answers whether there is more to do.
+    /// Works on the first jobs for a while; answers whether there is more to do.
     fn portion(&mut self) -> bool {
-        let Some(mut job) = self.jobs.pop_front() else { return false };
-        let end = job.keys.len().min(job.done + PORTION);
-        job.failures.extend(self.sync(&job.keys[job.done..end]));
-        job.done = end;
-        if job.done == job.keys.len() {
+        let mut keys = Vec::new();
+        let mut turns = Vec::new();
+        while keys.len() < ROUND
+            && let Some(mut job) = self.jobs.pop_front()
+        {
+            let most = if self.jobs.is_empty() { ROUND - keys.len() } else { PORTION };
+            let turn = job.done..job.keys.len().min(job.done + most);
+            keys.extend_from_slice(&job.keys[turn.clone()]);
+            job.done = turn.end;
+            turns.push((job, turn));
+        }
+        if turns.len() > 1 {
+            // Several may be about one route.
+            keys.sort();
+            keys.dedup();
+        }
+        let failures: HashMap<RouteKey, String> = self.sync(&keys).into_iter().collect();
+        let (mut done, mut left) = (Vec::new(), VecDeque::new());
+        for (mut job, turn) in turns {
+            if !failures.is_empty() {
+                let failed = |key: &RouteKey| Some((*key, failures.get(key)?.clone()));
+                job.failures.extend(job.keys[turn].iter().filter_map(failed));
+            }
+            if job.done == job.keys.len() { done.push(job) } else { left.push_back(job) }
+        }
+        self.jobs.append(&mut left);
+        if !done.is_empty() {
             self.sweep_objects();
+        }
+        for job in done {
             self.answer(job.reply, first_error(&job.failures));
-        } else {
-            self.jobs.push_back(job);
         }
         !self.jobs.is_empty()
     }

@@ -38,7 +38,7 @@ impl Lock {
                 what: format!(
                     "journal {} is in use by another agent, process {}",
                     journal.display(),
-                    holder(&mut file)
+                    holder(&mut file).as_deref().unwrap_or("unknown")
                 ),
                 mend: "stop that one, or give this one another `paths.state`".into(),
             }),
@@ -54,7 +54,8 @@ fn lock(mut file: File) -> Result<Flock<File>, (File, Errno)> {
             Err((held, Errno::EWOULDBLOCK)) if Instant::now() < until => {
                 file = held;
                 let who = holder(&mut file);
-                if file.rewind().is_err() || has_not_ended(&who) {
+                // Who has not yet said who it is has just begun.
+                if file.rewind().is_err() || who.is_none_or(|who| has_not_ended(&who)) {
                     return Err((file, Errno::EWOULDBLOCK));
                 }
                 std::thread::sleep(Duration::from_millis(10));
@@ -68,13 +69,12 @@ fn lock(mut file: File) -> Result<Flock<File>, (File, Errno)> {
 fn has_not_ended(process: &str) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{process}/stat"));
     let state = stat.as_ref().ok().and_then(|stat| stat.rsplit(") ").next());
-    state.map_or(process == "unknown", |state| !state.starts_with(['Z', 'X']))
+    state.is_some_and(|state| !state.starts_with(['Z', 'X']))
 }
 
-fn holder(file: &mut File) -> String {
+/// The process that the file names, if any.
+fn holder(file: &mut File) -> Option<String> {
     let mut text = String::new();
-    match file.read_to_string(&mut text) {
-        Ok(_) if !text.trim().is_empty() => text.trim().to_string(),
-        _ => "unknown".into(),
-    }
+    file.read_to_string(&mut text).ok()?;
+    Some(text.trim().to_string()).filter(|who| !who.is_empty())
 }

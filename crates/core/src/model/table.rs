@@ -1,7 +1,10 @@
 //! Objects as rows of a table, for `get -o table` and `-o wide`.
 
 use super::yaml::{import_word, isolation_word, staged_action_word, tier_action_word};
-use super::{HostInterface, Kind, KubernetesPolicy, MeshLayout, Object, Policy, StagedAction, WorkloadEndpoint};
+use super::{
+    BgpConfiguration, BgpFilter, BgpPeer, HostEndpoint, HostInterface, Kind, KubernetesPolicy, MeshLayout, Node,
+    Object, Policy, Pool, StagedAction, WorkloadEndpoint,
+};
 
 /// The headings of a kind's table.
 pub fn columns(kind: Kind, wide: bool) -> Vec<&'static str> {
@@ -46,40 +49,16 @@ pub fn columns(kind: Kind, wide: bool) -> Vec<&'static str> {
 /// The object's cells under [`columns`] of its kind. What is not set is `-`.
 pub fn row(object: &Object, wide: bool) -> Vec<String> {
     let mut cells = match object {
-        Object::IPPool(pool) => vec![
-            pool.name.to_string(),
-            pool.cidr.to_string(),
-            pool.block_size.to_string(),
-            yes_no(pool.disabled),
-            pool.node_selector.clone(),
-            yes_no(pool.unreachable_route),
-        ],
-        Object::Node(node) => vec![
-            node.name.to_string(),
-            or_dash(node.ipv4),
-            or_dash(node.ipv6),
-            node.as_number.to_string(),
-            node.router_id.to_string(),
-            node.bgp_port.to_string(),
-            yes_no(node.mesh),
-            labels(&node.labels),
-        ],
+        Object::IPPool(pool) => pool_row(pool),
+        Object::Node(node) => node_row(node),
         Object::Network(network) => {
             vec![network.name.to_string(), joined(&network.pools), isolation_word(network.isolation).to_string()]
         }
         Object::GlobalNetworkPolicy(policy) => policy_row(policy),
-        Object::NetworkPolicy(policy) => {
-            let mut cells = vec![or_dash(policy.key.namespace.clone())];
-            cells.extend(policy_row(policy));
-            cells
-        }
+        Object::NetworkPolicy(policy) => namespaced_policy_row(policy),
         Object::KubernetesNetworkPolicy(policy) => kubernetes_row(policy),
         Object::StagedGlobalNetworkPolicy(staged) => staged_row(policy_row(&staged.policy), 1, staged.action),
-        Object::StagedNetworkPolicy(staged) => {
-            let mut cells = vec![or_dash(staged.policy.key.namespace.clone())];
-            cells.extend(policy_row(&staged.policy));
-            staged_row(cells, 2, staged.action)
-        }
+        Object::StagedNetworkPolicy(staged) => staged_row(namespaced_policy_row(&staged.policy), 2, staged.action),
         Object::StagedKubernetesNetworkPolicy(staged) => staged_row(kubernetes_row(&staged.policy), 2, staged.action),
         Object::NetworkSet(set) => {
             vec![or_dash(set.namespace.clone()), set.name.clone(), joined(&set.nets), labels(&set.labels)]
@@ -88,29 +67,8 @@ pub fn row(object: &Object, wide: bool) -> Vec<String> {
         Object::ServiceAccount(account) => {
             vec![account.namespace.clone(), account.name.clone(), labels(&account.labels)]
         }
-        Object::HostEndpoint(host) => vec![
-            host.name.clone(),
-            host.node.to_string(),
-            match &host.interface {
-                HostInterface::Named(name) => name.to_string(),
-                HostInterface::Every => "*".to_string(),
-                HostInterface::ByAddress => "-".to_string(),
-            },
-            joined(&host.expected_ips),
-            joined(&host.profiles),
-            labels(&host.labels),
-        ],
-        Object::WorkloadEndpoint(WorkloadEndpoint { name, endpoint }) => vec![
-            endpoint.namespace.clone(),
-            name.clone(),
-            endpoint.node.to_string(),
-            joined(&endpoint.addresses),
-            endpoint.host_interface().to_string(),
-            endpoint.key.network.to_string(),
-            endpoint.name.clone(),
-            joined(endpoint.profiles.as_deref().unwrap_or_default()),
-            labels(&endpoint.labels),
-        ],
+        Object::HostEndpoint(host) => host_endpoint_row(host),
+        Object::WorkloadEndpoint(workload) => workload_endpoint_row(workload),
         Object::Profile(profile) => vec![
             profile.name.clone(),
             profile.ingress.len().to_string(),
@@ -118,39 +76,9 @@ pub fn row(object: &Object, wide: bool) -> Vec<String> {
             labels(&profile.labels_to_apply),
         ],
         Object::GlobalNetworkSet(set) => vec![set.name.clone(), joined(&set.nets), labels(&set.labels)],
-        Object::BGPPeer(peer) => vec![
-            peer.name.clone(),
-            match (&peer.interface, peer.port) {
-                (Some(interface), _) if peer.address.is_unspecified() => interface.to_string(),
-                (Some(interface), _) => format!("{}%{interface}", peer.address),
-                (None, 179) => peer.address.to_string(),
-                (None, port) => std::net::SocketAddr::new(peer.address, port).to_string(),
-            },
-            peer.as_number.to_string(),
-            match (&peer.node, &peer.node_selector) {
-                (Some(node), _) => node.to_string(),
-                (None, Some(selector)) => selector.clone(),
-                (None, None) => "all()".to_string(),
-            },
-            yes_no(peer.passive),
-            import_word(peer.import).to_string(),
-            or_dash(peer.hold_time),
-        ],
-        Object::BGPFilter(filter) => {
-            let rules = [&filter.import4, &filter.export4, &filter.import6, &filter.export6];
-            let counts = rules.into_iter().map(|rules| rules.len().to_string());
-            [filter.name.clone()].into_iter().chain(counts).collect()
-        }
-        Object::BGPConfiguration(settings) => vec![
-            settings.name.clone(),
-            match (settings.node_to_node_mesh, settings.mesh) {
-                (false, _) => "no".to_string(),
-                (true, MeshLayout::Full) => "full".to_string(),
-                (true, MeshLayout::Auto { limit }) => format!("auto, {limit}"),
-            },
-            or_dash(settings.as_number),
-            or_dash(settings.listen_port),
-        ],
+        Object::BGPPeer(peer) => bgp_peer_row(peer),
+        Object::BGPFilter(filter) => bgp_filter_row(filter),
+        Object::BGPConfiguration(settings) => bgp_configuration_row(settings),
         Object::IPReservation(reservation) => vec![reservation.name.clone(), joined(&reservation.cidrs)],
         Object::Tier(tier) => {
             vec![tier.name.clone(), or_dash(tier.order), tier_action_word(tier.default_action).to_string()]
@@ -158,6 +86,101 @@ pub fn row(object: &Object, wide: bool) -> Vec<String> {
     };
     cells.truncate(columns(object.kind(), wide).len());
     cells
+}
+
+fn pool_row(pool: &Pool) -> Vec<String> {
+    vec![
+        pool.name.to_string(),
+        pool.cidr.to_string(),
+        pool.block_size.to_string(),
+        yes_no(pool.disabled),
+        pool.node_selector.clone(),
+        yes_no(pool.unreachable_route),
+    ]
+}
+
+fn node_row(node: &Node) -> Vec<String> {
+    vec![
+        node.name.to_string(),
+        or_dash(node.ipv4),
+        or_dash(node.ipv6),
+        node.as_number.to_string(),
+        node.router_id.to_string(),
+        node.bgp_port.to_string(),
+        yes_no(node.mesh),
+        labels(&node.labels),
+    ]
+}
+
+fn host_endpoint_row(host: &HostEndpoint) -> Vec<String> {
+    vec![
+        host.name.clone(),
+        host.node.to_string(),
+        match &host.interface {
+            HostInterface::Named(name) => name.to_string(),
+            HostInterface::Every => "*".to_string(),
+            HostInterface::ByAddress => "-".to_string(),
+        },
+        joined(&host.expected_ips),
+        joined(&host.profiles),
+        labels(&host.labels),
+    ]
+}
+
+fn workload_endpoint_row(workload: &WorkloadEndpoint) -> Vec<String> {
+    let WorkloadEndpoint { name, endpoint } = workload;
+    vec![
+        endpoint.namespace.clone(),
+        name.clone(),
+        endpoint.node.to_string(),
+        joined(&endpoint.addresses),
+        endpoint.host_interface().to_string(),
+        endpoint.key.network.to_string(),
+        endpoint.name.clone(),
+        joined(endpoint.profiles.as_deref().unwrap_or_default()),
+        labels(&endpoint.labels),
+    ]
+}
+
+fn bgp_peer_row(peer: &BgpPeer) -> Vec<String> {
+    vec![
+        peer.name.clone(),
+        match (&peer.interface, peer.port) {
+            (Some(interface), _) if peer.address.is_unspecified() => interface.to_string(),
+            (Some(interface), _) => format!("{}%{interface}", peer.address),
+            (None, 179) => peer.address.to_string(),
+            (None, port) => std::net::SocketAddr::new(peer.address, port).to_string(),
+        },
+        peer.as_number.to_string(),
+        match (&peer.node, &peer.node_selector) {
+            (Some(node), _) => node.to_string(),
+            (None, Some(selector)) => selector.clone(),
+            (None, None) => "all()".to_string(),
+        },
+        yes_no(peer.passive),
+        import_word(peer.import).to_string(),
+        or_dash(peer.hold_time),
+    ]
+}
+
+/// How many rules each of its lists has.
+fn bgp_filter_row(filter: &BgpFilter) -> Vec<String> {
+    let rules = [&filter.import4, &filter.export4, &filter.import6, &filter.export6];
+    let counts = rules.into_iter().map(|rules| rules.len().to_string());
+    [filter.name.clone()].into_iter().chain(counts).collect()
+}
+
+fn bgp_configuration_row(settings: &BgpConfiguration) -> Vec<String> {
+    vec![
+        settings.name.clone(),
+        match (settings.node_to_node_mesh, settings.mesh) {
+            (false, _) => "no".to_string(),
+            (true, MeshLayout::Full) => "full".to_string(),
+            (true, MeshLayout::Auto { limit }) => format!("auto, {limit}"),
+        },
+        or_dash(settings.as_number),
+        or_dash(settings.listen_port),
+    ]
 }
 
 fn types(ingress: bool, egress: bool) -> String {
@@ -196,6 +219,12 @@ fn policy_row(policy: &Policy) -> Vec<String> {
         policy.ingress.len().to_string(),
         policy.egress.len().to_string(),
     ]
+}
+
+fn namespaced_policy_row(policy: &Policy) -> Vec<String> {
+    let mut cells = vec![or_dash(policy.key.namespace.clone())];
+    cells.extend(policy_row(policy));
+    cells
 }
 
 fn or_dash(value: Option<impl ToString>) -> String {

@@ -182,18 +182,9 @@ fn config(index: usize, peers: BTreeMap<usize, Hold>) -> SpeakerConfig {
     let peer = |(other, hold): (usize, Hold)| {
         let options = PeerOptions { reflector_client: hold == Hold::Client, ..PeerOptions::default() };
         let peer = PeerConfig {
-            name: name(other),
-            source: PeerSource::Node,
-            port: 179,
-            as_number: Some(AS),
-            passive: false,
-            import: ImportPolicy::Pools,
-            hold_time: None,
             local_address: Some(address(index)),
-            transport: Default::default(),
-            bfd: None,
-            filters: Default::default(),
             options,
+            ..PeerConfig::new(PeerSource::Node, name(other), Some(AS), ImportPolicy::Pools)
         };
         (address(other), peer)
     };

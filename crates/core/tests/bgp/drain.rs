@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use routenet_core::bgp::speaker::*;
 use routenet_core::model::ImportPolicy;
+use routenet_core::model::peering::MaxPrefixes;
 
 use crate::world::{World, address, cidr};
 
@@ -116,4 +117,54 @@ fn a_neighbour_with_another_way_moves_before_the_withdrawal() {
     assert_eq!(world.kernel(0), ["10.1.0.0/24 via 10.0.0.3"]);
     assert_eq!(world.hosts[0].lost, []);
     assert_ne!(world.status(0, 1).state, State::Established);
+}
+
+/// A neighbour over its bound waits for its reset (RFC 4486 section 4), and a reset during a drain for the end of the drain.
+#[test]
+fn a_suspended_neighbour_comes_back_in_no_drain_and_after_it_only_if_released() {
+    let set_bound = |world: &mut World, limit: u32, restart: Option<u32>| {
+        let peer = world.hosts[0].config.peers.get_mut(&address(1)).expect("a neighbour");
+        peer.options.max_prefixes = Some(MaxPrefixes { limit, warning: 75, restart });
+        let config = Box::new(world.hosts[0].config.clone());
+        world.handle(0, Input::Configure(config));
+        world.settle();
+    };
+    let suspended = |restart: Option<u32>| {
+        let mut world = World::mesh(&[64512, 64513], ImportPolicy::All);
+        world.start();
+        world.announce(1, &["10.1.0.0/24", "10.2.0.0/24"]);
+        world.seconds(10);
+        set_bound(&mut world, 1, restart);
+        world.seconds(5);
+        assert_eq!((world.status(0, 1).state, world.status(0, 1).sessions), (State::Idle, 1));
+        world
+    };
+    for released_by in ["a reset", "another bound", "nothing"] {
+        let mut world = suspended(None);
+        world.handle(0, notice(60));
+        match released_by {
+            "a reset" => world.handle(0, Input::Reset(address(1))),
+            "another bound" => set_bound(&mut world, 5, None),
+            _ => {}
+        }
+        world.seconds(300);
+        assert_eq!(world.status(0, 1).sessions, 1, "{released_by}: not while it is drained");
+        if released_by == "a reset" {
+            set_bound(&mut world, 5, None);
+        }
+        world.handle(0, Input::Undrain);
+        world.seconds(300);
+        let back = world.status(0, 1).state == State::Established;
+        assert_eq!(back, released_by != "nothing", "{released_by}");
+    }
+    // A rest is not cut short by a drain.
+    let mut world = suspended(Some(600));
+    world.handle(0, notice(0));
+    world.seconds(5);
+    set_bound(&mut world, 5, Some(600));
+    world.handle(0, Input::Undrain);
+    world.seconds(400);
+    assert_eq!(world.status(0, 1).sessions, 1, "it rests");
+    world.seconds(300);
+    assert_eq!(world.status(0, 1).state, State::Established);
 }

@@ -205,3 +205,34 @@ fn a_link_local_next_hop_is_kept_on_its_own_link_only() {
         assert_eq!(told.map(|(_, next_hop)| *next_hop), Some(NextHop::new(expected)), "to {reader}");
     }
 }
+
+/// A reader without RFC 8950 cannot be told another's IPv6 next hop of an IPv4 route: it hears of the route by way of us.
+#[test]
+fn what_is_reflected_by_way_of_ipv6_reaches_who_does_not_take_such_next_hops_too() {
+    let options = PeerOptions { reflector_client: true, ..PeerOptions::default() };
+    let (source, reader, theirs, ours) = (ip("fd00::9"), ip("fd00::8"), ip("2001:db8::5"), ip("10.0.0.1"));
+    let internal = |extended: bool, id: u8| {
+        let mut open = Open { as_number: 64512, router_id: [9, 9, 9, id].into(), ..open(extended) };
+        open.capabilities.retain(|capability| !matches!(capability, Capability::FourOctetAs(_)));
+        open.capabilities.push(Capability::FourOctetAs(64512));
+        open
+    };
+    for (takes, own, expected) in
+        [(true, Some(ours), Some(theirs)), (false, Some(ours), Some(ours)), (false, None, None)]
+    {
+        let mut world = alone(&[(source, 64512), (reader, 64512)], options.clone());
+        world.hosts[0].config.address4 = own;
+        let config = Box::new(world.hosts[0].config.clone());
+        world.handle(0, Input::Configure(config));
+        world.puppet_connects_to(0, source, address6(0));
+        world.puppet_establishes(&internal(true, 1));
+        world.puppet_says(&reach("10.1.0.0/16", NextHop::new(theirs)));
+        assert_eq!(world.hosts[0].kernel[&cidr("10.1.0.0/16")], [theirs]);
+        world.puppet = None;
+        world.puppet_connects_to(0, reader, address6(0));
+        world.puppet_establishes(&internal(takes, 2));
+        let heard = routes(&world.puppet_heard());
+        let told = heard.iter().find(|(prefix, _)| *prefix == cidr("10.1.0.0/16"));
+        assert_eq!(told.map(|(_, next_hop)| *next_hop), expected.map(NextHop::new), "{takes} {own:?}");
+    }
+}

@@ -473,3 +473,43 @@ fn a_review_leaves_stale_routes_stale() {
         assert_eq!(communities(&world, 0, "10.1.0.0/24"), ["65535:6"]);
     }
 }
+
+/// Who is there goes before what is kept of who is not: the one that has been gone longest makes room, with a word. What is
+/// kept for a restart time only is kept.
+#[test]
+fn long_lived_ghosts_of_a_full_range_make_room_the_longest_gone_first() {
+    let mut world = World::mesh(&[64512, 64513, 64513, 64513], ImportPolicy::All);
+    let template = neighbor(9, 64513, ImportPolicy::All);
+    world.hosts[0].config.ranges = vec![ListenRange { prefix: cidr("10.0.0.0/28"), limit: 2, template }];
+    world.hosts[0].config.peers.clear();
+    for host in &mut world.hosts {
+        host.config.peers.retain(|peer, _| *peer == address(0));
+        host.config.long_lived_time = 36_000;
+    }
+    world.cut(3, 0);
+    world.start();
+    world.announce(1, &["10.1.0.0/24"]);
+    world.announce(2, &["10.2.0.0/24"]);
+    world.seconds(10);
+    assert_eq!(world.kernel(0).len(), 2);
+    world.kill(2);
+    world.seconds(30);
+    world.kill(1);
+    world.mend();
+    world.seconds(80);
+    assert_eq!(world.kernel(0).len(), 2, "within the restart time nobody has to go");
+    assert_ne!(world.status(3, 0).state, State::Established);
+    world.seconds(90);
+    assert_eq!(world.status(3, 0).state, State::Established);
+    assert_eq!(world.kernel(0), ["10.1.0.0/24 via 10.0.0.2"], "the one that went first is forgotten");
+    let told: Vec<String> = world.hosts[0].reports.iter().filter_map(|(_, _, why)| why.clone()).collect();
+    let words = "forgotten with its 1 long-lived stale routes: the range 10.0.0.0/28 is full, and 10.0.0.4 is there";
+    assert_eq!(told.iter().filter(|why| why.as_str() == words).count(), 1, "{told:?}");
+    // It comes back, and the other ghost goes; two that live are enough.
+    world.boot(2, true);
+    world.seconds(60);
+    assert_eq!(world.status(2, 0).state, State::Established);
+    world.boot(1, true);
+    world.seconds(60);
+    assert_ne!(world.status(1, 0).state, State::Established, "the living do not make room");
+}

@@ -1,17 +1,18 @@
 //! The mesh that lays itself out: no kernel loses a route of a living node while nodes come and go, reflectors are lost, the
 //! limit is crossed or the setting is changed, whatever the order in which the nodes hear of it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
 use proptest::prelude::*;
 use routenet_core::bgp::mesh::Role;
-use routenet_core::bgp::speaker::State;
-use routenet_core::model::{Cidr, MeshLayout};
+use routenet_core::bgp::speaker::{PeerSource, State};
+use routenet_core::model::{Cidr, ImportPolicy, MeshLayout};
 
 use crate::cluster::{Cluster, address, name};
 use crate::net::{Net, Timing};
+use crate::world::World;
 
 const TIMING: Timing = Timing {
     latency: Duration::from_millis(1),
@@ -242,4 +243,36 @@ proptest! {
         mesh.rest_among(&there);
         mesh.rest();
     }
+}
+
+/// What is kept of a session that is over is no cover for one that is to go; what another one tells is.
+#[test]
+fn stale_routes_do_not_cover_what_is_to_go() {
+    let mut world = World::mesh(&[64512; 3], ImportPolicy::All);
+    for (index, peer) in world.hosts[0].config.peers.values_mut().enumerate() {
+        (peer.source, peer.name) = (PeerSource::Node, format!("n{}", index + 1));
+    }
+    world.start();
+    for index in [1, 2] {
+        world.announce(index, &["10.1.0.0/24"]);
+    }
+    world.seconds(10);
+    let covered = |world: &World, going: &str| {
+        world.speaker(0).mesh_sessions(&BTreeSet::from([going.to_string()]), world.now).covered
+    };
+    assert!(covered(&world, "n1") && covered(&world, "n2"));
+    world.kill(2);
+    world.settle();
+    assert_eq!(world.kernel(0), ["10.1.0.0/24 via 10.0.0.2 10.0.0.3"], "kept for its restart");
+    assert!(!covered(&world, "n1"), "the other way is a ghost's");
+    assert!(covered(&world, "n2"), "the ghost may go");
+    world.boot(2, true);
+    world.announce(2, &["10.1.0.0/24"]);
+    world.seconds(20);
+    assert!(covered(&world, "n1"), "told again");
+    world.withdraw(1, &["10.1.0.0/24"]);
+    world.kill(2);
+    world.settle();
+    assert!(covered(&world, "n1"), "what does not come over it needs no cover");
+    assert!(!covered(&world, "n2"), "what is kept is still a way");
 }

@@ -36,18 +36,8 @@ pub fn config(index: usize, as_number: u32) -> SpeakerConfig {
 
 pub fn neighbor(index: usize, as_number: u32, import: ImportPolicy) -> PeerConfig {
     PeerConfig {
-        name: format!("s{index}"),
-        source: PeerSource::Config,
-        port: 179,
-        as_number: Some(as_number),
-        passive: false,
-        import,
-        hold_time: None,
         local_address: Some(address(index)),
-        transport: Default::default(),
-        options: Default::default(),
-        bfd: None,
-        filters: Default::default(),
+        ..PeerConfig::new(PeerSource::Config, format!("s{index}"), Some(as_number), import)
     }
 }
 

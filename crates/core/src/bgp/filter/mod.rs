@@ -18,7 +18,7 @@ mod rules;
 mod test_support;
 
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::rib::path::{Candidate, DEFAULT_LOCAL_PREF, Path};
 use super::wire::{AsSegment, Attributes, NextHop};
@@ -204,6 +204,8 @@ pub struct Export {
     pub leaving: bool,
     /// Whether packets can go by way of us.
     pub forwards: bool,
+    /// Whether the neighbour takes IPv6 next hops of IPv4 routes (RFC 8950).
+    pub extended_next_hop: bool,
     /// Whether the neighbour knows what LLGR_STALE means (RFC 9494).
     pub long_lived: bool,
     /// The AS that we are for it.
@@ -295,6 +297,13 @@ impl Export {
         !link_local || self.self6.is_some_and(|own| unscoped(own).1.is_some() && unscoped(own).1 == unscoped(hop).1)
     }
 
+    /// Whether the neighbour can be told this next hop of another. Where not, it is our own: packets that come by way of us
+    /// go on as they would have, while a route that is not told leads nowhere.
+    fn can_hear(&self, hop: IpAddr, family: Family) -> bool {
+        let agreed = family == Family::V6 || hop.is_ipv4() || self.extended_next_hop;
+        agreed && self.shares_link(hop)
+    }
+
     /// What the protocol has us keep to ourselves, whatever the policy.
     fn forbids(&self, candidate: &Candidate) -> Option<Silence> {
         if self.nothing {
@@ -360,13 +369,20 @@ impl Export {
             (None, NextHopMode::Auto) => reflected || self.leaves_next_hop(candidate, family),
             (Some(NextHopChoice::Own), _) | (None, NextHopMode::Own) => false,
         };
-        let address = match family {
-            _ if keeps && self.shares_link(candidate.path.next_hop.address) => candidate.path.next_hop.address,
-            Family::V4 => self.self4?,
-            Family::V6 => self.self6?,
+        let theirs = candidate.path.next_hop;
+        let kept = keeps && self.can_hear(theirs.address, family);
+        let next_hop = match family {
+            // RFC 2545 section 3: its link-local address goes with it on the link that we and the neighbour share with it.
+            _ if kept => {
+                let shared = |local: &Ipv6Addr| self.shares_link(IpAddr::V6(*local));
+                let link_local = theirs.link_local.filter(shared).filter(|_| unscoped(theirs.address).1.is_none());
+                NextHop { link_local, ..theirs }
+            }
+            Family::V4 => NextHop::new(self.self4?),
+            Family::V6 => NextHop::new(self.self6?),
         };
         // RFC 4271 5.1.3: nobody is told a route by way of itself.
-        if keeps && address == self.peer {
+        if kept && [next_hop.address, next_hop.way()].contains(&self.peer) {
             return None;
         }
         let mut attributes = path.attributes;
@@ -392,7 +408,7 @@ impl Export {
             attributes.communities.insert(GRACEFUL_SHUTDOWN);
             attributes.local_pref = attributes.local_pref.map(|_| 0);
         }
-        Some(Path { attributes, next_hop: NextHop { address, link_local: None } })
+        Some(Path { attributes, next_hop })
     }
 }
 

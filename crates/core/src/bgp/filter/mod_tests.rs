@@ -3,6 +3,7 @@ use std::sync::Arc;
 use super::super::rib::path::{Source, own_attributes};
 use super::test_support::{CLUSTER, OTHER, OURS, PEER, candidate, export, import, path};
 use super::*;
+use crate::model::scope::scoped;
 
 fn from(peer: Option<[u8; 4]>, external: bool, communities: &[u32]) -> Candidate {
     let mut path = path();
@@ -205,6 +206,48 @@ fn a_next_hop_is_kept_where_that_was_asked_for_but_nobody_is_told_itself() {
     assert_eq!(to(true, keep()).rewrite(&itself, Family::V4, None), None);
     assert!(export(true).rewrite(&itself, Family::V4, None).is_some());
     assert!(to(true, keep()).rewrite(&from(None, false, &[]), Family::V4, None).is_some(), "our own has us");
+}
+
+/// RFC 8950 section 4: who has not agreed to it cannot be told IPv4 by way of IPv6. What we reflect goes by way of us then.
+#[test]
+fn an_ipv6_next_hop_of_ipv4_is_reflected_to_who_takes_it_and_is_our_own_for_others() {
+    let client = || to(false, PeerOptions { reflector_client: true, ..PeerOptions::default() });
+    let able = || Export { extended_next_hop: true, ..client() };
+    let theirs: IpAddr = "2001:db8::1".parse().unwrap();
+    let mut learned = internal(false);
+    Arc::make_mut(&mut learned.path).next_hop = NextHop::new(theirs);
+    let hop = |export: Export| Some(export.rewrite(&learned, Family::V4, None)?.next_hop);
+    assert_eq!(hop(able()), Some(NextHop::new(theirs)));
+    assert_eq!(hop(client()), Some(NextHop::new(OURS.into())));
+    assert_eq!(hop(Export { self4: None, ..client() }), None, "without an address of ours there is nothing to tell");
+    let told = client().rewrite(&learned, Family::V4, None).unwrap();
+    assert_eq!(told.attributes.cluster_list, [std::net::Ipv4Addr::from(CLUSTER)], "it is reflected all the same");
+    assert_eq!(client().rewrite(&internal(false), Family::V4, None).unwrap().next_hop.address, IpAddr::from(OTHER));
+    let six = Export { self6: Some("2001:db8::9".parse().unwrap()), ..client() };
+    assert_eq!(
+        six.rewrite(&learned, Family::V6, None).unwrap().next_hop.address,
+        theirs,
+        "IPv6 by way of IPv6 needs no word"
+    );
+}
+
+/// RFC 2545 section 3.
+#[test]
+fn the_link_local_address_of_a_next_hop_goes_along_on_its_link_and_says_whose_it_is() {
+    let (global, local): (IpAddr, std::net::Ipv6Addr) = ("2001:db8::2".parse().unwrap(), "fe80::2".parse().unwrap());
+    let mut learned = internal(false);
+    Arc::make_mut(&mut learned.path).next_hop = NextHop { address: global, link_local: Some(local) }.on_link(7);
+    let on_link = |peer: &str, own: &str, link| Export {
+        peer: scoped(peer.parse().unwrap(), link),
+        self6: Some(scoped(own.parse().unwrap(), link)),
+        ..to(false, PeerOptions { reflector_client: true, ..PeerOptions::default() })
+    };
+    let hop = |export: Export| Some(export.rewrite(&learned, Family::V6, None)?.next_hop);
+    assert_eq!(hop(on_link("fe80::3", "fe80::1", 7)), Some(learned.path.next_hop));
+    assert_eq!(hop(on_link("fe80::3", "fe80::1", 8)), Some(NextHop::new(global)), "means nothing on another link");
+    assert_eq!(hop(on_link("2001:db8::3", "2001:db8::1", 7)), Some(NextHop::new(global)));
+    assert_eq!(hop(on_link("fe80::2", "fe80::1", 7)), None, "RFC 4271 5.1.3: by way of itself");
+    assert_eq!(hop(on_link("fe80::2", "fe80::1", 8)), Some(NextHop::new(global)), "somebody else of that name");
 }
 
 /// RFC 9234 section 5, the five rules, by our role.

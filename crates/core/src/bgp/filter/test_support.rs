@@ -53,6 +53,7 @@ pub fn export(external: bool) -> Export {
         nothing: false,
         leaving: false,
         forwards: true,
+        extended_next_hop: false,
         long_lived: false,
         local_as: 64512,
         options: PeerOptions::default(),

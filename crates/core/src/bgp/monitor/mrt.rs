@@ -64,11 +64,11 @@ impl MrtDump {
 
     /// Appends the next prefixes, at most `most`; `false` when there was none left.
     pub fn next(&mut self, speaker: &Speaker, at: u32, most: Slot, out: &mut Vec<u8>) -> bool {
-        let Some(portion) = self.walk.portion(speaker.rib(), most) else { return false };
-        for destination in portion {
-            self.put(speaker, destination, at, out);
+        let portion = self.walk.portion(speaker.rib(), most);
+        for slot in portion.clone() {
+            self.put(speaker, speaker.rib().destination(slot), at, out);
         }
-        true
+        !portion.is_empty()
     }
 
     /// RFC 6396 4.3.2: one prefix, with the route of each source; those that came with path identifiers in a record of their

@@ -8,18 +8,8 @@ use crate::time::Time;
 /// A speaker with one neighbour that is not there, and a prefix of each family.
 fn speaker() -> Speaker {
     let peer = PeerConfig {
-        name: "tor".into(),
-        source: PeerSource::Config,
-        port: 179,
-        as_number: Some(4_200_000_001),
         passive: true,
-        import: ImportPolicy::All,
-        hold_time: None,
-        local_address: None,
-        transport: Default::default(),
-        options: Default::default(),
-        bfd: None,
-        filters: Default::default(),
+        ..PeerConfig::new(PeerSource::Config, "tor", Some(4_200_000_001), ImportPolicy::All)
     };
     let mut config = SpeakerConfig { router_id: [192, 0, 2, 1].into(), ..SpeakerConfig::default() };
     config.peers.insert("2001:db8::9".parse().unwrap(), peer);

@@ -177,11 +177,7 @@ impl Rib {
         let before = Best::of(destination);
         let old = known.map(|index| destination.candidates.swap_remove(index));
         self.next_hops.touch(&prefix);
-        // In this order: a next hop that both have is not forgotten in between.
-        self.next_hops.enter(slot, &prefix, old.as_ref(), &candidate);
-        if let Some(old) = &old {
-            self.next_hops.leave(old);
-        }
+        self.next_hops.replace(slot, &prefix, old.as_ref(), &candidate);
         count(&mut self.counts, prefix.family(), old.as_ref(), Some(&candidate));
         let usable = candidate.refused().is_none() || old.is_some_and(|old| old.refused().is_none());
         destination.candidates.push(candidate);
@@ -217,7 +213,7 @@ impl Rib {
         loop {
             let old = destination.candidates.swap_remove(index);
             usable |= old.refused().is_none();
-            self.next_hops.leave(&old);
+            self.next_hops.leave(&destination.prefix, &old);
             count(&mut self.counts, destination.prefix.family(), Some(&old), None);
             match next(destination) {
                 Some(another) => index = another,

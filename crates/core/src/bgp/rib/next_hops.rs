@@ -28,12 +28,19 @@ struct Hop {
     /// Those of them that import accepted.
     routes: u32,
     answer: Option<Resolution>,
-    /// Until the answer is there: the cost of what it takes the place of, which is not given up for a question.
-    meanwhile: Option<u32>,
+    /// Until the answer is there: the cost of the route that each took the place of, which is not given up for a question.
+    meanwhile: BTreeMap<RouteKey, u32>,
     /// Whose routes have to be decided anew with the answer.
     waiting: Vec<Slot>,
     /// Where the host's own routes do not lead to it.
     carrier: Option<Carrier>,
+}
+
+/// A prefix, and which of its routes.
+type RouteKey = (Cidr, Option<IpAddr>, u32);
+
+fn key(prefix: &Cidr, candidate: &Candidate) -> RouteKey {
+    (*prefix, candidate.source.peer, candidate.source.path_id)
 }
 
 /// A next hop that does not resolve, for the status.
@@ -85,7 +92,7 @@ impl NextHops {
                 let carrier = hop.and_then(|hop| hop.carrier).filter(|carrier| !itself(carrier));
                 carrier.map(|carrier| carrier.metric).ok_or(Refusal::NextHop(why))
             }
-            None => hop.and_then(|hop| hop.meanwhile).ok_or(Refusal::Unanswered),
+            None => hop.and_then(|hop| hop.meanwhile.get(&key(prefix, candidate)).copied()).ok_or(Refusal::Unanswered),
         }
     }
 
@@ -103,11 +110,24 @@ impl NextHops {
     }
 
     /// A route comes, in place of `old`.
-    pub(super) fn enter(&mut self, slot: Slot, prefix: &Cidr, old: Option<&Candidate>, new: &Candidate) {
+    pub(super) fn replace(&mut self, slot: Slot, prefix: &Cidr, old: Option<&Candidate>, new: &Candidate) {
+        let before = old.and_then(|old| self.metric(prefix, old).ok());
+        // In this order: a next hop that both have is not forgotten in between.
+        self.enter(slot, new);
+        if let Some(old) = old {
+            self.leave(prefix, old);
+        }
+        if let Some(before) = before.filter(|_| self.follows(new))
+            && let Some(hop) = self.hops.get_mut(&new.path.next_hop.way()).filter(|hop| hop.answer.is_none())
+        {
+            hop.meanwhile.insert(key(prefix, new), before);
+        }
+    }
+
+    fn enter(&mut self, slot: Slot, new: &Candidate) {
         if !self.follows(new) {
             return;
         }
-        let before = old.and_then(|old| self.metric(prefix, old).ok());
         let address = new.path.next_hop.way();
         let hop = self.hops.entry(address).or_insert_with(|| {
             self.unanswered += 1;
@@ -116,7 +136,6 @@ impl NextHops {
         });
         hop.routes += 1;
         if hop.answer.is_none() {
-            hop.meanwhile = hop.meanwhile.or(before);
             hop.waiting.push(slot);
             if hop.waiting.len() > TWINS_AT_LEAST.max(2 * hop.routes as usize) {
                 hop.waiting.sort_unstable();
@@ -126,13 +145,16 @@ impl NextHops {
     }
 
     /// A route goes.
-    pub(super) fn leave(&mut self, old: &Candidate) {
+    pub(super) fn leave(&mut self, prefix: &Cidr, old: &Candidate) {
         let address = old.path.next_hop.way();
         if !self.follows(old) {
             return;
         }
         let Some(hop) = self.hops.get_mut(&address) else { return };
         hop.routes -= 1;
+        if !hop.meanwhile.is_empty() {
+            hop.meanwhile.remove(&key(prefix, old));
+        }
         if hop.routes == 0 {
             self.unanswered -= usize::from(hop.answer.is_none());
             if hop.carrier.is_some() {
@@ -186,8 +208,21 @@ impl Rib {
 
     /// Takes answers, or what has changed of them.
     pub fn resolve(&mut self, answers: Vec<(IpAddr, Resolution)>) {
+        let mut due = self.heed(answers);
+        let changed = self.carry();
+        due.extend(self.slots_by(&changed));
+        due.sort_unstable();
+        due.dedup();
+        for slot in due {
+            self.decide_anew(slot);
+        }
+    }
+
+    /// Notes the answers, and what they touch: strays that have become so, and those around which there is a route by one of
+    /// the next hops that are others now, which may carry them. Answers the destinations of such routes.
+    fn heed(&mut self, answers: Vec<(IpAddr, Resolution)>) -> Vec<Slot> {
         let mut changed = BTreeSet::new();
-        let mut waited = Vec::new();
+        let mut due = Vec::new();
         for (address, answer) in answers {
             let hops = &mut self.next_hops;
             // Nobody needs it any more.
@@ -195,36 +230,42 @@ impl Rib {
             let before = hop.answer.replace(answer);
             if before.is_none() {
                 hops.unanswered -= 1;
-                waited.append(&mut hop.waiting);
+                due.append(&mut hop.waiting);
+                hop.meanwhile.clear();
             } else if before != Some(answer) {
                 changed.insert(address);
+            } else {
+                continue;
             }
             match answer {
                 Resolution::Via { .. } => {
                     if hop.carrier.take().is_some() {
                         hops.carried.insert(address, None);
                     }
-                    hops.stray.remove(&address)
+                    hops.stray.remove(&address);
                 }
-                Resolution::Unreachable { .. } => hops.stray.insert(address),
-            };
+                Resolution::Unreachable { .. } => {
+                    hops.stray.insert(address);
+                    hops.touched.insert(address);
+                }
+            }
         }
-        // Whatever was answered may be the next hop of what carries others.
-        self.next_hops.touched = self.next_hops.stray.clone();
-        changed.append(&mut self.carry());
-        waited.sort_unstable();
-        waited.dedup();
-        for slot in waited {
-            self.decide_anew(slot);
+        due.extend(self.slots_by(&changed));
+        due.sort_unstable();
+        due.dedup();
+        for slot in &due {
+            self.next_hops.touch(&self.slots[*slot as usize].prefix);
         }
-        self.decide_by(&changed);
+        due
     }
 
     /// Follows what the routes that have come and gone mean for next hops that only learned routes carry.
     pub fn follow_carriers(&mut self) {
         if !self.next_hops.touched.is_empty() {
             let changed = self.carry();
-            self.decide_by(&changed);
+            for slot in self.slots_by(&changed) {
+                self.decide_anew(slot);
+            }
         }
     }
 
@@ -271,17 +312,13 @@ impl Rib {
         None
     }
 
-    /// Decides all prefixes with a route by one of these.
-    fn decide_by(&mut self, changed: &BTreeSet<IpAddr>) {
-        if changed.is_empty() {
-            return;
+    /// All prefixes with a route by one of these.
+    fn slots_by(&self, hops: &BTreeSet<IpAddr>) -> Vec<Slot> {
+        if hops.is_empty() {
+            return Vec::new();
         }
-        for slot in self.slots() {
-            let by = |candidate: &Candidate| changed.contains(&candidate.path.next_hop.way());
-            if self.destination(slot).candidates().iter().any(by) {
-                self.decide_anew(slot);
-            }
-        }
+        let by = |candidate: &Candidate| hops.contains(&candidate.path.next_hop.way());
+        self.slots().filter(|slot| self.destination(*slot).candidates().iter().any(by)).collect()
     }
 }
 

@@ -214,6 +214,67 @@ fn a_blackhole_of_the_host_is_not_gone_around_by_a_wider_route() {
     }
 }
 
+/// What is looked at follows from what has changed, and not from how much there is that does not resolve.
+#[test]
+fn an_answer_touches_those_around_which_it_changes_something() {
+    let mut rib = asking();
+    let hop = |number: u16| IpAddr::from([10, 1, number.to_be_bytes()[0], number.to_be_bytes()[1]]);
+    let many = 1000_u16;
+    for number in 0..many {
+        rib.learn(
+            Cidr::host(IpAddr::from([10, 9, number.to_be_bytes()[0], number.to_be_bytes()[1]])),
+            route(2, hop(number)),
+        );
+    }
+    rib.resolve((0..many).map(|number| (hop(number), NO_ROUTE)).collect());
+    assert_eq!(rib.unresolved().count(), usize::from(many));
+    let (router, other) = (ip("198.51.100.1"), ip("198.51.100.2"));
+    rib.learn(cidr("10.1.0.0/28"), route(3, router));
+    rib.learn(cidr("10.7.0.0/16"), route(3, other));
+    rib.follow_carriers();
+    let mut touched = |answer: (IpAddr, Resolution)| {
+        rib.heed(vec![answer]);
+        let touched = rib.next_hops.touched.len();
+        rib.carry();
+        touched
+    };
+    assert_eq!(touched((other, via(1))), 0, "around no stray");
+    assert_eq!(touched((router, via(1))), 16, "those in its /28");
+    assert_eq!(touched((router, via(1))), 0, "the same again");
+    assert_eq!(touched((router, NO_ROUTE)), 17, "and itself, which does not resolve now");
+    assert_eq!(touched((hop(7), NO_ROUTE)), 0, "as before");
+    assert_eq!(touched((hop(7), Resolution::Unreachable { why: NoWay::Closed, closed: Some(24) })), 1);
+    assert_eq!(touched((hop(7), via(0))), 0, "the host leads there");
+}
+
+/// Only what takes the place of a route in use goes on meanwhile: not what else comes by way of the same next hop.
+#[test]
+fn what_is_new_by_way_of_an_unanswered_next_hop_waits_though_another_does_not() {
+    let mut rib = asking();
+    let (old, new) = (ip("203.0.113.1"), ip("203.0.113.2"));
+    rib.learn(cidr("10.0.0.0/24"), route(2, old));
+    rib.learn(cidr("10.2.0.0/24"), route(3, old));
+    rib.resolve(vec![(old, via(5))]);
+    rib.learn(cidr("10.0.0.0/24"), route(2, new));
+    rib.learn(cidr("10.1.0.0/24"), route(2, new));
+    rib.learn(cidr("10.2.0.0/24"), route(2, new));
+    assert_eq!((best(&rib, "10.0.0.0/24"), best(&rib, "10.1.0.0/24")), (vec![new], vec![]));
+    assert_eq!(best(&rib, "10.2.0.0/24"), [old], "another neighbour's word is no replacement");
+    // The same next hop with other attributes goes on; what was withdrawn begins anew.
+    let mut again = route(2, new);
+    Arc::make_mut(&mut again.path).attributes.med = Some(7);
+    rib.learn(cidr("10.0.0.0/24"), again);
+    assert_eq!(best(&rib, "10.0.0.0/24"), [new]);
+    let third = ip("203.0.113.3");
+    rib.learn(cidr("10.0.0.0/24"), route(2, third));
+    assert_eq!(best(&rib, "10.0.0.0/24"), [third], "over several changes");
+    rib.forget(cidr("10.0.0.0/24"), Some(ip("192.0.2.2")));
+    rib.learn(cidr("10.0.0.0/24"), route(2, new));
+    assert!(best(&rib, "10.0.0.0/24").is_empty());
+    rib.resolve(vec![(new, via(9))]);
+    assert_eq!((best(&rib, "10.0.0.0/24"), best(&rib, "10.1.0.0/24")), (vec![new], vec![new]));
+}
+
 const HOPS: [&str; 5] = ["10.1.0.1", "10.2.0.1", "10.3.0.1", "198.51.100.1", "198.51.100.2"];
 const PREFIXES: [&str; 8] = [
     "10.1.0.0/24",

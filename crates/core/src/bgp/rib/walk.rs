@@ -1,6 +1,8 @@
 //! The whole table in portions, for readers that begin later than the log does.
 
-use super::{Destination, Rib, Slot};
+use std::ops::Range;
+
+use super::{Rib, Slot};
 
 /// Where such a reader stands. The table may change between the portions: a prefix that comes meanwhile may be in the rest
 /// or not, and one that stays is met once.
@@ -10,11 +12,16 @@ pub struct Walk {
 }
 
 impl Walk {
-    /// The next destinations, at most `most`, those without a route too; `None` when there was none left.
-    pub fn portion<'a>(&mut self, rib: &'a Rib, most: Slot) -> Option<impl Iterator<Item = &'a Destination> + use<'a>> {
+    /// The slots of the next destinations, at most `most`, those without a route too.
+    pub fn portion(&mut self, rib: &Rib, most: Slot) -> Range<Slot> {
         let portion = self.next..rib.slots().end.min(self.next.saturating_add(most));
         self.next = portion.end;
-        (!portion.is_empty()).then(|| portion.map(|slot| rib.destination(slot)))
+        portion
+    }
+
+    /// Whether none are left.
+    pub fn is_over(&self, rib: &Rib) -> bool {
+        self.next >= rib.slots().end
     }
 }
 

@@ -18,20 +18,21 @@ fn learn(rib: &mut Rib, number: u8) {
     rib.learn(prefix(number), Candidate { source, path, judged: Judged::AsReceived });
 }
 
-fn met(walk: &mut Walk, rib: &Rib, most: Slot) -> Option<Vec<Cidr>> {
-    walk.portion(rib, most).map(|portion| portion.map(|destination| *destination.prefix()).collect())
+fn met(walk: &mut Walk, rib: &Rib, most: Slot) -> Vec<Cidr> {
+    walk.portion(rib, most).map(|slot| *rib.destination(slot).prefix()).collect()
 }
 
 #[test]
 fn portions_make_the_whole_and_what_comes_meanwhile_is_in_the_rest() {
     let mut rib = Rib::default();
     let mut walk = Walk::default();
-    assert_eq!(met(&mut walk, &rib, 2), None, "nothing is there");
+    assert!(walk.is_over(&rib) && met(&mut walk, &rib, 2).is_empty(), "nothing is there");
     (0..3).for_each(|number| learn(&mut rib, number));
-    assert_eq!(met(&mut walk, &rib, 2), Some(vec![prefix(0), prefix(1)]));
+    assert_eq!(met(&mut walk, &rib, 2), [prefix(0), prefix(1)]);
+    assert!(!walk.is_over(&rib));
     learn(&mut rib, 3);
     learn(&mut rib, 0);
-    assert_eq!(met(&mut walk, &rib, 1), Some(vec![prefix(2)]));
-    assert_eq!(met(&mut walk, &rib, Slot::MAX), Some(vec![prefix(3)]), "once, whatever changed behind it");
-    assert_eq!(met(&mut walk, &rib, 2), None);
+    assert_eq!(met(&mut walk, &rib, 1), [prefix(2)]);
+    assert_eq!(met(&mut walk, &rib, Slot::MAX), [prefix(3)], "once, whatever changed behind it");
+    assert!(walk.is_over(&rib) && met(&mut walk, &rib, 2).is_empty());
 }

@@ -257,18 +257,19 @@ impl Session {
         }
         if passive {
             self.attempt_at = None;
-        } else if self.connections.is_empty() && !self.shut {
+        } else if self.connections.is_empty() && !self.is_closed() {
             self.attempt_at.get_or_insert(env.now);
         }
         self.settle(env);
     }
 
-    /// Ends the session with these words, and tries again no more until [`Session::start`].
+    /// Ends the session with these words, and tries again no more until [`Session::start`]. A rest that it has earned goes on.
     pub fn shut(&mut self, env: &mut Env<'_>, notification: Notification) {
         self.shut = true;
+        let rest = self.idle_until;
         self.end_all(env, || Cause::Sent(notification.clone()));
         self.attempt_at = None;
-        self.idle_until = None;
+        self.idle_until = rest;
         self.settle(env);
     }
 
@@ -281,21 +282,28 @@ impl Session {
         self.settle(env);
     }
 
-    /// After [`Session::shut`].
+    /// After [`Session::shut`]. One that is suspended goes on waiting, and one that rests begins behind its rest.
     pub fn start(&mut self, env: &mut Env<'_>) {
         self.shut = false;
-        self.suspended = false;
         self.failures = 0;
         self.patience = Patience::new(env.now);
-        self.attempt_at = (!self.settings.passive).then_some(env.now);
+        let at = self.idle_until.unwrap_or(env.now);
+        self.attempt_at = (!self.settings.passive && !self.suspended).then_some(at);
         self.settle(env);
     }
 
-    /// Ends the session, if there is one, and begins anew at once.
+    /// Ends the session, if there is one, and begins anew at once; or, where it is shut, as soon as it is started.
     pub fn reset(&mut self, env: &mut Env<'_>, notification: Notification) {
         self.end_all(env, || Cause::Sent(notification.clone()));
-        if !self.shut || self.suspended {
-            self.idle_until = None;
+        self.release(env);
+    }
+
+    /// Ends a suspension and every rest.
+    pub fn release(&mut self, env: &mut Env<'_>) {
+        (self.suspended, self.idle_until) = (false, None);
+        if self.shut {
+            self.attempt_at = None;
+        } else {
             self.start(env);
         }
     }
@@ -305,9 +313,9 @@ impl Session {
     pub fn suspend(&mut self, env: &mut Env<'_>, notification: Notification, wait: Option<Duration>) {
         self.end_all(env, || Cause::Sent(notification.clone()));
         let again = wait.map(|wait| env.now + wait);
-        (self.shut, self.suspended) = (again.is_none(), again.is_none());
+        self.suspended = again.is_none();
         self.idle_until = again;
-        self.attempt_at = again.filter(|_| !self.settings.passive);
+        self.attempt_at = again.filter(|_| !self.settings.passive && !self.shut);
         self.settle(env);
     }
 
@@ -316,9 +324,9 @@ impl Session {
         !self.connections.is_empty()
     }
 
-    /// Whether the administrator has shut it.
-    pub fn is_shut(&self) -> bool {
-        self.shut
+    /// Whether nothing is tried and nothing accepted until somebody says so.
+    pub fn is_closed(&self) -> bool {
+        self.shut || self.suspended
     }
 
     /// What we had to say could not be written for too long (RFC 9687).
@@ -344,7 +352,7 @@ impl Session {
 
     /// A connection from the neighbour; `None`: close it.
     pub fn accept(&mut self, env: &mut Env<'_>, local: IpAddr) -> Option<ConnId> {
-        if self.shut || self.idle_until.is_some() {
+        if self.is_closed() || self.idle_until.is_some() {
             return None;
         }
         // Which of several stays is decided when they say their OPENs (RFC 4271 6.8): the older one may be dead. Only how

@@ -84,7 +84,7 @@ impl Session {
             Some(Phase::OpenSent) => State::OpenSent,
             Some(Phase::Delayed) if furthest.is_some_and(|c| c.direction == Direction::Incoming) => State::Active,
             Some(Phase::Connecting | Phase::Delayed) => State::Connect,
-            None if self.shut || self.idle_until.is_some() => State::Idle,
+            None if self.is_closed() || self.idle_until.is_some() => State::Idle,
             None => State::Active,
         };
         if (state == State::Established) != (self.state == State::Established) {

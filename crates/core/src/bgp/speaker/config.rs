@@ -182,6 +182,30 @@ impl SpeakerConfig {
 }
 
 impl PeerConfig {
+    /// One with everything else as it is where nobody says anything: on port 179, by the speaker's hold time, from an
+    /// address that the kernel chooses.
+    pub fn new(
+        source: PeerSource,
+        name: impl Into<String>,
+        as_number: Option<u32>,
+        import: ImportPolicy,
+    ) -> PeerConfig {
+        PeerConfig {
+            name: name.into(),
+            source,
+            port: 179,
+            as_number,
+            passive: false,
+            import,
+            hold_time: None,
+            local_address: None,
+            transport: BgpTransport::default(),
+            options: PeerOptions::default(),
+            bfd: None,
+            filters: Filters::default(),
+        }
+    }
+
     /// RFC 8212 the other way round: `import: all` opens an eBGP neighbour in both directions.
     pub(super) fn transit(&self) -> bool {
         self.import == ImportPolicy::All

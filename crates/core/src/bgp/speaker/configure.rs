@@ -60,7 +60,7 @@ impl Speaker {
             self.session(address, now, |session, env| {
                 // Not one that the new bound has just ended.
                 if suspended && bound_changed {
-                    session.start(env);
+                    session.release(env);
                 }
                 if *session.settings() != settings {
                     session.configure(env, settings);

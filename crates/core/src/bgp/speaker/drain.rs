@@ -4,7 +4,6 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use super::peer::Peer;
 use super::{Speaker, State};
 use crate::bgp::wire::Notification;
 use crate::time::Time;
@@ -85,9 +84,7 @@ impl Speaker {
         }
         self.review_outbound();
         for peer in self.peers.keys().copied().collect::<Vec<_>>() {
-            // One that a bound has ended waits for its reset (RFC 4486 section 4).
-            let stays = |peer: &Peer| peer.session.state() == State::Established || peer.session.suspended();
-            if !self.peers.get(&peer).is_some_and(stays) {
+            if self.peers.get(&peer).is_some_and(|peer| peer.session.state() != State::Established) {
                 self.session(peer, now, |session, env| session.start(env));
             }
         }

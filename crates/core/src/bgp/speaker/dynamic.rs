@@ -3,9 +3,9 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use super::Speaker;
 use super::config::{ListenRange, PeerConfig, SpeakerConfig};
 use super::peer::Peer;
+use super::{Event, Speaker, State};
 use crate::model::Cidr;
 use crate::model::scope::unscoped;
 use crate::time::Time;
@@ -25,7 +25,8 @@ impl ListenRange {
 }
 
 impl Speaker {
-    /// Makes a neighbour of who connects from a range. Where the range is full, one that is gone is forgotten early.
+    /// Makes a neighbour of who connects from a range. Where the range is full, one that is gone is forgotten early: the one
+    /// that has been gone longest, of those of which nothing is kept; else of those that are past their restart time.
     pub(super) fn welcome(&mut self, remote: IpAddr, now: Time) {
         if self.peers.contains_key(&remote) || self.drained.is_some() {
             return;
@@ -34,9 +35,10 @@ impl Speaker {
         let Some(range) = ranges.max_by_key(|range| range.prefix.length()).cloned() else { return };
         let of_range = || self.peers.iter().filter(|(_, peer)| peer.range == Some(range.prefix));
         if of_range().count() >= range.limit as usize {
-            let gone = of_range().filter(|(_, peer)| peer.may_be_forgotten()).min_by_key(|(_, peer)| peer.left);
+            let gone = of_range().filter(|(_, peer)| peer.gives_way());
+            let gone = gone.min_by_key(|(_, peer)| (peer.stale.is_active(), peer.left));
             let Some(gone) = gone.map(|(address, _)| *address) else { return };
-            self.forget_peer(gone);
+            self.give_way(gone, range.prefix, remote);
         }
         let config = range.peer(remote);
         let settings = self.config.settings(&config);
@@ -75,6 +77,21 @@ impl Speaker {
         }
     }
 
+    /// Forgets one that is gone for one that is there, and says so where routes go with it.
+    fn give_way(&mut self, gone: IpAddr, range: Cidr, to: IpAddr) {
+        if let Some(peer) = self.peers.get(&gone).filter(|peer| peer.stale.is_active()) {
+            let routes = self.rib.counts(gone).received;
+            let name = peer.config.name.clone();
+            let why = format!(
+                "forgotten with its {routes} long-lived stale routes: the range {range} is full, and {} is there",
+                unscoped(to).0
+            );
+            self.events.push_back(Event::State { peer: gone, name, state: State::Idle, why: Some(why) });
+        }
+        self.forget_peer(gone);
+        self.trim();
+    }
+
     fn forget_peer(&mut self, address: IpAddr) {
         self.rib.forget_all(address, |_, _| true);
         self.peers.remove(&address);
@@ -86,6 +103,12 @@ impl Peer {
     /// One of a range that is gone, and of which nothing is kept for its return.
     fn may_be_forgotten(&self) -> bool {
         self.range.is_some() && self.left.is_some() && !self.stale.is_active()
+    }
+
+    /// Whether it goes where another one needs its place. What is kept for a restart time is kept for a promise and not for
+    /// long (RFC 4724); what is long-lived is the last choice of all, and kept for hours (RFC 9494).
+    fn gives_way(&self) -> bool {
+        self.may_be_forgotten() || (self.range.is_some() && self.left.is_some() && self.stale.is_long_lived())
     }
 
     /// When it is to be.

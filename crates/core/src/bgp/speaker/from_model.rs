@@ -12,8 +12,7 @@ use crate::bgp::mesh::{Class, Hold, Plan};
 use crate::model::config::{DataPlane, NodeConfig};
 use crate::model::peering::{PeerAs, PeerKind, PeerOptions};
 use crate::model::{
-    BfdSettings, BgpConfiguration, BgpFilter, BgpPeer, BgpTransport, Family, ImportPolicy, InterfaceName, MeshLayout,
-    Node,
+    BfdSettings, BgpConfiguration, BgpFilter, BgpPeer, Family, ImportPolicy, InterfaceName, MeshLayout, Node,
 };
 
 /// The AS where nobody names one.
@@ -178,18 +177,11 @@ fn explicit(peer: &BgpPeer, own_as: u32, source: PeerSource, local_address: Opti
 /// From the mesh only what lies in the pools is accepted.
 fn mesh_peer(node: &Node, hold: Hold, local: IpAddr, bfd: Option<BfdSettings>) -> PeerConfig {
     PeerConfig {
-        name: node.name.to_string(),
-        source: PeerSource::Node,
         port: node.bgp_port,
-        as_number: Some(node.as_number),
-        passive: false,
-        import: ImportPolicy::Pools,
-        hold_time: None,
         local_address: Some(local),
-        transport: BgpTransport::default(),
         options: PeerOptions { reflector_client: hold == Hold::Client, ..PeerOptions::default() },
         bfd,
-        filters: Filters::default(),
+        ..PeerConfig::new(PeerSource::Node, node.name.to_string(), Some(node.as_number), ImportPolicy::Pools)
     }
 }
 

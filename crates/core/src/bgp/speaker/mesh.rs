@@ -37,14 +37,19 @@ impl Speaker {
         MeshSessions { sessions, covered: going.is_empty() || self.is_covered_without(&going) }
     }
 
-    /// Whether every prefix with a usable route has one that came from none of these.
+    /// Whether every prefix with a usable route from one of these has one from elsewhere that will stay: what is kept of a
+    /// session that is over is no way to rely on.
     fn is_covered_without(&self, going: &BTreeSet<IpAddr>) -> bool {
+        let goes = |route: &Candidate| route.source.peer.is_some_and(|peer| going.contains(&peer));
+        let is_live = |route: &Candidate| {
+            let peer = route.source.peer.map(|peer| self.peers.get(&peer));
+            peer.is_none_or(|peer| peer.is_some_and(|it| it.told && it.source.session == route.source.session))
+        };
         self.rib.slots().all(|slot| {
             let destination = self.rib.destination(slot);
             let is_usable = |route: &&Candidate| self.rib.refused(destination.prefix(), route).is_none();
             let usable = || destination.candidates().iter().filter(is_usable);
-            usable().next().is_none()
-                || usable().any(|route| route.source.peer.is_none_or(|peer| !going.contains(&peer)))
+            !usable().any(goes) || usable().any(|route| !goes(route) && is_live(route))
         })
     }
 }

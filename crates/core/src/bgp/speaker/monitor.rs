@@ -51,7 +51,8 @@ impl Speaker {
             }
             return true;
         }
-        let Some(portion) = walk.table.portion(&self.rib, most) else {
+        let portion = walk.table.portion(&self.rib, most);
+        if portion.is_empty() {
             for (address, peer) in up() {
                 let families = peer.negotiated.iter().flat_map(|negotiated| &negotiated.codec.families);
                 for family in families {
@@ -59,8 +60,8 @@ impl Speaker {
                 }
             }
             return false;
-        };
-        for destination in portion {
+        }
+        for destination in portion.map(|slot| self.rib.destination(slot)) {
             let prefix = destination.prefix();
             for candidate in destination.candidates() {
                 let peer = candidate.source.peer.and_then(|address| Some((address, self.peers.get(&address)?)));
@@ -95,7 +96,7 @@ impl Speaker {
         let down = match (received, sent) {
             (Some(received), _) => Down::Remote(received),
             (None, Some(sent)) => Down::Local(sent),
-            (None, None) if peer.session.is_shut() => Down::LocalQuiet,
+            (None, None) if peer.session.is_closed() => Down::LocalQuiet,
             (None, None) => Down::RemoteQuiet,
         };
         let header = monitor.header(address, peer, now);

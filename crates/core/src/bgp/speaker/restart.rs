@@ -37,6 +37,11 @@ impl Retention {
         self.until.is_some() || !self.long_lived.is_empty()
     }
 
+    /// Whether the restart time is over, and it is still kept.
+    pub fn is_long_lived(&self) -> bool {
+        self.until.is_none() && !self.long_lived.is_empty()
+    }
+
     pub fn deadlines(&self) -> impl Iterator<Item = Time> {
         self.until.into_iter().chain(self.long_lived.values().map(|timer| timer.until))
     }

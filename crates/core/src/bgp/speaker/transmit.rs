@@ -103,6 +103,7 @@ impl Speaker {
             nothing: self.is_withdrawn(),
             leaving: self.is_leaving(),
             forwards: self.config.forwards,
+            extended_next_hop: extended,
             long_lived: peer.is_some_and(|peer| peer.negotiated.as_ref().is_some_and(|theirs| theirs.long_lived_aware)),
             local_as: options.local_as.unwrap_or(self.config.as_number),
             cluster_id: self.config.cluster_id(),

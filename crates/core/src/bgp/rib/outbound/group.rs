@@ -78,6 +78,9 @@ impl Portion {
 
 #[derive(Clone, Debug, Default)]
 struct Walk {
+    /// The slots, where nothing is to be told of any other but by the log; else all there are.
+    among: Option<Vec<Slot>>,
+    /// The next of these.
     next: Slot,
     /// Said again although it was told (RFC 2918), of these families.
     again: BTreeSet<AfiSafi>,
@@ -170,6 +173,24 @@ impl Group {
         self.behind.iter().chain(self.owed.iter().take_while(move |_| !hold_end_of_rib)).copied()
     }
 
+    /// Walks over what another group of this policy was told, and what it has not read yet: there is nothing else to say.
+    /// Where few routes are told, as in a full mesh, a table of many others is no work for each new session.
+    pub fn begin_beside(&mut self, other: &Group, rib: &Rib) {
+        let told = (0..).zip(&other.told).filter(|(_, told)| told.is_some()).map(|(slot, _)| slot);
+        let mut from = other.position;
+        let unread = rib.read(&mut from, self.policy.scope(), usize::MAX);
+        let mut among: Vec<Slot> = told.chain(other.paths.keys().copied()).chain(unread).collect();
+        among.sort_unstable();
+        among.dedup();
+        self.walk = Some(Walk { among: Some(among), ..Walk::default() });
+    }
+
+    /// Whether what it was told is all that anybody would be at its position. One whose only member is not told its own
+    /// routes does not know these.
+    pub fn is_whole(&self) -> bool {
+        self.members.len() > 1 && self.walk.is_none() && self.missed.is_empty()
+    }
+
     pub fn set_policy(&mut self, policy: Policy) {
         let another = policy != self.policy;
         self.is_new |= another;
@@ -191,7 +212,7 @@ impl Group {
 
     fn walk_again(&mut self, family: Option<AfiSafi>) {
         let walk = self.walk.get_or_insert_default();
-        walk.next = 0;
+        (walk.among, walk.next) = (None, 0);
         walk.again.extend(family);
         self.walked = None;
     }
@@ -369,14 +390,16 @@ impl Group {
                 self.say_again(rib, nlri, &mut batch);
             }
             true
-        } else if let Some(Walk { next, again, marked }) = self.walk.take() {
-            let end = rib.slots().end.min(next.saturating_add(LOOK as Slot));
-            for slot in next..end {
+        } else if let Some(Walk { among, next, again, marked }) = self.walk.take() {
+            let all = among.as_ref().map_or(rib.slots().len(), Vec::len) as Slot;
+            let end = all.min(next.saturating_add(LOOK as Slot));
+            for at in next..end {
+                let slot = among.as_ref().map_or(at, |among| among[at as usize]);
                 let family = AfiSafi::of(rib.destination(slot).prefix());
                 self.look(rib, slot, again.contains(&family), &mut batch);
             }
-            if end < rib.slots().end {
-                self.walk = Some(Walk { next: end, again, marked });
+            if end < all {
+                self.walk = Some(Walk { among, next: end, again, marked });
             } else {
                 ended = marked;
             }
@@ -400,12 +423,20 @@ impl Group {
         looked
     }
 
+    /// The member of a group of one.
+    fn only(&self) -> Option<IpAddr> {
+        self.members.first_key_value().filter(|_| self.members.len() == 1).map(|(peer, _)| *peer)
+    }
+
     /// Those members that must not hear of it.
     fn concerned(&self, told: Option<&Told>) -> [Option<IpAddr>; 2] {
         let Some(told) = told else { return [None; 2] };
         let member = |peer: IpAddr| self.members.contains_key(&peer).then_some(peer);
         let source = told.source.peer.and_then(member);
-        let hop = self.policy.foreign_hop(told.path.next_hop.address).and_then(member);
+        // On a link a neighbour is known by its link-local address, whatever other one goes before it.
+        let hop = |hop: IpAddr| self.policy.foreign_hop(hop).and_then(member);
+        let next_hop = told.path.next_hop;
+        let hop = hop(next_hop.address).or_else(|| hop(next_hop.way()));
         [source, hop.filter(|hop| Some(*hop) != source)]
     }
 
@@ -428,7 +459,7 @@ impl Group {
     }
 
     fn as_told(&self, rib: &Rib, slot: Slot, candidate: &Candidate, batch: &mut Batch<'_>) -> Option<Told> {
-        if self.members.len() == 1 && candidate.source.peer.is_some_and(|peer| self.members.contains_key(&peer)) {
+        if candidate.source.peer.is_some() && candidate.source.peer == self.only() {
             return None;
         }
         let path = batch.path_for(&self.policy, rib.destination(slot).prefix(), candidate)?;
@@ -442,8 +473,11 @@ impl Group {
         let Some(most) = self.policy.paths(&prefix) else {
             let new = self.present(rib, slot, batch);
             let old = self.told[slot as usize].take();
-            self.compare(prefix.into(), old.as_ref(), new.as_ref(), again, batch);
-            self.told[slot as usize] = new;
+            // Of a table of which nobody is told anything, as in a full mesh, a walk is no more than this.
+            if old.is_some() || new.is_some() {
+                self.compare(prefix.into(), old.as_ref(), new.as_ref(), again, batch);
+                self.told[slot as usize] = new;
+            }
             return;
         };
         let new = self.present_paths(rib, slot, most, batch);

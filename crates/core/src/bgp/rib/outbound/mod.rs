@@ -1,9 +1,10 @@
 //! What neighbours are told: update groups, and who is in which.
 //!
 //! Neighbours that are to be told the same in the same encoding ([`Policy`]) share one Adj-RIB-Out and one encoding of
-//! each portion. A neighbour begins in a group of its own, which walks over the whole table; the same holds for one that
-//! wants everything again, one whose policy has changed, and one that reads too slowly for the others. As soon as such a
-//! group has nothing more to say it is joined with one of the same policy, whose table is then the same as its own.
+//! each portion. A neighbour begins in a group of its own, which walks over what others of its policy were told, or else
+//! over the whole table; so does one that wants everything again, one whose policy has changed, and one that reads too
+//! slowly for the others. As soon as such a group has nothing more to say it is joined with one of the same policy, whose
+//! table is then the same as its own.
 //!
 //! What waits for slow members of a group is bounded (`WAITING`): who is further behind leaves it, and is told, in its
 //! own time, the present state of what it has missed.
@@ -114,6 +115,9 @@ impl Outbound {
         self.leave(peer);
         let end_of_rib = policy.codec.families.iter().copied().collect();
         let mut group = Group::new(policy, rib.head());
+        if let Some(other) = self.groups.values().find(|other| other.is_whole() && other.policy == group.policy) {
+            group.begin_beside(other, rib);
+        }
         group.admit(peer, Member { portion: 0, offset: 0, end_of_rib, untold: 0 });
         self.add(group);
     }

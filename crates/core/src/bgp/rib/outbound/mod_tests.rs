@@ -73,6 +73,7 @@ impl World {
             nothing: false,
             leaving: false,
             forwards: true,
+            extended_next_hop: false,
             long_lived: false,
             local_as: as_number,
             options: PeerOptions {
@@ -212,12 +213,9 @@ impl World {
             if due.is_empty() {
                 break;
             }
-            let of = |world: &World, peer: &IpAddr| {
-                *world.neighbors.iter().find(|(_, neighbor)| neighbor.peer == *peer).expect("a neighbour").0
-            };
-            for peer in due {
-                self.read(of(self, &peer), BUDGET);
-            }
+            let mut all: Vec<u8> = self.neighbors.keys().copied().collect();
+            all.retain(|last| due.contains(&self.neighbors[last].peer));
+            all.into_iter().for_each(|last| _ = self.read(last, BUDGET));
         }
         let forgotten = self.neighbors.values().find(|it| self.outbound.has_news(it.peer, &self.rib, false));
         assert!(forgotten.is_none());
@@ -461,6 +459,15 @@ fn a_late_one_walks_alone_and_then_joins() {
 }
 
 #[test]
+fn what_others_have_not_read_yet_comes_before_the_end_too() {
+    let mut world = three();
+    world.learn(7, route(1, 0, 1));
+    world.join(4);
+    world.read(4, 1);
+    assert_eq!((world.heard(4).len(), world.neighbors[&4].ends), (1, 0));
+}
+
+#[test]
 fn a_refresh_is_for_who_asked() {
     let mut world = three();
     world.learn(7, route(1, 0, 1));
@@ -610,3 +617,6 @@ fn paths_whose_next_hops_do_not_resolve_are_not_told_to_who_is_told_several() {
     answer(&mut world, 1, none);
     assert_eq!(known(&world), 0);
 }
+
+#[path = "link_tests.rs"]
+mod links;
