@@ -244,13 +244,21 @@ fn a_next_hop_behind_a_router_has_the_gateways_of_its_route() {
 fn rests(thread: &str) -> u64 {
     let namespace = |task: &str| std::fs::read_link(format!("/proc/{task}/ns/net")).ok();
     let own = namespace("thread-self");
-    let tasks = std::fs::read_dir("/proc/self/task").expect("/proc").filter_map(Result::ok);
-    let mut tasks = tasks.map(|task| format!("self/task/{}", task.file_name().display()));
     let is_it = |task: &String| {
         let name = std::fs::read_to_string(format!("/proc/{task}/comm")).unwrap_or_default();
         name.trim() == thread && namespace(task) == own
     };
-    let task = tasks.find(is_it).unwrap_or_else(|| panic!("no thread {thread}"));
+    let find = || {
+        let tasks = std::fs::read_dir("/proc/self/task").expect("/proc").filter_map(Result::ok);
+        tasks.map(|task| format!("self/task/{}", task.file_name().display())).find(is_it)
+    };
+    // It gives itself its name, and may not have come to that.
+    let mut task = None;
+    wait_for(thread, LIMIT, || {
+        task = find();
+        task.is_some()
+    });
+    let task = task.expect("it was found");
     let status = std::fs::read_to_string(format!("/proc/{task}/status")).expect("a thread");
     let field = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
     field.and_then(|count| count.trim().parse().ok()).expect("a count")

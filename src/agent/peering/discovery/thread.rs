@@ -1,6 +1,7 @@
 //! When we announce ourselves, and who was heard.
 
 use std::collections::BTreeMap;
+use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::net::Ipv6Addr;
 use std::time::Duration;
@@ -24,7 +25,8 @@ const LEAST: Duration = Duration::from_millis(500);
 /// Who was not heard for so long does not announce itself any more.
 const SILENCE: Duration = Duration::from_secs(35);
 /// Routers of one link that are remembered, at most. A newcomer beyond takes the place of the one that was heard the longest
-/// ago, so no crowd keeps anybody out for ever; and one at a time, so none floods the driver.
+/// ago, so no crowd keeps anybody out for ever; one at a time, so none floods the driver; and drawn by lot, since a crowd that
+/// speaks in the same order each time would go on to take the places from itself.
 const MOST: usize = 16;
 const NEWCOMERS: Duration = Duration::from_secs(1);
 /// What changes at one time, on a host with many links, is looked at together.
@@ -46,11 +48,15 @@ struct Link {
     heard: Vec<(Ipv6Addr, Instant)>,
     /// When a newcomer last took the place of another.
     displaced: Option<Instant>,
+    /// Since then: how often newcomers were heard, and the one that is to have a place.
+    newcomers: u64,
+    drawn: Option<Ipv6Addr>,
 }
 
 impl Link {
     fn new(index: u32, now: Instant) -> Link {
-        Link { index, joined: false, said: 0, last: None, next: now, heard: Vec::new(), displaced: None }
+        let (last, heard, displaced, drawn) = (None, Vec::new(), None, None);
+        Link { index, joined: false, said: 0, last, next: now, heard, displaced, newcomers: 0, drawn }
     }
 
     /// A router was heard; `true`: there was room for it. The neighbour is not forgotten for another.
@@ -59,18 +65,29 @@ impl Link {
             *at = now;
             return false;
         }
-        let room = self.heard.len() < MOST;
-        if !room {
-            if self.displaced.is_some_and(|at| now < at + NEWCOMERS) {
-                return false;
-            }
-            let others = self.heard.iter().enumerate().filter(|(_, (from, _))| Some(*from) != neighbor);
-            let Some((longest, _)) = others.min_by_key(|(_, (_, at))| *at) else { return false };
-            self.heard.remove(longest);
-            self.displaced = Some(now);
+        if self.heard.len() < MOST {
+            self.heard.push((router, now));
+            return true;
         }
-        self.heard.push((router, now));
-        room
+        self.newcomers += 1;
+        if RandomState::new().hash_one(router).is_multiple_of(self.newcomers) {
+            self.drawn = Some(router);
+        }
+        if self.displaced.is_none_or(|at| now >= at + NEWCOMERS) {
+            self.displace(neighbor, now);
+        }
+        false
+    }
+
+    fn displace(&mut self, neighbor: Option<Ipv6Addr>, now: Instant) {
+        let drawn = self.drawn.take().filter(|drawn| self.heard.iter().all(|(from, _)| from != drawn));
+        let others = self.heard.iter().enumerate().filter(|(_, (from, _))| Some(*from) != neighbor);
+        let longest = others.min_by_key(|(_, (_, at))| *at).map(|(index, _)| index);
+        if let (Some(drawn), Some(longest)) = (drawn, longest) {
+            self.heard.remove(longest);
+            self.heard.push((drawn, now));
+        }
+        (self.displaced, self.newcomers) = (Some(now), 0);
     }
 }
 

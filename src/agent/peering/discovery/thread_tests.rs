@@ -36,3 +36,22 @@ fn a_crowd_keeps_nobody_out_and_does_not_take_the_neighbours_place() {
         assert!(heard(&link).contains(&router(0)) && link.heard.len() == MOST);
     }
 }
+
+/// A crowd that speaks in the same order each time, in time with our pace: the one that is displaced would be the next to speak.
+#[test]
+fn a_crowd_that_speaks_in_turn_keeps_nobody_out() {
+    let began = Instant::now();
+    let mut link = Link::new(7, began);
+    let mut seen = std::collections::BTreeSet::new();
+    for round in 0..1200 {
+        for number in 0..20 {
+            link.remember(
+                router(number),
+                Some(router(0)),
+                began + Duration::from_millis(500 * round + u64::from(number)),
+            );
+        }
+        seen.extend(heard(&link));
+    }
+    assert_eq!(seen.len(), 20, "{seen:?}");
+}
