@@ -21,6 +21,9 @@ use crate::bgp::wire::{self, AfiSafi, EncodedPath, Nlri, refresh_subtype};
 /// Prefixes that are looked at, and grouped by their attributes, at one time.
 const LOOK: usize = 4096;
 
+/// A route concerns so many members at most: the one that it came from, and the one by way of whom it leads.
+const CONCERNED: usize = 2;
+
 /// What the members know of one prefix, or of one path to it: as it is told, and from whom it came.
 #[derive(Clone, Debug)]
 pub(super) struct Told {
@@ -43,12 +46,12 @@ impl Told {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Audience {
     /// All but these.
-    But([Option<IpAddr>; 2]),
+    But([Option<IpAddr>; CONCERNED]),
     Only(IpAddr),
 }
 
 impl Audience {
-    const ALL: Audience = Audience::But([None; 2]);
+    const ALL: Audience = Audience::But([None; CONCERNED]);
 
     fn includes(&self, peer: IpAddr) -> bool {
         match self {
@@ -96,6 +99,8 @@ pub(super) struct Group {
     /// Those whom a portion waits for, and those who are owed End-of-RIB.
     behind: BTreeSet<IpAddr>,
     owed: BTreeSet<IpAddr>,
+    /// Of how many groups of one it has come since it was one itself.
+    united: usize,
     /// It may be that there is another of its policy to unite with.
     pub is_new: bool,
     /// A walk over the whole table: at the start, at a route refresh, at a change of policy.
@@ -125,6 +130,7 @@ impl Group {
             members: BTreeMap::new(),
             behind: BTreeSet::new(),
             owed: BTreeSet::new(),
+            united: 1,
             is_new: true,
             walk: Some(Walk::default()),
             missed: Vec::new(),
@@ -155,6 +161,9 @@ impl Group {
         let member = self.members.remove(&peer)?;
         self.behind.remove(&peer);
         self.owed.remove(&peer);
+        if self.members.len() == 1 {
+            self.united = 1;
+        }
         let unread = (member.portion - self.first) as usize;
         self.portions.range_mut(unread..).for_each(|portion| portion.unread -= 1);
         self.release();
@@ -185,10 +194,10 @@ impl Group {
         self.walk = Some(Walk { among: Some(among), ..Walk::default() });
     }
 
-    /// Whether what it was told is all that anybody would be at its position. One whose only member is not told its own
-    /// routes does not know these.
+    /// Whether what it was told is all that anybody would be at its position. One whose only member is not told a route does
+    /// not know it; and neither do two, of a route that came from one of them by way of the other.
     pub fn is_whole(&self) -> bool {
-        self.members.len() > 1 && self.walk.is_none() && self.missed.is_empty()
+        self.members.len() > 1 && self.united > CONCERNED && self.walk.is_none() && self.missed.is_empty()
     }
 
     pub fn set_policy(&mut self, policy: Policy) {
@@ -241,7 +250,7 @@ impl Group {
     }
 
     /// One more, or one less, that all but those concerned were told.
-    fn count(&mut self, concerned: [Option<IpAddr>; 2], step: i64) {
+    fn count(&mut self, concerned: [Option<IpAddr>; CONCERNED], step: i64) {
         self.count = self.count.saturating_add_signed(step);
         for peer in concerned.into_iter().flatten() {
             if let Some(member) = self.members.get_mut(&peer) {
@@ -255,7 +264,7 @@ impl Group {
         self.count = 0;
         self.members.values_mut().for_each(|member| member.untold = 0);
         let all = self.told.iter().flatten().chain(self.paths.values().flatten());
-        let concerned: Vec<[Option<IpAddr>; 2]> = all.map(|told| self.concerned(Some(told))).collect();
+        let concerned: Vec<[Option<IpAddr>; CONCERNED]> = all.map(|told| self.concerned(Some(told))).collect();
         concerned.into_iter().for_each(|concerned| self.count(concerned, 1));
     }
 
@@ -375,6 +384,7 @@ impl Group {
         }
         other.members.into_iter().for_each(|(peer, member)| self.admit(peer, member));
         self.is_new |= other.is_new;
+        self.united = self.united.saturating_add(other.united);
         self.recount();
     }
 
@@ -429,8 +439,8 @@ impl Group {
     }
 
     /// Those members that must not hear of it.
-    fn concerned(&self, told: Option<&Told>) -> [Option<IpAddr>; 2] {
-        let Some(told) = told else { return [None; 2] };
+    fn concerned(&self, told: Option<&Told>) -> [Option<IpAddr>; CONCERNED] {
+        let Some(told) = told else { return [None; CONCERNED] };
         let member = |peer: IpAddr| self.members.contains_key(&peer).then_some(peer);
         let source = told.source.peer.and_then(member);
         // On a link a neighbour is known by its link-local address, whatever other one goes before it.
@@ -464,7 +474,7 @@ impl Group {
         }
         let path = batch.path_for(&self.policy, rib.destination(slot).prefix(), candidate)?;
         let told = Told { path, source: candidate.source.clone() };
-        (self.members.len() > 1 || self.concerned(Some(&told)) == [None; 2]).then_some(told)
+        (self.members.len() > 1 || self.concerned(Some(&told)) == [None; CONCERNED]).then_some(told)
     }
 
     /// Stages one prefix, for those members whose knowledge of it is not the present.
@@ -517,7 +527,13 @@ impl Group {
         self.recorded(knew_not, old.is_some(), know_not, new.is_some());
     }
 
-    fn recorded(&mut self, knew_not: [Option<IpAddr>; 2], was: bool, know_not: [Option<IpAddr>; 2], is: bool) {
+    fn recorded(
+        &mut self,
+        knew_not: [Option<IpAddr>; CONCERNED],
+        was: bool,
+        know_not: [Option<IpAddr>; CONCERNED],
+        is: bool,
+    ) {
         if was {
             self.count(knew_not, -1);
         }

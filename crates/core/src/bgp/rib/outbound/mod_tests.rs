@@ -6,7 +6,7 @@ use super::*;
 use crate::bgp::rib::Sources;
 use crate::bgp::rib::path::{Candidate, Judged, Path, Source, own_attributes};
 use crate::bgp::wire::{AsSegment, Message, NextHop, Nlri, decode, message_length};
-use crate::model::{Family, NoWay, Resolution};
+use crate::model::Family;
 
 const BUDGET: usize = 1 << 20;
 
@@ -592,31 +592,5 @@ proptest! {
     }
 }
 
-#[test]
-fn paths_whose_next_hops_do_not_resolve_are_not_told_to_who_is_told_several() {
-    let mut world = World::new();
-    world.rib.ask_for_next_hops();
-    world.join_for(9, SentPaths::All);
-    let known = |world: &World| world.neighbors[&9].knows.len();
-    world.learn(1, route(1, 1, 1));
-    world.learn(1, route(2, 2, 2));
-    world.settle();
-    assert_eq!(known(&world), 0, "nobody has answered yet");
-    let answer = |world: &mut World, last: u8, answer: Resolution| {
-        world.rib.resolve(vec![(address(last), answer)]);
-        world.settle();
-    };
-    let none = Resolution::Unreachable { why: NoWay::NoRoute, closed: None };
-    answer(&mut world, 1, Resolution::Via { metric: 0 });
-    assert_eq!(known(&world), 1);
-    answer(&mut world, 2, Resolution::Via { metric: 0 });
-    assert_eq!(known(&world), 2, "behind the best, and told");
-    world.check();
-    answer(&mut world, 2, none);
-    assert_eq!(known(&world), 1, "behind the best, and withdrawn");
-    answer(&mut world, 1, none);
-    assert_eq!(known(&world), 0);
-}
-
-#[path = "link_tests.rs"]
-mod links;
+#[path = "members_tests.rs"]
+mod members;
