@@ -113,8 +113,10 @@ impl Worker {
             Err(error) => return tracing::error!(%error, "route plane: no monitor"),
         };
         loop {
+            // What was told before a command was given is known before it is obeyed.
+            let commands: Vec<Command> = std::iter::from_fn(|| inbox.try_recv().ok()).collect();
             self.hear(&mut monitor);
-            while let Ok(command) = inbox.try_recv() {
+            for command in commands {
                 self.obey(command);
             }
             self.mend(Instant::now());
@@ -133,7 +135,6 @@ impl Worker {
             tokio::select! {
                 command = inbox.recv() => match command {
                     Some(command) => {
-                        // What was told before the command was given is known before it is obeyed.
                         self.hear(&mut monitor);
                         self.obey(command);
                     }

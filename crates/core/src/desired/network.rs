@@ -266,7 +266,10 @@ impl NetworkEngine {
     }
 
     fn hop(&self, address: IpAddr) -> NextHop<'_> {
-        NextHop { address, node: self.holders.get(&address), off_link: self.off_link.contains(&address) }
+        // Two watchers say so, one after the other: between their words nothing may go to a router without a tunnel, which
+        // has no way to workloads.
+        let off_link = self.off_link.contains(&address) || self.gateways.contains_key(&address);
+        NextHop { address, node: self.holders.get(&address), off_link }
     }
 
     /// The ways to others, by the next hops that something is learned from and the pools it lies in.

@@ -201,6 +201,13 @@ fn what_needs_no_tunnel_is_led_by_the_gateways_to_its_next_hop() {
     ]);
     let tunnelled = |route: &Route| matches!(route, Route::Tunnelled { via, .. } if **via == [hop]);
     assert!(tunnelled(&engine.state().routes[&dst]), "{:?}", engine.state().routes);
+    for said in [FactDelta::OffLink(hop, false), FactDelta::OffLink(hop, true), FactDelta::Gateways(hop, Vec::new())] {
+        engine.apply(&[said]);
+        assert!(tunnelled(&engine.state().routes[&dst]), "either word is enough: {:?}", engine.state().routes);
+    }
+    engine.apply(&[FactDelta::OffLink(hop, false)]);
+    assert_eq!(engine.state().routes[&dst], learned(&[hop]), "it is on a link");
+    engine.apply(&[FactDelta::Gateways(hop, vec![gateway])]);
     engine.apply(&[tunnelled_pool(EncapsulationMode::Never)]);
     assert_eq!(engine.state().routes[&dst], learned(&[gateway]));
 }
