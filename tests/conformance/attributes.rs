@@ -333,12 +333,13 @@ fn unknown(sender: Sender, rows: &mut Rows) {
     }
     // What others know, RFC 7606 names, and we make nothing of: its flags have to be right all the same.
     for (rfc, code, right) in
-        [("7606 7.13", 24, OPTIONAL), ("7311 3", raw::AIGP, OPTIONAL), ("7606 7.16", 128, OPTIONAL_TRANSITIVE)]
+        [("7606 7.13", 24, OPTIONAL), ("7311 3.2", raw::AIGP, OPTIONAL), ("7606 7.16", 128, OPTIONAL_TRANSITIVE)]
     {
         for flip in [OPTIONAL, TRANSITIVE, OPTIONAL_TRANSITIVE] {
             let whole = attribute(right ^ flip, code, &[0, 0, 0xff, 0xdc]);
             let name = format!("attribute {code}: flags {:#04x}", whole.flags);
-            rows.add(rfc, name, sender, Expect::Withdrawn, |draft| draft.push(whole));
+            let expect = if code == raw::AIGP { nobody(code) } else { Expect::Withdrawn };
+            rows.add(rfc, name, sender, expect, |draft| draft.push(whole));
         }
     }
     rows.add("7606 7.16", "ATTR_SET passes", sender, both(partial, 128, &[0, 0, 0xff, 0xdc]), |draft| {

@@ -17,10 +17,11 @@ pub(super) fn missing(peer: &PeerStatus) -> (String, String) {
     if let Some((_, why)) = &peer.last_error {
         what += &format!(": {why}");
     }
-    if let Some((ago, said)) = said {
+    // Without its age: a text that changes every second would be published every second.
+    if let Some((_, said)) = said {
         let said = said.to_string();
         if peer.last_error.as_ref().is_none_or(|(_, why)| !why.starts_with(&said)) {
-            what += &format!("; {} s ago: {said}", ago.as_secs());
+            what += &format!("; before that: {said}");
         }
     }
     let mend = said.and_then(|(_, said)| answer(peer, said)).unwrap_or_else(|| reach(peer));

@@ -11,7 +11,7 @@ fn the_cause_is_named_behind_what_happened_last() {
     let (what, mend) = missing(&away("the neighbour closed the connection", Some((57, wrong_as.clone()))));
     assert_eq!(
         what,
-        "no session with tor (192.0.2.2), Active: the neighbour closed the connection; 57 s ago: sent OPEN Message \
+        "no session with tor (192.0.2.2), Active: the neighbour closed the connection; before that: sent OPEN Message \
          Error: Bad Peer AS (2/2)"
     );
     assert_eq!(mend, "it says another AS than 65000: mend the AS that it is given here, or its own");

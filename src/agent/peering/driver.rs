@@ -60,6 +60,8 @@ struct Driver {
     /// Who looks up next hops, where they have to resolve.
     next_hops: Option<Resolver>,
     gateways: Gateways,
+    /// The agent has yet to hear that everybody has told what there was at the start.
+    converged: bool,
     links: Links,
     /// Not started before a neighbour is known by an interface.
     discovery: Kept<Discovery>,
@@ -132,6 +134,7 @@ impl Driver {
             open_files: BTreeSet::new(),
             next_hops: config.resolve.then(Resolver::new),
             gateways: Gateways::default(),
+            converged: false,
             links,
             discovery,
             stations: Stations::new(&config.stations, &io),
@@ -330,6 +333,7 @@ impl Driver {
             broken: self
                 .discovery
                 .broken()
+                .filter(|_| self.links.any())
                 .into_iter()
                 .chain(self.next_hops.as_ref().and_then(Resolver::broken))
                 .collect(),
@@ -548,7 +552,7 @@ impl Driver {
     }
 
     fn owes_agent(&self) -> bool {
-        let owes = !self.states.is_empty() || self.gateways.has_news() || self.speaker.has_best();
+        let owes = !self.states.is_empty() || self.gateways.has_news() || self.converged || self.speaker.has_best();
         owes && !self.events.is_closed()
     }
 
@@ -557,6 +561,7 @@ impl Driver {
         if self.events.is_closed() {
             self.states.clear();
             while self.gateways.news().is_some() || self.speaker.poll_best(BEST_PORTION).is_some() {}
+            while self.gateways.release().is_some() {}
             return;
         }
         while let Ok(room) = self.events.try_reserve() {
@@ -575,14 +580,21 @@ impl Driver {
                         room.send(PeeringEvent::Routes(passed));
                     }
                 }
-                Some(BestPaths::Converged) => room.send(PeeringEvent::Converged),
-                None => match self.gateways.forget() {
-                    Some(gone) => room.send(gone),
+                // Once the routes are told that led to it.
+                Some(BestPaths::Converged) => self.converged = true,
+                None => match after_routes(&mut self.gateways, &mut self.converged) {
+                    Some(event) => room.send(event),
                     None => return,
                 },
             }
         }
     }
+}
+
+/// What the agent is to hear when the speaker has no newer routes.
+fn after_routes(gateways: &mut Gateways, converged: &mut bool) -> Option<PeeringEvent> {
+    let converged = || std::mem::take(converged).then_some(PeeringEvent::Converged);
+    gateways.release().or_else(converged).or_else(|| gateways.forget())
 }
 
 /// Whether the session with an address stands.

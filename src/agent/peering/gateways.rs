@@ -114,7 +114,7 @@ impl Gateways {
         !self.changed.is_empty() || self.found && !self.held.is_empty()
     }
 
-    /// What the agent is to hear before further routes.
+    /// What the agent is to hear of gateways before further routes.
     pub fn news(&mut self) -> Option<PeeringEvent> {
         let mut news = Vec::new();
         for hop in std::mem::take(&mut self.changed) {
@@ -129,9 +129,12 @@ impl Gateways {
             }
             news.push((hop, gateways));
         }
-        if !news.is_empty() {
-            return Some(PeeringEvent::Gateways(news));
-        }
+        (!news.is_empty()).then_some(PeeringEvent::Gateways(news))
+    }
+
+    /// Held routes whose next hops were found since, once the speaker has nothing newer to tell of them: what it decided by
+    /// the same answer may be another way.
+    pub fn release(&mut self) -> Option<PeeringEvent> {
         if !self.found {
             return None;
         }

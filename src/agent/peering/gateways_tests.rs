@@ -74,8 +74,22 @@ fn a_route_waits_for_what_is_found_of_its_next_hop() {
     gateways.find(vec![(ip(FAR), via(&["192.0.2.9"]))]);
     assert_eq!(gateways.news(), told(FAR, &["192.0.2.9"]));
     assert!(gateways.has_news());
-    assert_eq!(gateways.news(), Some(PeeringEvent::Routes(vec![far[0].clone()])));
-    assert_eq!((gateways.has_news(), gateways.news()), (false, None));
+    assert_eq!((gateways.news(), gateways.release()), (None, Some(PeeringEvent::Routes(vec![far[0].clone()]))));
+    assert_eq!((gateways.has_news(), gateways.release()), (false, None));
+}
+
+#[test]
+fn what_is_decided_by_the_answer_goes_before_what_waited_for_it() {
+    let mut gateways = following(&[FAR, NEAR]);
+    gateways.find(vec![(ip(NEAR), via(&[]))]);
+    let held = [route("10.9.0.0/24", &[FAR]), route("10.9.1.0/24", &[FAR])];
+    assert_eq!(gateways.pass(held.to_vec()), []);
+    let nowhere = Resolution::Unreachable { why: NoWay::NoRoute, closed: None };
+    gateways.find(vec![(ip(FAR), Found { resolution: nowhere, gateways: Vec::new() })]);
+    assert_eq!(gateways.news(), None, "only of gateways");
+    let instead = vec![route("10.9.0.0/24", &[NEAR]), route("10.9.1.0/24", &[])];
+    assert_eq!(gateways.pass(instead.clone()), instead);
+    assert_eq!((gateways.release(), gateways.has_news()), (None, false), "nobody wants these any more");
 }
 
 #[test]

@@ -140,7 +140,7 @@ impl<W: Worker> Kept<W> {
     pub fn broken(&self) -> Option<Broken> {
         let (why, since) = self.failure.as_ref().filter(|_| self.worker.is_none() || !self.is_steady())?;
         let now = match self.worker {
-            Some(_) => format!("it was started again {} s ago", self.turned.elapsed().as_secs()),
+            Some(_) => "it was started again".to_string(),
             None => format!("{}; it is started again", self.meaning),
         };
         Some(Broken { what: self.what, why: format!("{why}: {now}"), since: since.elapsed() })

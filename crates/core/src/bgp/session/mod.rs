@@ -240,7 +240,9 @@ impl Session {
     pub fn configure(&mut self, env: &mut Env<'_>, settings: Settings) {
         let told = |s: &Settings| {
             let restart = (s.restart_time, s.restart_on_notification, s.long_lived_time);
-            (s.local_as, s.router_id, s.peer_as, s.hold_time, restart)
+            // Whether any other AS is one of ours depends on ours.
+            let others = s.peer_as.ok_or(s.own_as);
+            (s.local_as, s.router_id, others, s.hold_time, restart)
         };
         let reset = told(&self.settings) != told(&settings);
         let passive = settings.passive;
@@ -258,7 +260,7 @@ impl Session {
         if passive {
             self.attempt_at = None;
         } else if self.connections.is_empty() && !self.is_closed() {
-            self.attempt_at.get_or_insert(env.now);
+            self.attempt_at.get_or_insert(self.idle_until.unwrap_or(env.now));
         }
         self.settle(env);
     }

@@ -200,6 +200,8 @@ impl Speaker {
         self.welcome(remote, now);
         let conn = self.session(remote, now, |session, env| session.accept(env, local.to_canonical())).flatten();
         self.connections.extend(conn.map(|conn| (conn, remote)));
+        // Who made room may have been the way to a next hop.
+        self.rib.follow_carriers();
         self.peers.note_deadlines();
         conn
     }

@@ -145,18 +145,21 @@ const ROWS: [Row; 18] = {
 
 /// What we make nothing of, but whose flags are registered (IANA): with others it is malformed (RFC 7606 3 c, 7.13, 7.16) and
 /// not well-known. PMSI_TUNNEL, Tunnel Encapsulation, Traffic Engineering, AIGP, PE Distinguisher Labels, BGP-LS,
-/// BGPsec_PATH, Prefix-SID, ATTR_SET.
-const FOREIGN: [(u8, u8); 9] = [
-    (22, OPTIONAL_TRANSITIVE),
-    (23, OPTIONAL_TRANSITIVE),
-    (24, OPTIONAL),
-    (26, OPTIONAL),
-    (27, OPTIONAL_TRANSITIVE),
-    (29, OPTIONAL),
-    (33, OPTIONAL),
-    (40, OPTIONAL_TRANSITIVE),
-    (128, OPTIONAL_TRANSITIVE),
-];
+/// BGPsec_PATH, Prefix-SID, ATTR_SET. AIGP alone is discarded then (RFC 7311 3.2).
+const FOREIGN: [(u8, u8, Action); 9] = {
+    use Action::{AttributeDiscard as Discard, TreatAsWithdraw as Withdraw};
+    [
+        (22, OPTIONAL_TRANSITIVE, Withdraw),
+        (23, OPTIONAL_TRANSITIVE, Withdraw),
+        (24, OPTIONAL, Withdraw),
+        (26, OPTIONAL, Discard),
+        (27, OPTIONAL_TRANSITIVE, Withdraw),
+        (29, OPTIONAL, Withdraw),
+        (33, OPTIONAL, Withdraw),
+        (40, OPTIONAL_TRANSITIVE, Withdraw),
+        (128, OPTIONAL_TRANSITIVE, Withdraw),
+    ]
+};
 
 /// The name of an attribute that we know.
 pub(super) fn name(code: u8) -> Cow<'static, str> {
@@ -435,10 +438,10 @@ impl Walk {
 
     /// RFC 4271 section 5: well-known ones must be known, optional transitive ones are passed on, others dropped.
     fn unknown(&mut self, flags: u8, code: u8, value: &[u8], whole: &[u8]) -> Result<(), Notification> {
-        let registered = FOREIGN.iter().find(|(foreign, _)| *foreign == code).map(|(_, flags)| *flags);
-        if registered.is_some_and(|registered| flags & OPTIONAL_TRANSITIVE != registered) {
+        let registered = FOREIGN.iter().find(|(foreign, ..)| *foreign == code);
+        if let Some((_, _, action)) = registered.filter(|(_, right, _)| flags & OPTIONAL_TRANSITIVE != *right) {
             let what = format!("{}: wrong flags {flags:#04x}", name(code));
-            return self.defect(Action::TreatAsWithdraw, subcode::FLAGS, what, whole);
+            return self.defect(*action, subcode::FLAGS, what, whole);
         }
         if flags & OPTIONAL == 0 {
             let what = format!("{}: not known, and not optional", name(code));
