@@ -224,6 +224,31 @@ fn more_prefixes_than_are_allowed_end_the_session_and_leave_none() {
     assert_eq!(world.status(0, 1).state, State::Idle);
 }
 
+#[test]
+fn a_rest_goes_on_where_the_neighbour_is_to_be_called_from_now_on() {
+    let mut world = World::mesh(&[64512, 64513], ImportPolicy::All);
+    let passive = |world: &mut World, passive: bool| {
+        world.hosts[0].config.peers.get_mut(&address(1)).expect("a neighbour").passive = passive;
+        let config = Box::new(world.hosts[0].config.clone());
+        world.handle(0, Input::Configure(config));
+    };
+    world.start();
+    world.seconds(5);
+    passive(&mut world, true);
+    set(&mut world, 0, 1, |options| {
+        options.max_prefixes = Some(MaxPrefixes { limit: 1, warning: 75, restart: Some(60) });
+    });
+    world.announce(1, &["10.1.0.0/24", "10.2.0.0/24"]);
+    world.settle();
+    world.withdraw(1, &["10.2.0.0/24"]);
+    assert_eq!(world.status(0, 1).state, State::Idle);
+    passive(&mut world, false);
+    let deadline = world.speaker(0).next_deadline().expect("the end of the rest");
+    assert!(deadline > world.now, "nothing is due for a minute");
+    world.seconds(130);
+    assert_eq!((world.status(0, 1).state, world.kernel(0).len()), (State::Established, 1));
+}
+
 /// What is read at one time with the UPDATE that ends the session is not learned.
 #[test]
 fn nothing_behind_one_prefix_too_many_is_learned() {
