@@ -113,12 +113,13 @@ fn a_crowd_of_forged_routers_shuts_out_nobody() {
         wait_for("its route", LIMIT, || us.learned().contains_key(&cidr(FOREIGN[0])));
         let (sessions, mut seen) = (us.status().peers[0].sessions, BTreeSet::new());
 
-        // While all of the crowd have come and gone among those that are remembered, it stays there.
-        wait_for("each of them to be heard", 3 * LIMIT, || {
+        // While others of the crowd come and go among the 16 that are remembered, it stays there. That each has its chance is
+        // a matter of lots, and so of the unit tests.
+        wait_for("newcomers to be heard", 3 * LIMIT, || {
             let (routers, neighbor) = heard(&us);
             assert_eq!(neighbor, Some(theirs));
             seen.extend(routers);
-            seen.len() > usize::from(FORGED)
+            seen.len() >= 16 + 3
         });
         assert!(established() && heard(&us).0.contains(&theirs));
         assert_eq!(us.status().peers.iter().map(|peer| peer.sessions).collect::<Vec<_>>(), [sessions]);
