@@ -33,6 +33,11 @@ pub fn epoch_seconds(time: SystemTime) -> u64 {
     time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
+/// What has lasted so long began then, in seconds since the Unix epoch.
+pub(super) fn ago(lasting: Duration) -> u64 {
+    epoch_seconds(SystemTime::now()).saturating_sub(lasting.as_secs())
+}
+
 impl Health {
     /// Gives each problem the time at which it was first seen; those that are over are forgotten.
     pub(super) fn date(&self, found: Vec<Found>) -> Vec<Problem> {
@@ -208,12 +213,17 @@ pub(super) fn peering_problems(peering: &PeeringStatus, drained: bool) -> Vec<Fo
     if !drained {
         // Nobody says that one of a range has to be there.
         let wanted = |peer: &PeerStatus| peer.config.source != PeerSource::Range;
-        let password = |peer: &PeerStatus| password_problem(&peer.config, &words(peer.address));
-        let down = |peer: &&PeerStatus| peer.state != State::Established && peer.lasting >= PEER_GRACE && wanted(peer);
-        all.extend(peering.peers.iter().filter(down).filter(|peer| password(peer).is_none()).map(peer_problem));
+        let down = |peer: &PeerStatus| peer.state != State::Established && peer.lasting >= PEER_GRACE && wanted(peer);
+        let mut passwords = Vec::new();
+        for peer in &peering.peers {
+            match password_problem(&peer.config, &words(peer.address)) {
+                Some(problem) => passwords.push(problem),
+                None => all.extend(down(peer).then(|| peer_problem(peer))),
+            }
+        }
         all.extend(peering.waiting.iter().filter(|waiting| waiting.since >= PEER_GRACE).map(waiting_problem));
         all.extend(peering.peers.iter().filter_map(near_its_bound));
-        all.extend(peering.peers.iter().filter_map(password));
+        all.append(&mut passwords);
         all.extend(bfd_problems(peering));
     }
     all
@@ -271,7 +281,7 @@ fn bfd_problems(peering: &PeeringStatus) -> Vec<Found> {
                     "give that neighbour BFD with this node, and let UDP {port} pass both ways; until then a failure is \
                      seen when the hold time is over"
                 )),
-                since: Some(epoch_seconds(SystemTime::now()).saturating_sub(bfd.since_secs)),
+                since: Some(ago(Duration::from_secs(bfd.since_secs))),
             }
         })
     });
@@ -284,7 +294,7 @@ fn broken_problem(broken: &Broken) -> Found {
         subject: broken.what.to_string(),
         what: format!("{}: {}", broken.what, broken.why),
         mend: Some("where that goes on, restart the agent, and report what its log says".to_string()),
-        since: Some(epoch_seconds(SystemTime::now()).saturating_sub(broken.since.as_secs())),
+        since: Some(ago(broken.since)),
     }
 }
 
@@ -336,8 +346,7 @@ fn overruled_problem(overruled: &Overruled) -> Found {
 
 fn peer_problem(peer: &PeerStatus) -> Found {
     let (what, mend) = session::missing(peer);
-    let since = epoch_seconds(SystemTime::now()).saturating_sub(peer.lasting.as_secs());
-    Found { part: "bgp", subject: words(peer.address), what, mend: Some(mend), since: Some(since) }
+    Found { part: "bgp", subject: words(peer.address), what, mend: Some(mend), since: Some(ago(peer.lasting)) }
 }
 
 /// A password that cannot be had, also where nobody connects who would say so: no session begins without it.
@@ -350,8 +359,7 @@ fn password_problem(peer: &PeerConfig, place: &str) -> Option<Found> {
 fn waiting_problem(waiting: &Waiting) -> Found {
     let place = waiting.place();
     let what = format!("no session with {} ({place}), {}", waiting.link.peer.name, waiting.why);
-    let since = epoch_seconds(SystemTime::now()).saturating_sub(waiting.since.as_secs());
-    Found { part: "bgp", subject: place, what, mend: Some(waiting.mend.clone()), since: Some(since) }
+    Found { part: "bgp", subject: place, what, mend: Some(waiting.mend.clone()), since: Some(ago(waiting.since)) }
 }
 
 #[cfg(test)]

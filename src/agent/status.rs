@@ -9,7 +9,7 @@ use routenet_core::model::config::DataPlane;
 use routenet_core::model::{Cidr, Endpoint, Family, NodeCondition};
 
 use super::Agent;
-use super::health::{SILENCE, epoch_seconds};
+use super::health::{SILENCE, ago, epoch_seconds};
 use super::peering::{peer_lines, route_line};
 use super::sync::SyncState;
 use crate::api::listing::{EndpointLine, IpamBlockLine, IpamPoolLine, IpamReply, RouteLine};
@@ -39,7 +39,7 @@ impl Agent {
                     part: "node".into(),
                     what: "it says nothing any more: its agent, or its way to the store, is down".into(),
                     mend: Some(format!("look at it there: routectl status on {node}")),
-                    since: epoch_seconds(SystemTime::now()).saturating_sub(heard.elapsed().as_secs()),
+                    since: ago(heard.elapsed()),
                 };
                 problems.push(NodeProblem { node, problem });
             } else {

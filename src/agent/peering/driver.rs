@@ -21,7 +21,7 @@ use super::connection::{Connection, FAREWELL, Io};
 use super::discovery::{Discovery, View};
 use super::gateways::Gateways;
 use super::kept::{Happened, Kept};
-use super::links::Links;
+use super::links::{self, Links};
 use super::listener::Arrival;
 use super::protection::{self, Keys, Overruled};
 use super::resolver::Resolver;
@@ -292,10 +292,11 @@ impl Driver {
         speaker.into_iter().chain(turn).min()
     }
 
-    /// The neighbour of this name or address, as people write it.
+    /// The neighbour of this name or address, as people write it, or the only one on the link of this name.
     fn find(&self, name: &str) -> Option<IpAddr> {
-        let written = interfaces::read_words(name).filter(|address| self.speaker.config().peers.contains_key(address));
-        written.or_else(|| self.speaker.find(name))
+        let peers = &self.speaker.config().peers;
+        let written = interfaces::read_words(name).filter(|address| peers.contains_key(address));
+        written.or_else(|| self.speaker.find(name)).or_else(|| links::only_on(name, peers.keys()))
     }
 
     fn reset(&mut self, name: &str, now: Time) -> Vec<String> {

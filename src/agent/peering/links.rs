@@ -9,7 +9,7 @@ use routenet_core::model::InterfaceName;
 use routenet_core::model::scope::{scoped, unscoped};
 
 use super::discovery::{Asked, View};
-use crate::plane::interfaces::Interface;
+use crate::plane::interfaces::{self, Interface};
 
 /// A neighbour that has no session to be, for the time being.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,6 +67,13 @@ impl Found {
     fn turn_ends(&self) -> Instant {
         self.stood.map_or(self.since + TURN, |stood| stood + LOYALTY)
     }
+}
+
+/// The one of these neighbours that is on the link of this name: a BGPPeer is named otherwise than its interface.
+pub fn only_on<'a>(link: &str, neighbors: impl Iterator<Item = &'a IpAddr>) -> Option<IpAddr> {
+    let link = format!("%{link}");
+    let mut there = neighbors.filter(|address| interfaces::words(**address).ends_with(&link));
+    there.next().filter(|_| there.next().is_none()).copied()
 }
 
 /// The configuration that was given, and the links as they are.

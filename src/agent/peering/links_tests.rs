@@ -217,3 +217,13 @@ fn who_connects_takes_the_place_of_one_that_only_announces_itself() {
     assert_eq!(turns.links.arrived(on(B, 7), no, at[35]), None);
     assert!(turns.links.arrived(on(B, 7), no, at[36]).is_some());
 }
+
+#[test]
+fn a_link_names_the_one_neighbour_that_is_on_it() {
+    let lo = nix::net::if_::if_nametoindex("lo").expect("a link");
+    let (here, there) = (on(A, lo), on(B, lo));
+    let far: IpAddr = "192.0.2.9".parse().expect("an address");
+    assert_eq!(only_on("lo", [far, here].iter()), Some(here));
+    assert_eq!(only_on("lo", [here, there].iter()), None, "one of two is nobody");
+    assert_eq!((only_on("o", [here].iter()), only_on("lo", [far].iter())), (None, None));
+}

@@ -12,7 +12,6 @@ use super::{Peering, PeeringStatus, Stopped, bfd, neighbor_lines, neighbor_reply
 use crate::agent::answers::reply;
 use crate::api::listing::{DumpReply, NeighborReply, RouteReply};
 use crate::api::{ApiError, Reply};
-use crate::plane::interfaces::words;
 
 pub async fn neighbors(peering: &Peering) -> Reply {
     let status = peering.status().await;
@@ -41,12 +40,12 @@ pub async fn test_filter(peering: &Peering, question: FilterQuestion) -> Reply {
 
 /// `name`: of a neighbour, its address, or `all`.
 pub async fn reset(peering: &Peering, name: &str) -> Reply {
-    let whom = peering.reset_named(on_link(peering, name).await).await.map_err(stopped);
+    let whom = peering.reset_named(name.to_string()).await.map_err(stopped);
     reply(whom.and_then(|whom| if whom.is_empty() { Err(nobody(name)) } else { Ok(whom) }))
 }
 
 async fn find(peering: &Peering, name: &str) -> Result<NeighborReply, ApiError> {
-    let found = peering.neighbor(on_link(peering, name).await).await.map_err(stopped)?;
+    let found = peering.neighbor(name.to_string()).await.map_err(stopped)?;
     let status = peering.status().await.map_err(stopped)?;
     let detail = found.ok_or_else(|| waiting(&status, name).unwrap_or_else(|| nobody(name)))?;
     let report = status.bfd;
@@ -96,18 +95,6 @@ async fn write_dump(peering: &Peering, directory: &Path, file: &Path, at: u32) -
     }
     into.flush().await.map_err(words)?;
     Ok(written)
-}
-
-/// The address of the one neighbour on the link of this name, where no neighbour has the name itself: a BGPPeer is named
-/// otherwise than its interface.
-async fn on_link(peering: &Peering, name: &str) -> String {
-    let Ok(status) = peering.status().await else { return name.to_string() };
-    let link = format!("%{name}");
-    let mut there = status.peers.iter().map(|peer| words(peer.address)).filter(|address| address.ends_with(&link));
-    match (there.next(), there.next()) {
-        (Some(address), None) if !status.peers.iter().any(|peer| peer.config.name == name) => address,
-        _ => name.to_string(),
-    }
 }
 
 /// One that is known by its interface has nothing to be told of but what it waits for.

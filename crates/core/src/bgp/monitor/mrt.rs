@@ -64,7 +64,7 @@ impl MrtDump {
 
     /// Appends the next prefixes, at most `most`; `false` when there was none left.
     pub fn next(&mut self, speaker: &Speaker, at: u32, most: Slot, out: &mut Vec<u8>) -> bool {
-        let portion = self.walk.portion(speaker.rib(), most);
+        let portion = self.walk.portion(&speaker.rib().slots(), most);
         for slot in portion.clone() {
             self.put(speaker, speaker.rib().destination(slot), at, out);
         }

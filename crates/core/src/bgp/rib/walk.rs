@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::{Rib, Slot};
+use super::Slot;
 
 /// Where such a reader stands. The table may change between the portions: a prefix that comes meanwhile may be in the rest
 /// or not, and one that stays is met once.
@@ -12,16 +12,16 @@ pub struct Walk {
 }
 
 impl Walk {
-    /// The slots of the next destinations, at most `most`, those without a route too.
-    pub fn portion(&mut self, rib: &Rib, most: Slot) -> Range<Slot> {
-        let portion = self.next..rib.slots().end.min(self.next.saturating_add(most));
+    /// The next of `all`, at most `most`: of [`super::Rib::slots`], or of whatever list of them is gone through.
+    pub fn portion(&mut self, all: &Range<Slot>, most: Slot) -> Range<Slot> {
+        let portion = self.next..all.end.min(self.next.saturating_add(most));
         self.next = portion.end;
         portion
     }
 
     /// Whether none are left.
-    pub fn is_over(&self, rib: &Rib) -> bool {
-        self.next >= rib.slots().end
+    pub fn is_over(&self, all: &Range<Slot>) -> bool {
+        self.next >= all.end
     }
 }
 

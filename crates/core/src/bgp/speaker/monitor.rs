@@ -51,7 +51,7 @@ impl Speaker {
             }
             return true;
         }
-        let portion = walk.table.portion(&self.rib, most);
+        let portion = walk.table.portion(&self.rib.slots(), most);
         if portion.is_empty() {
             for (address, peer) in up() {
                 let families = peer.negotiated.iter().flat_map(|negotiated| &negotiated.codec.families);

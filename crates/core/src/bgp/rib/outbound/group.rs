@@ -15,7 +15,7 @@ use hashbrown::HashMap;
 use super::batch::{Batch, Said};
 use super::{Member, Policy};
 use crate::bgp::rib::path::{Candidate, Interner, Source};
-use crate::bgp::rib::{Position, Rib, Slot};
+use crate::bgp::rib::{Position, Rib, Slot, Walk};
 use crate::bgp::wire::{self, AfiSafi, EncodedPath, Nlri, refresh_subtype};
 
 /// Prefixes that are looked at, and grouped by their attributes, at one time.
@@ -79,12 +79,12 @@ impl Portion {
     }
 }
 
+/// A walk over the table: at the start, at a route refresh, at a change of policy.
 #[derive(Clone, Debug, Default)]
-struct Walk {
+struct Review {
     /// The slots, where nothing is to be told of any other but by the log; else all there are.
     among: Option<Vec<Slot>>,
-    /// The next of these.
-    next: Slot,
+    walk: Walk,
     /// Said again although it was told (RFC 2918), of these families.
     again: BTreeSet<AfiSafi>,
     /// Those whose beginning was said (RFC 7313), so that the end is owed.
@@ -103,8 +103,7 @@ pub(super) struct Group {
     united: usize,
     /// It may be that there is another of its policy to unite with.
     pub is_new: bool,
-    /// A walk over the whole table: at the start, at a route refresh, at a change of policy.
-    walk: Option<Walk>,
+    review: Option<Review>,
     /// What the only member of this group has missed, or not: it is said again.
     missed: Vec<Nlri>,
     /// By slot.
@@ -132,7 +131,7 @@ impl Group {
             owed: BTreeSet::new(),
             united: 1,
             is_new: true,
-            walk: Some(Walk::default()),
+            review: Some(Review::default()),
             missed: Vec::new(),
             told: Vec::new(),
             paths: HashMap::new(),
@@ -191,13 +190,13 @@ impl Group {
         let mut among: Vec<Slot> = told.chain(other.paths.keys().copied()).chain(unread).collect();
         among.sort_unstable();
         among.dedup();
-        self.walk = Some(Walk { among: Some(among), ..Walk::default() });
+        self.review = Some(Review { among: Some(among), ..Review::default() });
     }
 
     /// Whether what it was told is all that anybody would be at its position. One whose only member is not told a route does
     /// not know it; and neither do two, of a route that came from one of them by way of the other.
     pub fn is_whole(&self) -> bool {
-        self.members.len() > 1 && self.united > CONCERNED && self.walk.is_none() && self.missed.is_empty()
+        self.members.len() > 1 && self.united > CONCERNED && self.review.is_none() && self.missed.is_empty()
     }
 
     pub fn set_policy(&mut self, policy: Policy) {
@@ -215,14 +214,14 @@ impl Group {
         self.walk_again(Some(family));
         if enhanced {
             self.say(wire::encode_route_refresh(family, refresh_subtype::BEGIN));
-            self.walk.get_or_insert_default().marked.insert(family);
+            self.review.get_or_insert_default().marked.insert(family);
         }
     }
 
     fn walk_again(&mut self, family: Option<AfiSafi>) {
-        let walk = self.walk.get_or_insert_default();
-        (walk.among, walk.next) = (None, 0);
-        walk.again.extend(family);
+        let review = self.review.get_or_insert_default();
+        (review.among, review.walk) = (None, Walk::default());
+        review.again.extend(family);
         self.walked = None;
     }
 
@@ -280,7 +279,7 @@ impl Group {
 
     /// Whether what the members were told, or are about to be, is the present.
     pub fn has_read_all(&self, rib: &Rib) -> bool {
-        self.walk.is_none() && self.missed.is_empty() && !rib.has_news(self.position)
+        self.review.is_none() && self.missed.is_empty() && !rib.has_news(self.position)
     }
 
     /// Whether, beyond that, all of them have read it.
@@ -355,7 +354,7 @@ impl Group {
         missed.sort_unstable();
         missed.dedup();
         let mut alone = Group::new(self.policy.clone(), self.position);
-        alone.walk = self.walk.clone();
+        alone.review = self.review.clone();
         alone.walked = self.walked.map(|_| 0);
         alone.missed = missed;
         alone.told = self.told.clone();
@@ -400,18 +399,17 @@ impl Group {
                 self.say_again(rib, nlri, &mut batch);
             }
             true
-        } else if let Some(Walk { among, next, again, marked }) = self.walk.take() {
-            let all = among.as_ref().map_or(rib.slots().len(), Vec::len) as Slot;
-            let end = all.min(next.saturating_add(LOOK as Slot));
-            for at in next..end {
-                let slot = among.as_ref().map_or(at, |among| among[at as usize]);
+        } else if let Some(mut review) = self.review.take() {
+            let all = review.among.as_ref().map_or(rib.slots(), |among| 0..among.len() as Slot);
+            for at in review.walk.portion(&all, LOOK as Slot) {
+                let slot = review.among.as_ref().map_or(at, |among| among[at as usize]);
                 let family = AfiSafi::of(rib.destination(slot).prefix());
-                self.look(rib, slot, again.contains(&family), &mut batch);
+                self.look(rib, slot, review.again.contains(&family), &mut batch);
             }
-            if end < all {
-                self.walk = Some(Walk { among, next: end, again, marked });
+            if review.walk.is_over(&all) {
+                ended = review.marked;
             } else {
-                ended = marked;
+                self.review = Some(review);
             }
             true
         } else {
@@ -427,7 +425,7 @@ impl Group {
         for family in ended {
             self.say(wire::encode_route_refresh(family, refresh_subtype::END));
         }
-        if self.walk.is_none() && self.walked.is_none_or(|_| missing) {
+        if self.review.is_none() && self.walked.is_none_or(|_| missing) {
             self.walked = Some(self.end());
         }
         looked
