@@ -8,12 +8,12 @@ use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use routenet_core::bgp::speaker::{PeerConfig, PeerSource, PeerStatus, State};
+use routenet_core::bgp::speaker::{PeerSource, PeerStatus, State};
 use routenet_core::model::scope::unscoped;
 use routenet_core::model::{NodeCondition, Problem};
 
 use super::Agent;
-use super::peering::{self, Broken, Crowd, Overruled, PeeringStatus, Waiting, neighbor_lines};
+use super::peering::{Broken, Crowd, Overruled, PeeringStatus, Waiting, neighbor_lines};
 use super::sync::SyncState;
 use crate::plane::PlaneStatus;
 use crate::plane::interfaces::words;
@@ -70,6 +70,12 @@ pub(super) struct Found {
 fn found(part: &'static str, what: impl Into<String>, mend: &str) -> Found {
     let what = what.into();
     Found { part, subject: what.clone(), what, mend: Some(mend.to_string()), since: None }
+}
+
+/// The file of a speaker alone says what cannot be taken over.
+pub(super) fn file_problem(why: &str) -> Found {
+    let what = format!("the configuration was read again and not taken over, what was in force stays: {why}");
+    found("configuration", what, "mend the file, and send routenetd SIGHUP again")
 }
 
 impl Agent {
@@ -216,8 +222,8 @@ pub(super) fn peering_problems(peering: &PeeringStatus, drained: bool) -> Vec<Fo
         let down = |peer: &PeerStatus| peer.state != State::Established && peer.lasting >= PEER_GRACE && wanted(peer);
         let mut passwords = Vec::new();
         for peer in &peering.peers {
-            match password_problem(&peer.config, &words(peer.address)) {
-                Some(problem) => passwords.push(problem),
+            match peering.unreadable.get(&peer.address) {
+                Some(why) => passwords.push(password_problem(peer, why)),
                 None => all.extend(down(peer).then(|| peer_problem(peer))),
             }
         }
@@ -350,10 +356,9 @@ fn peer_problem(peer: &PeerStatus) -> Found {
 }
 
 /// A password that cannot be had, also where nobody connects who would say so: no session begins without it.
-fn password_problem(peer: &PeerConfig, place: &str) -> Option<Found> {
-    let why = peering::read_password(peer.transport.password_file.as_ref()?).err()?;
-    let what = format!("no password for {} ({place}): {why}", peer.name);
-    Some(found("bgp", what, "write it into the first line of that file, which the agent has to be able to read"))
+fn password_problem(peer: &PeerStatus, why: &str) -> Found {
+    let what = format!("no password for {} ({}): {why}", peer.config.name, words(peer.address));
+    found("bgp", what, "write it into the first line of that file, which the agent has to be able to read")
 }
 
 fn waiting_problem(waiting: &Waiting) -> Found {

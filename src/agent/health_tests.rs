@@ -1,7 +1,5 @@
 //! What of the peering is a problem, in words.
 
-use std::os::unix::fs::PermissionsExt;
-
 use routenet_core::bgp::speaker::{Ineffective, IneffectiveOption, Twin};
 use routenet_core::model::InterfaceName;
 use routenet_core::model::scope::scoped;
@@ -73,26 +71,15 @@ fn what_was_written_and_does_nothing_names_both_objects_and_the_mend() {
 }
 
 #[test]
-fn a_password_that_cannot_be_had_is_a_problem_and_one_that_everybody_has_is_none() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let path = |name: &str| folder.path().join(name).display().to_string();
-    std::fs::write(path("good"), "open sesame\n").expect("a file");
-    std::fs::set_permissions(path("good"), PermissionsExt::from_mode(0o644)).expect("ours");
-    std::fs::write(path("empty"), "\n").expect("a file");
-    let with = |file: Option<&str>| {
-        let mut peer = away("x", None);
-        peer.config.passive = true;
-        peer.config.transport.password_file = file.map(path);
-        said(&PeeringStatus { peers: vec![peer], ..PeeringStatus::default() })
+fn a_password_that_cannot_be_had_is_a_problem_instead_of_the_session() {
+    let with = |unreadable: &[(&str, &str)]| {
+        let unreadable = unreadable.iter().map(|(at, why)| (at.parse().unwrap(), why.to_string())).collect();
+        said(&PeeringStatus { peers: vec![away("x", None)], unreadable, ..PeeringStatus::default() })
     };
-    for (file, why) in [("missing", "No such file"), ("empty", "first line is empty")] {
-        let said = with(Some(file));
-        let [(what, mend)] = said.as_slice() else { panic!("once: {said:?}") };
-        assert!(what.starts_with("no password for tor (192.0.2.2): ") && what.contains(why), "{what}");
-        assert!(mend.contains("first line of that file"), "{mend}");
-    }
-    for file in [Some("good"), None] {
-        let said = with(file);
-        assert!(said.len() == 1 && said[0].0.starts_with("no session with tor"), "{said:?}");
-    }
+    let why = "passwordFile /etc/tor: its first line is empty";
+    let [(what, mend)] = with(&[("192.0.2.2", why)]).try_into().expect("once");
+    assert_eq!(what, format!("no password for tor (192.0.2.2): {why}"));
+    assert!(mend.contains("first line of that file"), "{mend}");
+    let [(what, _)] = with(&[("192.0.2.3", why)]).try_into().expect("once");
+    assert!(what.starts_with("no session with tor"), "another one's: {what}");
 }

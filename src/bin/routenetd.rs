@@ -19,7 +19,7 @@ EXAMPLES:
 
 SIGNALS:
   SIGTERM, SIGINT   stop; links, routes and rules stay, BGP connections close without a NOTIFICATION
-  SIGHUP            read the policies directory again (store: none)
+  SIGHUP            read the policies directory again (store: none); with dataPlane: off, read the configuration again
 
 EXIT STATUS:
   0  stopped as asked, or the configuration is good (--check)
@@ -71,7 +71,7 @@ fn main() -> ExitCode {
     };
     let outcome = match config.data_plane {
         DataPlane::Kernel => runtime.block_on(start::run(config)).map_err(|error| error.to_string()),
-        DataPlane::Off => runtime.block_on(speak_only(&config)),
+        DataPlane::Off => runtime.block_on(speak_only(config, &arguments.config)),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -89,13 +89,19 @@ fn read(file: &PathBuf) -> Result<NodeConfig, String> {
 }
 
 /// `dataPlane: off`: the speaker alone, until SIGTERM or SIGINT.
-async fn speak_only(config: &NodeConfig) -> Result<(), String> {
+async fn speak_only(config: NodeConfig, file: &PathBuf) -> Result<(), String> {
     use tokio::signal::unix::{SignalKind, signal};
-    let mut terminate = signal(SignalKind::terminate()).map_err(|error| error.to_string())?;
-    let speaker = peering::run_speaker_only(config).await?;
-    tokio::select! {
-        _ = terminate.recv() => {}
-        outcome = tokio::signal::ctrl_c() => outcome.map_err(|error| error.to_string())?,
+    let taken = |kind| signal(kind).map_err(|error| error.to_string());
+    let mut terminate = taken(SignalKind::terminate())?;
+    let mut interrupt = taken(SignalKind::interrupt())?;
+    let mut hangup = taken(SignalKind::hangup())?;
+    let mut speaker = peering::run_speaker_only(config).await?;
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+            _ = hangup.recv() => speaker.reload(read(file)),
+        }
     }
     speaker.stop().await;
     Ok(())

@@ -3,6 +3,8 @@
 use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
+use nix::sys::signal::Signal;
+
 use crate::fixture::{Agent, Site, established};
 use crate::support::hosts::segment;
 use crate::support::{in_fresh_netns, wait_for};
@@ -60,6 +62,62 @@ fn speakers_without_root_exchange_routes_and_leave_the_kernel_alone() {
             let status = one.routectl(&["status"]);
             status.exit == 1 && status.stdout.contains("no session with other (192.0.2.2)")
         });
+    });
+}
+
+#[test]
+fn on_sighup_a_speaker_takes_over_what_its_file_says_and_a_wrong_file_changes_nothing() {
+    in_fresh_netns(|| {
+        let site = Site::new();
+        let hosts = segment(2);
+        let first = config(&site, 1, "10.1.0.0/16, 10.3.0.0/16");
+        let one = Agent::start_with(&site, &hosts[0], 1, &first);
+        let two = Agent::start_with(&site, &hosts[1], 2, &config(&site, 2, "10.2.0.0/16"));
+        let read_again = |agent: &Agent, number: usize, text: &str| {
+            site.write(&format!("h{number}.yaml"), text);
+            agent.signal(Signal::SIGHUP);
+        };
+        let neighbor = |agent: &Agent| agent.routectl(&["bgp", "neighbors", "-o", "json"]).json()[0].clone();
+        let prefixes = |agent: &Agent| -> Vec<String> {
+            let routes = agent.routectl(&["bgp", "routes", "-o", "json"]).json();
+            let best = routes.as_array().into_iter().flatten().filter(|route| route["best"] == true);
+            best.filter_map(|route| route["prefix"].as_str().map(str::to_string)).collect()
+        };
+        let have = |what: &str, wanted: &[&str]| {
+            wait_for(what, Duration::from_secs(20), || prefixes(&two) == wanted);
+        };
+        have("what one announces", &["10.1.0.0/16", "10.2.0.0/16", "10.3.0.0/16"]);
+
+        let filter =
+            "filters: [{name: no-four, exportV4: [{action: Reject, matchOperator: Equal, cidr: 10.4.0.0/16}]}]";
+        let second = config(&site, 1, "10.3.0.0/16, 10.4.0.0/16, 10.5.0.0/16")
+            .replace("import: pools}", "import: pools, filters: [no-four]}")
+            .replace("  peers:", &format!("  {filter}\n  peers:"));
+        read_again(&one, 1, &second);
+        have("what it announces now, but for what the filter rejects", &["10.2.0.0/16", "10.3.0.0/16", "10.5.0.0/16"]);
+
+        let wrong = second.replace("connectRetry: 1", "connectRetry: soon");
+        read_again(&one, 1, &wrong);
+        wait_for("the problem", Duration::from_secs(20), || {
+            let status = one.routectl(&["status"]);
+            let named = ["h1.yaml", "bgp.connectRetry", "send routenetd SIGHUP again"];
+            status.exit == 1 && named.iter().all(|words| status.stdout.contains(words))
+        });
+        assert_eq!(prefixes(&two), ["10.2.0.0/16", "10.3.0.0/16", "10.5.0.0/16"]);
+        read_again(&one, 1, &first);
+        wait_for("a status without problems", Duration::from_secs(20), || one.routectl(&["status"]).exit == 0);
+        have("what one announced at first", &["10.1.0.0/16", "10.2.0.0/16", "10.3.0.0/16"]);
+        assert_eq!(neighbor(&two)["sessions"], 1, "nothing of it needed another session: {}", neighbor(&two));
+
+        // What was said in the OPEN needs one.
+        read_again(&two, 2, &config(&site, 2, "10.2.0.0/16").replace("as: 64511,", "as: 64521,"));
+        read_again(&one, 1, &first.replace("  as: 64511\n", "  as: 64521\n"));
+        wait_for("a session of the new AS", Duration::from_secs(30), || {
+            let at = neighbor(&two);
+            at["state"] == "Established" && at["as_number"] == 64521
+        });
+        let own = one.routectl(&["status", "-o", "json"]).json()["node"]["as_number"].clone();
+        assert_eq!(own, 64521);
     });
 }
 

@@ -10,7 +10,7 @@ use crate::frr::Frr;
 use crate::gobgp::GoBgp;
 use crate::openbgpd::OpenBgpd;
 use crate::rig::{
-    LIMIT, Namespace, Neighbor, THEIR_AS, THEIRS, Us, among, between, cidr, link_peer, on_links, speaker,
+    LIMIT, Namespace, Neighbor, THEIR_AS, THEIRS, Us, among, between, cidr, ip, link_peer, on_links, speaker,
 };
 use crate::support::capture::Frame;
 use crate::support::wait_for;
@@ -66,17 +66,24 @@ fn bird_a_password_that_fits_is_a_session_and_another_one_is_none() {
                     us.peer(THEIRS[family]).sessions > sessions && bird.established()
                 });
 
-                // Without a password that can be read there is no session.
-                let missing = Some("/nonexistent/password".to_string());
-                let transport = BgpTransport { password_file: missing, ttl_security: None };
-                us.peering.configure(protected(family, passive, &transport));
+                // Without a password that can be read there is no session, and one as soon as the file is written, whoever
+                // connects.
+                let missing = folder.path().join("missing");
+                let words = format!("passwordFile {}: No such file", missing.display());
+                let password_file = Some(missing.display().to_string());
+                us.peering.configure(protected(family, passive, &BgpTransport { password_file, ttl_security: None }));
                 wait_for("the end of the session", LIMIT, || !us.established(THEIRS[family]));
+                let lacks = || us.status().unreadable.get(&ip(THEIRS[family])).cloned().unwrap_or_default();
+                wait_for("the reason", LIMIT, || lacks().contains(&words));
                 if !passive {
                     let said = || us.peer(THEIRS[family]).last_error.map(|(_, why)| why).unwrap_or_default();
-                    wait_for("the reason", LIMIT, || {
-                        said().contains("passwordFile /nonexistent/password: No such file")
-                    });
+                    wait_for("the reason of the last attempt", LIMIT, || said().contains(&words));
                 }
+                std::fs::write(&missing, "open sesame\n").expect("a file");
+                wait_for("the session, with the file that was written", LIMIT, || {
+                    us.established(THEIRS[family]) && bird.established()
+                });
+                wait_for("the status to know of it", LIMIT, || lacks().is_empty());
                 us.stop();
             });
             ceases_are_signed(&sent);

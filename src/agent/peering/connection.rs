@@ -15,6 +15,7 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use super::listener::{Arrival, socket_address};
+use super::passwords::read_password;
 use super::protection;
 use super::stations::StationIo;
 use crate::plane::interfaces;
@@ -173,7 +174,7 @@ async fn connect(remote: SocketAddr, local: Option<IpAddr>, transport: &BgpTrans
     let failed = |error: std::io::Error| format!("connect to {to}{from}: {error}");
     let socket = if remote.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }.map_err(failed)?;
     if let Some(path) = &transport.password_file {
-        let key = protection::read_password(path).map_err(|why| format!("connect to {to}{from}: {why}"))?;
+        let key = read_password(path).map_err(|why| format!("connect to {to}{from}: {why}"))?;
         protection::sign(&socket, remote.is_ipv6(), unscoped(remote.ip()).0, &key).map_err(failed)?;
     }
     if let Some(hops) = transport.ttl_security {

@@ -1,6 +1,6 @@
 //! The loop around the speaker: input from sockets, timers and the agent; output in portions to whoever has room.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::hash::{BuildHasher, RandomState};
 use std::net::{IpAddr, SocketAddr};
 use std::time::SystemTime;
@@ -11,7 +11,7 @@ use routenet_core::model::BgpTransport;
 use routenet_core::model::scope::unscoped;
 use routenet_core::time::Time;
 use tokio::net::TcpStream;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, timeout};
 use tracing::{debug, info, warn};
@@ -23,7 +23,8 @@ use super::gateways::Gateways;
 use super::kept::{Happened, Kept};
 use super::links::{self, Links};
 use super::listener::Arrival;
-use super::protection::{self, Keys, Overruled};
+use super::passwords::Passwords;
+use super::protection;
 use super::resolver::Resolver;
 use super::stations::Stations;
 use super::{Command, ListenerStatus, PeeringConfig, PeeringEvent, PeeringStatus, listener};
@@ -46,17 +47,13 @@ struct Driver {
     listeners: BTreeMap<SocketAddr, Listening>,
     io: mpsc::UnboundedSender<Io>,
     events: mpsc::Sender<PeeringEvent>,
-    /// For the listening sockets: the passwords that could be read.
-    keys: watch::Sender<Keys>,
+    passwords: Passwords,
     /// Changes of state that the agent has not taken yet: the last of each neighbour.
     states: BTreeMap<IpAddr, PeeringEvent>,
     stations: Stations,
     /// What stations know this node by.
     name: String,
     bfd: Bfd,
-    overruled: Vec<Overruled>,
-    /// Files with passwords that everybody can read, as the log has it.
-    open_files: BTreeSet<String>,
     /// Who looks up next hops, where they have to resolve.
     next_hops: Option<Resolver>,
     gateways: Gateways,
@@ -87,6 +84,7 @@ pub async fn run(config: PeeringConfig, orders: mpsc::UnboundedReceiver<Command>
         driver.hear(&mut inbox, more).await;
         driver.time_out();
         driver.take_turns();
+        driver.look_at_passwords();
     }
     driver.end().await;
 }
@@ -127,11 +125,9 @@ impl Driver {
             farewells: JoinSet::new(),
             listeners: BTreeMap::new(),
             events,
-            keys: watch::Sender::default(),
+            passwords: Passwords::default(),
             states: BTreeMap::new(),
             bfd,
-            overruled: Vec::new(),
-            open_files: BTreeSet::new(),
             next_hops: config.resolve.then(Resolver::new),
             gateways: Gateways::default(),
             converged: false,
@@ -149,7 +145,7 @@ impl Driver {
             let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
             driver.speaker.monitor(Some(since_1970));
         }
-        driver.read_keys();
+        driver.passwords.read(driver.speaker.config().peers.iter());
         driver.watch();
         driver.listen(config.listen);
         (driver, Inbox { orders, io: heard, bfd: seen })
@@ -250,7 +246,7 @@ impl Driver {
     fn configure(&mut self, config: SpeakerConfig) {
         self.ask_about_links();
         self.speaker.handle(Input::Configure(Box::new(config)), self.now());
-        self.read_keys();
+        self.passwords.read(self.speaker.config().peers.iter());
         self.watch();
     }
 
@@ -286,10 +282,16 @@ impl Driver {
         }
     }
 
+    fn look_at_passwords(&mut self) {
+        if self.passwords.next_look().is_some_and(|at| at <= Instant::now()) {
+            self.passwords.read(self.speaker.config().peers.iter());
+        }
+    }
+
     fn wakeup(&self) -> Option<Instant> {
         let speaker = self.speaker.next_deadline().map(|at| self.origin + at.since_origin());
         let turn = self.links.next_turn().map(Instant::from_std);
-        speaker.into_iter().chain(turn).min()
+        [speaker, turn, self.passwords.next_look()].into_iter().flatten().min()
     }
 
     /// The neighbour of this name or address, as people write it, or the only one on the link of this name.
@@ -329,7 +331,8 @@ impl Driver {
             peers: self.speaker.status(now),
             waiting: self.links.waiting(),
             crowds: self.links.crowds(),
-            overruled: self.overruled.clone(),
+            overruled: self.passwords.overruled().to_vec(),
+            unreadable: self.passwords.unreadable().clone(),
             ineffective: self.speaker.config().ineffective(),
             broken: self
                 .discovery
@@ -357,25 +360,10 @@ impl Driver {
             let ipv4_apart = addresses.iter().any(|other| other.is_ipv4() && other.port() == wanted.port());
             let both = wanted.is_ipv6() && wanted.ip().is_unspecified() && !ipv4_apart;
             self.listeners.entry(*wanted).or_insert_with(|| Listening {
-                task: listener::listen(*wanted, both, self.keys.subscribe(), self.io.clone()),
+                task: listener::listen(*wanted, both, self.passwords.follow(), self.io.clone()),
                 status: ListenerStatus { wanted: *wanted, bound: None, error: None },
             });
         }
-    }
-
-    fn read_keys(&mut self) {
-        let (keys, overruled) = protection::read_keys(self.speaker.config().peers.iter());
-        self.overruled = overruled;
-        let open = protection::open_files(self.speaker.config().peers.values());
-        for path in open.difference(&self.open_files) {
-            warn!(path, "everybody on this machine can read this password of a BGP neighbour");
-        }
-        self.open_files = open;
-        self.keys.send_if_modified(|known| {
-            let differs = *known != keys;
-            *known = keys;
-            differs
-        });
     }
 
     /// The neighbours that want BFD have it.
@@ -410,10 +398,8 @@ impl Driver {
         let transport = self.transport(neighbor);
         let is_v6 = stream.local_addr().is_ok_and(|own| own.is_ipv6());
         if transport.password_file.is_some() {
-            let keys = self.keys.borrow();
-            let address = unscoped(neighbor).0;
-            let key = keys.get(&address).ok_or("its password cannot be read")?;
-            protection::sign(stream, is_v6, address, key).map_err(|error| error.to_string())?;
+            let key = self.passwords.key(neighbor).ok_or("its password cannot be read")?;
+            protection::sign(stream, is_v6, unscoped(neighbor).0, key).map_err(|error| error.to_string())?;
         }
         match transport.ttl_security {
             Some(hops) => protection::come_near(stream, is_v6, hops).map_err(|error| error.to_string()),

@@ -12,7 +12,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::task::JoinHandle;
 
 use super::connection::Io;
-use super::protection::{self, Keys};
+use super::passwords::Keys;
+use super::protection;
 
 /// Arrivals that nobody has looked at yet, for each socket.
 const ARRIVALS: usize = 16;

@@ -8,7 +8,7 @@ use routenet_core::bgp::wire::Origin;
 use routenet_core::model::yaml::write_options;
 use routenet_core::model::{Family, ImportPolicy};
 
-use super::{PeeringStatus, Waiting, bfd, protection};
+use super::{PeeringStatus, Waiting, bfd, passwords};
 use crate::api::listing::{
     BfdLine, Malformed, MessageCounts, NeighborLine, NeighborReply, Past, RouteLine, RouteReply, Stale,
 };
@@ -126,7 +126,7 @@ pub fn neighbor_reply(detail: &PeerDetail, bfd: Option<BfdLine>) -> NeighborRepl
 
 /// What is no problem, and may explain something.
 fn notes(detail: &PeerDetail) -> Vec<String> {
-    let open = detail.status.config.transport.password_file.iter().filter(|path| protection::is_open(path));
+    let open = detail.status.config.transport.password_file.iter().filter(|path| passwords::is_open(path));
     let open = open.map(|path| format!("everybody on this machine can read its password: {path}"));
     open.chain(detail.untold.iter().map(untold)).collect()
 }

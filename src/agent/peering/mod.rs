@@ -14,6 +14,8 @@
 //! | `gateways` | by which gateways next hops behind routers are reached, as the agent is told it |
 //! | `discovery` | who is at the other end of a link: router advertisements, on a thread of its own |
 //! | `listener` | listening sockets: bound, and bound again when that failed |
+//! | `passwords` | the keys of TCP MD5, as their files have them |
+//! | `protection` | TCP MD5 and GTSM on a socket |
 //! | `listing` | answers for `routectl bgp` |
 //! | `request` | `routectl bgp`, whoever answers it |
 //! | `stations` | monitoring stations (BMP) |
@@ -29,6 +31,7 @@ mod kept;
 mod links;
 mod listener;
 mod listing;
+mod passwords;
 mod protection;
 pub mod request;
 mod resolver;
@@ -37,7 +40,7 @@ mod stations;
 #[cfg(test)]
 pub(super) mod test_support;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -53,8 +56,7 @@ use tokio::sync::{mpsc, oneshot};
 
 pub use links::{Crowd, Waiting};
 pub use listing::{neighbor_lines, neighbor_reply, peer_lines, route_line, route_reply};
-pub use protection::Overruled;
-pub(super) use protection::read_password;
+pub use passwords::Overruled;
 pub use routenet_core::bgp::speaker::speaker_config;
 pub use speaker_only::{SpeakerOnly, run_speaker_only};
 
@@ -130,6 +132,8 @@ pub struct PeeringStatus {
     pub crowds: Vec<Crowd>,
     /// Neighbours whose connections another one's password keeps out.
     pub overruled: Vec<Overruled>,
+    /// Why a neighbour's password cannot be had, by its address.
+    pub unreadable: BTreeMap<IpAddr, String>,
     /// What was written of neighbours and does nothing.
     pub ineffective: Vec<Ineffective>,
     pub broken: Vec<Broken>,

@@ -1,102 +1,18 @@
 //! What protects a TCP connection of BGP from strangers: signatures by a password (TCP MD5, RFC 2385) and the number of hops
 //! that packets may have come (GTSM, RFC 5082). Socket options of Linux, and nothing else.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::mem::size_of;
 use std::net::IpAddr;
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::MetadataExt;
-
-use routenet_core::bgp::speaker::PeerConfig;
-use routenet_core::model::scope::unscoped;
-
-/// The passwords by neighbour.
-pub type Keys = BTreeMap<IpAddr, Vec<u8>>;
 
 /// What a packet has that came over no hop.
 const FULL_TTL: u8 = 255;
 /// `TCP_MD5SIG_MAXKEYLEN`.
-const LONGEST_KEY: usize = 80;
+pub const LONGEST_KEY: usize = 80;
 const SOCKADDR_STORAGE: usize = 128;
 /// `struct tcp_md5sig`: address, flags, prefix length, key length, interface, key.
 const MD5SIG: usize = SOCKADDR_STORAGE + 1 + 1 + 2 + 4 + LONGEST_KEY;
-
-/// The password in a file: its first line.
-///
-/// # Errors
-/// In words, with the file: it cannot be read, or holds none that TCP takes.
-pub fn read_password(path: &str) -> Result<Vec<u8>, String> {
-    let text = std::fs::read(path).map_err(|error| format!("passwordFile {path}: {error}"))?;
-    let line = text.split(|byte| matches!(byte, b'\n' | b'\r')).next().unwrap_or_default();
-    match line.len() {
-        0 => Err(format!("passwordFile {path}: its first line is empty; write the password there")),
-        length if length > LONGEST_KEY => {
-            Err(format!("passwordFile {path}: {length} bytes, and TCP MD5 takes {LONGEST_KEY} at most"))
-        }
-        _ => Ok(line.to_vec()),
-    }
-}
-
-/// Whether everybody can read it. No fault: what is mounted into a container often can be.
-pub fn is_open(path: &str) -> bool {
-    std::fs::metadata(path).is_ok_and(|file| file.mode() & 0o004 != 0)
-}
-
-/// Those of these neighbours' password files that everybody can read.
-pub fn open_files<'a>(peers: impl Iterator<Item = &'a PeerConfig>) -> BTreeSet<String> {
-    let paths = peers.filter_map(|peer| peer.transport.password_file.as_ref());
-    paths.filter(|path| is_open(path)).cloned().collect()
-}
-
-/// A neighbour whose connections to us are not looked at by its own password: the kernel's keys know no links (but VRFs), and
-/// another neighbour has the same link-local address on another link.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Overruled {
-    pub neighbor: IpAddr,
-    pub name: String,
-    /// Whose password it is.
-    pub by: (IpAddr, String),
-}
-
-/// A neighbour by its address with its link, its name, and its password.
-type Neighbor<'a> = (IpAddr, &'a str, Option<Vec<u8>>);
-
-/// The passwords of these neighbours, and whom another's keeps out. Of a neighbour whose password cannot be read nothing is
-/// taken.
-pub fn read_keys<'a>(peers: impl Iterator<Item = (&'a IpAddr, &'a PeerConfig)>) -> (Keys, Vec<Overruled>) {
-    let mut keys = Keys::new();
-    let mut by_address: BTreeMap<IpAddr, Vec<Neighbor<'_>>> = BTreeMap::new();
-    for (neighbor, peer) in peers {
-        let key = match &peer.transport.password_file {
-            Some(path) => match read_password(path) {
-                Ok(key) => Some(key),
-                Err(error) => {
-                    tracing::warn!(peer = peer.name, error, "no session without its password");
-                    continue;
-                }
-            },
-            None => None,
-        };
-        let address = unscoped(*neighbor).0;
-        if let Some(key) = &key {
-            keys.insert(address, key.clone());
-        }
-        by_address.entry(address).or_default().push((*neighbor, &peer.name, key));
-    }
-    let mut overruled = Vec::new();
-    for (address, neighbors) in by_address {
-        let Some(key) = keys.get(&address) else { continue };
-        let (fitting, others): (Vec<_>, Vec<_>) = neighbors.iter().partition(|(_, _, own)| own.as_ref() == Some(key));
-        let Some((by, whose, _)) = fitting.last() else { continue };
-        overruled.extend(others.into_iter().map(|(neighbor, name, _)| Overruled {
-            neighbor: *neighbor,
-            name: name.to_string(),
-            by: (*by, whose.to_string()),
-        }));
-    }
-    (keys, overruled)
-}
 
 /// Signs what goes to the neighbour, and drops what comes from there without the signature; an empty key ends that. On a
 /// listening socket for connections to come, or before connecting.
@@ -154,7 +70,3 @@ pub fn set(socket: &impl AsRawFd, level: i32, option: i32, value: &[u8]) -> io::
     };
     if code == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
-
-#[cfg(test)]
-#[path = "protection_tests.rs"]
-mod tests;

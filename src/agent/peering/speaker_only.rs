@@ -3,18 +3,20 @@
 
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use async_trait::async_trait;
-use routenet_core::model::Pool;
-use routenet_core::model::config::{NodeConfig, StaticCluster, StoreConfig};
+use routenet_core::bgp::speaker::SpeakerConfig;
+use routenet_core::model::config::{NodeConfig, StoreConfig};
+use routenet_core::model::{BgpPeer, Cidr, Pool};
 use tokio::task::JoinHandle;
+use tracing::{error, info, warn};
 
 use super::{Peering, PeeringConfig, Stopped, peer_lines, request, speaker_config};
 use crate::agent::answers::{ok, reply};
-use crate::agent::health::{Health, epoch_seconds, peering_problems};
+use crate::agent::health::{Health, epoch_seconds, file_problem, peering_problems};
 use crate::agent::local_api::access::AccessRules;
 use crate::agent::local_api::{Handler, Server};
 use crate::api::status::{ClusterStatus, NodeProblem, OwnStatus, StoreState, StoreStatus};
@@ -23,6 +25,9 @@ use crate::api::{ApiError, Reply, Request};
 /// A running speaker.
 pub struct SpeakerOnly {
     pub peering: Peering,
+    /// What its file said last.
+    config: NodeConfig,
+    answers: Arc<Answers>,
     /// Takes the speaker's events, since nobody else does.
     listening: JoinHandle<()>,
     /// The local API.
@@ -37,6 +42,67 @@ impl SpeakerOnly {
         // It ends by itself with the last event.
         let _ = self.listening.await;
     }
+
+    /// Takes over what the file says now, or the words of what is wrong with it: then what is in force stays, and the status
+    /// says so. Only sessions that a change touches are reset.
+    pub fn reload(&mut self, read: Result<NodeConfig, String>) {
+        let refused = read.and_then(|config| self.take_over(config)).err();
+        if let Some(why) = &refused {
+            error!(%why, "SIGHUP: the configuration cannot be taken over; the one that is in force stays");
+        }
+        self.answers.own().refused = refused;
+    }
+
+    fn take_over(&mut self, config: NodeConfig) -> Result<(), String> {
+        if config.data_plane != self.config.data_plane {
+            return Err("dataPlane cannot change while it runs: take that back, or restart routenetd".to_string());
+        }
+        let old = std::mem::replace(&mut self.config, config);
+        let config = &self.config;
+        let speaker = speaker_of(config);
+        let mut own = self.answers.own();
+        (own.as_number, own.router_id) = (speaker.as_number, speaker.router_id);
+        drop(own);
+        self.peering.set_pools(pools_of(config));
+        self.peering.configure(speaker);
+        self.peering.listen(config.bgp.listen.clone());
+        self.peering.originate(difference(&old.bgp.originate, &config.bgp.originate));
+        for (field, differs) in [
+            ("node", old.node != config.node),
+            ("bgp.monitoringStations", old.bgp.stations != config.bgp.stations),
+            ("paths", old.paths != config.paths),
+            ("api", old.api != config.api),
+            ("log", old.log != config.log),
+        ] {
+            if differs {
+                warn!(field, "SIGHUP: this change takes effect when routenetd is restarted");
+            }
+        }
+        info!("SIGHUP: the configuration was read again");
+        Ok(())
+    }
+}
+
+/// What is to be withdrawn, and what announced.
+fn difference(old: &[Cidr], new: &[Cidr]) -> Vec<(Cidr, bool)> {
+    let gone = old.iter().filter(|prefix| !new.contains(prefix)).map(|prefix| (*prefix, false));
+    gone.chain(new.iter().filter(|prefix| !old.contains(prefix)).map(|prefix| (*prefix, true))).collect()
+}
+
+fn speaker_of(config: &NodeConfig) -> SpeakerConfig {
+    let peers: &[BgpPeer] = match &config.store {
+        StoreConfig::None(cluster) => &cluster.peers,
+        StoreConfig::Embedded { .. } | StoreConfig::Etcd(_) => &[],
+    };
+    speaker_config(config, &[], peers, &[], &[], &Default::default())
+}
+
+fn pools_of(config: &NodeConfig) -> Vec<Cidr> {
+    let pools: &[Pool] = match &config.store {
+        StoreConfig::None(cluster) => &cluster.pools,
+        StoreConfig::Embedded { .. } | StoreConfig::Etcd(_) => &[],
+    };
+    pools.iter().map(|pool| pool.cidr).collect()
 }
 
 /// Starts the speaker of this file and announces its `bgp.originate`. Must be called inside a tokio runtime.
@@ -44,18 +110,11 @@ impl SpeakerOnly {
 /// # Errors
 /// In words: its socket cannot be served, or the system has no thread for it. That it cannot listen to neighbours is no
 /// error: it is tried again.
-pub async fn run_speaker_only(config: &NodeConfig) -> Result<SpeakerOnly, String> {
+pub async fn run_speaker_only(config: NodeConfig) -> Result<SpeakerOnly, String> {
     let access = AccessRules::from_config(&config.api)?;
     let server = Server::bind(&config.paths.socket, access).await.map_err(|error| error.to_string())?;
-    let (pools, peers) = match &config.store {
-        StoreConfig::None(cluster) => {
-            let StaticCluster { pools, peers, .. } = cluster.as_ref();
-            (pools.as_slice(), peers.as_slice())
-        }
-        StoreConfig::Embedded { .. } | StoreConfig::Etcd(_) => (&[] as &[Pool], &[] as &[_]),
-    };
-    let speaker = speaker_config(config, &[], peers, &[], &[], &Default::default());
-    let (as_number, router_id) = (speaker.as_number, speaker.router_id);
+    let speaker = speaker_of(&config);
+    let own = Own { as_number: speaker.as_number, router_id: speaker.router_id, refused: None };
     let (peering, mut events) = Peering::spawn(PeeringConfig {
         listen: config.bgp.listen.clone(),
         restarting: false,
@@ -65,24 +124,24 @@ pub async fn run_speaker_only(config: &NodeConfig) -> Result<SpeakerOnly, String
         speaker,
     })
     .map_err(|error| format!("the BGP speaker cannot be started: {error}"))?;
-    peering.set_pools(pools.iter().map(|pool| pool.cidr).collect());
-    peering.originate(config.bgp.originate.iter().map(|prefix| (*prefix, true)).collect());
+    peering.set_pools(pools_of(&config));
+    peering.originate(difference(&[], &config.bgp.originate));
     let listening = tokio::spawn(async move {
         while let Some(event) = events.recv().await {
             tracing::trace!(?event, "BGP");
         }
     });
-    let serving = tokio::spawn(server.serve(Arc::new(Answers {
+    let answers = Arc::new(Answers {
         peering: peering.clone(),
         state: config.paths.state.clone(),
         name: config.node.to_string(),
-        as_number,
-        router_id,
+        own: Mutex::new(own),
         started: Instant::now(),
         drained: AtomicBool::new(false),
         health: Health::default(),
-    })));
-    Ok(SpeakerOnly { peering, listening, serving })
+    });
+    let serving = tokio::spawn(server.serve(answers.clone()));
+    Ok(SpeakerOnly { peering, config, answers, listening, serving })
 }
 
 /// What can be asked of a speaker alone.
@@ -91,31 +150,47 @@ struct Answers {
     /// Where dumps go.
     state: PathBuf,
     name: String,
-    as_number: u32,
-    router_id: Ipv4Addr,
+    own: Mutex<Own>,
     started: Instant,
     drained: AtomicBool,
     health: Health,
 }
 
+/// What its file says of itself.
+struct Own {
+    as_number: u32,
+    router_id: Ipv4Addr,
+    /// Why what it says now was not taken over.
+    refused: Option<String>,
+}
+
 impl Answers {
+    fn own(&self) -> MutexGuard<'_, Own> {
+        self.own.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     async fn status(&self) -> Result<ClusterStatus, Stopped> {
         let peering = self.peering.status().await?;
         let drained = self.drained.load(Ordering::Relaxed);
-        let problems = self.health.date(peering_problems(&peering, drained));
+        let (as_number, router_id, refused) = {
+            let own = self.own();
+            (own.as_number, own.router_id, own.refused.clone())
+        };
+        let found = refused.map(|why| file_problem(&why)).into_iter().chain(peering_problems(&peering, drained));
+        let problems = self.health.date(found.collect());
         let uptime_secs = self.started.elapsed().as_secs();
         Ok(ClusterStatus {
             at: epoch_seconds(SystemTime::now()),
             node: OwnStatus {
                 name: self.name.clone(),
                 addresses: Vec::new(),
-                as_number: self.as_number,
-                router_id: self.router_id,
+                as_number,
+                router_id,
                 version: env!("CARGO_PKG_VERSION").to_string(),
                 uptime_secs,
                 data_plane: "off".into(),
                 drained,
-                // Its file says everything, and was read at the start.
+                // Its file says everything.
                 store: StoreStatus {
                     description: "none".into(),
                     state: StoreState::InSync,
