@@ -144,7 +144,12 @@ impl Import<'_> {
 
     /// The route as the filters see it.
     pub fn route<'r>(&self, prefix: &'r Cidr, path: &'r Path) -> Route<'r> {
-        Route { prefix, path, source: Some(self.peer), external: !self.local_as.contains(&self.peer_as) }
+        Route { prefix, path, source: Some(self.peer), external: self.external() }
+    }
+
+    /// Whether the neighbour is of another AS than the one that we are for it.
+    fn external(&self) -> bool {
+        self.peer_as != self.local_as[1]
     }
 
     /// The path as the rule changes it.
@@ -180,7 +185,7 @@ impl Import<'_> {
 impl Import<'_> {
     /// RFC 9234 section 5, on the way in: with an OTC nothing comes up from a customer, and from a peer only its own.
     fn leaks(&self, path: &Path) -> bool {
-        let Some(otc) = path.attributes.otc.filter(|_| !self.local_as.contains(&self.peer_as)) else { return false };
+        let Some(otc) = path.attributes.otc.filter(|_| self.external()) else { return false };
         match self.options.role {
             Some(BgpRole::Provider | BgpRole::Rs) => true,
             Some(BgpRole::Peer) => otc != self.peer_as,

@@ -252,6 +252,21 @@ fn the_link_local_address_of_a_next_hop_goes_along_on_its_link_and_says_whose_it
 
 /// RFC 9234 section 5, the five rules, by our role.
 #[test]
+fn a_neighbour_is_external_by_the_as_that_we_are_for_it() {
+    let prefix: Cidr = "10.65.1.7/32".parse().unwrap();
+    let options = PeerOptions { role: Some(BgpRole::Provider), ..PeerOptions::default() };
+    let mut leak = path();
+    leak.attributes.otc = Some(1);
+    // Our AS is 64512, for this neighbour it is 64999: one of our own AS is of another then.
+    for (peer_as, external) in [(65001, true), (64512, true), (64999, false)] {
+        let import = Import { local_as: [64512, 64999], peer_as, ..import(&options) };
+        assert_eq!(import.route(&prefix, &leak).external, external, "{peer_as}, in a filter");
+        let refused = import.judge(&prefix, &leak).err() == Some(Refusal::RouteLeak);
+        assert_eq!(refused, external, "{peer_as}, by its role (RFC 9234)");
+    }
+}
+
+#[test]
 fn otc_lets_routes_go_down_and_nowhere_else() {
     let prefix: Cidr = "10.65.1.7/32".parse().unwrap();
     let with_otc = |otc| {
