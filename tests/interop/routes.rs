@@ -53,8 +53,8 @@ fn exchange(neighbor: &dyn Neighbor, transport: usize, their_as: u32) {
     // FRR sends our own routes back over eBGP; they are loops, and not accepted.
     assert!(status.received == 3 || (external && status.received == 6), "{} received", status.received);
     assert_eq!((status.accepted, status.advertised), (3, 3));
-    // BIRD answers a connection that came within its connect delay when it begins its own: both come up at one moment, and
-    // each side may end the one that the other keeps (RFC 4271 6.8).
+    // Two connections that come up at one moment: each side may end the one that the other keeps (RFC 4271 6.8), by words that
+    // cross on the way.
     assert!((1..=2).contains(&status.sessions), "{} sessions: {:?}", status.sessions, status.last_error);
     for capability in ["ipv4-unicast", "ipv6-unicast", "four-octet-as", "route-refresh", "graceful-restart"] {
         assert!(status.capabilities.iter().any(|has| has == capability), "{capability}: {:?}", status.capabilities);

@@ -18,6 +18,7 @@ mod net;
 mod next_hops;
 mod options;
 mod policy;
+mod reserve;
 mod restart;
 mod routes;
 mod scenario;

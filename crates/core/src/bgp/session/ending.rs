@@ -3,7 +3,7 @@
 use super::cause::{Cause, Said};
 use super::connection::{ConnId, Phase};
 use super::{Env, Output, Session, timers};
-use crate::bgp::wire::Notification;
+use crate::bgp::wire::{Notification, cease};
 use crate::time::Time;
 
 impl Session {
@@ -90,11 +90,15 @@ impl Session {
 }
 
 /// Before TCP stands there is nobody to speak to. Before our OPEN only what was wrong with the neighbour's words is said
-/// (RFC 4271 8.1.1, SendNOTIFICATIONwithoutOPEN; events 21 and 22).
+/// (RFC 4271 8.1.1, SendNOTIFICATIONwithoutOPEN; events 21 and 22), and that another connection stays (6.8).
 fn may_say(phase: Phase, notification: &Notification) -> bool {
     match phase {
         Phase::Connecting => false,
-        Phase::Delayed => matches!(notification.code, Notification::HEADER_ERROR | Notification::OPEN_ERROR),
+        Phase::Delayed => matches!(
+            (notification.code, notification.subcode),
+            (Notification::HEADER_ERROR | Notification::OPEN_ERROR, _)
+                | (Notification::CEASE, cease::COLLISION_RESOLUTION)
+        ),
         Phase::OpenSent | Phase::OpenConfirm | Phase::Established => true,
     }
 }

@@ -365,8 +365,12 @@ impl Session {
         {
             self.end(env, oldest, Cause::Sent(Notification::cease(cease::CONNECTION_REJECTED)));
         }
+        // Both connections come up at one moment: each side may then be Established on one when it has to end it for the
+        // other (RFC 4271 6.8). The neighbour cannot prefer this one before it knows our identifier by it.
+        let ours = |c: &Connection| c.direction == Direction::Outgoing && c.phase >= Phase::OpenSent;
+        let reserve = if self.connections.iter().any(ours) { timers::COLLISION_RESERVE } else { Duration::ZERO };
         let id = self.open_connection(env, Direction::Incoming);
-        self.greet(env, id, local);
+        self.greet(env, id, local, reserve);
         // The neighbour was faster: a connection of ours would most likely only collide with its.
         let later = env.now + env.rng.jitter(self.settings.connect_retry);
         self.attempt_at = self.attempt_at.map(|at| at.max(later));
@@ -376,7 +380,7 @@ impl Session {
 
     /// The connection that [`Output::Connect`] asked for stands.
     pub fn connected(&mut self, env: &mut Env<'_>, id: ConnId, local: IpAddr) {
-        self.greet(env, id, local);
+        self.greet(env, id, local, Duration::ZERO);
         self.settle(env);
     }
 
@@ -410,9 +414,10 @@ impl Session {
         id
     }
 
-    /// TCP stands: our OPEN goes out, now or when the DelayOpenTimer has expired (events 16 and 17).
-    fn greet(&mut self, env: &mut Env<'_>, id: ConnId, local: IpAddr) {
-        let delay = self.settings.delay_open;
+    /// TCP stands: our OPEN goes out, now or when the DelayOpenTimer has expired (events 16 and 17), which runs for
+    /// `reserve` at least.
+    fn greet(&mut self, env: &mut Env<'_>, id: ConnId, local: IpAddr, reserve: Duration) {
+        let delay = self.settings.delay_open.max(reserve);
         if let Some(connection) = self.connection(id) {
             connection.local = Some(local);
             if !delay.is_zero() {

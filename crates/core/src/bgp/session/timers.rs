@@ -20,6 +20,8 @@ pub const FORGIVEN: Duration = Duration::from_millis(50);
 pub const REST: Duration = Duration::from_millis(100);
 /// A session that lasted this long makes the errors before it forgotten.
 pub const STEADY: Duration = Duration::from_secs(60);
+/// How long our OPEN waits for the neighbour's on its connection while one of ours is coming up or stands.
+pub const COLLISION_RESERVE: Duration = Duration::from_millis(500);
 /// A second connection that shows up later than this after Established is no collision but a restarted neighbour.
 pub const COLLISION_WINDOW: Duration = Duration::from_secs(5);
 
