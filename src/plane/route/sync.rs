@@ -23,7 +23,7 @@ use super::objects::link_of;
 use super::writer::Writer;
 
 /// Sends that are queued at the writer beside the one that the kernel works on.
-const AHEAD: usize = 3;
+const AHEAD: usize = 12;
 
 /// Wanted routes, the kernel's, and the way there.
 pub(super) struct State {

@@ -17,6 +17,7 @@ use crate::plane::{PlaneError, PlaneStatus};
 
 use super::mirror::{Consequence, Mirror};
 use super::objects::Objects;
+use super::order::spread;
 use super::sync::State;
 use super::writer::Writer;
 use super::{Command, Reply};
@@ -24,10 +25,10 @@ use super::{Command, Reply};
 /// `RTNLGRP_LINK`, `RTNLGRP_IPV4_IFADDR`, `RTNLGRP_IPV4_ROUTE`, `RTNLGRP_IPV6_IFADDR`, `RTNLGRP_IPV6_ROUTE`, and of
 /// nexthop objects.
 const GROUPS: [u32; 6] = [1, 5, 7, 9, 11, nexthop::GROUP];
-/// Routes of one job that are done before the next job has its turn.
-const PORTION: usize = 1024;
 /// Routes that are done in one go, of several jobs: the writer has nothing to do at the end of each.
-const ROUND: usize = 4 * PORTION;
+const ROUND: usize = 4096;
+/// Routes that are tried again in one go.
+const RETRIES: usize = 1024;
 /// Between two repairs, so that somebody who fights for a route does not keep the plane busy.
 const REPAIR_PAUSE: Duration = Duration::from_millis(100);
 /// How long the kernel's routes are in doubt at most while jobs follow one another.
@@ -227,18 +228,19 @@ impl Worker {
     }
 
     fn enqueue(&mut self, keys: Vec<RouteKey>, reply: Reply) {
-        self.jobs.push_back(Job { keys, done: 0, failures: Vec::new(), reply });
+        self.jobs.push_back(Job { keys: spread(keys), done: 0, failures: Vec::new(), reply });
     }
 
-    /// Works on the first jobs for a while; answers whether there is more to do.
+    /// Works on all jobs for a while, each with the same share, so that a small one waits for no other; answers whether there
+    /// is more to do.
     fn portion(&mut self) -> bool {
         let mut keys = Vec::new();
         let mut turns = Vec::new();
+        let share = (ROUND / self.jobs.len().max(1)).max(1);
         while keys.len() < ROUND
             && let Some(mut job) = self.jobs.pop_front()
         {
-            let most = if self.jobs.is_empty() { ROUND - keys.len() } else { PORTION };
-            let turn = job.done..job.keys.len().min(job.done + most);
+            let turn = job.done..job.keys.len().min(job.done + share);
             keys.extend_from_slice(&job.keys[turn.clone()]);
             job.done = turn.end;
             turns.push((job, turn));
@@ -373,7 +375,7 @@ impl Worker {
         }
         let due = self.state.tracker.due(now);
         if !due.is_empty() {
-            self.sync(&due[..due.len().min(PORTION)]);
+            self.sync(&due[..due.len().min(RETRIES)]);
         }
     }
 
