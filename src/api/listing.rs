@@ -183,8 +183,8 @@ pub struct NeighborLine {
     /// A link-local one with its interface, `fe80::1%eth0`; the interface alone while nobody is known there.
     pub address: String,
     pub port: u16,
-    /// 0: any other than ours, and its OPEN has yet to say which.
-    pub as_number: u32,
+    /// Absent: any other than ours, and its OPEN has yet to say which.
+    pub as_number: Option<u32>,
     /// `node` (the mesh), `peer` (a BGPPeer), `config` (the node's file), `range` (connected from a range of it).
     pub source: String,
     pub passive: bool,

@@ -154,8 +154,8 @@ pub struct PeerStatus {
     pub name: String,
     /// A link-local one with its interface, `fe80::1%eth0`; the interface alone while nobody is known there.
     pub address: String,
-    /// 0: any other than ours, and its OPEN has yet to say which.
-    pub as_number: u32,
+    /// Absent: any other than ours, and its OPEN has yet to say which.
+    pub as_number: Option<u32>,
     /// The state's name in RFC 4271: `Idle`, `Connect`, `Active`, `OpenSent`, `OpenConfirm`, `Established`.
     pub state: String,
     /// How long it has been Established, or has not been.

@@ -111,9 +111,9 @@ pub fn or_dash(value: Option<impl ToString>) -> String {
     value.map_or_else(|| "-".to_string(), |value| value.to_string())
 }
 
-/// Of a neighbour that may have any other than ours, 0 until it has said which.
-pub fn as_word(number: u32) -> String {
-    if number == 0 { "external".to_string() } else { number.to_string() }
+/// Of a neighbour that may have any other than ours, absent until it has said which.
+pub fn as_word(number: Option<u32>) -> String {
+    number.map_or("external".to_string(), |number| number.to_string())
 }
 
 pub fn yes_no(value: bool) -> String {

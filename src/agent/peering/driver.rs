@@ -277,7 +277,7 @@ impl Driver {
     fn take_turns(&mut self) {
         let now = std::time::Instant::now();
         if self.links.next_turn().is_some_and(|at| at <= now) {
-            let config = self.links.turn(is_up(&self.speaker), now);
+            let config = self.links.place(is_up(&self.speaker), now);
             self.follow_links(config);
         }
     }

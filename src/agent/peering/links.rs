@@ -103,11 +103,6 @@ impl Links {
         self.place(is_up, now)
     }
 
-    /// To be called by [`Links::next_turn`].
-    pub fn turn(&mut self, is_up: impl Fn(IpAddr) -> bool, now: Instant) -> SpeakerConfig {
-        self.place(is_up, now)
-    }
-
     /// When it may be another one's turn, where there are several.
     pub fn next_turn(&self) -> Option<Instant> {
         let contested = self.found.iter().filter(|(name, found)| self.is_contested(name, found.address));
@@ -198,7 +193,8 @@ impl Links {
         others.into_iter()
     }
 
-    fn place(&mut self, is_up: impl Fn(IpAddr) -> bool, now: Instant) -> SpeakerConfig {
+    /// Who is the neighbour on each link, and what follows for the speaker. Also to be called by [`Links::next_turn`].
+    pub fn place(&mut self, is_up: impl Fn(IpAddr) -> bool, now: Instant) -> SpeakerConfig {
         let unnumbered = self.unnumbered();
         let carries = |name: &InterfaceName| self.view.interfaces.get(name).filter(|interface| interface.running);
         self.found.retain(|name, found| {

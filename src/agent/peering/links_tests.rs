@@ -158,7 +158,7 @@ impl Turns {
         let mut turns = Vec::new();
         while let Some(at) = self.links.next_turn().filter(|at| *at <= self.at(second)) {
             let before = self.links.found[&name("eth0")].address;
-            self.links.turn(|address| up.is_some_and(|up| address == on(up, 7)), at);
+            self.links.place(|address| up.is_some_and(|up| address == on(up, 7)), at);
             let now = self.links.found[&name("eth0")].address;
             if now != before {
                 turns.push((at.duration_since(self.began).as_secs(), now));
