@@ -8,7 +8,7 @@ use routenet_core::bgp::rib::path::own_attributes;
 use routenet_core::bgp::speaker::detail::{Standing, Step};
 use routenet_core::bgp::speaker::*;
 use routenet_core::bgp::wire::{
-    self, AfiSafi, AsSegment, Attributes, Capability, GracefulRestart, LongLived, Message, NextHop,
+    self, AfiSafi, AsSegment, Attributes, Capability, GracefulRestart, LongLived, Message, NextHop, Notification, cease,
 };
 use routenet_core::model::ImportPolicy;
 use routenet_core::model::peering::MaxPrefixes;
@@ -512,4 +512,46 @@ fn long_lived_ghosts_of_a_full_range_make_room_the_longest_gone_first() {
     world.boot(1, true);
     world.seconds(60);
     assert_ne!(world.status(1, 0).state, State::Established, "the living do not make room");
+}
+
+/// Anybody can connect: a ghost is forgotten for a session, and not for a connection. No more than the limit have one.
+#[test]
+fn a_connection_that_says_nothing_takes_no_ghost_away() {
+    let mut world = World::mesh(&[64512, 64513], ImportPolicy::All);
+    let template = neighbor(9, 64513, ImportPolicy::All);
+    world.hosts[0].config.ranges = vec![ListenRange { prefix: cidr("10.0.0.0/28"), limit: 1, template }];
+    world.hosts[0].config.peers.clear();
+    for host in &mut world.hosts {
+        host.config.long_lived_time = 36_000;
+    }
+    world.start();
+    world.announce(1, &["10.1.0.0/24"]);
+    world.seconds(10);
+    world.kill(1);
+    world.seconds(200);
+    let route = ["10.1.0.0/24 via 10.0.0.2"];
+    assert_eq!(world.kernel(0), route);
+    world.puppet_connects(0, address(8));
+    assert_eq!(world.kernel(0), route, "nobody has a session in its place");
+    let now = world.now;
+    let speaker = world.hosts[0].speaker.as_mut().expect("it runs");
+    assert!(speaker.accept(address(9), address(0), now).is_none(), "the place is taken");
+
+    // The ghost comes back while it waits.
+    world.boot(1, true);
+    world.handle(1, Input::Originate(vec![(cidr("10.1.0.0/24"), true)]));
+    world.seconds(20);
+    assert_eq!((world.status(1, 0).state, world.kernel(0)), (State::Established, vec![route[0].to_string()]));
+    world.puppet_establishes(&puppet_open(64513, None));
+    let said = world.puppet_notified().expect("a NOTIFICATION");
+    assert_eq!((said.code, said.subcode), (Notification::CEASE, cease::CONNECTION_REJECTED));
+    assert_eq!(world.status(1, 0).state, State::Established);
+
+    // And goes for good: a session takes its place.
+    world.kill(1);
+    world.seconds(200);
+    assert_eq!(world.kernel(0), route);
+    world.puppet_connects(0, address(8));
+    world.puppet_establishes(&puppet_open(64513, None));
+    assert_eq!((world.status(0, 8).state, world.kernel(0)), (State::Established, vec![]));
 }

@@ -25,8 +25,8 @@ impl ListenRange {
 }
 
 impl Speaker {
-    /// Makes a neighbour of who connects from a range. Where the range is full, one that is gone is forgotten early: the one
-    /// that has been gone longest, of those of which nothing is kept; else of those that are past their restart time.
+    /// Makes a neighbour of who connects from a range. Where the range is full, the one that has been gone longest is forgotten
+    /// early, of those of which nothing is kept. Ghosts count for nothing here: anybody can connect.
     pub(super) fn welcome(&mut self, remote: IpAddr, now: Time) {
         if self.peers.contains_key(&remote) || self.drained.is_some() {
             return;
@@ -34,11 +34,11 @@ impl Speaker {
         let ranges = self.config.ranges.iter().filter(|range| range.prefix.covers(&Cidr::host(remote)));
         let Some(range) = ranges.max_by_key(|range| range.prefix.length()).cloned() else { return };
         let of_range = || self.peers.iter().filter(|(_, peer)| peer.range == Some(range.prefix));
-        if of_range().count() >= range.limit as usize {
-            let gone = of_range().filter(|(_, peer)| peer.gives_way());
-            let gone = gone.min_by_key(|(_, peer)| (peer.stale.is_active(), peer.left));
+        if of_range().filter(|(_, peer)| !peer.is_ghost()).count() >= range.limit as usize {
+            let gone = of_range().filter(|(_, peer)| peer.may_be_forgotten()).min_by_key(|(_, peer)| peer.left);
             let Some(gone) = gone.map(|(address, _)| *address) else { return };
-            self.give_way(gone, range.prefix, remote);
+            self.forget_peer(gone);
+            self.trim();
         }
         let config = range.peer(remote);
         let settings = self.config.settings(&config);
@@ -46,6 +46,24 @@ impl Speaker {
         let mut peer = Peer::new(remote, config, settings, now);
         peer.range = Some(range.prefix);
         self.peers.insert(remote, peer);
+    }
+
+    /// Whether a neighbour whose session comes up has its place: where its range is full of others, the ghost that has been
+    /// gone longest makes room.
+    pub(super) fn has_room(&mut self, address: IpAddr) -> bool {
+        let Some(prefix) = self.peers.get(&address).and_then(|peer| peer.range) else { return true };
+        let Some(range) = self.config.ranges.iter().find(|range| range.prefix == prefix) else { return true };
+        let others = || self.peers.iter().filter(|(other, peer)| **other != address && peer.range == Some(prefix));
+        let holds = |peer: &Peer| peer.stale.is_active() || peer.session.established().is_some();
+        if others().filter(|(_, peer)| holds(peer)).count() < range.limit as usize {
+            return true;
+        }
+        let ghosts = others().filter(|(_, peer)| peer.is_ghost());
+        let gone = ghosts.min_by_key(|(_, peer)| peer.left).map(|(ghost, _)| *ghost);
+        gone.is_some_and(|ghost| {
+            self.give_way(ghost, prefix, address);
+            true
+        })
     }
 
     /// Those of a range that is still there stay, by what it says now; one that has a configuration of its own is no longer
@@ -77,9 +95,9 @@ impl Speaker {
         }
     }
 
-    /// Forgets one that is gone for one that is there, and says so where routes go with it.
+    /// Forgets a ghost for one that is there, and says so.
     fn give_way(&mut self, gone: IpAddr, range: Cidr, to: IpAddr) {
-        if let Some(peer) = self.peers.get(&gone).filter(|peer| peer.stale.is_active()) {
+        if let Some(peer) = self.peers.get(&gone) {
             let routes = self.rib.counts(gone).received;
             let name = peer.config.name.clone();
             let why = format!(
@@ -107,8 +125,8 @@ impl Peer {
 
     /// Whether it goes where another one needs its place. What is kept for a restart time is kept for a promise and not for
     /// long (RFC 4724); what is long-lived is the last choice of all, and kept for hours (RFC 9494).
-    fn gives_way(&self) -> bool {
-        self.may_be_forgotten() || (self.range.is_some() && self.left.is_some() && self.stale.is_long_lived())
+    fn is_ghost(&self) -> bool {
+        self.range.is_some() && self.left.is_some() && self.stale.is_long_lived()
     }
 
     /// When it is to be.

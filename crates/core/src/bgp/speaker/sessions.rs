@@ -105,6 +105,11 @@ impl Speaker {
     }
 
     fn up(&mut self, address: IpAddr, negotiated: Negotiated, now: Time) {
+        if !self.has_room(address) {
+            let full = Notification::cease(cease::CONNECTION_REJECTED);
+            self.session(address, now, |session, env| session.fail(env, full));
+            return;
+        }
         self.last_session += 1;
         let Some(peer) = self.peers.get_mut(&address) else { return };
         let source = Source {
