@@ -242,6 +242,11 @@ impl Connection {
         })
     }
 
+    /// Whether an address is on a link of this host: neither behind a router nor nowhere.
+    pub(crate) fn is_on_link(&mut self, address: IpAddr) -> io::Result<bool> {
+        Ok(self.way_to(address)?.is_some_and(|way| leads_on_link(&way, address)))
+    }
+
     /// Everything that a dump request answers. A table that does not exist yet is empty.
     pub(crate) fn dump(&mut self, message: RouteNetlinkMessage) -> io::Result<Vec<RouteNetlinkMessage>> {
         self.dump_of(&message.into(), |frame| frame.parse())
@@ -553,6 +558,16 @@ fn error_text(mut attributes: &[u8]) -> Option<String> {
         attributes = attributes.get(length.next_multiple_of(4)..)?;
     }
     None
+}
+
+/// Whether the way to an address needs no router. A route to an address by way of itself is one on its link.
+pub(crate) fn leads_on_link(way: &RouteMessage, address: IpAddr) -> bool {
+    let is_behind = |attribute: &RouteAttribute| match attribute {
+        RouteAttribute::Gateway(by) => *by != RouteAddress::from(address),
+        RouteAttribute::Via(_) => true,
+        _ => false,
+    };
+    !way.attributes.iter().any(is_behind)
 }
 
 #[cfg(test)]

@@ -61,7 +61,7 @@ impl Reach {
 /// When there is no socket to ask by.
 pub fn look(hops: &BTreeSet<IpAddr>) -> std::io::Result<OffLink> {
     let mut connection = Connection::open()?;
-    hops.iter().map(|hop| Ok((*hop, is_off_link(&mut connection, *hop)?))).collect()
+    hops.iter().map(|hop| Ok((*hop, !connection.is_on_link(*hop)?))).collect()
 }
 
 /// Those of the addresses to which this host's routes do not lead by the interface.
@@ -120,9 +120,9 @@ impl Watcher {
         let mut changed = OffLink::new();
         self.known.retain(|hop, _| watched.contains(hop));
         for hop in watched {
-            let Ok(off_link) = is_off_link(&mut self.connection, *hop) else { continue };
-            if self.known.insert(*hop, off_link) != Some(off_link) {
-                changed.insert(*hop, off_link);
+            let Ok(on_link) = self.connection.is_on_link(*hop) else { continue };
+            if self.known.insert(*hop, !on_link) != Some(!on_link) {
+                changed.insert(*hop, !on_link);
             }
         }
         if !changed.is_empty() {
@@ -140,10 +140,4 @@ fn may_concern(event: &Event) -> bool {
         }
         _ => true,
     }
-}
-
-fn is_off_link(connection: &mut Connection, hop: IpAddr) -> std::io::Result<bool> {
-    let through_router =
-        |attribute: &RouteAttribute| matches!(attribute, RouteAttribute::Gateway(_) | RouteAttribute::Via(_));
-    Ok(connection.way_to(hop)?.is_none_or(|route| route.attributes.iter().any(through_router)))
 }

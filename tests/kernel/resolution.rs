@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use routenet::plane::next_hops::{Found, NextHops};
-use routenet::plane::reach::Reach;
+use routenet::plane::reach::{self, Reach};
 use routenet_core::desired::PROTO_LEARNED;
 use routenet_core::model::scope::scoped;
 use routenet_core::model::{NoWay, Resolution};
@@ -294,5 +294,22 @@ fn what_is_learned_wakes_nobody_who_follows_the_routes_of_others() {
         for (thread, before) in threads.into_iter().zip(before) {
             wait_for("routes of others to be heard of", LIMIT, || rests(thread) > before);
         }
+    });
+}
+
+#[test]
+fn a_node_that_a_route_reaches_by_way_of_itself_is_on_the_link() {
+    in_fresh_netns(|| {
+        underlay();
+        ip("route add 198.51.100.1/32 via 192.0.2.2 dev under0");
+        ip("route add 198.51.100.2/32 via 198.51.100.2 dev under0 onlink");
+        let off_link = |hop: &str| {
+            let hop = hop.parse().expect("an address");
+            reach::look(&[hop].into()).expect("an answer")[&hop]
+        };
+        assert!(!off_link("192.0.2.2"), "on our subnet");
+        assert!(off_link("198.51.100.1"), "behind a router");
+        assert!(!off_link("198.51.100.2"), "by way of itself");
+        assert!(off_link("203.0.113.1"), "nowhere");
     });
 }

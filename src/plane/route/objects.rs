@@ -8,11 +8,11 @@ use std::io;
 use std::net::IpAddr;
 
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
-use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteProtocol, RouteType};
+use netlink_packet_route::route::{RouteAttribute, RouteProtocol, RouteType};
 use nix::errno::Errno;
 use routenet_core::desired::PROTO_LEARNED;
 
-use crate::plane::netlink::{Connection, Request};
+use crate::plane::netlink::{Connection, Request, leads_on_link};
 use crate::plane::nexthop::{Hop, Nexthop, NexthopMessage, Way};
 
 /// `rn`, and 65536 of them.
@@ -303,18 +303,12 @@ struct Look {
 
 fn look(connection: &mut Connection, gateway: IpAddr) -> Look {
     let Ok(Some(way)) = connection.way_to(gateway) else { return Look::default() };
-    // A route to a next hop by way of itself is one on its link.
-    let is_behind = |attribute: &RouteAttribute| match attribute {
-        RouteAttribute::Gateway(by) => *by != RouteAddress::from(gateway),
-        RouteAttribute::Via(_) => true,
-        _ => false,
-    };
-    let is_on_link = way.header.kind == RouteType::Unicast && !way.attributes.iter().any(is_behind);
     let device = way.attributes.iter().find_map(|attribute| match attribute {
         RouteAttribute::Oif(index) => Some(*index),
         _ => None,
     });
     let learned = way.header.protocol == RouteProtocol::Other(PROTO_LEARNED);
+    let is_on_link = way.header.kind == RouteType::Unicast && leads_on_link(&way, gateway);
     Look { learned, link: device.filter(|_| is_on_link) }
 }
 
