@@ -486,23 +486,21 @@ impl Driver {
         }
         self.gateways.carry(self.speaker.poll_carried());
         let now = self.now();
-        for conn in self.waiting() {
+        // Behind a portion there may be another one.
+        let mut more = false;
+        let connections = &self.connections;
+        let waiting = self.speaker.waiting(|conn| connections.get(&conn).is_some_and(Connection::has_room));
+        for conn in waiting {
             let mut portion = Vec::new();
             self.speaker.poll_transmit(conn, &mut portion, PORTION, now);
             if let Some(connection) = self.connections.get_mut(&conn).filter(|_| !portion.is_empty()) {
                 connection.send(portion);
+                more = true;
             }
         }
-        let more = !self.waiting().is_empty();
         self.act();
         self.tell_agent();
         more | self.stations.feed(&mut self.speaker, now)
-    }
-
-    /// The connections that are to be written to.
-    fn waiting(&mut self) -> Vec<ConnId> {
-        let connections = &self.connections;
-        self.speaker.waiting(|conn| connections.get(&conn).is_some_and(Connection::has_room))
     }
 
     fn act(&mut self) {
