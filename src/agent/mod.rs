@@ -3,6 +3,7 @@
 //! | room | owns |
 //! |---|---|
 //! | [`start`] | from a configuration to a running agent, and its end |
+//! | [`signals`] | what signals ask of it |
 //! | [`engine`] | the loop: facts in, differences to planes and speaker |
 //! | [`attach`] | attach, detach and check of workloads |
 //! | [`allocator`] | blocks and addresses of this node, and its endpoints |
@@ -40,6 +41,7 @@ pub mod objects;
 pub mod peering;
 mod pending;
 pub mod publisher;
+pub mod signals;
 pub mod start;
 pub mod status;
 pub mod sync;

@@ -13,7 +13,6 @@ use routenet_core::bgp::speaker::SpeakerConfig;
 use routenet_core::desired::{ChainKey, Desired, FactDelta, Hook, Settings};
 use routenet_core::model::config::{DockerConfig, NodeConfig, StoreConfig};
 use routenet_core::model::{Fact, Family, Node, Object};
-use tokio::signal::unix::{SignalKind, signal};
 use tracing::{error, info, warn};
 
 use super::allocator::{Allocator, AllocatorConfig};
@@ -31,6 +30,7 @@ use super::networks::LocalNetworks;
 use super::notes::JournalNotes;
 use super::peering::{Peering, PeeringConfig};
 use super::publisher::Publisher;
+use super::signals::{Asked, Signals};
 use super::sync::{ClusterChange, ClusterSync, SyncState};
 use super::underlay::{Underlay, UnderlayMtu, Unresolved};
 use super::{Agent, tunnels, underlay};
@@ -66,7 +66,8 @@ const ADDRESS_RETRY: Duration = Duration::from_millis(100);
 
 /// Runs the agent until SIGTERM or SIGINT. Whatever ends it, links, routes and chains stay as they are.
 pub async fn run(config: NodeConfig) -> Result<(), StartError> {
-    let mut ends = Ends::new()?;
+    let mut signals =
+        Signals::new().map_err(|error| StartError::Refused(format!("signals cannot be taken: {error}")))?;
     let access = AccessRules::from_config(&config.api).map_err(StartError::Refused)?;
     let journal = Arc::new(Journal::open(&config.paths.state.join("journal.db"))?);
     let server = Server::bind(&config.paths.socket, access).await?;
@@ -76,7 +77,7 @@ pub async fn run(config: NodeConfig) -> Result<(), StartError> {
     let starting = start(config, journal, &answers);
     let outcome = tokio::select! {
         outcome = starting => outcome,
-        () = ends.stop() => {
+        () = signals.stop() => {
             info!("stopped before the start was done");
             serving.abort();
             let _ = serving.await;
@@ -95,9 +96,9 @@ pub async fn run(config: NodeConfig) -> Result<(), StartError> {
     answers.ready(agent.clone());
     info!(node = %agent.config.node, socket = %agent.config.paths.socket.display(), "ready");
     loop {
-        match ends.next().await {
-            End::Stop => break,
-            End::Reload => reload.policies(),
+        match signals.next().await {
+            Asked::Stop => break,
+            Asked::Reload => reload.policies(),
         }
     }
     // Without a NOTIFICATION: neighbours keep the routes until we are back (RFC 4724).
@@ -123,43 +124,6 @@ async fn serve_docker(agent: &Arc<Agent>) -> Result<Option<tokio::task::JoinHand
             error!(%error, "the socket for Docker is served no more");
         }
     })))
-}
-
-/// What a signal asks for.
-enum End {
-    Stop,
-    Reload,
-}
-
-/// SIGTERM, SIGINT and SIGHUP.
-struct Ends {
-    terminate: tokio::signal::unix::Signal,
-    interrupt: tokio::signal::unix::Signal,
-    hangup: tokio::signal::unix::Signal,
-}
-
-impl Ends {
-    fn new() -> Result<Ends, StartError> {
-        let failed = |error: std::io::Error| StartError::Refused(format!("signals cannot be taken: {error}"));
-        Ok(Ends {
-            terminate: signal(SignalKind::terminate()).map_err(failed)?,
-            interrupt: signal(SignalKind::interrupt()).map_err(failed)?,
-            hangup: signal(SignalKind::hangup()).map_err(failed)?,
-        })
-    }
-
-    async fn next(&mut self) -> End {
-        tokio::select! {
-            _ = self.terminate.recv() => End::Stop,
-            _ = self.interrupt.recv() => End::Stop,
-            _ = self.hangup.recv() => End::Reload,
-        }
-    }
-
-    /// Until it is told to stop; what it is told else meanwhile has nothing to act on yet.
-    async fn stop(&mut self) {
-        while !matches!(self.next().await, End::Stop) {}
-    }
 }
 
 /// Reads the policies of a node without a store again, on SIGHUP.

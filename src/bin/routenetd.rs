@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
+use routenet::agent::signals::{Asked, Signals};
 use routenet::agent::{peering, start};
 use routenet_core::model::config::{self, DataPlane, NodeConfig};
 use routenet_core::model::yaml::render_errors;
@@ -90,18 +91,10 @@ fn read(file: &PathBuf) -> Result<NodeConfig, String> {
 
 /// `dataPlane: off`: the speaker alone, until SIGTERM or SIGINT.
 async fn speak_only(config: NodeConfig, file: &PathBuf) -> Result<(), String> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let taken = |kind| signal(kind).map_err(|error| error.to_string());
-    let mut terminate = taken(SignalKind::terminate())?;
-    let mut interrupt = taken(SignalKind::interrupt())?;
-    let mut hangup = taken(SignalKind::hangup())?;
+    let mut signals = Signals::new().map_err(|error| format!("signals cannot be taken: {error}"))?;
     let mut speaker = peering::run_speaker_only(config).await?;
-    loop {
-        tokio::select! {
-            _ = terminate.recv() => break,
-            _ = interrupt.recv() => break,
-            _ = hangup.recv() => speaker.reload(read(file)),
-        }
+    while signals.next().await == Asked::Reload {
+        speaker.reload(read(file));
     }
     speaker.stop().await;
     Ok(())

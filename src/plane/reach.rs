@@ -120,9 +120,9 @@ impl Watcher {
         let mut changed = OffLink::new();
         self.known.retain(|hop, _| watched.contains(hop));
         for hop in watched {
-            let Ok(on_link) = self.connection.is_on_link(*hop) else { continue };
-            if self.known.insert(*hop, !on_link) != Some(!on_link) {
-                changed.insert(*hop, !on_link);
+            let Ok(off_link) = self.connection.is_on_link(*hop).map(|on_link| !on_link) else { continue };
+            if self.known.insert(*hop, off_link) != Some(off_link) {
+                changed.insert(*hop, off_link);
             }
         }
         if !changed.is_empty() {

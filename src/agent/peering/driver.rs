@@ -399,7 +399,7 @@ impl Driver {
         let is_v6 = stream.local_addr().is_ok_and(|own| own.is_ipv6());
         if transport.password_file.is_some() {
             let key = self.passwords.key(neighbor).ok_or("its password cannot be read")?;
-            protection::sign(stream, is_v6, unscoped(neighbor).0, key).map_err(|error| error.to_string())?;
+            protection::sign(stream, is_v6, unscoped(neighbor).0, &key).map_err(|error| error.to_string())?;
         }
         match transport.ttl_security {
             Some(hops) => protection::come_near(stream, is_v6, hops).map_err(|error| error.to_string()),

@@ -35,10 +35,9 @@ pub struct Overruled {
     pub by: (IpAddr, String),
 }
 
-/// What the files of some neighbours say.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// What there is to be said of the files of some neighbours.
+#[derive(Default)]
 struct Contents {
-    keys: Keys,
     overruled: Vec<Overruled>,
     /// Why there is none, by neighbour: it has no session.
     unreadable: BTreeMap<IpAddr, String>,
@@ -50,7 +49,7 @@ struct Contents {
 #[derive(Default)]
 pub struct Passwords {
     contents: Contents,
-    /// For the listening sockets.
+    /// The listening sockets follow them.
     keys: watch::Sender<Keys>,
     /// None: no neighbour has one.
     again: Option<Instant>,
@@ -59,7 +58,9 @@ pub struct Passwords {
 impl Passwords {
     /// Reads the files of these neighbours, and says in the log what is new.
     pub fn read<'a>(&mut self, peers: impl Iterator<Item = (&'a IpAddr, &'a PeerConfig)> + Clone) {
-        let contents = read(peers.clone());
+        let any = peers.clone().any(|(_, peer)| peer.transport.password_file.is_some());
+        self.again = any.then(|| Instant::now() + PERIOD);
+        let (keys, contents) = read(peers);
         for path in contents.open.difference(&self.contents.open) {
             warn!(path, "everybody on this machine can read this password of a BGP neighbour");
         }
@@ -72,13 +73,11 @@ impl Passwords {
             info!(peer = interfaces::words(*neighbor), "its password can be read, or it needs none any more");
         }
         self.keys.send_if_modified(|known| {
-            let differs = *known != contents.keys;
-            known.clone_from(&contents.keys);
+            let differs = *known != keys;
+            *known = keys;
             differs
         });
         self.contents = contents;
-        let any = peers.into_iter().any(|(_, peer)| peer.transport.password_file.is_some());
-        self.again = any.then(|| Instant::now() + PERIOD);
     }
 
     /// When the files are to be read again.
@@ -91,8 +90,8 @@ impl Passwords {
         self.keys.subscribe()
     }
 
-    pub fn key(&self, neighbor: IpAddr) -> Option<&Vec<u8>> {
-        self.contents.keys.get(&unscoped(neighbor).0)
+    pub fn key(&self, neighbor: IpAddr) -> Option<Vec<u8>> {
+        self.keys.borrow().get(&unscoped(neighbor).0).cloned()
     }
 
     /// Whom another one's password keeps out.
@@ -137,8 +136,8 @@ pub fn is_open(path: &str) -> bool {
 type Neighbor<'a> = (IpAddr, &'a str, Option<Vec<u8>>);
 
 /// Of a neighbour whose password cannot be read nothing is taken.
-fn read<'a>(peers: impl Iterator<Item = (&'a IpAddr, &'a PeerConfig)>) -> Contents {
-    let mut contents = Contents::default();
+fn read<'a>(peers: impl Iterator<Item = (&'a IpAddr, &'a PeerConfig)>) -> (Keys, Contents) {
+    let (mut keys, mut contents) = (Keys::new(), Contents::default());
     let mut by_address: BTreeMap<IpAddr, Vec<Neighbor<'_>>> = BTreeMap::new();
     for (neighbor, peer) in peers {
         let key = match &peer.transport.password_file {
@@ -158,12 +157,12 @@ fn read<'a>(peers: impl Iterator<Item = (&'a IpAddr, &'a PeerConfig)>) -> Conten
         };
         let address = unscoped(*neighbor).0;
         if let Some(key) = &key {
-            contents.keys.insert(address, key.clone());
+            keys.insert(address, key.clone());
         }
         by_address.entry(address).or_default().push((*neighbor, &peer.name, key));
     }
     for (address, neighbors) in by_address {
-        let Some(key) = contents.keys.get(&address) else { continue };
+        let Some(key) = keys.get(&address) else { continue };
         let (fitting, others): (Vec<_>, Vec<_>) = neighbors.iter().partition(|(_, _, own)| own.as_ref() == Some(key));
         let Some((by, whose, _)) = fitting.last() else { continue };
         contents.overruled.extend(others.into_iter().map(|(neighbor, name, _)| Overruled {
@@ -172,7 +171,7 @@ fn read<'a>(peers: impl Iterator<Item = (&'a IpAddr, &'a PeerConfig)>) -> Conten
             by: (*by, whose.to_string()),
         }));
     }
-    contents
+    (keys, contents)
 }
 
 #[cfg(test)]

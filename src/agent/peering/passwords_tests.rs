@@ -26,7 +26,7 @@ fn of_one_address_on_several_links_one_password_counts_and_whom_it_keeps_out_is_
                 (*address, PeerConfig { name, ..with((*password).clone()) })
             })
             .collect();
-        let Contents { keys, overruled, .. } = read(peers.iter());
+        let (keys, Contents { overruled, .. }) = read(peers.iter());
         let key = keys.get(&far).map(|key| String::from_utf8_lossy(key).into_owned());
         (key, overruled.into_iter().map(|it| (it.name, it.by.1)).collect::<Vec<_>>())
     };
@@ -65,7 +65,7 @@ fn a_password_that_everybody_can_read_is_known() {
     let open = file("open", 0o644);
     let files = [open.clone(), open.clone(), file("group", 0o640), file("ours", 0o600), None, missing];
     let peers: BTreeMap<IpAddr, PeerConfig> = (1..).map(address).zip(files.map(with)).collect();
-    assert_eq!(read(peers.iter()).open, open.into_iter().collect(), "one, once");
+    assert_eq!(read(peers.iter()).1.open, open.into_iter().collect(), "one, once");
 }
 
 #[test]
@@ -76,7 +76,7 @@ fn a_file_that_is_written_later_is_a_key_at_the_next_look_and_what_it_lacks_is_k
     let peers = BTreeMap::from([(address(1), with(Some(path_text.clone()))), (address(2), with(None))]);
     let mut passwords = Passwords::default();
     let mut followed = passwords.follow();
-    let key = |passwords: &Passwords| passwords.key(address(1)).cloned();
+    let key = |passwords: &Passwords| passwords.key(address(1));
     let lacks = |passwords: &Passwords| passwords.unreadable().get(&address(1)).cloned().unwrap_or_default();
 
     passwords.read(peers.iter());

@@ -60,9 +60,7 @@ impl SpeakerOnly {
         let old = std::mem::replace(&mut self.config, config);
         let config = &self.config;
         let speaker = speaker_of(config);
-        let mut own = self.answers.own();
-        (own.as_number, own.router_id) = (speaker.as_number, speaker.router_id);
-        drop(own);
+        self.answers.own().identify(&speaker);
         self.peering.set_pools(pools_of(config));
         self.peering.configure(speaker);
         self.peering.listen(config.bgp.listen.clone());
@@ -162,6 +160,12 @@ struct Own {
     router_id: Ipv4Addr,
     /// Why what it says now was not taken over.
     refused: Option<String>,
+}
+
+impl Own {
+    fn identify(&mut self, speaker: &SpeakerConfig) {
+        (self.as_number, self.router_id) = (speaker.as_number, speaker.router_id);
+    }
 }
 
 impl Answers {

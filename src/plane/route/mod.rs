@@ -8,7 +8,7 @@
 //! | `mirror` | what the kernel has: our routes, and the links they may lead to |
 //! | `table` | our routes by key, and how many lead by which nexthop object |
 //! | `objects` | nexthop objects: one a next hop or a set of them, however many routes lead there |
-//! | `order` | in which order many routes are written
+//! | `order` | in which order many routes are written |
 //! | `message` | a route as a netlink message, and back |
 //! | `encode` | a route by a nexthop object in the bytes of such a message, without the message |
 

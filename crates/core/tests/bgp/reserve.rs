@@ -9,7 +9,7 @@ use routenet_core::bgp::wire::{self, Message, Open, cease};
 use routenet_core::model::ImportPolicy;
 use routenet_core::time::Time;
 
-use crate::world::{address, config, neighbor, puppet_context, puppet_open};
+use crate::world::{address, config, messages, neighbor, puppet_context, puppet_open};
 
 const THEIR_AS: u32 = 65009;
 
@@ -55,13 +55,7 @@ impl Two {
         let mut bytes = Vec::new();
         self.speaker.poll_transmit(conn, &mut bytes, 4096, self.now);
         bytes.extend(self.closed.iter().filter(|(closed, _)| *closed == conn).flat_map(|(_, words)| words.clone()));
-        let (mut rest, mut said) = (bytes.as_slice(), Vec::new());
-        while let Some(length) = wire::message_length(rest).expect("what we send is well formed") {
-            let (message, after) = rest.split_at(length);
-            said.push(wire::decode(message, &puppet_context()).expect("what we send is well formed"));
-            rest = after;
-        }
-        said
+        messages(&bytes, &puppet_context())
     }
 
     fn hear(&mut self, conn: ConnId, bytes: &[u8]) {

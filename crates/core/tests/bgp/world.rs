@@ -396,14 +396,20 @@ impl World {
 }
 
 impl Puppet {
-    fn hear(&mut self, mut bytes: &[u8]) {
-        let context = self.context.clone();
-        while let Some(length) = wire::message_length(bytes).expect("what we send is well formed") {
-            let (message, rest) = bytes.split_at(length);
-            self.heard.push_back(wire::decode(message, &context).expect("what we send is well formed"));
-            bytes = rest;
-        }
+    fn hear(&mut self, bytes: &[u8]) {
+        self.heard.extend(messages(bytes, &self.context));
     }
+}
+
+/// What a speaker has said, decoded.
+pub fn messages(mut bytes: &[u8], context: &CodecContext) -> Vec<Message> {
+    let mut all = Vec::new();
+    while let Some(length) = wire::message_length(bytes).expect("what we send is well formed") {
+        let (message, rest) = bytes.split_at(length);
+        all.push(wire::decode(message, context).expect("what we send is well formed"));
+        bytes = rest;
+    }
+    all
 }
 
 /// It understands what was not agreed on too: whether it was, tests look at.

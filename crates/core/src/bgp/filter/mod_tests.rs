@@ -250,7 +250,6 @@ fn the_link_local_address_of_a_next_hop_goes_along_on_its_link_and_says_whose_it
     assert_eq!(hop(on_link("fe80::2", "fe80::1", 8)), Some(NextHop::new(global)), "somebody else of that name");
 }
 
-/// RFC 9234 section 5, the five rules, by our role.
 #[test]
 fn a_neighbour_is_external_by_the_as_that_we_are_for_it() {
     let prefix: Cidr = "10.65.1.7/32".parse().unwrap();
@@ -266,6 +265,7 @@ fn a_neighbour_is_external_by_the_as_that_we_are_for_it() {
     }
 }
 
+/// RFC 9234 section 5, the five rules, by our role.
 #[test]
 fn otc_lets_routes_go_down_and_nowhere_else() {
     let prefix: Cidr = "10.65.1.7/32".parse().unwrap();

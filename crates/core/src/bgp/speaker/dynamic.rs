@@ -33,10 +33,9 @@ impl Speaker {
         }
         let ranges = self.config.ranges.iter().filter(|range| range.prefix.covers(&Cidr::host(remote)));
         let Some(range) = ranges.max_by_key(|range| range.prefix.length()).cloned() else { return };
-        let of_range = || self.peers.iter().filter(|(_, peer)| peer.range == Some(range.prefix));
-        if of_range().filter(|(_, peer)| !peer.is_ghost()).count() >= range.limit as usize {
-            let gone = of_range().filter(|(_, peer)| peer.may_be_forgotten()).min_by_key(|(_, peer)| peer.left);
-            let Some(gone) = gone.map(|(address, _)| *address) else { return };
+        let present = self.peers.iter().filter(|(_, peer)| peer.range == Some(range.prefix) && !peer.is_ghost());
+        if present.count() >= range.limit as usize {
+            let Some(gone) = self.longest_gone(range.prefix, Peer::may_be_forgotten) else { return };
             self.forget_peer(gone);
             self.trim();
         }
@@ -53,17 +52,20 @@ impl Speaker {
     pub(super) fn has_room(&mut self, address: IpAddr) -> bool {
         let Some(prefix) = self.peers.get(&address).and_then(|peer| peer.range) else { return true };
         let Some(range) = self.config.ranges.iter().find(|range| range.prefix == prefix) else { return true };
-        let others = || self.peers.iter().filter(|(other, peer)| **other != address && peer.range == Some(prefix));
+        let others = self.peers.iter().filter(|(other, peer)| **other != address && peer.range == Some(prefix));
         let holds = |peer: &Peer| peer.stale.is_active() || peer.session.established().is_some();
-        if others().filter(|(_, peer)| holds(peer)).count() < range.limit as usize {
+        if others.filter(|(_, peer)| holds(peer)).count() < range.limit as usize {
             return true;
         }
-        let ghosts = others().filter(|(_, peer)| peer.is_ghost());
-        let gone = ghosts.min_by_key(|(_, peer)| peer.left).map(|(ghost, _)| *ghost);
-        gone.is_some_and(|ghost| {
-            self.give_way(ghost, prefix, address);
-            true
-        })
+        let Some(ghost) = self.longest_gone(prefix, Peer::is_ghost) else { return false };
+        self.give_way(ghost, prefix, address);
+        true
+    }
+
+    /// Of the neighbours of a range that are such, the one that left first.
+    fn longest_gone(&self, range: Cidr, such: impl Fn(&Peer) -> bool) -> Option<IpAddr> {
+        let gone = self.peers.iter().filter(|(_, peer)| peer.range == Some(range) && such(peer));
+        gone.min_by_key(|(_, peer)| peer.left).map(|(address, _)| *address)
     }
 
     /// Those of a range that is still there stay, by what it says now; one that has a configuration of its own is no longer
