@@ -251,11 +251,13 @@ pub struct NeighborReply {
     pub retained: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stale: Option<Stale>,
-    /// UPDATEs of this session that were mended (RFC 7606), by what was done, and the last one.
+    /// UPDATEs with something wrong since the neighbour was configured (RFC 7606), by what was done, and the last one.
     pub malformed: u64,
     pub treated_as_withdraw: u64,
     pub attributes_discarded: u64,
     pub prefixes_ignored: u64,
+    #[serde(default)]
+    pub sessions_reset: u64,
     pub last_malformed: Option<Malformed>,
     pub last_notification_sent: Option<Past>,
     pub last_notification_received: Option<Past>,
@@ -285,13 +287,16 @@ pub struct Stale {
     pub long_lived: bool,
 }
 
-/// The last UPDATE that was mended.
+/// The last UPDATE with something wrong.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Malformed {
     #[serde(flatten)]
     pub past: Past,
     /// The offending attribute's first bytes, in hexadecimal; empty where no single one is at fault.
     pub bytes: String,
+    /// The whole message, in hexadecimal.
+    #[serde(default)]
+    pub update: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

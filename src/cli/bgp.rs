@@ -9,6 +9,9 @@ use crate::api::Request;
 use crate::api::client::Client;
 use crate::api::listing::{MessageCounts, NeighborReply, Past, RouteReply, Stale};
 
+/// Bytes of a message that are shown.
+const SHOWN: usize = 64;
+
 /// All that is known of one neighbour
 #[derive(Debug, Args)]
 pub struct NeighborArgs {
@@ -102,14 +105,16 @@ fn neighbor(reply: &NeighborReply) -> String {
     let mut malformed = reply.malformed.to_string();
     if reply.malformed > 0 {
         malformed = format!(
-            "{malformed} UPDATEs (RFC 7606): {} treated as withdrawn, {} attributes discarded, {} prefixes ignored",
-            reply.treated_as_withdraw, reply.attributes_discarded, reply.prefixes_ignored
+            "{malformed} UPDATEs (RFC 7606): {} treated as withdrawn, {} attributes discarded, {} prefixes ignored, {} \
+             sessions reset",
+            reply.treated_as_withdraw, reply.attributes_discarded, reply.prefixes_ignored, reply.sessions_reset
         );
     }
     rows.push(("malformed", malformed));
     if let Some(last) = &reply.last_malformed {
         rows.push(("  the last", ago(&last.past)));
         rows.push(("  its bytes", or_dash(Some(&last.bytes).filter(|bytes| !bytes.is_empty()))));
+        rows.push(("  in", beginning(&last.update)));
     }
     rows.extend(reply.notes.iter().map(|note| ("note", note.clone())));
     rows.extend(reply.history.iter().rev().map(|past| ("event", ago(past))));
@@ -124,6 +129,14 @@ fn stale_words(stale: &Stale) -> String {
 
 fn ago(past: &Past) -> String {
     format!("{} ({} ago)", past.what, duration(past.secs_ago))
+}
+
+/// A message in hexadecimal, as much of it as a terminal is for.
+fn beginning(message: &str) -> String {
+    match message.get(..2 * SHOWN) {
+        Some(beginning) => format!("{beginning}... ({} bytes; `-o json` has all)", message.len() / 2),
+        None => or_dash(Some(message).filter(|message| !message.is_empty())),
+    }
 }
 
 fn counts(counts: &MessageCounts) -> String {

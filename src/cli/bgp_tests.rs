@@ -13,7 +13,10 @@ fn a_neighbour_is_shown_with_its_counters_and_what_was_wrong() {
         "last_error": "closed by the neighbour", "last_error_secs_ago": 70,
         "options": { "role": "customer" }, "messages_received": counts(7), "messages_sent": counts(2), "waiting": false,
         "retained": true, "stale": { "since_secs": 130, "left_secs": 3590, "long_lived": true }, "malformed": 1, "treated_as_withdraw": 1, "attributes_discarded": 0, "prefixes_ignored": 0,
-        "last_malformed": { "secs_ago": 5, "what": "COMMUNITIES: wrong length", "bytes": "c00801ff" },
+        "sessions_reset": 2,
+        "last_malformed": {
+            "secs_ago": 5, "what": "COMMUNITIES: wrong length", "bytes": "c00801ff", "update": "ab".repeat(65),
+        },
         "last_notification_sent": null,
         "last_notification_received": { "secs_ago": 70, "what": "Cease: Administrative Reset (6/4)" },
         "notes": ["everybody can read /etc/pw"], "history": [{ "secs_ago": 65, "what": "Established" }],
@@ -29,7 +32,9 @@ fn a_neighbour_is_shown_with_its_counters_and_what_was_wrong() {
         "  messages in   1 OPEN, 7 UPDATE, 4 KEEPALIVE, 0 ROUTE-REFRESH, 0 NOTIFICATION\n",
         "  it said       Cease: Administrative Reset (6/4) (1 min 10 s ago)\n",
         "    the last    COMMUNITIES: wrong length (5 s ago)\n",
+        "  malformed     1 UPDATEs (RFC 7606): 1 treated as withdrawn, 0 attributes discarded, 0 prefixes ignored, 2 sessions reset\n",
         "    its bytes   c00801ff\n",
+        "abab... (65 bytes; `-o json` has all)\n",
         "  note          everybody can read /etc/pw\n",
         "  event         Established (1 min 5 s ago)\n",
     ] {

@@ -518,9 +518,12 @@ impl Driver {
                     }
                 }
                 Event::State { peer, name, state, why } => self.state(peer, name, state, why),
-                Event::Malformed { peer, name, what } => {
+                Event::Malformed { peer, name, fault, unreported } => {
+                    listing::warn_of_malformed(&interfaces::words(peer), &name, &fault, unreported);
+                }
+                Event::TooLong { peer, name, what } => {
                     let peer = interfaces::words(peer);
-                    warn!(peer, name, what, "malformed UPDATE mended (RFC 7606); later ones are counted in the status");
+                    warn!(peer, name, what, "a route is not told; `routectl bgp neighbor` counts those that follow");
                 }
             }
         }

@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use routenet_core::bgp::speaker::detail::{Messages, PeerDetail, RouteDetail, Standing, Untold};
+use routenet_core::bgp::speaker::detail::{Fault, Messages, PeerDetail, RouteDetail, Standing, TooLong, Untold};
 use routenet_core::bgp::speaker::{PeerSource, PeerStatus, RouteStatus, State};
 use routenet_core::bgp::wire::Origin;
 use routenet_core::model::yaml::write_options;
 use routenet_core::model::{Family, ImportPolicy};
+use tracing::warn;
 
 use super::{PeeringStatus, Waiting, bfd, passwords};
 use crate::api::listing::{
@@ -113,9 +114,11 @@ pub fn neighbor_reply(detail: &PeerDetail, bfd: Option<BfdLine>) -> NeighborRepl
         treated_as_withdraw: detail.faults.withdrawn,
         attributes_discarded: detail.faults.discarded,
         prefixes_ignored: detail.faults.ignored,
-        last_malformed: last.map(|((_, what, offending), ago)| Malformed {
-            past: Past { secs_ago: ago.as_secs(), what: what.clone() },
-            bytes: hex(offending),
+        sessions_reset: detail.faults.resets,
+        last_malformed: last.map(|((_, fault), ago)| Malformed {
+            past: Past { secs_ago: ago.as_secs(), what: fault.what.clone() },
+            bytes: hex(&fault.bytes),
+            update: hex(&fault.message),
         }),
         last_notification_sent: detail.last_sent.as_ref().map(past),
         last_notification_received: detail.last_received.as_ref().map(past),
@@ -128,7 +131,19 @@ pub fn neighbor_reply(detail: &PeerDetail, bfd: Option<BfdLine>) -> NeighborRepl
 fn notes(detail: &PeerDetail) -> Vec<String> {
     let open = detail.status.config.transport.password_file.iter().filter(|path| passwords::is_open(path));
     let open = open.map(|path| format!("everybody on this machine can read its password: {path}"));
-    open.chain(detail.untold.iter().map(untold)).collect()
+    open.chain(detail.untold.iter().map(untold)).chain(detail.too_long.iter().map(too_long)).collect()
+}
+
+fn too_long((routes, one): &(usize, TooLong)) -> String {
+    format!("{routes} routes are not told to it, since no message can hold them: {one}")
+}
+
+/// RFC 7606 section 6: the log has the prefixes and the whole message.
+pub fn warn_of_malformed(peer: &str, name: &str, fault: &Fault, unreported: u64) {
+    let outcome = if fault.fatal { "malformed UPDATE; the session is reset" } else { "malformed UPDATE mended (RFC 7606)" };
+    let prefixes: Vec<String> = fault.prefixes.iter().map(|nlri| nlri.prefix.to_string()).collect();
+    let update = hex(&fault.message);
+    warn!(peer, name, what = fault.what, prefixes = prefixes.join(" "), update, unreported, "{outcome}");
 }
 
 fn untold(untold: &Untold) -> String {

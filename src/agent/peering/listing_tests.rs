@@ -24,6 +24,7 @@ fn a_neighbour_has_notes_of_an_open_password_and_of_families_that_it_is_not_told
             last_received: None,
             waiting: false,
             untold,
+            too_long: None,
             history: Vec::new(),
         };
         neighbor_reply(&detail, None).notes

@@ -485,7 +485,7 @@ impl Net {
                 self.say((index, conn), last_words);
                 self.hang_up((index, conn), "closed by the neighbour");
             }
-            Event::State { .. } | Event::Malformed { .. } => {}
+            Event::State { .. } | Event::Malformed { .. } | Event::TooLong { .. } => {}
         }
     }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use routenet_core::bgp::session::timers::PATIENCE;
 use routenet_core::bgp::speaker::*;
-use routenet_core::bgp::wire::{self, Capability, Message, Notification, Open, cease};
+use routenet_core::bgp::wire::{self, Capability, GracefulRestart, Message, Notification, Open, cease};
 use routenet_core::model::ImportPolicy;
 
 use crate::world::{World, address, config, neighbor, puppet_open};
@@ -289,6 +289,26 @@ fn a_second_connection_soon_after_the_first_is_a_collision_and_loses() {
     assert_eq!(answer(&mut world), (6, cease::COLLISION_RESOLUTION));
     assert!(!first.expect("the first").closed);
     assert_eq!(world.status(0, 8).state, State::Established);
+}
+
+/// RFC 4724 4.2, where the neighbour named a family with its restart; nothing of ours is there that could collide.
+#[test]
+fn a_neighbour_with_graceful_restart_that_connects_anew_has_lost_the_old_connection() {
+    let of = |families| GracefulRestart { restarted: false, notification: false, restart_time: 120, families };
+    let with_families = puppet_open(PUPPET, Some(of(vec![(wire::AfiSafi::IPV4_UNICAST, true)])));
+    let without = puppet_open(PUPPET, Some(of(Vec::new())));
+    for (open, new_one_stays) in [(with_families, true), (without, false)] {
+        let mut world = alone();
+        world.puppet_connects(0, address(8));
+        world.puppet_establishes(&open);
+        world.puppet_connects(0, address(8));
+        world.puppet_says(&wire::encode_open(&open));
+        world.puppet_says(&wire::encode_keepalive());
+        let status = world.status(0, 8);
+        assert_eq!((status.state, status.sessions), (State::Established, 1 + u64::from(new_one_stays)));
+        let refused = world.puppet_notified().map(|said| (said.code, said.subcode));
+        assert_eq!(refused, (!new_one_stays).then_some((6, cease::COLLISION_RESOLUTION)));
+    }
 }
 
 #[test]

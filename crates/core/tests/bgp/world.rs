@@ -57,6 +57,8 @@ pub struct Host {
     pub lost: Vec<Cidr>,
     pub converged: bool,
     pub reports: Vec<(IpAddr, State, Option<String>)>,
+    /// What its log would have of malformed UPDATEs, and of routes that no message can hold.
+    pub warnings: Vec<Event>,
 }
 
 /// A neighbour that the test plays by hand.
@@ -114,6 +116,7 @@ impl World {
             lost: Vec::new(),
             converged: false,
             reports: Vec::new(),
+            warnings: Vec::new(),
         });
         self.hosts.len() - 1
     }
@@ -259,7 +262,7 @@ impl World {
                 Event::Connect { conn, remote, .. } => self.connect(index, conn, remote.ip()),
                 Event::Close { conn, last_words } => self.close(index, conn, &last_words),
                 Event::State { peer, state, why, .. } => self.hosts[index].reports.push((peer, state, why)),
-                Event::Malformed { .. } => {}
+                warning @ (Event::Malformed { .. } | Event::TooLong { .. }) => self.hosts[index].warnings.push(warning),
             }
         }
         moved

@@ -64,8 +64,9 @@ pub struct Connection {
     pub opens: [Vec<u8>; 2],
     codec: CodecContext,
     input: Vec<u8>,
-    /// What of `input` has been read.
+    /// What of `input` has been read, and how much of that the last message was.
     read: usize,
+    last: usize,
     output: Vec<u8>,
     keepalive_waits: bool,
 }
@@ -90,6 +91,7 @@ impl Connection {
             },
             input: Vec::new(),
             read: 0,
+            last: 0,
             output: Vec::new(),
             keepalive_waits: false,
         }
@@ -104,6 +106,7 @@ impl Connection {
     /// # Errors
     /// The NOTIFICATION that ends the session.
     pub fn next_message(&mut self) -> Result<Option<Message>, Notification> {
+        self.last = 0;
         let waiting = &self.input[self.read..];
         let whole = match wire::message_length(waiting)? {
             Some(length) if length <= waiting.len() => &waiting[..length],
@@ -121,8 +124,14 @@ impl Connection {
         }
         // A panic in the decoder is a bug of ours; it must not cost more than this session.
         let decoded = std::panic::catch_unwind(AssertUnwindSafe(|| wire::decode(whole, &self.codec)));
-        self.read += whole.len();
+        self.last = whole.len();
+        self.read += self.last;
         decoded.unwrap_or_else(|_| Err(Notification::malformed_attribute_list())).map(Some)
+    }
+
+    /// The message that was decoded last, or could not be, as it came; none where there was no whole one in turn.
+    pub fn message(&self) -> &[u8] {
+        &self.input[self.read - self.last..self.read]
     }
 
     /// Adopts what the two OPENs came to, and starts its timers.

@@ -98,7 +98,16 @@ pub enum Output {
     Down {
         graceful: bool,
     },
-    Update(Box<Update>),
+    /// Both as it was read and as it came.
+    Update {
+        update: Box<Update>,
+        message: Vec<u8>,
+    },
+    /// An UPDATE that ends the session (RFC 4271 6.3), and what it is answered by.
+    Unreadable {
+        notification: Notification,
+        message: Vec<u8>,
+    },
     /// The neighbour wants to be told everything again.
     Refresh(AfiSafi),
     /// It begins, or has ended, to tell everything again (RFC 7313).
@@ -401,7 +410,13 @@ impl Session {
                     self.message(env, id, message);
                 }
                 Ok(None) => break,
-                Err(notification) => self.end(env, id, Cause::Sent(notification)),
+                Err(notification) => {
+                    let message = connection.message().to_vec();
+                    if message.get(wire::HEADER - 1) == Some(&(MessageType::Update as u8)) {
+                        env.out.push(Output::Unreadable { notification: notification.clone(), message });
+                    }
+                    self.end(env, id, Cause::Sent(notification));
+                }
             }
         }
         self.settle(env);
@@ -460,7 +475,8 @@ impl Session {
             (Phase::Established, Message::Keepalive) => connection.heard(env.now),
             (Phase::Established, Message::Update(update)) => {
                 connection.heard(env.now);
-                env.out.push(Output::Update(Box::new(update)));
+                let message = connection.message().to_vec();
+                env.out.push(Output::Update { update: Box::new(update), message });
             }
             (Phase::Established, Message::RouteRefresh { family, subtype }) => {
                 connection.heard(env.now);
@@ -512,11 +528,14 @@ impl Session {
         let other_id = other.id;
         if other.phase == Phase::Established {
             // RFC 4724 4.2: a neighbour with graceful restart that connects anew has lost the old connection. Shortly
-            // after Established, though, it may be the loser of a collision that is still on its way.
-            let graceful = other.negotiated.as_ref().is_some_and(|n| n.graceful_restart.is_some());
+            // after Established, though, where one of the two is ours, it may be the loser of a collision that is still
+            // on its way.
+            let graceful = other.negotiated.as_ref().and_then(|negotiated| negotiated.graceful_restart.as_ref());
+            let graceful = graceful.is_some_and(|theirs| !theirs.families.is_empty());
             let restarted = negotiated.graceful_restart.as_ref().is_some_and(|theirs| theirs.restarted);
             let old = env.now.since(self.turned) >= timers::COLLISION_WINDOW;
-            if graceful && (restarted || old) {
+            let theirs = [this, other].iter().all(|connection| connection.direction == Direction::Incoming);
+            if graceful && (restarted || old || theirs) {
                 self.end(env, other_id, Cause::Quiet);
                 return true;
             }

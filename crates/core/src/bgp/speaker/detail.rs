@@ -4,11 +4,12 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use super::Speaker;
-pub use super::peer::Faults;
+pub use super::faults::{Fault, Faults};
 use super::peer::Peer;
 use super::status::{PeerStatus, RouteStatus};
 pub use crate::bgp::rib::decision::Step;
 pub use crate::bgp::rib::standing::Standing;
+pub use crate::bgp::rib::outbound::TooLong;
 use crate::bgp::rib::{Candidate, Rib, Scope};
 pub use crate::bgp::session::counters::Messages;
 use crate::bgp::wire::AfiSafi;
@@ -23,7 +24,7 @@ pub struct PeerDetail {
     /// Since it was configured.
     pub messages_in: Messages,
     pub messages_out: Messages,
-    /// What its UPDATEs had that RFC 7606 mended; the last one with how long ago it was.
+    /// What was wrong with its UPDATEs (RFC 7606); the last one with how long ago it was.
     pub faults: Faults,
     pub last_fault: Option<Duration>,
     /// How long ago, and what, in words.
@@ -33,6 +34,8 @@ pub struct PeerDetail {
     pub waiting: bool,
     /// Families that were agreed on, and that it is told nothing of by way of this node, which has no next hop to offer.
     pub untold: Vec<Untold>,
+    /// How many routes it is not told since no message can hold them, and one of them.
+    pub too_long: Option<(usize, TooLong)>,
     /// What became of the session, the newest last.
     pub history: Vec<(Duration, String)>,
 }
@@ -83,6 +86,10 @@ impl Speaker {
             last_received: received,
             waiting: peer.told && self.outbound.has_news(address, &self.rib, holds),
             untold: self.untold(address, peer),
+            too_long: {
+                let mut routes = self.outbound.too_long(address);
+                routes.next().map(|first| (1 + routes.count(), *first))
+            },
             history: peer.history.iter().map(|(at, what)| (ago(*at), what.clone())).collect(),
         })
     }

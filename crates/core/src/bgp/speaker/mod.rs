@@ -20,6 +20,7 @@ mod configure;
 pub mod detail;
 mod drain;
 mod dynamic;
+pub mod faults;
 mod from_model;
 mod ineffective;
 mod mesh;
@@ -53,6 +54,7 @@ use crate::time::Time;
 pub use config::{LinkPeer, ListenRange, PeerConfig, PeerSource, SpeakerConfig};
 pub use detail::{PeerDetail, RouteDetail};
 use drain::Drain;
+use faults::Fault;
 pub use from_model::{DEFAULT_AS, mesh_plan, speaker_config};
 pub use ineffective::{Ineffective, IneffectiveOption, Twin};
 pub use mesh::MeshSessions;
@@ -126,8 +128,11 @@ pub enum Event {
     Close { conn: ConnId, last_words: Vec<u8> },
     /// A session changed its state. `why`: the last error, when it fell back.
     State { peer: IpAddr, name: String, state: State, why: Option<String> },
-    /// The first UPDATE of a session that RFC 7606 had to mend; the status counts the others.
-    Malformed { peer: IpAddr, name: String, what: String },
+    /// An UPDATE that RFC 7606 had to mend, or that ended the session.
+    Malformed { peer: IpAddr, name: String, fault: Fault, unreported: u64 },
+    /// A neighbour is not told a route since no message can hold it, and was told all before; in words. Its detail counts
+    /// those that follow.
+    TooLong { peer: IpAddr, name: String, what: String },
 }
 
 /// What the kernel's table should follow.

@@ -6,11 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::config::PeerConfig;
+use super::faults::Faults;
 use super::refresh::Refreshing;
 use super::restart::Retention;
 use crate::bgp::rib::Source;
 use crate::bgp::session::{Negotiated, Session, Settings, State};
-use crate::bgp::wire::{AfiSafi, DefectAction};
+use crate::bgp::wire::AfiSafi;
 use crate::model::Cidr;
 use crate::time::Time;
 
@@ -21,29 +22,6 @@ pub const QUIET: Duration = Duration::from_secs(3);
 
 /// How many changes of a session are remembered.
 const HISTORY: usize = 16;
-
-/// What was wrong with the UPDATEs of the present session, or else of the last one, that it survived (RFC 7606).
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Faults {
-    /// UPDATEs with anything wrong.
-    pub updates: u64,
-    /// Of these, what was done: routes treated as withdrawn, attributes discarded, prefixes ignored.
-    pub withdrawn: u64,
-    pub discarded: u64,
-    pub ignored: u64,
-    /// The last one: when, what, and the offending attribute's first bytes as received.
-    pub last: Option<(Time, String, Vec<u8>)>,
-}
-
-impl Faults {
-    pub fn count(&mut self, action: DefectAction) {
-        *match action {
-            DefectAction::TreatAsWithdraw => &mut self.withdrawn,
-            DefectAction::AttributeDiscard => &mut self.discarded,
-            DefectAction::PrefixIgnored => &mut self.ignored,
-        } += 1;
-    }
-}
 
 #[derive(Debug)]
 pub(super) struct Peer {

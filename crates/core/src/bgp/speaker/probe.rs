@@ -10,9 +10,10 @@ use super::peer::Peer;
 use super::status::as_path_words;
 use super::update::import;
 use crate::bgp::filter::{Asked, Direction, Place, Refusal, Silence};
+use crate::bgp::rib::outbound::TooLong;
 use crate::bgp::rib::path::own_attributes;
 use crate::bgp::rib::{Candidate, Judged, Path, Source};
-use crate::bgp::wire::{AsSegment, NextHop};
+use crate::bgp::wire::{AsSegment, EncodedPath, NextHop};
 use crate::model::filter::Community;
 use crate::model::scope::unscoped;
 use crate::model::{Cidr, Family};
@@ -122,7 +123,11 @@ impl Speaker {
                 });
                 let told = outcome.and_then(|place| {
                     let none = || Some("there is no next hop to tell for it".to_string());
-                    export.rewrite(&candidate, family, place).ok_or_else(none)
+                    let path = export.rewrite(&candidate, family, place).ok_or_else(none)?;
+                    match too_long(peer, &prefix, &candidate, &path) {
+                        None => Ok(path),
+                        Some(route) => Err(Some(route.to_string())),
+                    }
                 });
                 (asked, told)
             }
@@ -259,6 +264,13 @@ impl Speaker {
             (Some(None), place) => format!("{} rejects it", place.map(words).unwrap_or_default()),
         }
     }
+}
+
+/// Whether the session with the neighbour, if there is one, has a message that holds the path as it would be told.
+fn too_long(peer: &Peer, prefix: &Cidr, candidate: &Candidate, path: &Path) -> Option<TooLong> {
+    let codec = &peer.negotiated.as_ref().filter(|_| peer.told)?.codec;
+    let encoded = EncodedPath::new(&path.attributes, &path.next_hop, prefix.family(), codec).ok()?;
+    TooLong::of(&encoded, prefix, candidate, codec)
 }
 
 /// Every attribute that a filter may look at or change. `hop`: whether the next hop says something before.

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use super::peer::{Faults, Peer};
+use super::peer::Peer;
 use super::{ConnId, Event, Speaker, State};
 use crate::bgp::rib::Source;
 use crate::bgp::session::{Env, Negotiated, Output, Session};
@@ -70,7 +70,8 @@ impl Speaker {
                 self.monitor_up(address, now);
             }
             Output::Down { graceful } => self.down(address, graceful, now),
-            Output::Update(update) => self.update(address, *update, now),
+            Output::Update { update, message } => self.update(address, *update, message, now),
+            Output::Unreadable { notification, message } => self.unreadable(address, &notification, message, now),
             Output::Refresh(family) => self.refresh(address, family),
             Output::RefreshBegins(family) => self.refresh_begins(address, family, now),
             Output::RefreshEnds(family) => self.refresh_ends(address, family),
@@ -122,7 +123,7 @@ impl Speaker {
         peer.told = true;
         peer.negotiated = Some(negotiated);
         peer.end_of_rib.clear();
-        peer.faults = Faults::default();
+        peer.faults.new_session();
         peer.last_update = now;
         if let Some(policy) = self.policy(address) {
             self.outbound.join(address, policy, &self.rib);

@@ -43,7 +43,7 @@ pub struct PeerStatus {
     /// Whether routes from before its restart are kept (RFC 4724), and more of that.
     pub retained: bool,
     pub stale: Option<StaleStatus>,
-    /// UPDATEs with faults that the present session, or else the last one, survived (RFC 7606), and the last one in words.
+    /// UPDATEs with faults in the present session, or else the last one (RFC 7606), and the last such one in words.
     pub malformed: u64,
     pub last_malformed: Option<String>,
     /// How long ago, and what, in words: what we sent, what it said, or how the connection broke.
@@ -87,6 +87,7 @@ impl Speaker {
     pub(super) fn peer_status(&self, address: &IpAddr, peer: &Peer, now: Time) -> PeerStatus {
         let counts = self.rib.counts(*address);
         let negotiated = peer.session.established().and_then(|connection| connection.negotiated.as_ref());
+        let last_fault = peer.faults.last.as_ref().filter(|_| peer.faults.of_session > 0);
         PeerStatus {
             address: *address,
             config: peer.config.clone(),
@@ -107,8 +108,8 @@ impl Speaker {
             sessions: peer.session.sessions(),
             retained: peer.stale.is_active(),
             stale: peer.stale.status(now),
-            malformed: peer.faults.updates,
-            last_malformed: peer.faults.last.as_ref().map(|(_, what, _)| what.clone()),
+            malformed: peer.faults.of_session,
+            last_malformed: last_fault.map(|(_, fault)| fault.what.clone()),
             last_error: peer.session.last_error().map(|(at, what)| (now.since(*at), what.clone())),
             refusal: peer.session.refusal().map(|(at, said)| (now.since(*at), said.clone())),
         }

@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use super::peer::Peer;
-use super::{ConnId, Speaker};
+use super::{ConnId, Event, Speaker};
 use crate::bgp::filter::Export;
-use crate::bgp::rib::outbound::Policy;
+use crate::bgp::rib::outbound::{Policy, TooLong};
 use crate::model::scope::unscoped;
 use crate::time::Time;
 
@@ -35,12 +35,14 @@ impl Speaker {
         };
         let told = |address: IpAddr| peers.get(&address).and_then(of_peer);
         let passed = self.outbound.prepare(&self.rib, |address| told(address).is_some());
+        let reports = self.outbound.take_reports();
         let holds = self.progress.holds_end_of_rib();
         let mut all: BTreeSet<ConnId> = self.speaking.iter().copied().filter(|conn| has_room(*conn)).collect();
         all.extend(self.outbound.due(holds).filter_map(told));
         if self.is_withdrawn() {
             all.extend(peers.values().filter_map(of_peer));
         }
+        self.report_too_long(reports);
         if passed {
             self.trim();
         }
@@ -70,9 +72,18 @@ impl Speaker {
         }
         let holds = self.progress.holds_end_of_rib();
         let all = self.outbound.transmit(address, &self.rib, holds, full, buffer);
+        let reports = self.outbound.take_reports();
+        self.report_too_long(reports);
         self.trim();
         if all && self.is_withdrawn() {
             self.shut_for_drain(address, now);
+        }
+    }
+
+    fn report_too_long(&mut self, reports: Vec<(IpAddr, TooLong)>) {
+        for (address, route) in reports {
+            let name = self.peers.get(&address).map(|peer| peer.config.name.clone()).unwrap_or_default();
+            self.events.push_back(Event::TooLong { peer: address, name, what: route.to_string() });
         }
     }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::config::SpeakerConfig;
 use super::peer::Peer;
-use super::{Event, Speaker};
+use super::Speaker;
 use crate::bgp::filter::{self, Import, Place};
 use crate::bgp::rib::{Candidate, Interner, Judged, Path, Source};
 use crate::bgp::wire::{AfiSafi, Attributes, DefectAction, NextHop, Nlri, Notification, Update};
@@ -19,7 +19,8 @@ use crate::time::Time;
 const PATHS: usize = 256;
 
 impl Speaker {
-    pub(super) fn update(&mut self, address: IpAddr, mut update: Update, now: Time) {
+    /// `message`: the UPDATE as it came.
+    pub(super) fn update(&mut self, address: IpAddr, mut update: Update, message: Vec<u8>, now: Time) {
         // What was read at one time with an UPDATE that ended the session came too late.
         if self.peers.get(&address).is_none_or(Peer::is_away) {
             return;
@@ -60,7 +61,7 @@ impl Speaker {
         }
         // An UPDATE counts once, whatever is wrong with it and however many prefixes it holds.
         if let Some((what, bytes)) = fault {
-            self.malformed(address, what, bytes, now);
+            self.mended(address, what, bytes, message, now);
         }
         if let Some(family) = update.end_of_rib {
             if let Some(peer) = self.peers.get_mut(&address) {
@@ -180,20 +181,6 @@ impl Speaker {
         let own = [self.config.address4, self.config.address6, session].into_iter().flatten();
         // Two speakers on one host may share an address; then it tells nothing.
         own.filter(|address| *address != peer).collect()
-    }
-
-    /// Counts an UPDATE that was mended, and reports the session's first.
-    fn malformed(&mut self, address: IpAddr, what: String, bytes: Vec<u8>, now: Time) {
-        let Some(peer) = self.peers.get_mut(&address) else { return };
-        peer.faults.updates += 1;
-        if peer.faults.updates == 1 {
-            self.events.push_back(Event::Malformed {
-                peer: address,
-                name: peer.config.name.clone(),
-                what: what.clone(),
-            });
-        }
-        peer.faults.last = Some((now, what, bytes));
     }
 }
 

@@ -23,8 +23,8 @@ const LONG_HEADER: usize = 4;
 /// Why a route has no encoding. The buffer is as it was.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum EncodeError {
-    #[error("{prefix}: the path attributes take {length} bytes, which leaves no room for it in a message of 4096")]
-    AttributesTooLong { prefix: Cidr, length: usize },
+    #[error("{prefix}: its UPDATE would take {length} bytes, and a message has {MAX_MESSAGE} at most")]
+    TooLong { prefix: Cidr, length: usize },
     #[error("{prefix}: a prefix has no encoding with the next hop {next_hop}, which is of the other family")]
     NextHopFamily { prefix: Cidr, next_hop: IpAddr },
 }
@@ -48,7 +48,7 @@ pub fn encode_reach<N: Into<Nlri> + Copy>(
     let reach = EncodedPath::new(attributes, next_hop, prefix.family(), context);
     let reach = reach.map_err(|next_hop| EncodeError::NextHopFamily { prefix, next_hop })?;
     match reach.announce(prefixes, context, out) {
-        0 => Err(EncodeError::AttributesTooLong { prefix, length: reach.length(prefix.family()) }),
+        0 => Err(EncodeError::TooLong { prefix, length: reach.length_with(&prefix, context) }),
         taken => Ok(taken),
     }
 }
@@ -83,19 +83,15 @@ impl EncodedPath {
         Ok(EncodedPath { next_hop: *next_hop, attributes: list.into_boxed_slice() })
     }
 
-    /// Whether any prefix of the family fits into a message beside it.
-    pub fn fits(&self, family: Family, context: &CodecContext) -> bool {
-        let longest = nlri::longest(family, sends_ids(context, family));
-        HEADER + 4 + self.length(family) + longest <= MAX_MESSAGE
-    }
-
-    /// What the attribute list takes, without prefixes.
-    fn length(&self, family: Family) -> usize {
-        let mut head = Vec::new();
-        if self.next_hop.address.is_ipv6() {
-            put_reach_head(AfiSafi::unicast(family), &self.next_hop, &mut head);
-        }
-        head.len() + self.attributes.len()
+    /// Bytes of an UPDATE that announces this prefix alone; beyond [`MAX_MESSAGE`] there is none (RFC 4271 9.2).
+    pub fn length_with(&self, prefix: &Cidr, context: &CodecContext) -> usize {
+        let reach = match self.next_hop {
+            NextHop { address: IpAddr::V4(_), .. } => 0,
+            // Family, length of the next hop, its addresses, the reserved byte.
+            NextHop { link_local, .. } => LONG_HEADER + 3 + 1 + 16 * (1 + usize::from(link_local.is_some())) + 1,
+        };
+        let nlri = nlri::encoded_length(prefix, sends_ids(context, prefix.family()));
+        HEADER + 4 + reach + self.attributes.len() + nlri
     }
 
     /// Appends one UPDATE that announces the leading prefixes of one family, as many as fit; answers how many those are.

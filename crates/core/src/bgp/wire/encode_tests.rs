@@ -1,7 +1,7 @@
 use std::collections::BTreeSet;
 
 use super::super::test_support::*;
-use super::super::types::{AsSegment, Update};
+use super::super::types::{AsSegment, PathIds, Update};
 use super::super::{Message, decode, message_length};
 use super::*;
 
@@ -200,7 +200,7 @@ fn attributes_that_leave_no_room_are_an_error() {
             let encoded = encode_reach(&attributes, &next_hop(via), &prefixes, &ebgp(), &mut out);
             match encoded {
                 Ok(1) if count == 1010 => assert!(out.len() <= 1 + MAX_MESSAGE),
-                Err(EncodeError::AttributesTooLong { prefix, length }) => {
+                Err(EncodeError::TooLong { prefix, length }) => {
                     assert_eq!((prefix, out.as_slice()), (prefixes[0].prefix, &[7][..]));
                     assert!(length > count as usize * 4);
                 }
@@ -210,7 +210,7 @@ fn attributes_that_leave_no_room_are_an_error() {
     }
     let long = Attributes { as_path: vec![AsSegment::Sequence((1..2000).collect())], ..plain_attributes() };
     let refused = encode_reach(&long, &next_hop("192.0.2.9"), &prefixes(&["10.0.0.0/8"]), &ebgp(), &mut Vec::new());
-    assert!(refused.unwrap_err().to_string().starts_with("10.0.0.0/8: the path attributes take "));
+    assert!(refused.unwrap_err().to_string().starts_with("10.0.0.0/8: its UPDATE would take "));
 }
 
 #[test]
@@ -286,4 +286,35 @@ fn a_message_of_ipv4_over_ipv6_next_hops_is_filled_to_its_bound() {
     let updates = decoded(&out, &extended());
     assert_eq!(updates.iter().map(|update| update.reachable.len()).sum::<usize>(), 2000);
     assert!(message_length(&out).unwrap().unwrap() > 4096 - 6);
+}
+
+/// RFC 4271 4.1: 4096 bytes are a message, and 4097 are none, whatever the prefix takes of them.
+#[test]
+fn the_last_byte_of_a_message_is_used() {
+    let link_local = NextHop { link_local: Some("fe80::9".parse().unwrap()), ..next_hop("2001:db8::9") };
+    let with_ids = CodecContext {
+        path_ids: PathIds { sent: vec![AfiSafi::IPV4_UNICAST], ..PathIds::default() },
+        ..ebgp()
+    };
+    for (text, via, context) in [
+        ("0.0.0.0/0", next_hop("192.0.2.9"), ebgp()),
+        ("10.0.0.0/8", next_hop("192.0.2.9"), ebgp()),
+        ("10.0.0.0/24", next_hop("192.0.2.9"), ebgp()),
+        ("10.0.0.1/32", next_hop("192.0.2.9"), with_ids),
+        ("10.0.0.1/32", next_hop("2001:db8::9"), extended()),
+        ("::/0", next_hop("2001:db8::9"), ebgp()),
+        ("2001:db8::/48", link_local, ebgp()),
+        ("2001:db8::1/128", link_local, ebgp()),
+    ] {
+        let prefix: Cidr = text.parse().expect("a prefix");
+        // An attribute that nobody knows takes what is left.
+        let with = |bytes: usize| Attributes { unknown: vec![(0xc0, 99, vec![7; bytes])], ..plain_attributes() };
+        let path = |bytes| EncodedPath::new(&with(bytes), &via, prefix.family(), &context).expect("a next hop");
+        let full = 3000 + MAX_MESSAGE - path(3000).length_with(&prefix, &context);
+        let mut out = Vec::new();
+        assert_eq!(encode_reach(&with(full), &via, &[prefix], &context, &mut out), Ok(1), "{text}");
+        assert_eq!(out.len(), MAX_MESSAGE, "{text}");
+        let refused = encode_reach(&with(full + 1), &via, &[prefix], &context, &mut Vec::new());
+        assert_eq!(refused, Err(EncodeError::TooLong { prefix, length: MAX_MESSAGE + 1 }), "{text}");
+    }
 }

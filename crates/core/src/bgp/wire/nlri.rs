@@ -12,12 +12,12 @@ use crate::model::{Cidr, Family};
 const PATH_ID: usize = 4;
 
 /// Bytes that the prefix takes, its length included, and its path identifier where there are such.
-fn encoded_length(prefix: &Cidr, with_ids: bool) -> usize {
+pub(super) fn encoded_length(prefix: &Cidr, with_ids: bool) -> usize {
     1 + usize::from(prefix.length().div_ceil(8)) + if with_ids { PATH_ID } else { 0 }
 }
 
 /// The most bytes that a prefix of the family takes.
-pub(super) fn longest(family: Family, with_ids: bool) -> usize {
+fn longest(family: Family, with_ids: bool) -> usize {
     1 + usize::from(family.bits() / 8) + if with_ids { PATH_ID } else { 0 }
 }
 

@@ -7,6 +7,7 @@ use hashbrown::HashMap;
 
 use super::Policy;
 use super::group::{Audience, Portion, Told};
+use super::too_long::TooLong;
 use crate::bgp::filter::Place;
 use crate::bgp::rib::path::{Candidate, Interner, Path};
 use crate::bgp::wire::{self, CodecContext, EncodedPath, Nlri};
@@ -42,11 +43,20 @@ pub(super) struct Batch<'a> {
     of_key: HashMap<RunKey, usize>,
     /// Each prefix, or path, with its run.
     staged: Vec<(usize, Nlri)>,
+    /// The last route that no message can hold.
+    pub too_long: Option<TooLong>,
 }
 
 impl<'a> Batch<'a> {
     pub fn new(encodings: &'a mut Interner<EncodedPath>) -> Batch<'a> {
-        Batch { encodings, paths: HashMap::new(), runs: Vec::new(), of_key: HashMap::new(), staged: Vec::new() }
+        Batch {
+            encodings,
+            paths: HashMap::new(),
+            runs: Vec::new(),
+            of_key: HashMap::new(),
+            staged: Vec::new(),
+            too_long: None,
+        }
     }
 
     pub fn path_for(&mut self, policy: &Policy, prefix: &Cidr, candidate: &Candidate) -> Option<Arc<EncodedPath>> {
@@ -56,16 +66,25 @@ impl<'a> Batch<'a> {
         // What is reflected says who was first to say it.
         let originator = if export.reflects(candidate) { u32::from(candidate.source.router_id) } else { 0 };
         let key = (Arc::as_ptr(&candidate.path), originator, family, place);
-        if let Some(known) = self.paths.get(&key) {
-            return known.clone();
+        let encoded = match self.paths.get(&key) {
+            Some(known) => known.clone(),
+            None => {
+                let encoded = export.rewrite(candidate, family, place).and_then(|path| {
+                    let encoded = EncodedPath::new(&path.attributes, &path.next_hop, family, &policy.codec).ok()?;
+                    Some(self.encodings.intern(encoded))
+                });
+                self.paths.insert(key, encoded.clone());
+                encoded
+            }
+        }?;
+        match TooLong::of(&encoded, prefix, candidate, &policy.codec) {
+            None => Some(encoded),
+            // Nobody must keep an older path either.
+            too_long => {
+                self.too_long = too_long;
+                None
+            }
         }
-        let encoded = export.rewrite(candidate, family, place).and_then(|path| {
-            // Attributes beyond what a message holds: nobody must keep an older path either.
-            let encoded = EncodedPath::new(&path.attributes, &path.next_hop, family, &policy.codec).ok()?;
-            encoded.fits(family, &policy.codec).then(|| self.encodings.intern(encoded))
-        });
-        self.paths.insert(key, encoded.clone());
-        encoded
     }
 
     pub fn add(&mut self, nlri: Nlri, audience: Audience, said: Said) {

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use hashbrown::HashMap;
 
 use super::batch::{Batch, Said};
+use super::too_long::{TooLong, Unsaid};
 use super::{Member, Policy};
 use crate::bgp::rib::path::{Candidate, Interner, Source};
 use crate::bgp::rib::{Position, Rib, Slot, Walk};
@@ -112,6 +113,7 @@ pub(super) struct Group {
     paths: HashMap<Slot, Vec<Told>>,
     /// How many prefixes and paths these are.
     count: u64,
+    unsaid: Unsaid,
     portions: VecDeque<Portion>,
     /// What they take.
     bytes: usize,
@@ -136,6 +138,7 @@ impl Group {
             told: Vec::new(),
             paths: HashMap::new(),
             count: 0,
+            unsaid: Unsaid::default(),
             portions: VecDeque::new(),
             bytes: 0,
             first: 0,
@@ -187,7 +190,7 @@ impl Group {
         let told = (0..).zip(&other.told).filter(|(_, told)| told.is_some()).map(|(slot, _)| slot);
         let mut from = other.position;
         let unread = rib.read(&mut from, self.policy.scope(), usize::MAX);
-        let mut among: Vec<Slot> = told.chain(other.paths.keys().copied()).chain(unread).collect();
+        let mut among: Vec<Slot> = told.chain(other.paths.keys().copied()).chain(other.unsaid.slots()).chain(unread).collect();
         among.sort_unstable();
         among.dedup();
         self.review = Some(Review { among: Some(among), ..Review::default() });
@@ -241,6 +244,19 @@ impl Group {
             self.bytes += portion.size();
         }
         self.behind = self.members.keys().copied().collect();
+    }
+
+    /// What the member is not told since no message can hold it.
+    pub fn too_long(&self, peer: IpAddr) -> impl Iterator<Item = &TooLong> {
+        self.unsaid.of(peer)
+    }
+
+    /// Where there are such since the last call, and were none before: one for each member.
+    pub fn news_of_too_long(&mut self) -> Vec<(IpAddr, TooLong)> {
+        if !self.unsaid.take_news() {
+            return Vec::new();
+        }
+        self.members.keys().filter_map(|peer| Some((*peer, *self.unsaid.of(*peer).next()?))).collect()
     }
 
     /// How many prefixes the member was told, each with as many paths as it was told.
@@ -359,6 +375,7 @@ impl Group {
         alone.missed = missed;
         alone.told = self.told.clone();
         alone.paths = self.paths.clone();
+        alone.unsaid = self.unsaid.clone();
         alone.admit(peer, self.dismiss(peer)?);
         alone.recount();
         Some(alone)
@@ -381,6 +398,7 @@ impl Group {
                 }
             }
         }
+        self.unsaid.take_over(other.unsaid);
         other.members.into_iter().for_each(|(peer, member)| self.admit(peer, member));
         self.is_new |= other.is_new;
         self.united = self.united.saturating_add(other.united);
@@ -480,6 +498,7 @@ impl Group {
         let prefix = *rib.destination(slot).prefix();
         let Some(most) = self.policy.paths(&prefix) else {
             let new = self.present(rib, slot, batch);
+            self.unsaid.note(slot, batch.too_long.take());
             let old = self.told[slot as usize].take();
             // Of a table of which nobody is told anything, as in a full mesh, a walk is no more than this.
             if old.is_some() || new.is_some() {
@@ -489,6 +508,7 @@ impl Group {
             return;
         };
         let new = self.present_paths(rib, slot, most, batch);
+        self.unsaid.note(slot, batch.too_long.take());
         let old = self.paths.remove(&slot).unwrap_or_default();
         let both: BTreeSet<u32> = old.iter().chain(&new).map(Told::path_id).collect();
         for path_id in both {
@@ -553,6 +573,7 @@ impl Group {
         });
         batch.add(nlri, Audience::ALL, Said::of(new.as_ref(), &nlri));
         let Some(slot) = slot else { return };
+        self.unsaid.note(slot, batch.too_long.take());
         let (know_not, is) = (self.concerned(new.as_ref()), new.is_some());
         let old = match most {
             None => std::mem::replace(&mut self.told[slot as usize], new),

@@ -11,6 +11,7 @@
 
 mod batch;
 mod group;
+mod too_long;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
@@ -22,6 +23,7 @@ use crate::bgp::wire::{self, AfiSafi, CodecContext, EncodedPath, PathIds};
 use crate::model::Cidr;
 use crate::model::peering::{AddPaths, PeerOptions, SentPaths};
 use group::Group;
+pub use too_long::TooLong;
 
 /// Bytes that are kept for members of a group that are behind the others.
 const WAITING: usize = 4 << 20;
@@ -92,6 +94,8 @@ pub struct Outbound {
     /// The group of each neighbour.
     places: BTreeMap<IpAddr, u32>,
     encodings: Interner<EncodedPath>,
+    /// Neighbours with the first route that is too long for a message, for whoever reports it.
+    reports: Vec<(IpAddr, TooLong)>,
     last: u32,
     /// `WAITING`, unless a test says otherwise.
     waiting: usize,
@@ -103,6 +107,7 @@ impl Default for Outbound {
             groups: BTreeMap::new(),
             places: BTreeMap::new(),
             encodings: Interner::default(),
+            reports: Vec::new(),
             last: 0,
             waiting: WAITING,
         }
@@ -175,6 +180,16 @@ impl Outbound {
         self.group(peer).map_or(0, |group| group.told(peer))
     }
 
+    /// The routes that the neighbour is not told since no message can hold them (RFC 4271 9.2).
+    pub fn too_long(&self, peer: IpAddr) -> impl Iterator<Item = &TooLong> {
+        self.group(peer).into_iter().flat_map(move |group| group.too_long(peer))
+    }
+
+    /// Neighbours that have come to be without some since the last call, each with one of these.
+    pub fn take_reports(&mut self) -> Vec<(IpAddr, TooLong)> {
+        std::mem::take(&mut self.reports)
+    }
+
     /// What of the RIB's log anybody has to be told.
     pub fn scope(&self) -> Scope {
         self.groups.values().map(|group| group.policy.scope()).max().unwrap_or_default()
@@ -209,6 +224,7 @@ impl Outbound {
                 group.stage(rib, &mut self.encodings);
                 looked = true;
             }
+            self.reports.extend(group.news_of_too_long());
             any |= looked;
             self.unite(at, rib);
         }
@@ -240,6 +256,7 @@ impl Outbound {
                 all = !group.stage(rib, &mut self.encodings);
             }
         }
+        self.reports.extend(group.news_of_too_long());
         self.part_from_slow(at);
         if all {
             self.unite(at, rib);
