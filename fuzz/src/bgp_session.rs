@@ -83,7 +83,7 @@ impl World {
                 match event {
                     Event::Close { conn, .. } => drop(self.said.remove(&conn)),
                     Event::Connect { .. } => panic!("both neighbours are passive"),
-                    Event::State { .. } | Event::Malformed { .. } => {}
+                    Event::State { .. } | Event::Malformed { .. } | Event::TooLong { .. } => {}
                 }
             }
             while self.speaker.poll_best(64).is_some() {}

@@ -27,7 +27,7 @@ use super::passwords::Passwords;
 use super::protection;
 use super::resolver::Resolver;
 use super::stations::Stations;
-use super::{Command, ListenerStatus, PeeringConfig, PeeringEvent, PeeringStatus, listener};
+use super::{Command, ListenerStatus, PeeringConfig, PeeringEvent, PeeringStatus, listener, listing};
 use crate::plane::interfaces;
 use crate::plane::next_hops::Answers;
 

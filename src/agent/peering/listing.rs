@@ -140,7 +140,8 @@ fn too_long((routes, one): &(usize, TooLong)) -> String {
 
 /// RFC 7606 section 6: the log has the prefixes and the whole message.
 pub fn warn_of_malformed(peer: &str, name: &str, fault: &Fault, unreported: u64) {
-    let outcome = if fault.fatal { "malformed UPDATE; the session is reset" } else { "malformed UPDATE mended (RFC 7606)" };
+    let outcome =
+        if fault.fatal { "malformed UPDATE; the session is reset" } else { "malformed UPDATE mended (RFC 7606)" };
     let prefixes: Vec<String> = fault.prefixes.iter().map(|nlri| nlri.prefix.to_string()).collect();
     let update = hex(&fault.message);
     warn!(peer, name, what = fault.what, prefixes = prefixes.join(" "), update, unreported, "{outcome}");

@@ -19,7 +19,8 @@ fn update(prefix: &str, bytes: usize) -> Vec<u8> {
     };
     let mut update = Vec::new();
     let prefixes = [cidr(prefix)];
-    wire::encode_reach(&attributes, &NextHop::new(address(8)), &prefixes, &puppet_context(), &mut update).expect("fits");
+    wire::encode_reach(&attributes, &NextHop::new(address(8)), &prefixes, &puppet_context(), &mut update)
+        .expect("fits");
     update
 }
 

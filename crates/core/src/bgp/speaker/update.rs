@@ -4,9 +4,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::Speaker;
 use super::config::SpeakerConfig;
 use super::peer::Peer;
-use super::Speaker;
 use crate::bgp::filter::{self, Import, Place};
 use crate::bgp::rib::{Candidate, Interner, Judged, Path, Source};
 use crate::bgp::wire::{AfiSafi, Attributes, DefectAction, NextHop, Nlri, Notification, Update};

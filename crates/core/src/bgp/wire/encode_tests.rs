@@ -292,10 +292,8 @@ fn a_message_of_ipv4_over_ipv6_next_hops_is_filled_to_its_bound() {
 #[test]
 fn the_last_byte_of_a_message_is_used() {
     let link_local = NextHop { link_local: Some("fe80::9".parse().unwrap()), ..next_hop("2001:db8::9") };
-    let with_ids = CodecContext {
-        path_ids: PathIds { sent: vec![AfiSafi::IPV4_UNICAST], ..PathIds::default() },
-        ..ebgp()
-    };
+    let with_ids =
+        CodecContext { path_ids: PathIds { sent: vec![AfiSafi::IPV4_UNICAST], ..PathIds::default() }, ..ebgp() };
     for (text, via, context) in [
         ("0.0.0.0/0", next_hop("192.0.2.9"), ebgp()),
         ("10.0.0.0/8", next_hop("192.0.2.9"), ebgp()),

@@ -190,7 +190,8 @@ impl Group {
         let told = (0..).zip(&other.told).filter(|(_, told)| told.is_some()).map(|(slot, _)| slot);
         let mut from = other.position;
         let unread = rib.read(&mut from, self.policy.scope(), usize::MAX);
-        let mut among: Vec<Slot> = told.chain(other.paths.keys().copied()).chain(other.unsaid.slots()).chain(unread).collect();
+        let mut among: Vec<Slot> =
+            told.chain(other.paths.keys().copied()).chain(other.unsaid.slots()).chain(unread).collect();
         among.sort_unstable();
         among.dedup();
         self.review = Some(Review { among: Some(among), ..Review::default() });

@@ -29,7 +29,10 @@ impl TooLong {
 impl fmt::Display for TooLong {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let TooLong { prefix, length, .. } = self;
-        write!(f, "an UPDATE with {prefix} would take {length} bytes, and a message has {MAX_MESSAGE} at most (RFC 4271)")
+        write!(
+            f,
+            "an UPDATE with {prefix} would take {length} bytes, and a message has {MAX_MESSAGE} at most (RFC 4271)"
+        )
     }
 }
 
