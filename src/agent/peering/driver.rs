@@ -27,7 +27,7 @@ use super::passwords::Passwords;
 use super::protection;
 use super::resolver::Resolver;
 use super::stations::Stations;
-use super::{Command, ListenerStatus, PeeringConfig, PeeringEvent, PeeringStatus, listener, listing};
+use super::{Command, ListenerStatus, PeeringConfig, PeeringEvent, PeeringStatus, listener, warnings};
 use crate::plane::interfaces;
 use crate::plane::next_hops::Answers;
 
@@ -519,12 +519,9 @@ impl Driver {
                 }
                 Event::State { peer, name, state, why } => self.state(peer, name, state, why),
                 Event::Malformed { peer, name, fault, unreported } => {
-                    listing::warn_of_malformed(&interfaces::words(peer), &name, &fault, unreported);
+                    warnings::malformed(&interfaces::words(peer), &name, &fault, unreported);
                 }
-                Event::TooLong { peer, name, what } => {
-                    let peer = interfaces::words(peer);
-                    warn!(peer, name, what, "a route is not told; `routectl bgp neighbor` counts those that follow");
-                }
+                Event::TooLong { peer, name, what } => warnings::too_long(&interfaces::words(peer), &name, &what),
             }
         }
     }

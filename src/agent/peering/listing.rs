@@ -2,12 +2,11 @@
 
 use std::time::Duration;
 
-use routenet_core::bgp::speaker::detail::{Fault, Messages, PeerDetail, RouteDetail, Standing, TooLong, Untold};
+use routenet_core::bgp::speaker::detail::{Messages, PeerDetail, RouteDetail, Standing, TooLong, Untold};
 use routenet_core::bgp::speaker::{PeerSource, PeerStatus, RouteStatus, State};
 use routenet_core::bgp::wire::Origin;
 use routenet_core::model::yaml::write_options;
 use routenet_core::model::{Family, ImportPolicy};
-use tracing::warn;
 
 use super::{PeeringStatus, Waiting, bfd, passwords};
 use crate::api::listing::{
@@ -135,16 +134,8 @@ fn notes(detail: &PeerDetail) -> Vec<String> {
 }
 
 fn too_long((routes, one): &(usize, TooLong)) -> String {
-    format!("{routes} routes are not told to it, since no message can hold them: {one}")
-}
-
-/// RFC 7606 section 6: the log has the prefixes and the whole message.
-pub fn warn_of_malformed(peer: &str, name: &str, fault: &Fault, unreported: u64) {
-    let outcome =
-        if fault.fatal { "malformed UPDATE; the session is reset" } else { "malformed UPDATE mended (RFC 7606)" };
-    let prefixes: Vec<String> = fault.prefixes.iter().map(|nlri| nlri.prefix.to_string()).collect();
-    let update = hex(&fault.message);
-    warn!(peer, name, what = fault.what, prefixes = prefixes.join(" "), update, unreported, "{outcome}");
+    let others = if *routes > 1 { format!("; {} others neither", routes - 1) } else { String::new() };
+    format!("it is not told a route that no message can hold: {one}{others}")
 }
 
 fn untold(untold: &Untold) -> String {
@@ -161,7 +152,7 @@ fn untold(untold: &Untold) -> String {
     format!("it is told no {family} route by way of this node: {why}")
 }
 
-fn hex(bytes: &[u8]) -> String {
+pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 

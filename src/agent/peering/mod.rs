@@ -37,6 +37,7 @@ pub mod request;
 mod resolver;
 mod speaker_only;
 mod stations;
+mod warnings;
 #[cfg(test)]
 pub(super) mod test_support;
 
