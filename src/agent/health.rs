@@ -67,15 +67,9 @@ pub(super) struct Found {
     since: Option<u64>,
 }
 
-fn found(part: &'static str, what: impl Into<String>, mend: &str) -> Found {
+pub(super) fn found(part: &'static str, what: impl Into<String>, mend: &str) -> Found {
     let what = what.into();
     Found { part, subject: what.clone(), what, mend: Some(mend.to_string()), since: None }
-}
-
-/// The file of a speaker alone says what cannot be taken over.
-pub(super) fn file_problem(why: &str) -> Found {
-    let what = format!("the configuration was read again and not taken over, what was in force stays: {why}");
-    found("configuration", what, "mend the file, and send routenetd SIGHUP again")
 }
 
 impl Agent {
@@ -111,6 +105,7 @@ impl Agent {
         let neighbours = self.neighbours.found();
         all.extend(neighbours.found.iter().map(|it| found("neighbours", it.what.clone(), &it.mend)));
         all.extend(self.name_problem());
+        all.extend(self.reload.problems());
         self.health.date(all)
     }
 

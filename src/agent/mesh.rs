@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use routenet_core::bgp::mesh::{Facts, Plan, Role, Rollout, Said, Standing};
 use routenet_core::bgp::speaker::{MeshSessions, SpeakerConfig, mesh_plan};
-use routenet_core::model::config::NodeConfig;
+use routenet_core::model::config::{self, NodeConfig};
 use routenet_core::model::{Node, NodeCondition, NodeName};
 use routenet_core::time::Time;
 use tracing::info;
@@ -29,6 +29,8 @@ const ECHO: Duration = Duration::from_secs(20);
 pub struct Mesh(Mutex<State>);
 
 struct State {
+    /// The node's file, with what was read again of it.
+    config: NodeConfig,
     rollout: Rollout,
     speaker: SpeakerConfig,
     underlay: Underlay,
@@ -40,7 +42,13 @@ impl Mesh {
     pub fn start(config: &NodeConfig, underlay: &Underlay, cluster: &ClusterView) -> (Mesh, SpeakerConfig) {
         let rollout = Rollout::new(plan(config, underlay, cluster));
         let speaker = speaker_settings(config, underlay, cluster, &rollout.peers());
-        let state = State { rollout, speaker: speaker.clone(), underlay: underlay.clone(), origin: Instant::now() };
+        let state = State {
+            config: config.clone(),
+            rollout,
+            speaker: speaker.clone(),
+            underlay: underlay.clone(),
+            origin: Instant::now(),
+        };
         (Mesh(Mutex::new(state)), speaker)
     }
 
@@ -90,10 +98,28 @@ impl Agent {
     /// The store's nodes, peers, filters or settings have changed.
     pub fn follow_mesh(&self) {
         let mut state = self.mesh.lock();
-        let plan = plan(&self.config, &state.underlay, &self.cluster);
+        let plan = plan(&state.config, &state.underlay, &self.cluster);
         let now = state.now();
         state.rollout.propose(plan, now);
         self.configure_speaker(&mut state);
+    }
+
+    /// Takes over what the node's file says of sessions now; what else changed waits for the next start, and is answered.
+    /// `store` hears first of the neighbours that are its part, and may refuse.
+    ///
+    /// # Errors
+    /// In words; nothing has changed then.
+    pub fn take_over(
+        &self,
+        read: &NodeConfig,
+        store: impl FnOnce(&NodeConfig) -> Result<(), String>,
+    ) -> Result<Vec<&'static str>, String> {
+        let mut state = self.mesh.lock();
+        let (taken, waits) = config::take_over(&state.config, read)?;
+        store(&taken)?;
+        state.config = taken;
+        self.configure_speaker(&mut state);
+        Ok(waits)
     }
 
     /// Every second, while a plan is not in place.
@@ -121,7 +147,7 @@ impl Agent {
     }
 
     fn configure_speaker(&self, state: &mut State) {
-        let wanted = speaker_settings(&self.config, &state.underlay, &self.cluster, &state.rollout.peers());
+        let wanted = speaker_settings(&state.config, &state.underlay, &self.cluster, &state.rollout.peers());
         if wanted != state.speaker {
             state.speaker = wanted;
             self.hands.peering.configure(state.speaker.clone());

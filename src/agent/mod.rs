@@ -3,7 +3,7 @@
 //! | room | owns |
 //! |---|---|
 //! | [`start`] | from a configuration to a running agent, and its end |
-//! | [`signals`] | what signals ask of it |
+//! | [`signals`], `reload` | what signals ask of it, and what reading its file again came to |
 //! | [`engine`] | the loop: facts in, differences to planes and speaker |
 //! | [`attach`] | attach, detach and check of workloads |
 //! | [`allocator`] | blocks and addresses of this node, and its endpoints |
@@ -41,6 +41,7 @@ pub mod objects;
 pub mod peering;
 mod pending;
 pub mod publisher;
+mod reload;
 pub mod signals;
 pub mod start;
 pub mod status;
@@ -69,6 +70,7 @@ use health::Health;
 use mesh::Mesh;
 use neighbours::LastLook;
 use publisher::Publisher;
+use reload::Reload;
 use sync::SyncStatus;
 use underlay::UnderlayMtu;
 
@@ -98,6 +100,7 @@ pub struct Agent {
     /// Of what others keep in the kernel.
     neighbours: LastLook,
     drained: AtomicBool,
+    reload: Reload,
     /// The store's state as it was told last, and since when it has been that.
     store_state: Mutex<Option<(StoreState, Instant)>>,
 }

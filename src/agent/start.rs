@@ -64,8 +64,9 @@ const RULES_RETRY: Duration = Duration::from_secs(1);
 /// Between two looks for the host's addresses.
 const ADDRESS_RETRY: Duration = Duration::from_millis(100);
 
-/// Runs the agent until SIGTERM or SIGINT. Whatever ends it, links, routes and chains stay as they are.
-pub async fn run(config: NodeConfig) -> Result<(), StartError> {
+/// Runs the agent until SIGTERM or SIGINT; `read`: the node's file as it is now, or what is wrong with it, for SIGHUP.
+/// Whatever ends it, links, routes and chains stay as they are.
+pub async fn run(config: NodeConfig, read: impl Fn() -> Result<NodeConfig, String>) -> Result<(), StartError> {
     let mut signals =
         Signals::new().map_err(|error| StartError::Refused(format!("signals cannot be taken: {error}")))?;
     let access = AccessRules::from_config(&config.api).map_err(StartError::Refused)?;
@@ -84,7 +85,7 @@ pub async fn run(config: NodeConfig) -> Result<(), StartError> {
             return Ok(());
         }
     };
-    let (agent, reload) = match outcome {
+    let (agent, none) = match outcome {
         Ok(started) => started,
         Err(error) => {
             serving.abort();
@@ -98,7 +99,7 @@ pub async fn run(config: NodeConfig) -> Result<(), StartError> {
     loop {
         match signals.next().await {
             Asked::Stop => break,
-            Asked::Reload => reload.policies(),
+            Asked::Reload => agent.reload(none.as_deref(), read()),
         }
     }
     // Without a NOTIFICATION: neighbours keep the routes until we are back (RFC 4724).
@@ -126,27 +127,11 @@ async fn serve_docker(agent: &Arc<Agent>) -> Result<Option<tokio::task::JoinHand
     })))
 }
 
-/// Reads the policies of a node without a store again, on SIGHUP.
-pub struct Reload(Option<Arc<NoneStore>>);
-
-impl Reload {
-    fn policies(&self) {
-        let Some(store) = &self.0 else {
-            info!("SIGHUP: nothing to read again, the cluster store tells changes by itself");
-            return;
-        };
-        match store.reload() {
-            Ok(_) => info!("SIGHUP: policies read again"),
-            Err(error) => error!(%error, "the policies cannot be read; those in force stay"),
-        }
-    }
-}
-
 async fn start(
     config: NodeConfig,
     journal: Arc<Journal>,
     answers: &Answers,
-) -> Result<(Arc<Agent>, Reload), StartError> {
+) -> Result<(Arc<Agent>, Option<Arc<NoneStore>>), StartError> {
     let underlay = wait_for_underlay(&config, answers).await?;
     answers.now_waiting_for("the cluster store is being read");
     let (store, none) = open_store(&config)?;
@@ -220,10 +205,11 @@ async fn start(
         mesh,
         neighbours: LastLook::default(),
         drained: false.into(),
+        reload: Default::default(),
         store_state: Default::default(),
     });
     followers::spawn(&agent, sync, events, interfaces);
-    Ok((agent, Reload(none)))
+    Ok((agent, none))
 }
 
 /// The driver for Docker's networks; its socket is another matter, and opened when the agent stands.

@@ -20,7 +20,8 @@ EXAMPLES:
 
 SIGNALS:
   SIGTERM, SIGINT   stop; links, routes and rules stay, BGP connections close without a NOTIFICATION
-  SIGHUP            read the policies directory again (store: none); with dataPlane: off, read the configuration again
+  SIGHUP            read the configuration again, and the policies directory of a node without a store: what concerns BGP
+                    sessions is taken over at once, `routectl status` says what waits for a restart
 
 EXIT STATUS:
   0  stopped as asked, or the configuration is good (--check)
@@ -71,7 +72,9 @@ fn main() -> ExitCode {
         }
     };
     let outcome = match config.data_plane {
-        DataPlane::Kernel => runtime.block_on(start::run(config)).map_err(|error| error.to_string()),
+        DataPlane::Kernel => {
+            runtime.block_on(start::run(config, || read(&arguments.config))).map_err(|error| error.to_string())
+        }
         DataPlane::Off => runtime.block_on(speak_only(config, &arguments.config)),
     };
     match outcome {

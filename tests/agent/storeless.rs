@@ -53,3 +53,54 @@ fn two_files_make_a_network_with_policies_from_a_directory() {
         assert!(!web.pings(&db.ipv4), "the last good policies stay");
     });
 }
+
+#[test]
+fn on_sighup_a_node_takes_over_its_sessions_and_says_what_waits_for_a_restart() {
+    in_fresh_netns(|| {
+        let site = Site::new();
+        std::fs::create_dir(site.path("policies")).expect("a directory");
+        let hosts = segment(2);
+        let whole = config(&site, 1);
+        let peers = "  peers:\n  - {address: 192.0.2.2, as: 64512, import: pools}\n";
+        let alone = whole.replace(peers, "");
+        assert!(!alone.contains("peers:"), "{alone}");
+        let one = Agent::start_with(&site, &hosts[0], 1, &alone);
+        let two = Agent::start_with(&site, &hosts[1], 2, &config(&site, 2));
+        let read_again = |text: &str| {
+            site.write("h1.yaml", text);
+            one.signal(nix::sys::signal::Signal::SIGHUP);
+        };
+        let says = |what: &str| {
+            wait_for(what, Duration::from_secs(20), || one.routectl(&["status"]).stdout.contains(what));
+        };
+        let web = attach(&one, "web", "blue", json!({}));
+        let db = attach(&two, "db", "blue", json!({}));
+        assert!(!web.pings(&db.ipv4), "nobody has told the way");
+
+        // A neighbour, a filter and a timer.
+        read_again(&whole);
+        wait_for("the way there", Duration::from_secs(20), || web.pings(&db.ipv4));
+        let neighbor = || two.routectl(&["bgp", "neighbors", "-o", "json"]).json()[0].clone();
+        let filter = "bgp: {connectRetry: 3, filters: [{name: nothing, exportV4: [{action: Reject}]}]}\npaths:";
+        let filtered = whole.replace("import: pools}", "import: pools, filters: [nothing]}").replace("paths:", filter);
+        read_again(&filtered);
+        wait_for("the way back to be withdrawn", Duration::from_secs(20), || !db.pings(&web.ipv4));
+        assert_eq!(neighbor()["sessions"], 1, "a filter is soft: {}", neighbor());
+
+        // What is wrong changes nothing, nor does what waits; the rest of that file holds.
+        read_again(&whole.replace("import: pools}", "import: sometimes}"));
+        says("was read again and not taken over");
+        assert!(!db.pings(&web.ipv4), "the filter holds");
+        read_again(&whole.replace("10.66.0.0/16", "10.66.0.0/15"));
+        says("the file says something else than what is in force of store.pools");
+        wait_for("the way back", Duration::from_secs(20), || db.pings(&web.ipv4));
+        read_again(&whole);
+        wait_for("a status without problems", Duration::from_secs(20), || one.routectl(&["status"]).exit == 0);
+        assert_eq!(neighbor()["sessions"], 1, "{}", neighbor());
+
+        // A neighbour that the file names no more.
+        read_again(&alone);
+        wait_for("the end of the session", Duration::from_secs(20), || !web.pings(&db.ipv4));
+        assert_eq!(one.routectl(&["bgp", "neighbors", "-o", "json"]).json(), json!([]));
+    });
+}

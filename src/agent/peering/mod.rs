@@ -37,9 +37,9 @@ pub mod request;
 mod resolver;
 mod speaker_only;
 mod stations;
-mod warnings;
 #[cfg(test)]
 pub(super) mod test_support;
+mod warnings;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};

@@ -9,16 +9,16 @@ use std::time::{Duration, Instant, SystemTime};
 
 use async_trait::async_trait;
 use routenet_core::bgp::speaker::SpeakerConfig;
-use routenet_core::model::config::{NodeConfig, StoreConfig};
+use routenet_core::model::config::{NodeConfig, StoreConfig, take_over};
 use routenet_core::model::{BgpPeer, Cidr, Pool};
 use tokio::task::JoinHandle;
-use tracing::{error, info, warn};
 
 use super::{Peering, PeeringConfig, Stopped, peer_lines, request, speaker_config};
 use crate::agent::answers::{ok, reply};
-use crate::agent::health::{Health, epoch_seconds, file_problem, peering_problems};
+use crate::agent::health::{Health, epoch_seconds, peering_problems};
 use crate::agent::local_api::access::AccessRules;
 use crate::agent::local_api::{Handler, Server};
+use crate::agent::reload::Reload;
 use crate::api::status::{ClusterStatus, NodeProblem, OwnStatus, StoreState, StoreStatus};
 use crate::api::{ApiError, Reply, Request};
 
@@ -46,18 +46,15 @@ impl SpeakerOnly {
     /// Takes over what the file says now, or the words of what is wrong with it: then what is in force stays, and the status
     /// says so. Only sessions that a change touches are reset.
     pub fn reload(&mut self, read: Result<NodeConfig, String>) {
-        let refused = read.and_then(|config| self.take_over(config)).err();
-        if let Some(why) = &refused {
-            error!(%why, "SIGHUP: the configuration cannot be taken over; the one that is in force stays");
-        }
-        self.answers.own().refused = refused;
+        let outcome = read.and_then(|read| take_over(&self.config, &read)).map(|(taken, waits)| {
+            self.take_over(taken);
+            waits
+        });
+        self.answers.reload.note(outcome);
     }
 
-    fn take_over(&mut self, config: NodeConfig) -> Result<(), String> {
-        if config.data_plane != self.config.data_plane {
-            return Err("dataPlane cannot change while it runs: take that back, or restart routenetd".to_string());
-        }
-        let old = std::mem::replace(&mut self.config, config);
+    fn take_over(&mut self, taken: NodeConfig) {
+        let old = std::mem::replace(&mut self.config, taken);
         let config = &self.config;
         let speaker = speaker_of(config);
         self.answers.own().identify(&speaker);
@@ -65,19 +62,6 @@ impl SpeakerOnly {
         self.peering.configure(speaker);
         self.peering.listen(config.bgp.listen.clone());
         self.peering.originate(difference(&old.bgp.originate, &config.bgp.originate));
-        for (field, differs) in [
-            ("node", old.node != config.node),
-            ("bgp.monitoringStations", old.bgp.stations != config.bgp.stations),
-            ("paths", old.paths != config.paths),
-            ("api", old.api != config.api),
-            ("log", old.log != config.log),
-        ] {
-            if differs {
-                warn!(field, "SIGHUP: this change takes effect when routenetd is restarted");
-            }
-        }
-        info!("SIGHUP: the configuration was read again");
-        Ok(())
     }
 }
 
@@ -112,7 +96,7 @@ pub async fn run_speaker_only(config: NodeConfig) -> Result<SpeakerOnly, String>
     let access = AccessRules::from_config(&config.api)?;
     let server = Server::bind(&config.paths.socket, access).await.map_err(|error| error.to_string())?;
     let speaker = speaker_of(&config);
-    let own = Own { as_number: speaker.as_number, router_id: speaker.router_id, refused: None };
+    let own = Own { as_number: speaker.as_number, router_id: speaker.router_id };
     let (peering, mut events) = Peering::spawn(PeeringConfig {
         listen: config.bgp.listen.clone(),
         restarting: false,
@@ -134,6 +118,7 @@ pub async fn run_speaker_only(config: NodeConfig) -> Result<SpeakerOnly, String>
         state: config.paths.state.clone(),
         name: config.node.to_string(),
         own: Mutex::new(own),
+        reload: Reload::default(),
         started: Instant::now(),
         drained: AtomicBool::new(false),
         health: Health::default(),
@@ -149,6 +134,7 @@ struct Answers {
     state: PathBuf,
     name: String,
     own: Mutex<Own>,
+    reload: Reload,
     started: Instant,
     drained: AtomicBool,
     health: Health,
@@ -158,8 +144,6 @@ struct Answers {
 struct Own {
     as_number: u32,
     router_id: Ipv4Addr,
-    /// Why what it says now was not taken over.
-    refused: Option<String>,
 }
 
 impl Own {
@@ -176,11 +160,11 @@ impl Answers {
     async fn status(&self) -> Result<ClusterStatus, Stopped> {
         let peering = self.peering.status().await?;
         let drained = self.drained.load(Ordering::Relaxed);
-        let (as_number, router_id, refused) = {
+        let (as_number, router_id) = {
             let own = self.own();
-            (own.as_number, own.router_id, own.refused.clone())
+            (own.as_number, own.router_id)
         };
-        let found = refused.map(|why| file_problem(&why)).into_iter().chain(peering_problems(&peering, drained));
+        let found = self.reload.problems().into_iter().chain(peering_problems(&peering, drained));
         let problems = self.health.date(found.collect());
         let uptime_secs = self.started.elapsed().as_secs();
         Ok(ClusterStatus {

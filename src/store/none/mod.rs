@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 use routenet_core::model::config::StaticCluster;
 use routenet_core::model::keys::{self, StoreKey};
 use routenet_core::model::validate::{Invalid, check_objects};
-use routenet_core::model::{Block, Cidr, Fact, Kind, NodeName, Object, ObjectKey};
+use routenet_core::model::{BgpPeer, Block, Cidr, Fact, Kind, NodeName, Object, ObjectKey};
 
 use super::{Check, ClusterStore, Entry, Revision, StoreError, TxnOutcome, WatchEvent, Write};
 use memory::Memory;
@@ -22,7 +22,7 @@ use memory::Memory;
 pub struct NoneStore {
     node: NodeName,
     memory: Memory,
-    /// The pools, networks and peers of the node's file.
+    /// The pools and networks of the node's file.
     fixed: Vec<Object>,
     policies: Option<PathBuf>,
 }
@@ -35,33 +35,34 @@ impl NoneStore {
     pub fn new(node: &NodeName, cluster: &StaticCluster) -> Result<NoneStore, StoreError> {
         let pools = cluster.pools.iter().cloned().map(Object::IPPool);
         let networks = cluster.networks.iter().cloned().map(Object::Network);
-        let peers = cluster.peers.iter().cloned().map(Object::BGPPeer);
-        let fixed: Vec<Object> = pools.chain(networks).chain(peers).collect();
+        let fixed: Vec<Object> = pools.chain(networks).collect();
         let blocks = cluster.blocks.iter().map(|cidr| given_block(node, cluster, cidr));
         let blocks = blocks.collect::<Result<Vec<Fact>, StoreError>>()?;
         let store = NoneStore { node: node.clone(), memory: Memory::new(), fixed, policies: cluster.policies.clone() };
         let facts = store.fixed.iter().cloned().map(Fact::Object).chain(blocks);
         store.memory.transact(&[], facts.map(|fact| put(&fact)).collect());
-        store.reload()?;
+        store.reload(&cluster.peers)?;
         Ok(store)
     }
 
-    /// Reads the policies directory again (SIGHUP): what differs becomes one transaction. Blocks on the disk.
+    /// Takes over the peers of the node's file and reads the policies directory again (SIGHUP): what differs becomes one
+    /// transaction. Blocks on the disk.
     ///
     /// # Errors
     /// Every error of every file; what was read before stays in force then.
-    pub fn reload(&self) -> Result<(), StoreError> {
+    pub fn reload(&self, peers: &[BgpPeer]) -> Result<(), StoreError> {
         let read = match &self.policies {
             Some(directory) => directory::read(directory)?,
             None => Vec::new(),
         };
-        let objects: Vec<Object> = read.iter().map(|located| located.value.clone()).collect();
+        let peers = peers.iter().cloned().map(Object::BGPPeer);
+        let objects: Vec<Object> = read.iter().map(|located| located.value.clone()).chain(peers).collect();
         check_objects(&self.fixed, &objects, &[]).map_err(|problems| {
             let located = |problem: &Invalid| problem.locate(&read).map_or(problem.to_string(), |it| it.to_string());
             directory::refused(&problems.iter().map(located).collect::<Vec<_>>())
         })?;
         let mut stale: BTreeMap<String, Vec<u8>> = BTreeMap::new();
-        for kind in directory::KINDS {
+        for kind in directory::KINDS.into_iter().chain([Kind::BGPPeer]) {
             let (entries, _) = self.memory.range(&keys::objects_of(kind));
             stale.extend(entries.into_iter().map(|entry| (entry.key, entry.value)));
         }

@@ -101,7 +101,7 @@ async fn the_directory_is_read_again_and_watchers_hear_the_difference() {
     let mut events = store.watch(revision).await.unwrap();
     std::fs::remove_file(file("b.yml")).unwrap();
     std::fs::write(file("c.yaml"), policy("c", "all()")).unwrap();
-    store.reload().unwrap();
+    store.reload(&[]).unwrap();
     let Some(WatchEvent::Changes { changes, .. }) = events.recv().await else { panic!("changes") };
     let heard: Vec<(&str, bool)> = changes.iter().map(|(key, value)| (key.as_str(), value.is_some())).collect();
     assert_eq!(heard, [("/objects/globalnetworkpolicy/c", true), ("/objects/globalnetworkpolicy/b", false)]);
@@ -115,10 +115,10 @@ async fn a_wrong_file_is_named_and_the_last_good_state_stays() {
     let store = NoneStore::new(&node(), &cluster(Some(directory.path()))).unwrap();
     std::fs::write(file("b.yaml"), policy("b", "\"app = 'x'\"")).unwrap();
     std::fs::write(file("c.yaml"), policy("a", "all()")).unwrap();
-    let text = store.reload().unwrap_err().to_string();
+    let text = store.reload(&[]).unwrap_err().to_string();
     assert!(text.contains("b.yaml:6: GlobalNetworkPolicy b"), "{text}");
     std::fs::remove_file(file("b.yaml")).unwrap();
-    let text = store.reload().unwrap_err().to_string();
+    let text = store.reload(&[]).unwrap_err().to_string();
     assert!(
         text.contains("c.yaml:1: GlobalNetworkPolicy a: defined already in") && text.contains("a.yaml:1"),
         "{text}"
@@ -128,7 +128,7 @@ async fn a_wrong_file_is_named_and_the_last_good_state_stays() {
         "apiVersion: projectcalico.org/v3\nkind: IPPool\nmetadata:\n  name: q\nspec:\n  cidr: 10.7.0.0/16\n",
     )
     .unwrap();
-    let text = store.reload().unwrap_err().to_string();
+    let text = store.reload(&[]).unwrap_err().to_string();
     assert!(text.contains("c.yaml:1: IPPool q: IPPool has no place in the policies directory"), "{text}");
     assert_eq!(policies(&store).await, ["/objects/globalnetworkpolicy/a"]);
 

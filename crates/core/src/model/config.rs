@@ -6,6 +6,7 @@
 mod peers;
 mod read;
 mod reference;
+mod running;
 mod store;
 mod write;
 
@@ -16,6 +17,7 @@ use super::{BfdSettings, BgpFilter, BgpPeer, Cidr, InterfaceName, Network, NodeN
 
 pub use read::read;
 pub use reference::{FieldDoc, REFERENCE};
+pub use running::take_over;
 pub use write::to_yaml;
 
 /// Everything that `routenetd --config FILE` is told.
