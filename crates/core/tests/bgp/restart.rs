@@ -116,18 +116,37 @@ fn without_graceful_restart_a_kill_takes_them() {
     assert_eq!(world.kernel(0), NOTHING);
 }
 
+/// RFC 4724 4.2, and RFC 8538 4.1 where both said the N bit.
 #[test]
-fn what_was_stale_is_not_kept_a_second_time() {
-    let mut world = pair();
-    world.kill(1);
-    world.boot(1, true);
-    world.settle();
-    world.advance(Duration::from_secs(2));
-    assert_eq!(world.status(0, 1).state, State::Established);
-    assert_eq!(world.kernel(0).len(), 2, "it has not told yet");
-    world.kill(1);
-    world.settle();
-    assert_eq!(world.kernel(0), NOTHING);
+fn what_was_stale_is_kept_a_second_time_only_where_notifications_are_survived() {
+    for survives in [false, true] {
+        let mut world = World::mesh(&[64512, 64513], ImportPolicy::All);
+        world.hosts.iter_mut().for_each(|host| host.config.restart_on_notification = survives);
+        world.start();
+        world.announce(1, &["10.1.0.0/24", "10.2.0.0/24"]);
+        world.seconds(10);
+        let again = |world: &mut World| {
+            world.kill(1);
+            world.boot(1, true);
+            world.settle();
+            world.seconds(2);
+            assert_eq!(world.status(0, 1).state, State::Established);
+        };
+        again(&mut world);
+        assert_eq!(world.kernel(0).len(), 2, "it has not told yet");
+        world.kill(1);
+        world.settle();
+        assert_eq!(world.kernel(0).len(), if survives { 2 } else { 0 }, "{survives}");
+        // Not for ever, whatever it does.
+        for _ in 0..10 {
+            world.boot(1, true);
+            again(&mut world);
+            world.seconds(60);
+        }
+        world.kill(1);
+        world.settle();
+        assert_eq!(world.kernel(0), NOTHING);
+    }
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Whose routes outlive a session, and for how long: as the helper of one who restarts (RFC 4724 4.2), and beyond its
 //! restart time, as the last choice (RFC 9494 4.2).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -23,6 +23,8 @@ pub(super) struct Retention {
     until: Option<Time>,
     /// The long-lived stale timers that run.
     long_lived: BTreeMap<AfiSafi, LongLivedTimer>,
+    /// Families whose timer has expired in the present session, and of which it has not told all since.
+    expired: BTreeSet<AfiSafi>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -104,16 +106,23 @@ impl Speaker {
     /// The session is over, and what was agreed on outlives it.
     pub(super) fn retain(&mut self, address: IpAddr, now: Time) {
         let Some(peer) = self.peers.get_mut(&address) else { return };
-        let kept = peer.retains();
+        let mut kept = peer.retains();
+        // RFC 9494 4.2: of these nothing outlives another session, what was told again neither.
+        std::mem::take(&mut peer.stale.expired).iter().for_each(|family| _ = kept.remove(family));
         let session = peer.source.session;
         peer.stale.long_lived.retain(|family, _| kept.contains_key(family));
         let bound = peer.config.options.max_prefixes.map_or(u64::MAX, |bound| bound.limit.into());
         let too_many = |family| self.rib.counts_of(address, family).received > bound;
         let over = Family::BOTH.map(|family| too_many(family).then_some(AfiSafi::unicast(family)));
-        // RFC 4724 4.2: what was stale already is not kept a second time; RFC 9494 4.2: but for what is long-lived, which
-        // must not add up beyond what the neighbour may send.
+        // RFC 4724 4.2: what was stale already is not kept a second time; but for what is long-lived (RFC 9494 4.2), and
+        // between those that agreed on the N bit (RFC 8538 4.1), though not for ever. It must not add up beyond what the
+        // neighbour may send.
+        let agreed = peer.negotiated.as_ref().and_then(|negotiated| negotiated.graceful_restart.as_ref());
+        let lately = peer.stale.since.is_some_and(|since| now.since(since) < STALE_MOST);
+        let notifies = lately && agreed.is_some_and(|theirs| theirs.notification);
         let again = |family: AfiSafi| {
-            kept.get(&family).is_some_and(|kept| !kept.long_lived.is_zero()) && !over.contains(&Some(family))
+            let more = kept.get(&family).is_some_and(|kept| notifies || !kept.long_lived.is_zero());
+            more && !over.contains(&Some(family))
         };
         self.rib.forget_all(address, |prefix, candidate| {
             let family = AfiSafi::of(prefix);
@@ -198,7 +207,10 @@ impl Speaker {
             !away && negotiated.codec.families.iter().all(|family| peer.end_of_rib.contains(family))
         });
         match family {
-            Some(family) if !told => _ = peer.stale.long_lived.remove(&family),
+            Some(family) if !told => {
+                peer.stale.long_lived.remove(&family);
+                peer.stale.expired.remove(&family);
+            }
             _ => peer.stale = Retention::default(),
         }
         self.rib.forget_all(address, |prefix, candidate| {
@@ -235,6 +247,9 @@ impl Speaker {
         });
         if over.is_empty() {
             return;
+        }
+        if !peer.is_away() {
+            peer.stale.expired.extend(over.keys());
         }
         if !peer.stale.is_active() {
             peer.stale.since = None;

@@ -1,6 +1,7 @@
 //! AS_PATH and AS4_PATH (RFC 4271 4.3, RFC 6793). All ours: zettabgp loops for ever on an odd byte and swaps the types.
 //!
-//! Adjacent sequences mean the same as one long sequence; a decoded path never has any, so equal paths are equal values.
+//! Segments stay as they came, also sequences behind one another that mean the same as one: over iBGP nothing of a path is
+//! changed, and over eBGP its first segment alone (RFC 4271 5.1.2).
 
 use super::open::AS_TRANS;
 use super::reader::Reader;
@@ -43,8 +44,8 @@ pub(super) fn decode(value: &[u8], four_octets: bool, confed: Confederation) -> 
             return Err("AS 0");
         }
         match (kind, confed) {
-            (SET, _) => push(&mut path, AsSegment::Set(numbers)),
-            (SEQUENCE, _) => push(&mut path, AsSegment::Sequence(numbers)),
+            (SET, _) => path.push(AsSegment::Set(numbers)),
+            (SEQUENCE, _) => path.push(AsSegment::Sequence(numbers)),
             (CONFED_SEQUENCE | CONFED_SET, Confederation::Dropped) => {}
             (CONFED_SEQUENCE | CONFED_SET, Confederation::Malformed) => return Err("confederation segment"),
             _ => return Err("unknown segment type"),
@@ -60,13 +61,6 @@ fn numbers_of(bytes: &[u8], four_octets: bool) -> Vec<u32> {
         numbers.push(number);
     }
     numbers
-}
-
-fn push(path: &mut Vec<AsSegment>, segment: AsSegment) {
-    match (path.last_mut(), segment) {
-        (Some(AsSegment::Sequence(last)), AsSegment::Sequence(numbers)) => last.extend(numbers),
-        (_, segment) => path.push(segment),
-    }
 }
 
 /// The length that route selection compares (RFC 4271 9.1.2.2): a set counts as one.
@@ -93,17 +87,24 @@ pub(super) fn merge(as_path: Vec<AsSegment>, as4_path: Vec<AsSegment>) -> Vec<As
             AsSegment::Sequence(mut numbers) => {
                 numbers.truncate(leading);
                 leading -= numbers.len();
-                push(&mut merged, AsSegment::Sequence(numbers));
+                merged.push(AsSegment::Sequence(numbers));
             }
             AsSegment::Set(numbers) => {
                 leading -= 1;
-                push(&mut merged, AsSegment::Set(numbers));
+                merged.push(AsSegment::Set(numbers));
             }
         }
     }
-    for segment in as4_path {
-        push(&mut merged, segment);
+    let mut rest = as4_path.into_iter().peekable();
+    // A sequence that was cut here goes on there.
+    if let Some(AsSegment::Sequence(last)) = merged.last_mut()
+        && let Some(AsSegment::Sequence(first)) = rest.peek()
+        && last.len() + first.len() <= SEGMENT
+    {
+        last.extend(first);
+        rest.next();
     }
+    merged.extend(rest);
     merged
 }
 

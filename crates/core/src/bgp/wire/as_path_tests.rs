@@ -11,8 +11,8 @@ fn sound_paths() {
     assert_eq!(decode(&[], true), Ok(vec![]));
     assert_eq!(decode(&[2, 1, 0, 0, 0xfd, 0xe9], true), Ok(vec![Sequence(vec![65001])]));
     assert_eq!(decode(&[2, 2, 0, 1, 0, 2, 1, 1, 0, 3], false), Ok(vec![Sequence(vec![1, 2]), Set(vec![3])]));
-    // Adjacent sequences are one; adjacent sets are not.
-    assert_eq!(decode(&[2, 1, 0, 1, 2, 1, 0, 2], false), Ok(vec![Sequence(vec![1, 2])]));
+    // Each segment for itself (RFC 4271 5.1.2: a path is told on as it is).
+    assert_eq!(decode(&[2, 1, 0, 1, 2, 1, 0, 2], false), Ok(vec![Sequence(vec![1]), Sequence(vec![2])]));
     assert_eq!(decode(&[1, 1, 0, 1, 1, 1, 0, 2], false), Ok(vec![Set(vec![1]), Set(vec![2])]));
 }
 
@@ -36,13 +36,14 @@ fn confederation_segments_of_as4_path_are_dropped() {
 }
 
 #[test]
-fn long_sequences_are_split_and_come_back_whole() {
+fn what_no_segment_can_count_is_split() {
     for length in [1, 255, 256, 510, 511, 900] {
-        let path = vec![Sequence((1..=length).collect())];
+        let path: Vec<u32> = (1..=length).collect();
+        let split: Vec<AsSegment> = path.chunks(SEGMENT).map(|chunk| Sequence(chunk.to_vec())).collect();
         for four_octets in [true, false] {
             let mut out = Vec::new();
-            put(&path, four_octets, &mut out);
-            assert_eq!(decode(&out, four_octets, Confederation::Malformed), Ok(path.clone()), "{length}");
+            put(&[Sequence(path.clone())], four_octets, &mut out);
+            assert_eq!(decode(&out, four_octets, Confederation::Malformed), Ok(split.clone()), "{length}");
         }
     }
     let mut out = Vec::new();
@@ -80,6 +81,12 @@ fn merging() {
             vec![Sequence(vec![3, T]), Set(vec![T, 5])],
             vec![Sequence(vec![70000]), Set(vec![70001, 5])],
             vec![Sequence(vec![3, 70000]), Set(vec![70001, 5])],
+        ),
+        // What is already full gets no longer.
+        (
+            vec![Sequence(vec![3; SEGMENT]), Sequence(vec![T])],
+            vec![Sequence(vec![70000])],
+            vec![Sequence(vec![3; SEGMENT]), Sequence(vec![70000])],
         ),
         // Nothing of two octets is left over, and nothing at all is there.
         (vec![Sequence(vec![3])], vec![], vec![Sequence(vec![3])]),

@@ -159,8 +159,9 @@ fn n09_aggregation_and_large_communities() {
 /// It sends the lower 16 bits, does not merge AS4_PATH, and refuses paths of more than 255.
 #[test]
 fn n10_two_octet_peers_and_long_paths() {
-    let path = [AsSegment::Sequence((0..300).map(|i| 4_200_000_000 + i).collect())];
-    let attributes = Attributes { as_path: path.to_vec(), ..plain_attributes() };
+    let numbers: Vec<u32> = (0..300).map(|i| 4_200_000_000 + i).collect();
+    let path = numbers.chunks(255).map(|chunk| AsSegment::Sequence(chunk.to_vec())).collect();
+    let attributes = Attributes { as_path: path, ..plain_attributes() };
     for context in [ebgp(), old_speaker()] {
         let out = announced(&attributes, "192.0.2.1", "10.0.0.0/8", &context);
         assert_eq!(survives(&out, &context).attributes.as_ref(), Some(&attributes));
