@@ -1,5 +1,5 @@
-//! What a neighbour's options have the RFCs ask: roles and OTC (RFC 9234), a bound on prefixes (RFC 4486), reflection
-//! (RFC 4456), no import policy (RFC 8212), and IPv6 between the two.
+//! What a neighbour's options have the RFCs ask: a bound on prefixes (RFC 4486), reflection (RFC 4456), no import policy
+//! (RFC 8212), and IPv6 between the two.
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
@@ -7,111 +7,11 @@ use serde_json::{Value, json};
 
 use crate::case;
 use crate::peer::Peer;
-use crate::raw::{
-    self, IPV4, IPV6, OPTIONAL, OPTIONAL_TRANSITIVE, Open, UNICAST, attribute, capability, multiprotocol, parameter,
-};
+use crate::raw::{self, IPV4, IPV6, OPTIONAL, UNICAST, attribute};
 use crate::script::{Scripts, Stage, ends, run};
 use crate::speaker::{AT, OUR_ID, Speaker, TESTER_AS, peer, tester};
 use crate::support::in_fresh_netns;
 use crate::watcher::Watcher;
-
-const ROLES: [&str; 5] = ["provider", "rs", "rs-client", "customer", "peer"];
-/// By our role, that of the neighbour which belongs to it (RFC 9234 4.2), as on the wire.
-const COUNTERPARTS: [u8; 5] = [3, 2, 1, 0, 4];
-
-/// With these values of the role capability.
-fn open(stage: &Stage<'_>, roles: &[&[u8]]) -> Open {
-    let mut list = [multiprotocol(IPV4, UNICAST), multiprotocol(IPV6, UNICAST)].concat();
-    list.extend(capability(65, &TESTER_AS.to_be_bytes()));
-    list.extend(roles.iter().flat_map(|role| capability(9, role)));
-    Open::with(TESTER_AS, stage.open().id, &[parameter(2, &list)])
-}
-
-#[test]
-fn roles() {
-    let mut scripts = Scripts::default();
-    for ours in 0..ROLES.len() {
-        for theirs in [0, 1, 2, 3, 4, 5, 255] {
-            let name = format!("we are the {}, it is {theirs}", ROLES[ours]);
-            scripts.add_with("9234 4.2", name, true, json!({"role": ROLES[ours]}), move |stage| {
-                let open = open(stage, &[&[theirs]]);
-                let mut peer = stage.connect()?;
-                if theirs == COUNTERPARTS[ours] {
-                    peer.establish(&open)?;
-                    return stage.announces(&mut peer);
-                }
-                peer.say(&open.bytes())?;
-                ends(&mut peer, 2, 11, None)
-            });
-        }
-    }
-    scripts.add_with("9234 4.2", "it says no role", true, json!({"role": "provider"}), |stage| {
-        stage.establish_with(&open(stage, &[])).map(drop)
-    });
-    let strict = json!({"role": "provider", "roleStrict": true});
-    scripts.add_with("9234 4.2", "it says no role, and must", true, strict, |stage| {
-        let mut peer = stage.connect()?;
-        peer.say(&open(stage, &[]).bytes())?;
-        ends(&mut peer, 2, 11, None)
-    });
-    scripts.add_with("9234 4.2", "the same role twice", true, json!({"role": "provider"}), |stage| {
-        stage.establish_with(&open(stage, &[&[3], &[3]])).map(drop)
-    });
-    scripts.add_with("9234 4.2", "two roles that differ", true, json!({"role": "provider"}), |stage| {
-        let mut peer = stage.connect()?;
-        peer.say(&open(stage, &[&[3], &[4]]).bytes())?;
-        ends(&mut peer, 2, 11, None)
-    });
-    scripts.add("9234 4.2", "a role, and we have none", true, |stage| {
-        stage.establish_with(&open(stage, &[&[3]])).map(drop)
-    });
-    run(scripts);
-}
-
-/// Announces the stage's route with this OTC, or none, from a neighbour to whom we are that.
-fn with_otc(stage: &Stage<'_>, ours: usize, otc: Option<u32>) -> Result<Peer, String> {
-    let mut peer = stage.connect()?;
-    peer.establish(&open(stage, &[&[COUNTERPARTS[ours]]]))?;
-    let mut draft = stage.update();
-    if let Some(number) = otc {
-        draft.push(attribute(OPTIONAL_TRANSITIVE, raw::OTC, &number.to_be_bytes()));
-    }
-    peer.say(&draft.bytes())?;
-    Ok(peer)
-}
-
-/// RFC 9234 section 5, on the way in; the watchers have no role, so that they see what was made of it.
-#[test]
-fn only_to_customers() {
-    let mut scripts = Scripts::default();
-    let mut row = |ours: usize, otc: Option<u32>, expected: Option<Option<u32>>| {
-        let name = format!("we are the {}, OTC {otc:?}", ROLES[ours]);
-        scripts.add_with("9234 5", name, true, json!({"role": ROLES[ours]}), move |stage| {
-            let mut peer = with_otc(stage, ours, otc)?;
-            // Behind it, so that what came before has been looked at.
-            stage.still_up(&mut peer)?;
-            let route = stage.prefixes().victim;
-            stage.speaker.watchers.iter().try_for_each(|watcher| {
-                watcher.must_see(&format!("expected OTC {expected:?}"), route, |table| {
-                    let otc =
-                        table.routes.get(&route).map(|route| route.get(&raw::OTC).map(|(_, value)| value.clone()));
-                    otc == expected.map(|otc| otc.map(|number| number.to_be_bytes().to_vec()))
-                })
-            })
-        });
-    };
-    const OTHER: u32 = 65400;
-    for (ours, leaks) in [(0, true), (1, true), (2, false), (3, false)] {
-        row(ours, Some(OTHER), if leaks { None } else { Some(Some(OTHER)) });
-        row(ours, Some(TESTER_AS), if leaks { None } else { Some(Some(TESTER_AS)) });
-    }
-    row(4, Some(OTHER), None);
-    row(4, Some(TESTER_AS), Some(Some(TESTER_AS)));
-    for (ours, marked) in [(0, false), (1, false), (2, true), (3, true), (4, true)] {
-        row(ours, None, Some(marked.then_some(TESTER_AS)));
-    }
-    run(scripts);
-}
 
 #[test]
 fn a_bound_on_prefixes() {

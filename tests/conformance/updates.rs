@@ -301,6 +301,7 @@ fn paths(sender: Sender, rows: &mut Rows) {
     let first = first_as(sender);
     let head = raw::sequence(&[first]);
     let path = |rest: &[u8]| attribute(WELL_KNOWN, raw::AS_PATH, &[&head[..], rest].concat());
+    let whole = |numbers: &[u32]| attribute(WELL_KNOWN, raw::AS_PATH, &raw::sequence(numbers));
     let mut row = |rfc: &'static str, what: &str, expect: Expect, path| {
         rows.add(rfc, what, sender, expect, |draft| draft.put(path));
     };
@@ -320,8 +321,12 @@ fn paths(sender: Sender, rows: &mut Rows) {
     let expect = vec![told(true, &[OUR_AS, first], &set), told(false, &[first], &set)];
     row("4271 5.1.2", "a set at the end", Expect::Accepted(expect), path(&set));
     let expect = vec![told(true, &[OUR_AS, first, AFTER], &[]), told(false, &[first, AFTER], &[])];
-    row("4271 5.1.2", "ours comes first over eBGP", Expect::Accepted(expect), path(&raw::sequence(&[AFTER])));
-    let other = attribute(WELL_KNOWN, raw::AS_PATH, &raw::sequence(&[65333, AFTER]));
+    row("4271 5.1.2", "ours comes first over eBGP", Expect::Accepted(expect), whole(&[first, AFTER]));
+    let full: Vec<u32> = (0..255).map(|number| 66000 + number).collect();
+    let full = raw::sequence(&full);
+    let expect = vec![told(true, &[OUR_AS, first], &full), told(false, &[first], &full)];
+    row("4271 5.1.2", "sequences behind one another", Expect::Accepted(expect), path(&full));
+    let other = whole(&[65333, AFTER]);
     row(
         "4271 6.3",
         "the first AS is not the sender's",
