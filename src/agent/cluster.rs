@@ -32,7 +32,7 @@ pub struct Known {
     pub conditions: BTreeMap<NodeName, (Instant, NodeCondition)>,
 }
 
-/// Shared by the agent's parts; one writer.
+/// Shared by the agent's parts; written by the loop, and where the node's file was read again.
 #[derive(Default)]
 pub struct ClusterView {
     known: RwLock<Known>,

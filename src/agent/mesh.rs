@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use routenet_core::bgp::mesh::{Facts, Plan, Role, Rollout, Said, Standing};
 use routenet_core::bgp::speaker::{MeshSessions, SpeakerConfig, mesh_plan};
-use routenet_core::model::config::{self, NodeConfig};
+use routenet_core::model::config::{NodeConfig, StoreConfig};
 use routenet_core::model::{Node, NodeCondition, NodeName};
 use routenet_core::time::Time;
 use tracing::info;
@@ -15,7 +15,7 @@ use tracing::info;
 use super::Agent;
 use super::cluster::ClusterView;
 use super::followers::speaker_settings;
-use super::sync::SyncState;
+use super::sync::{ClusterChange, SyncState};
 use super::underlay::Underlay;
 use crate::api::listing::{MeshLine, MeshReply};
 use crate::api::status::MeshStatus;
@@ -104,22 +104,23 @@ impl Agent {
         self.configure_speaker(&mut state);
     }
 
-    /// Takes over what the node's file says of sessions now; what else changed waits for the next start, and is answered.
-    /// `store` hears first of the neighbours that are its part, and may refuse.
-    ///
-    /// # Errors
-    /// In words; nothing has changed then.
-    pub fn take_over(
-        &self,
-        read: &NodeConfig,
-        store: impl FnOnce(&NodeConfig) -> Result<(), String>,
-    ) -> Result<Vec<&'static str>, String> {
+    /// What the node's file said last, as far as it is in force.
+    pub fn config(&self) -> NodeConfig {
+        self.mesh.lock().config.clone()
+    }
+
+    /// From now on the file says this of sessions. `store` enters what it says of neighbours there; the speaker hears of both
+    /// at once, and not of a neighbour that moved that it is gone.
+    pub fn take_over(&self, taken: NodeConfig, store: impl FnOnce()) {
         let mut state = self.mesh.lock();
-        let (taken, waits) = config::take_over(&state.config, read)?;
-        store(&taken)?;
+        if let (StoreConfig::None(before), StoreConfig::None(now)) = (&state.config.store, &taken.store) {
+            let gone = before.peers.iter().map(|peer| ClusterChange::Peer(peer.name.clone(), None));
+            let present = now.peers.iter().map(|peer| ClusterChange::Peer(peer.name.clone(), Some(peer.clone())));
+            gone.chain(present).for_each(|change| self.cluster.take(&change));
+        }
+        store();
         state.config = taken;
         self.configure_speaker(&mut state);
-        Ok(waits)
     }
 
     /// Every second, while a plan is not in place.

@@ -208,7 +208,9 @@ pub(super) async fn change(
 ) -> Result<Changed, ApiError> {
     if !store.writable() {
         let what = format!("the store `{}` cannot be written", store.describe());
-        return Err(invalid(format!("{what}: edit the files that the node's configuration names, and send SIGHUP")));
+        return Err(invalid(format!(
+            "{what}: edit the files that the node's configuration names, and send SIGHUP (or restart routenetd, for pools, networks and blocks)"
+        )));
     }
     for _ in 0..ATTEMPTS {
         let snapshot = read(store).await?;

@@ -2,7 +2,7 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use routenet_core::model::config::{NodeConfig, StoreConfig};
+use routenet_core::model::config::{NodeConfig, StoreConfig, take_over};
 use tracing::{error, info, warn};
 
 use super::Agent;
@@ -60,15 +60,22 @@ impl Reload {
 }
 
 impl Agent {
-    /// The node's file anew and, where it says all, its policies: both or neither.
+    /// The node's file anew and, where it says all, its policies: both or neither. Blocks on the disk.
     pub fn reload(&self, none: Option<&NoneStore>, read: Result<NodeConfig, String>) {
         let outcome = read.and_then(|read| {
-            self.take_over(&read, |taken| match (none, &taken.store) {
+            let (taken, waits) = take_over(&self.config(), &read)?;
+            let reading = match (none, &read.store) {
                 (Some(store), StoreConfig::None(cluster)) => {
-                    store.reload(&cluster.peers).map_err(|error| error.to_string())
+                    Some((store, store.read_again(cluster).map_err(|error| error.to_string())?))
                 }
-                _ => Ok(()),
-            })
+                _ => None,
+            };
+            self.take_over(taken, || {
+                if let Some((store, reading)) = reading {
+                    store.commit(reading);
+                }
+            });
+            Ok(waits)
         });
         self.reload.note(outcome);
     }

@@ -133,7 +133,7 @@ fn ago(past: &Past) -> String {
 
 /// A message in hexadecimal, as much of it as a terminal is for.
 fn beginning(message: &str) -> String {
-    match message.get(..2 * SHOWN) {
+    match message.get(..2 * SHOWN).filter(|beginning| beginning.len() < message.len()) {
         Some(beginning) => format!("{beginning}... ({} bytes; `-o json` has all)", message.len() / 2),
         None => or_dash(Some(message).filter(|message| !message.is_empty())),
     }

@@ -98,6 +98,23 @@ fn on_sighup_a_node_takes_over_its_sessions_and_says_what_waits_for_a_restart() 
         wait_for("a status without problems", Duration::from_secs(20), || one.routectl(&["status"]).exit == 0);
         assert_eq!(neighbor()["sessions"], 1, "{}", neighbor());
 
+        // A neighbour whose place in the file is another one, with its filter, is the same neighbour.
+        let moved = alone.replace(
+            "paths:",
+            "bgp:\n  peers: [{address: 192.0.2.2, as: 64512, import: pools, filters: [all]}]\n\
+             \x20 filters: [{name: all, exportV4: [{action: Accept}]}]\npaths:",
+        );
+        read_again(&moved);
+        wait_for("the change", Duration::from_secs(20), || {
+            one.routectl(&["bgp", "neighbors", "-o", "json"]).json()[0]["source"] == "config"
+        });
+        read_again(&whole);
+        wait_for("the change back", Duration::from_secs(20), || {
+            one.routectl(&["bgp", "neighbors", "-o", "json"]).json()[0]["source"] == "peer"
+        });
+        assert!(web.pings(&db.ipv4) && db.pings(&web.ipv4));
+        assert_eq!(neighbor()["sessions"], 1, "{}", neighbor());
+
         // A neighbour that the file names no more.
         read_again(&alone);
         wait_for("the end of the session", Duration::from_secs(20), || !web.pings(&db.ipv4));

@@ -489,7 +489,7 @@ impl Driver {
         // Behind a portion there may be another one.
         let mut more = false;
         let connections = &self.connections;
-        let waiting = self.speaker.waiting(|conn| connections.get(&conn).is_some_and(Connection::has_room));
+        let waiting = self.speaker.waiting(|conn| connections.get(&conn).is_some_and(Connection::has_room), now);
         for conn in waiting {
             let mut portion = Vec::new();
             self.speaker.poll_transmit(conn, &mut portion, PORTION, now);

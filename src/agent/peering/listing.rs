@@ -134,7 +134,11 @@ fn notes(detail: &PeerDetail) -> Vec<String> {
 }
 
 fn too_long((routes, one): &(usize, TooLong)) -> String {
-    let others = if *routes > 1 { format!("; {} others neither", routes - 1) } else { String::new() };
+    let others = match routes - 1 {
+        0 => String::new(),
+        1 => "; another one neither".to_string(),
+        others => format!("; {others} others neither"),
+    };
     format!("it is not told a route that no message can hold: {one}{others}")
 }
 

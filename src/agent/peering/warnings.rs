@@ -8,7 +8,7 @@ use super::listing::hex;
 /// RFC 7606 section 6 wants the prefixes, and the whole message.
 pub fn malformed(peer: &str, name: &str, fault: &Fault, unreported: u64) {
     let outcome = if fault.fatal { "the session is reset" } else { "mended" };
-    let prefixes: Vec<String> = fault.prefixes.iter().map(|nlri| nlri.prefix.to_string()).collect();
+    let prefixes: Vec<String> = fault.prefixes.iter().map(ToString::to_string).collect();
     let (what, prefixes, update) = (&fault.what, prefixes.join(" "), hex(&fault.message));
     let before = match unreported {
         0 => String::new(),

@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 use routenet_core::model::config::StaticCluster;
 use routenet_core::model::keys::{self, StoreKey};
 use routenet_core::model::validate::{Invalid, check_objects};
-use routenet_core::model::{BgpPeer, Block, Cidr, Fact, Kind, NodeName, Object, ObjectKey};
+use routenet_core::model::{Block, Cidr, Fact, Kind, NodeName, Object, ObjectKey};
 
 use super::{Check, ClusterStore, Entry, Revision, StoreError, TxnOutcome, WatchEvent, Write};
 use memory::Memory;
@@ -25,6 +25,12 @@ pub struct NoneStore {
     /// The pools and networks of the node's file.
     fixed: Vec<Object>,
     policies: Option<PathBuf>,
+}
+
+/// What the node's files say now, in place of all that there is of these kinds.
+pub struct Reading {
+    objects: Vec<Object>,
+    kinds: Vec<Kind>,
 }
 
 impl NoneStore {
@@ -41,28 +47,35 @@ impl NoneStore {
         let store = NoneStore { node: node.clone(), memory: Memory::new(), fixed, policies: cluster.policies.clone() };
         let facts = store.fixed.iter().cloned().map(Fact::Object).chain(blocks);
         store.memory.transact(&[], facts.map(|fact| put(&fact)).collect());
-        store.reload(&cluster.peers)?;
+        store.commit(store.read_again(cluster)?);
         Ok(store)
     }
 
-    /// Takes over the peers of the node's file and reads the policies directory again (SIGHUP): what differs becomes one
-    /// transaction. Blocks on the disk.
+    /// The peers of the node's file, and what its policies directory says now; another directory than the one that it
+    /// started with waits for the next start. Blocks on the disk.
     ///
     /// # Errors
-    /// Every error of every file; what was read before stays in force then.
-    pub fn reload(&self, peers: &[BgpPeer]) -> Result<(), StoreError> {
-        let read = match &self.policies {
-            Some(directory) => directory::read(directory)?,
-            None => Vec::new(),
+    /// Every error of every file.
+    pub fn read_again(&self, cluster: &StaticCluster) -> Result<Reading, StoreError> {
+        let (read, mut kinds) = match &self.policies {
+            _ if cluster.policies != self.policies => (Vec::new(), Vec::new()),
+            Some(directory) => (directory::read(directory)?, directory::KINDS.to_vec()),
+            None => (Vec::new(), directory::KINDS.to_vec()),
         };
-        let peers = peers.iter().cloned().map(Object::BGPPeer);
+        kinds.push(Kind::BGPPeer);
+        let peers = cluster.peers.iter().cloned().map(Object::BGPPeer);
         let objects: Vec<Object> = read.iter().map(|located| located.value.clone()).chain(peers).collect();
         check_objects(&self.fixed, &objects, &[]).map_err(|problems| {
             let located = |problem: &Invalid| problem.locate(&read).map_or(problem.to_string(), |it| it.to_string());
             directory::refused(&problems.iter().map(located).collect::<Vec<_>>())
         })?;
+        Ok(Reading { objects, kinds })
+    }
+
+    /// Takes over what was read: what differs becomes one transaction.
+    pub fn commit(&self, Reading { objects, kinds }: Reading) {
         let mut stale: BTreeMap<String, Vec<u8>> = BTreeMap::new();
-        for kind in directory::KINDS.into_iter().chain([Kind::BGPPeer]) {
+        for kind in kinds {
             let (entries, _) = self.memory.range(&keys::objects_of(kind));
             stale.extend(entries.into_iter().map(|entry| (entry.key, entry.value)));
         }
@@ -75,7 +88,6 @@ impl NoneStore {
         }
         writes.extend(stale.into_keys().map(|key| Write::Delete { key }));
         self.memory.transact(&[], writes);
-        Ok(())
     }
 
     /// What a node says of itself may be published; the rest is the file's.
@@ -117,7 +129,9 @@ impl ClusterStore for NoneStore {
         if let Some(key) = refused {
             return Err(StoreError::Refused {
                 what: format!("{key} cannot be written: this node has no store, its own files say it all"),
-                mend: "edit the node's configuration or its policies directory, and send the agent SIGHUP".into(),
+                mend: "edit the node's configuration or its policies directory, and send the agent SIGHUP (or restart it, \
+                       for pools, networks and blocks)"
+                    .into(),
             });
         }
         Ok(self.memory.transact(&checks, writes))

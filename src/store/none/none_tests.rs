@@ -1,6 +1,7 @@
 use std::path::Path;
 
 use super::*;
+use routenet_core::model::config::StoreConfig;
 use routenet_core::model::{Endpoint, EndpointKey, InterfaceName, Labels, NetworkName, Pool, PoolName};
 
 fn node() -> NodeName {
@@ -31,6 +32,10 @@ fn policy(name: &str, selector: &str) -> String {
         "apiVersion: projectcalico.org/v3\nkind: GlobalNetworkPolicy\nmetadata:\n  name: {name}\nspec:\n  selector: \
          {selector}\n  ingress:\n  - action: Deny\n"
     )
+}
+
+fn reload(store: &NoneStore, directory: &Path) -> Result<(), StoreError> {
+    store.read_again(&cluster(Some(directory))).map(|reading| store.commit(reading))
 }
 
 async fn policies(store: &NoneStore) -> Vec<String> {
@@ -101,10 +106,26 @@ async fn the_directory_is_read_again_and_watchers_hear_the_difference() {
     let mut events = store.watch(revision).await.unwrap();
     std::fs::remove_file(file("b.yml")).unwrap();
     std::fs::write(file("c.yaml"), policy("c", "all()")).unwrap();
-    store.reload(&[]).unwrap();
+    reload(&store, directory.path()).unwrap();
     let Some(WatchEvent::Changes { changes, .. }) = events.recv().await else { panic!("changes") };
     let heard: Vec<(&str, bool)> = changes.iter().map(|(key, value)| (key.as_str(), value.is_some())).collect();
     assert_eq!(heard, [("/objects/globalnetworkpolicy/c", true), ("/objects/globalnetworkpolicy/b", false)]);
+}
+
+#[tokio::test]
+async fn peers_are_taken_over_and_another_directory_waits() {
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::write(directory.path().join("a.yaml"), policy("a", "all()")).unwrap();
+    let store = NoneStore::new(&node(), &cluster(Some(directory.path()))).unwrap();
+    let text = "node: h1\naddress: {ipv4: 192.0.2.1}\nstore:\n  type: none\n  peers: [{name: tor, address: 192.0.2.2, as: 1}]\n";
+    let config = routenet_core::model::config::read("node.yaml", text).unwrap();
+    let StoreConfig::None(read) = config.store else { panic!("no store") };
+    let elsewhere = StaticCluster { peers: read.peers, ..cluster(Some(Path::new("/nowhere"))) };
+    store.commit(store.read_again(&elsewhere).unwrap());
+    let peers = async || store.range("/objects/bgppeer/").await.unwrap().0.len();
+    assert_eq!((policies(&store).await.len(), peers().await), (1, 1));
+    reload(&store, directory.path()).unwrap();
+    assert_eq!((policies(&store).await.len(), peers().await), (1, 0));
 }
 
 #[tokio::test]
@@ -115,10 +136,10 @@ async fn a_wrong_file_is_named_and_the_last_good_state_stays() {
     let store = NoneStore::new(&node(), &cluster(Some(directory.path()))).unwrap();
     std::fs::write(file("b.yaml"), policy("b", "\"app = 'x'\"")).unwrap();
     std::fs::write(file("c.yaml"), policy("a", "all()")).unwrap();
-    let text = store.reload(&[]).unwrap_err().to_string();
+    let text = reload(&store, directory.path()).unwrap_err().to_string();
     assert!(text.contains("b.yaml:6: GlobalNetworkPolicy b"), "{text}");
     std::fs::remove_file(file("b.yaml")).unwrap();
-    let text = store.reload(&[]).unwrap_err().to_string();
+    let text = reload(&store, directory.path()).unwrap_err().to_string();
     assert!(
         text.contains("c.yaml:1: GlobalNetworkPolicy a: defined already in") && text.contains("a.yaml:1"),
         "{text}"
@@ -128,7 +149,7 @@ async fn a_wrong_file_is_named_and_the_last_good_state_stays() {
         "apiVersion: projectcalico.org/v3\nkind: IPPool\nmetadata:\n  name: q\nspec:\n  cidr: 10.7.0.0/16\n",
     )
     .unwrap();
-    let text = store.reload(&[]).unwrap_err().to_string();
+    let text = reload(&store, directory.path()).unwrap_err().to_string();
     assert!(text.contains("c.yaml:1: IPPool q: IPPool has no place in the policies directory"), "{text}");
     assert_eq!(policies(&store).await, ["/objects/globalnetworkpolicy/a"]);
 

@@ -58,7 +58,7 @@ fn what_was_mended_is_reported_with_its_prefixes_and_all_of_its_bytes() {
     world.puppet_says(&bad);
     let [(fault, unreported)] = reports(&mut world).try_into().expect("one report");
     assert_eq!((&fault.message, &fault.bytes[..], fault.fatal, unreported), (&bad, COMMUNITIES, false, 0));
-    let prefixes: Vec<String> = fault.prefixes.iter().map(|nlri| nlri.prefix.to_string()).collect();
+    let prefixes: Vec<String> = fault.prefixes.iter().map(ToString::to_string).collect();
     assert_eq!(prefixes, ["10.9.0.0/24"]);
     let faults = detail(&world).faults;
     assert_eq!((faults.updates, faults.withdrawn, faults.resets), (1, 1, 0));
@@ -90,6 +90,7 @@ fn what_ended_the_session_is_kept_and_counted_through_the_next() {
     assert_eq!((said.code, said.subcode), (3, 10));
     let [(fault, unreported)] = reports(&mut world).try_into().expect("one report");
     assert_eq!((&fault.message, fault.fatal, unreported), (&fatal, true, 20));
+    assert!(fault.prefixes.is_empty(), "they cannot be read");
 
     establish(&mut world);
     let detail = detail(&world);

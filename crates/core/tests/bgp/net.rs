@@ -415,7 +415,7 @@ impl Net {
         for round in 0.. {
             assert!(round < 10_000, "node {index} never comes to rest");
             self.follow_all(index);
-            let waiting = self.nodes[index].speaker.as_mut().map(|it| it.waiting(|_| true)).unwrap_or_default();
+            let waiting = self.nodes[index].speaker.as_mut().map(|it| it.waiting(|_| true, now)).unwrap_or_default();
             if waiting.is_empty() {
                 break;
             }

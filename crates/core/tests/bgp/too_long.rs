@@ -41,6 +41,8 @@ fn world() -> World {
 }
 
 fn reports(world: &mut World) -> Vec<String> {
+    // Nothing else may have moved.
+    world.settle();
     let report = |event| match event {
         Event::TooLong { name, what, .. } => Some(format!("{name}: {what}")),
         _ => None,
@@ -81,6 +83,22 @@ fn a_route_that_just_fits_is_told_and_one_byte_more_is_not() {
         world.puppet_breaks();
         assert_eq!(not_told(&world, 1), None);
     }
+}
+
+/// Who sent one is told nothing of it, and hears of another's; once a minute, whatever comes and goes.
+#[test]
+fn each_neighbour_is_reported_once_in_a_while() {
+    let mut world = world();
+    let long = |prefix| update(prefix, most(prefix) + 1);
+    for _ in 0..20 {
+        world.puppet_says(&long("10.0.0.0/8"));
+        world.puppet_says(&update("10.0.0.0/8", 100));
+    }
+    assert_eq!(reports(&mut world).len(), 1);
+    world.seconds(60);
+    world.puppet_says(&long("10.9.0.0/24"));
+    let again = reports(&mut world);
+    assert!(again.len() == 1 && again[0].starts_with("s1: an UPDATE with 10.9.0.0/24 "), "{again:?}");
 }
 
 /// One path is told with a prefix that it leaves room for, and not with another.

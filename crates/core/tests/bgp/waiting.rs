@@ -33,7 +33,7 @@ fn puppet_announces(world: &mut World, as_number: u32, prefix: &str) {
 }
 
 fn waiting(world: &mut World, has_room: impl Fn(ConnId) -> bool) -> Vec<ConnId> {
-    world.hosts[0].speaker.as_mut().expect("it runs").waiting(has_room)
+    world.hosts[0].speaker.as_mut().expect("it runs").waiting(has_room, world.now)
 }
 
 #[test]

@@ -306,7 +306,7 @@ impl World {
         let puppet = self.puppet.as_ref().filter(|p| p.host == index && !p.closed).map(|p| p.conn);
         let own: Vec<ConnId> = self.pipes.keys().filter(|end| end.0 == index).map(|end| end.1).chain(puppet).collect();
         let Some(speaker) = &mut self.hosts[index].speaker else { return false };
-        let waiting = speaker.waiting(|_| true);
+        let waiting = speaker.waiting(|_| true, self.now);
         let forgotten = own.iter().find(|conn| speaker.wants_transmit(**conn) && !waiting.contains(conn));
         assert_eq!(forgotten, None, "there is something to write on it");
         let idle = waiting.iter().find(|conn| !speaker.wants_transmit(**conn));

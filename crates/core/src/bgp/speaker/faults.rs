@@ -1,10 +1,12 @@
 //! What was wrong with a neighbour's UPDATEs (RFC 7606): counted, remembered, and reported with all that section 6 wants.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::Duration;
 
 use super::{Event, Speaker};
-use crate::bgp::wire::{self, DefectAction, Message, Nlri, Notification};
+use crate::bgp::wire::{self, DefectAction, Message, Notification};
+use crate::model::Cidr;
 use crate::time::Time;
 
 /// So many reports of one neighbour come in [`WINDOW`] at most; the counters have all.
@@ -33,8 +35,8 @@ pub struct Fault {
     pub what: String,
     /// The offending attribute's first bytes as received; none where no single one is at fault.
     pub bytes: Vec<u8>,
-    /// The prefixes in it, withdrawn or reachable; none where they could not be read.
-    pub prefixes: Vec<Nlri>,
+    /// The prefixes in it, withdrawn or reachable; none of one that ended the session, which could not be read.
+    pub prefixes: BTreeSet<Cidr>,
     /// The whole message as received.
     pub message: Vec<u8>,
     /// It ended the session.
@@ -83,13 +85,13 @@ impl Ration {
 impl Speaker {
     /// An UPDATE that was mended.
     pub(super) fn mended(&mut self, address: IpAddr, what: String, bytes: Vec<u8>, message: Vec<u8>, now: Time) {
-        self.fault(address, Fault { what, bytes, prefixes: Vec::new(), message, fatal: false }, now);
+        self.fault(address, Fault { what, bytes, prefixes: BTreeSet::new(), message, fatal: false }, now);
     }
 
     /// An UPDATE that cannot be mended. The NOTIFICATION that it is answered by goes out behind this.
     pub(super) fn unreadable(&mut self, address: IpAddr, notification: &Notification, message: Vec<u8>, now: Time) {
         let (what, bytes) = (notification.to_string(), notification.data.clone());
-        self.fault(address, Fault { what, bytes, prefixes: Vec::new(), message, fatal: true }, now);
+        self.fault(address, Fault { what, bytes, prefixes: BTreeSet::new(), message, fatal: true }, now);
     }
 
     fn fault(&mut self, address: IpAddr, mut fault: Fault, now: Time) {
@@ -99,7 +101,8 @@ impl Speaker {
         faults.of_session += 1;
         faults.resets += u64::from(fault.fatal);
         if let Some(unreported) = faults.ration.take(now) {
-            let codec = peer.negotiated.as_ref().map(|negotiated| &negotiated.codec);
+            // What could not be decoded is not tried again: it may be a panic of the decoder that a session caught.
+            let codec = peer.negotiated.as_ref().filter(|_| !fault.fatal).map(|negotiated| &negotiated.codec);
             fault.prefixes = codec.map(|codec| prefixes(&fault.message, codec)).unwrap_or_default();
             let name = peer.config.name.clone();
             self.events.push_back(Event::Malformed { peer: address, name, fault: fault.clone(), unreported });
@@ -109,10 +112,10 @@ impl Speaker {
 }
 
 /// Every prefix that an UPDATE names.
-fn prefixes(message: &[u8], codec: &wire::CodecContext) -> Vec<Nlri> {
-    let Ok(Message::Update(update)) = wire::decode(message, codec) else { return Vec::new() };
+fn prefixes(message: &[u8], codec: &wire::CodecContext) -> BTreeSet<Cidr> {
+    let Ok(Message::Update(update)) = wire::decode(message, codec) else { return BTreeSet::new() };
     let reachable = update.reachable.into_iter().map(|(nlri, _)| nlri);
-    reachable.chain(update.withdrawn).collect()
+    reachable.chain(update.withdrawn).map(|nlri| nlri.prefix).collect()
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@
 //!     speaker.handle(input, now)                                what happened: bytes, connections, configuration
 //!     while let Some(event) = speaker.poll_event()              what to do: connect, close, report
 //!     speaker.poll_next_hops()                                  which next hops to look up, in Input::NextHops
-//!     for each of speaker.waiting(has room in its queue):
+//!     for each of speaker.waiting(has room in its queue, now):
 //!         speaker.poll_transmit(conn, &mut buffer, budget, now) what to write, in portions
 //!     if the consumer has room: speaker.poll_best(n)            what the best paths are now, in portions
 //!     wait for input, or until speaker.next_deadline(), then handle(Input::Timeout, now)
@@ -130,8 +130,7 @@ pub enum Event {
     State { peer: IpAddr, name: String, state: State, why: Option<String> },
     /// An UPDATE that RFC 7606 had to mend, or that ended the session.
     Malformed { peer: IpAddr, name: String, fault: Fault, unreported: u64 },
-    /// A neighbour is not told a route since no message can hold it, and was told all before; in words. Its detail counts
-    /// those that follow.
+    /// A neighbour is not told a route since no message can hold it; in words, once a minute at most. Its detail counts all.
     TooLong { peer: IpAddr, name: String, what: String },
 }
 

@@ -39,6 +39,8 @@ pub(super) struct Peer {
     pub end_of_rib: BTreeSet<AfiSafi>,
     pub last_update: Time,
     pub faults: Faults,
+    /// When it was reported last that no message holds some route for it.
+    pub too_long_told: Option<Time>,
     /// What became of the session, the newest last.
     pub history: VecDeque<(Time, String)>,
     /// The state that was last reported.
@@ -71,6 +73,7 @@ impl Peer {
             left: None,
             noted_deadline: None,
             faults: Faults::default(),
+            too_long_told: None,
             history: VecDeque::new(),
         }
     }

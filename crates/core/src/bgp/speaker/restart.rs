@@ -23,7 +23,8 @@ pub(super) struct Retention {
     until: Option<Time>,
     /// The long-lived stale timers that run.
     long_lived: BTreeMap<AfiSafi, LongLivedTimer>,
-    /// Families whose timer has expired in the present session, and of which it has not told all since.
+    /// Families whose timer has expired in the present session, or else the last one, before it had told all of them. Of
+    /// these nothing outlives that session, what was told again neither (RFC 9494 4.2).
     expired: BTreeSet<AfiSafi>,
 }
 
@@ -87,6 +88,7 @@ impl Peer {
         for one in &negotiated.long_lived {
             kept.entry(one.family).or_default().long_lived = Duration::from_secs(one.seconds.into());
         }
+        kept.retain(|family, _| !self.stale.expired.contains(family));
         kept
     }
 
@@ -106,9 +108,8 @@ impl Speaker {
     /// The session is over, and what was agreed on outlives it.
     pub(super) fn retain(&mut self, address: IpAddr, now: Time) {
         let Some(peer) = self.peers.get_mut(&address) else { return };
-        let mut kept = peer.retains();
-        // RFC 9494 4.2: of these nothing outlives another session, what was told again neither.
-        std::mem::take(&mut peer.stale.expired).iter().for_each(|family| _ = kept.remove(family));
+        let kept = peer.retains();
+        let restart = kept.values().map(|kept| kept.restart).max().unwrap_or_default();
         let session = peer.source.session;
         peer.stale.long_lived.retain(|family, _| kept.contains_key(family));
         let bound = peer.config.options.max_prefixes.map_or(u64::MAX, |bound| bound.limit.into());
@@ -118,8 +119,8 @@ impl Speaker {
         // between those that agreed on the N bit (RFC 8538 4.1), though not for ever. It must not add up beyond what the
         // neighbour may send.
         let agreed = peer.negotiated.as_ref().and_then(|negotiated| negotiated.graceful_restart.as_ref());
-        let lately = peer.stale.since.is_some_and(|since| now.since(since) < STALE_MOST);
-        let notifies = lately && agreed.is_some_and(|theirs| theirs.notification);
+        let in_time = peer.stale.since.is_some_and(|since| now + restart <= since + STALE_MOST);
+        let notifies = in_time && agreed.is_some_and(|theirs| theirs.notification);
         let again = |family: AfiSafi| {
             let more = kept.get(&family).is_some_and(|kept| notifies || !kept.long_lived.is_zero());
             more && !over.contains(&Some(family))
@@ -128,8 +129,10 @@ impl Speaker {
             let family = AfiSafi::of(prefix);
             !kept.contains_key(&family) || (candidate.source.session != session && !again(family))
         });
-        let restart = kept.values().map(|kept| kept.restart).max().unwrap_or_default();
         peer.stale.until = (!restart.is_zero()).then(|| now + restart);
+        if !kept.keys().any(|family| again(*family)) {
+            peer.stale.since = None;
+        }
         peer.stale.since.get_or_insert(now);
         self.begin_long_lived(address, now, |kept| kept.restart.is_zero());
     }
@@ -183,7 +186,11 @@ impl Speaker {
     /// RFC 4724 4.2 and RFC 9494 4.2: what a neighbour that is back did not keep in its own forwarding table goes at once, the
     /// rest at End-of-RIB.
     pub(super) fn welcome_back(&mut self, address: IpAddr, now: Time) {
-        let Some(peer) = self.peers.get_mut(&address).filter(|peer| peer.stale.is_active()) else { return };
+        let Some(peer) = self.peers.get_mut(&address) else { return };
+        peer.stale.expired.clear();
+        if !peer.stale.is_active() {
+            return;
+        }
         let session = peer.source.session;
         let families = peer.negotiated.iter().flat_map(|negotiated| negotiated.codec.families.iter().copied());
         let preserved: Vec<AfiSafi> = families.filter(|family| peer.preserved(*family)).collect();

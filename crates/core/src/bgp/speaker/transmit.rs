@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::time::Duration;
 
 use super::peer::Peer;
 use super::{ConnId, Event, Speaker};
@@ -9,6 +10,9 @@ use crate::bgp::filter::Export;
 use crate::bgp::rib::outbound::{Policy, TooLong};
 use crate::model::scope::unscoped;
 use crate::time::Time;
+
+/// How often it is reported of a neighbour that no message holds some route.
+const TOO_LONG_TOLD: Duration = Duration::from_secs(60);
 
 impl Speaker {
     /// Whether there is something to write on this connection.
@@ -27,7 +31,7 @@ impl Speaker {
 
     /// The connections on which there is something to write, of those that have room for it. News of which nobody is told
     /// anything is passed over here once, not by each neighbour.
-    pub fn waiting(&mut self, has_room: impl Fn(ConnId) -> bool) -> Vec<ConnId> {
+    pub fn waiting(&mut self, has_room: impl Fn(ConnId) -> bool, now: Time) -> Vec<ConnId> {
         let peers = &self.peers;
         let of_peer = |peer: &Peer| {
             let connection = peer.session.established().filter(|_| peer.told)?;
@@ -42,7 +46,7 @@ impl Speaker {
         if self.is_withdrawn() {
             all.extend(peers.values().filter_map(of_peer));
         }
-        self.report_too_long(reports);
+        self.report_too_long(reports, now);
         if passed {
             self.trim();
         }
@@ -73,17 +77,22 @@ impl Speaker {
         let holds = self.progress.holds_end_of_rib();
         let all = self.outbound.transmit(address, &self.rib, holds, full, buffer);
         let reports = self.outbound.take_reports();
-        self.report_too_long(reports);
+        self.report_too_long(reports, now);
         self.trim();
         if all && self.is_withdrawn() {
             self.shut_for_drain(address, now);
         }
     }
 
-    fn report_too_long(&mut self, reports: Vec<(IpAddr, TooLong)>) {
+    /// Once in a while of one neighbour; its detail has the present.
+    fn report_too_long(&mut self, reports: Vec<(IpAddr, TooLong)>, now: Time) {
         for (address, route) in reports {
-            let name = self.peers.get(&address).map(|peer| peer.config.name.clone()).unwrap_or_default();
-            self.events.push_back(Event::TooLong { peer: address, name, what: route.to_string() });
+            let Some(peer) = self.peers.get_mut(&address) else { continue };
+            if peer.too_long_told.is_none_or(|told| now.since(told) >= TOO_LONG_TOLD) {
+                peer.too_long_told = Some(now);
+                let name = peer.config.name.clone();
+                self.events.push_back(Event::TooLong { peer: address, name, what: route.to_string() });
+            }
         }
     }
 

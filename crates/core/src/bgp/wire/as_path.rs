@@ -79,12 +79,14 @@ pub(super) fn merge(as_path: Vec<AsSegment>, as4_path: Vec<AsSegment>) -> Vec<As
         return as_path;
     };
     let mut merged = Vec::new();
+    let mut is_cut = false;
     for segment in as_path {
         if leading == 0 {
             break;
         }
         match segment {
             AsSegment::Sequence(mut numbers) => {
+                is_cut = numbers.len() > leading;
                 numbers.truncate(leading);
                 leading -= numbers.len();
                 merged.push(AsSegment::Sequence(numbers));
@@ -96,8 +98,9 @@ pub(super) fn merge(as_path: Vec<AsSegment>, as4_path: Vec<AsSegment>) -> Vec<As
         }
     }
     let mut rest = as4_path.into_iter().peekable();
-    // A sequence that was cut here goes on there.
-    if let Some(AsSegment::Sequence(last)) = merged.last_mut()
+    // A sequence that was cut goes on there.
+    if is_cut
+        && let Some(AsSegment::Sequence(last)) = merged.last_mut()
         && let Some(AsSegment::Sequence(first)) = rest.peek()
         && last.len() + first.len() <= SEGMENT
     {

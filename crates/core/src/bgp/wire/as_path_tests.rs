@@ -82,6 +82,12 @@ fn merging() {
             vec![Sequence(vec![70000]), Set(vec![70001, 5])],
             vec![Sequence(vec![3, 70000]), Set(vec![70001, 5])],
         ),
+        // What ends here ends here.
+        (
+            vec![Sequence(vec![3]), Sequence(vec![T])],
+            vec![Sequence(vec![70000])],
+            vec![Sequence(vec![3]), Sequence(vec![70000])],
+        ),
         // What is already full gets no longer.
         (
             vec![Sequence(vec![3; SEGMENT]), Sequence(vec![T])],

@@ -73,21 +73,45 @@ type Fields = Vec<(&'static str, bool)>;
 
 /// What a node says of itself to the others stays, and so does what it listens on, since that is a part of it.
 fn bgp_beside_planes(running: &BgpConfig, read: &BgpConfig) -> (BgpConfig, Fields) {
+    let BgpConfig {
+        as_number,
+        router_id,
+        listen,
+        stations: _,
+        mesh,
+        announce,
+        originate,
+        cluster_id,
+        peers,
+        ranges,
+        filters,
+        hold_time,
+        connect_retry,
+        restart_time,
+        restart_on_notification,
+        long_lived_time,
+        bfd,
+    } = read.clone();
     let waits = vec![
-        ("bgp.as", read.as_number != running.as_number),
-        ("bgp.routerId", read.router_id != running.router_id),
-        ("bgp.listen", read.listen != running.listen),
-        ("bgp.mesh", read.mesh != running.mesh),
-        ("bgp.announce", read.announce != running.announce),
+        ("bgp.as", as_number != running.as_number),
+        ("bgp.routerId", router_id != running.router_id),
+        ("bgp.listen", listen != running.listen),
+        ("bgp.mesh", mesh != running.mesh),
+        ("bgp.announce", announce != running.announce),
+        ("bgp.originate", originate != running.originate),
     ];
     let taken = BgpConfig {
-        as_number: running.as_number,
-        router_id: running.router_id,
-        listen: running.listen.clone(),
-        stations: running.stations.clone(),
-        mesh: running.mesh,
-        announce: running.announce,
-        ..read.clone()
+        cluster_id,
+        peers,
+        ranges,
+        filters,
+        hold_time,
+        connect_retry,
+        restart_time,
+        restart_on_notification,
+        long_lived_time,
+        bfd,
+        ..running.clone()
     };
     (taken, waits)
 }

@@ -252,7 +252,7 @@ impl Group {
         self.unsaid.of(peer)
     }
 
-    /// Where there are such since the last call, and were none before: one for each member.
+    /// Where there is one more since the last call: one for each member.
     pub fn news_of_too_long(&mut self) -> Vec<(IpAddr, TooLong)> {
         if !self.unsaid.take_news() {
             return Vec::new();

@@ -94,7 +94,7 @@ pub struct Outbound {
     /// The group of each neighbour.
     places: BTreeMap<IpAddr, u32>,
     encodings: Interner<EncodedPath>,
-    /// Neighbours with the first route that is too long for a message, for whoever reports it.
+    /// Neighbours with a route that is too long for a message, where there is one more, for whoever reports it.
     reports: Vec<(IpAddr, TooLong)>,
     last: u32,
     /// `WAITING`, unless a test says otherwise.
@@ -185,7 +185,7 @@ impl Outbound {
         self.group(peer).into_iter().flat_map(move |group| group.too_long(peer))
     }
 
-    /// Neighbours that have come to be without some since the last call, each with one of these.
+    /// Neighbours that are without one more since the last call, each with one of these.
     pub fn take_reports(&mut self) -> Vec<(IpAddr, TooLong)> {
         std::mem::take(&mut self.reports)
     }

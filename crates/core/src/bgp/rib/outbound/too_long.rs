@@ -40,7 +40,7 @@ impl fmt::Display for TooLong {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Unsaid {
     routes: BTreeMap<Slot, TooLong>,
-    /// There were none, and nobody has been told since that there are.
+    /// One has come since somebody asked.
     news: bool,
 }
 
@@ -49,8 +49,7 @@ impl Unsaid {
     pub fn note(&mut self, slot: Slot, found: Option<TooLong>) {
         match found {
             Some(route) => {
-                self.news |= self.routes.is_empty();
-                self.routes.insert(slot, route);
+                self.news |= self.routes.insert(slot, route).is_none();
             }
             None if self.routes.is_empty() => {}
             None => _ = self.routes.remove(&slot),
@@ -66,7 +65,7 @@ impl Unsaid {
         self.routes.values().filter(move |route| route.source != Some(peer))
     }
 
-    /// Whether it is to be reported that there are some.
+    /// Whether there is one more since the last call.
     pub fn take_news(&mut self) -> bool {
         std::mem::take(&mut self.news)
     }
