@@ -517,7 +517,7 @@ impl Driver {
                         self.farewells.spawn(async move { drop(farewell.await) });
                     }
                 }
-                Event::State { peer, name, state, why } => self.state(peer, name, state, why),
+                Event::State { peer, name, state, why, again } => self.state(peer, name, state, why, again),
                 Event::Malformed { peer, name, fault, unreported } => {
                     warnings::malformed(&interfaces::words(peer), &name, &fault, unreported);
                 }
@@ -526,12 +526,12 @@ impl Driver {
         }
     }
 
-    fn state(&mut self, peer: IpAddr, name: String, state: State, why: Option<String>) {
+    fn state(&mut self, peer: IpAddr, name: String, state: State, why: Option<String>, again: bool) {
         let words = interfaces::words(peer);
         match (&why, state) {
             (_, State::Established) => info!(peer = words, name, "BGP session established"),
-            (Some(why), _) => info!(peer = words, name, %state, why, "BGP session down"),
-            (None, _) => debug!(peer = words, name, %state, "BGP"),
+            (Some(why), _) if !again => info!(peer = words, name, %state, why, "no BGP session"),
+            (why, _) => debug!(peer = words, name, %state, why, "BGP"),
         }
         self.states.insert(peer, PeeringEvent::Peer { address: peer, name, state, why });
     }

@@ -443,3 +443,26 @@ fn what_a_notification_said_stays_known_behind_closed_connections() {
     world.handle(0, Input::Configure(Box::new(config)));
     assert_eq!(refusal(&world), None, "with other settings it has to be seen anew");
 }
+
+/// A neighbour that is not there is told about once, and not at each attempt.
+#[test]
+fn the_hundredth_refusal_is_no_news() {
+    let mut world = World::mesh(&[64512, 64513], ImportPolicy::All);
+    world.start();
+    world.seconds(5);
+    world.kill(1);
+    world.seconds(1000);
+    let events = |world: &World| {
+        let detail = world.speaker(0).neighbor(address(1), world.now).expect("a neighbour");
+        detail.history.into_iter().map(|(_, what)| what).collect::<Vec<_>>()
+    };
+    let before = events(&world);
+    let refusals = before.iter().filter(|what| what.contains("connection refused")).count();
+    assert!(world.connects > 100 && refusals == 1, "{} attempts, {before:?}", world.connects);
+    world.boot(1, false);
+    world.handle(1, Input::Originate(Vec::new()));
+    world.seconds(10);
+    world.kill(1);
+    world.seconds(10);
+    assert_eq!(events(&world).len(), before.len() + 3, "up, down and refused: {:?}", events(&world));
+}

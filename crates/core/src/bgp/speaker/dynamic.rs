@@ -106,7 +106,7 @@ impl Speaker {
                 "forgotten with its {routes} long-lived stale routes: the range {range} is full, and {} is there",
                 unscoped(to).0
             );
-            self.events.push_back(Event::State { peer: gone, name, state: State::Idle, why: Some(why) });
+            self.events.push_back(Event::State { peer: gone, name, state: State::Idle, why: Some(why), again: false });
         }
         self.forget_peer(gone);
         self.trim();

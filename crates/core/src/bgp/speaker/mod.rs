@@ -126,8 +126,9 @@ pub enum Event {
     /// Write what was polled before, then these last words, then close; do not wait for it long. Nothing more will be heard
     /// of this connection, nor should be.
     Close { conn: ConnId, last_words: Vec<u8> },
-    /// A session changed its state. `why`: the last error, when it fell back.
-    State { peer: IpAddr, name: String, state: State, why: Option<String> },
+    /// A session changed its state. `why`: the last error, when it fell back; `again`: the same as the last time, without a
+    /// session between.
+    State { peer: IpAddr, name: String, state: State, why: Option<String>, again: bool },
     /// An UPDATE that RFC 7606 had to mend, or that ended the session.
     Malformed { peer: IpAddr, name: String, fault: Fault, unreported: u64 },
     /// A neighbour is not told a route since no message can hold it; in words, once a minute at most. Its detail counts all.

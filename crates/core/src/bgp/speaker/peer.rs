@@ -43,8 +43,9 @@ pub(super) struct Peer {
     pub too_long_told: Option<Time>,
     /// What became of the session, the newest last.
     pub history: VecDeque<(Time, String)>,
-    /// The state that was last reported.
+    /// The state that was last reported, and why it fell back the last time.
     pub reported: State,
+    pub fell: Option<String>,
     /// Families that it is telling again (RFC 7313).
     pub refreshing: BTreeMap<AfiSafi, Refreshing>,
     /// The range that it connected from, where nobody named it, and since when it has no connection.
@@ -61,6 +62,7 @@ impl Peer {
         Peer {
             config,
             reported: session.state(),
+            fell: None,
             session,
             source: Arc::new(Source { peer: Some(address), external, ..Source::own(Ipv4Addr::UNSPECIFIED) }),
             told: false,

@@ -83,13 +83,18 @@ impl Speaker {
         let state = peer.session.state();
         if state != peer.reported {
             let why = peer.session.last_error().filter(|_| state < peer.reported).map(|(_, what)| what.clone());
+            let was_up = peer.reported == State::Established;
             peer.reported = state;
+            let again = why.is_some() && why == peer.fell && !was_up;
             let because = why.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
-            // Between attempts its state changes all the time, which is no news.
-            if state == State::Established || !because.is_empty() {
+            // Between attempts its state changes all the time, which is no news, and nor is the hundredth refusal.
+            if state == State::Established || (why.is_some() && !again) {
                 peer.remember(now, format!("{state}{because}"));
             }
-            self.events.push_back(Event::State { peer: address, name: peer.config.name.clone(), state, why });
+            if why.is_some() {
+                peer.fell.clone_from(&why);
+            }
+            self.events.push_back(Event::State { peer: address, name: peer.config.name.clone(), state, why, again });
         }
     }
 
