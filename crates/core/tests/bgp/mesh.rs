@@ -245,6 +245,20 @@ proptest! {
     }
 }
 
+/// Found by the test above: of two reflectors one had our KEEPALIVE while our OPEN was on its way to it on the connection that
+/// wins. Each ended the other's, and what was kept from before the restart went with the session that never was.
+#[test]
+fn a_restarted_reflector_loses_no_route_by_a_collision() {
+    let mut mesh = Mesh::new(7, AUTO, 15_038_292_971_998_954_122);
+    let all = mesh.alive();
+    mesh.rest_among(&all);
+    mesh.cluster.kill(6);
+    mesh.run(Duration::from_secs(1), &all);
+    mesh.cluster.boot(6, true);
+    mesh.rest_among(&all);
+    mesh.rest();
+}
+
 /// What is kept of a session that is over is no cover for one that is to go; what another one tells is.
 #[test]
 fn stale_routes_do_not_cover_what_is_to_go() {

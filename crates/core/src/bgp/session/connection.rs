@@ -60,6 +60,8 @@ pub struct Connection {
     pub open_at: Option<Time>,
     pub hold_at: Option<Time>,
     pub keepalive_at: Option<Time>,
+    /// In OpenConfirm, with the neighbour's KEEPALIVE there: until when the outcome of a collision is waited for.
+    pub confirmed_until: Option<Time>,
     /// The OPENs, whole: ours, and the neighbour's.
     pub opens: [Vec<u8>; 2],
     codec: CodecContext,
@@ -82,6 +84,7 @@ impl Connection {
             open_at: None,
             hold_at: None,
             keepalive_at: None,
+            confirmed_until: None,
             opens: Default::default(),
             codec: CodecContext {
                 four_octet_as: false,
@@ -127,6 +130,17 @@ impl Connection {
         self.last = whole.len();
         self.read += self.last;
         decoded.unwrap_or_else(|_| Err(Notification::malformed_attribute_list())).map(Some)
+    }
+
+    /// Whether the neighbour speaks as in Established on a connection that waits for the outcome of a collision: it has decided.
+    pub fn goes_on(&self) -> bool {
+        if self.confirmed_until.is_none() {
+            return false;
+        }
+        let waiting = &self.input[self.read..];
+        let whole = matches!(wire::message_length(waiting), Ok(Some(length)) if length <= waiting.len());
+        let kind = waiting.get(wire::HEADER - 1).copied().and_then(MessageType::of);
+        whole && matches!(kind, Some(MessageType::Update | MessageType::RouteRefresh))
     }
 
     /// The message that was decoded last, or could not be, as it came; none where there was no whole one in turn.

@@ -5,6 +5,7 @@
 //! [`Env`] and takes what it wants done from [`Env::out`].
 
 mod cause;
+mod collision;
 pub mod connection;
 pub mod counters;
 mod ending;
@@ -404,6 +405,10 @@ impl Session {
             connection.take_in(bytes);
         }
         while let Some(connection) = self.connection(id) {
+            if connection.goes_on() {
+                self.establish(env, id);
+                continue;
+            }
             match connection.next_message() {
                 Ok(Some(message)) => {
                     self.messages_in.count(type_of(&message));
@@ -471,7 +476,7 @@ impl Session {
         match (phase, message) {
             (_, Message::Notification(notification)) => self.end(env, id, Cause::Received(notification)),
             (Phase::Delayed | Phase::OpenSent, Message::Open(open)) => self.opened(env, id, &open),
-            (Phase::OpenConfirm, Message::Keepalive) => self.establish(env, id),
+            (Phase::OpenConfirm, Message::Keepalive) => self.confirmed(env, id),
             (Phase::Established, Message::Keepalive) => connection.heard(env.now),
             (Phase::Established, Message::Update(update)) => {
                 connection.heard(env.now);
@@ -520,39 +525,7 @@ impl Session {
         }
     }
 
-    /// RFC 4271 6.8, once the OPEN of connection `id` has come. Ends the other connection where that one loses.
-    fn wins_collision(&mut self, env: &mut Env<'_>, id: ConnId, negotiated: &Negotiated) -> bool {
-        let Some(this) = self.connections.iter().find(|connection| connection.id == id) else { return false };
-        let other = self.connections.iter().find(|c| c.id != id && c.phase >= Phase::OpenConfirm);
-        let Some(other) = other else { return true };
-        let other_id = other.id;
-        if other.phase == Phase::Established {
-            // RFC 4724 4.2: a neighbour with graceful restart that connects anew has lost the old connection. Shortly
-            // after Established, though, where one of the two is ours, it may be the loser of a collision that is still
-            // on its way.
-            let graceful = other.negotiated.as_ref().and_then(|negotiated| negotiated.graceful_restart.as_ref());
-            let graceful = graceful.is_some_and(|theirs| !theirs.families.is_empty());
-            let restarted = negotiated.graceful_restart.as_ref().is_some_and(|theirs| theirs.restarted);
-            let old = env.now.since(self.turned) >= timers::COLLISION_WINDOW;
-            let theirs = [this, other].iter().all(|connection| connection.direction == Direction::Incoming);
-            if graceful && (restarted || old || theirs) {
-                self.end(env, other_id, Cause::Quiet);
-                return true;
-            }
-            return false;
-        }
-        // The connection that the speaker with the higher identifier opened stays; by AS where they are equal (RFC 6286).
-        let ours = (self.settings.router_id, self.settings.local_as);
-        let ours_stays = ours > (negotiated.router_id, negotiated.as_number);
-        let stays = if ours_stays { Direction::Outgoing } else { Direction::Incoming };
-        if this.direction != stays {
-            return false;
-        }
-        self.end(env, other_id, Cause::Sent(Notification::cease(cease::COLLISION_RESOLUTION)));
-        true
-    }
-
-    fn establish(&mut self, env: &mut Env<'_>, id: ConnId) {
+    pub(super) fn establish(&mut self, env: &mut Env<'_>, id: ConnId) {
         let others: Vec<ConnId> = self.connections.iter().map(|c| c.id).filter(|other| *other != id).collect();
         for other in others {
             self.end(env, other, Cause::Sent(Notification::cease(cease::COLLISION_RESOLUTION)));
@@ -564,6 +537,7 @@ impl Session {
         self.sessions += 1;
         if let Some(connection) = self.connection(id) {
             connection.phase = Phase::Established;
+            connection.confirmed_until = None;
             connection.heard(now);
             if let Some(negotiated) = connection.negotiated.clone() {
                 env.out.push(Output::Established(Box::new(negotiated)));

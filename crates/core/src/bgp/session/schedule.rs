@@ -33,7 +33,7 @@ impl Session {
     }
 
     pub fn next_deadline(&self) -> Option<Time> {
-        let timers = self.connections.iter().flat_map(|c| [c.open_at, c.hold_at, c.keepalive_at]);
+        let timers = self.connections.iter().flat_map(|c| [c.open_at, c.hold_at, c.keepalive_at, c.confirmed_until]);
         timers.chain([self.idle_until, self.attempt_at]).flatten().min()
     }
 
@@ -75,8 +75,9 @@ impl Session {
         self.attempt_at = (!self.settings.passive).then_some(again);
     }
 
-    /// Notes a change of state.
+    /// Establishes what waits no longer, and notes a change of state.
     pub(super) fn settle(&mut self, env: &mut Env<'_>) {
+        self.establish_confirmed(env);
         let furthest = self.connections.iter().max_by_key(|connection| connection.phase);
         let state = match furthest.map(|connection| connection.phase) {
             Some(Phase::Established) => State::Established,
