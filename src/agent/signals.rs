@@ -1,7 +1,5 @@
 //! What signals ask of a running program.
 
-use std::io;
-
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,12 +19,13 @@ impl Signals {
     /// From now on none of them ends the program by itself. Must be called inside a tokio runtime.
     ///
     /// # Errors
-    /// The system takes no handler.
-    pub fn new() -> io::Result<Signals> {
+    /// In words: the system takes no handler.
+    pub fn new() -> Result<Signals, String> {
+        let taken = |kind| signal(kind).map_err(|error| format!("signals cannot be taken: {error}"));
         Ok(Signals {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-            hangup: signal(SignalKind::hangup())?,
+            terminate: taken(SignalKind::terminate())?,
+            interrupt: taken(SignalKind::interrupt())?,
+            hangup: taken(SignalKind::hangup())?,
         })
     }
 

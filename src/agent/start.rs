@@ -67,8 +67,7 @@ const ADDRESS_RETRY: Duration = Duration::from_millis(100);
 /// Runs the agent until SIGTERM or SIGINT; `read`: the node's file as it is now, or what is wrong with it, for SIGHUP.
 /// Whatever ends it, links, routes and chains stay as they are.
 pub async fn run(config: NodeConfig, read: impl Fn() -> Result<NodeConfig, String>) -> Result<(), StartError> {
-    let mut signals =
-        Signals::new().map_err(|error| StartError::Refused(format!("signals cannot be taken: {error}")))?;
+    let mut signals = Signals::new().map_err(StartError::Refused)?;
     let access = AccessRules::from_config(&config.api).map_err(StartError::Refused)?;
     let journal = Arc::new(Journal::open(&config.paths.state.join("journal.db"))?);
     let server = Server::bind(&config.paths.socket, access).await?;
@@ -143,16 +142,7 @@ async fn start(
 
     let incarnation = journal.incarnation().to_string();
     refuse_a_second_agent(&cluster, &config, &incarnation)?;
-    let allocator_config = AllocatorConfig {
-        node: config.node.clone(),
-        labels: config.labels.clone(),
-        cooldown: Duration::from_secs(config.workloads.address_cooldown.into()),
-    };
-    let allocator = Arc::new(Allocator::start(store.clone(), journal.clone(), allocator_config)?);
-    allocator.set_reserved(cluster.reserved());
-    if let Err(error) = allocator.reconcile().await {
-        warn!(%error, "own blocks cannot be compared with the store yet");
-    }
+    let allocator = start_allocator(&config, &store, &journal, &cluster).await?;
 
     let (mesh, speaker) = Mesh::start(&config, &underlay, &cluster);
     let node = own_node(&config, &underlay, &speaker, &incarnation);
@@ -210,6 +200,25 @@ async fn start(
     });
     followers::spawn(&agent, sync, events, interfaces);
     Ok((agent, none))
+}
+
+async fn start_allocator(
+    config: &NodeConfig,
+    store: &Arc<dyn ClusterStore>,
+    journal: &Arc<Journal>,
+    cluster: &ClusterView,
+) -> Result<Arc<Allocator>, StartError> {
+    let settings = AllocatorConfig {
+        node: config.node.clone(),
+        labels: config.labels.clone(),
+        cooldown: Duration::from_secs(config.workloads.address_cooldown.into()),
+    };
+    let allocator = Arc::new(Allocator::start(store.clone(), journal.clone(), settings)?);
+    allocator.set_reserved(cluster.reserved());
+    if let Err(error) = allocator.reconcile().await {
+        warn!(%error, "own blocks cannot be compared with the store yet");
+    }
+    Ok(allocator)
 }
 
 /// The driver for Docker's networks; its socket is another matter, and opened when the agent stands.

@@ -94,7 +94,7 @@ fn read(file: &PathBuf) -> Result<NodeConfig, String> {
 
 /// `dataPlane: off`: the speaker alone, until SIGTERM or SIGINT.
 async fn speak_only(config: NodeConfig, file: &PathBuf) -> Result<(), String> {
-    let mut signals = Signals::new().map_err(|error| format!("signals cannot be taken: {error}"))?;
+    let mut signals = Signals::new()?;
     let mut speaker = peering::run_speaker_only(config).await?;
     while signals.next().await == Asked::Reload {
         speaker.reload(read(file));

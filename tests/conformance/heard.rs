@@ -32,6 +32,23 @@ pub struct Update {
     pub end_of_rib: Option<u16>,
 }
 
+/// The value of this capability in the body of an OPEN.
+pub fn offered(body: &[u8], code: u8) -> Option<&[u8]> {
+    let mut parameters = body.get(10..)?;
+    while let [2, length, rest @ ..] = parameters {
+        let (mut list, left) = rest.split_at_checked(usize::from(*length))?;
+        while let [kind, length, rest @ ..] = list {
+            let (value, others) = rest.split_at_checked(usize::from(*length))?;
+            if *kind == code {
+                return Some(value);
+            }
+            list = others;
+        }
+        parameters = left;
+    }
+    None
+}
+
 /// The first whole message of `bytes`: its length, and what it says.
 pub fn message(bytes: &[u8]) -> Result<Option<(usize, Heard)>, String> {
     let Some(header) = bytes.get(..19) else { return Ok(None) };

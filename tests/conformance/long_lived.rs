@@ -8,12 +8,12 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::case::{self, EBGP, IBGP, Sender, good, prefixes, report, side_by_side};
-use crate::heard::Prefix;
+use crate::heard::{Prefix, offered};
 use crate::peer::Peer;
 use crate::raw::{
-    self, Draft, IPV4, IPV6, OPTIONAL_TRANSITIVE, Open, UNICAST, WELL_KNOWN, attribute, capability, nlri,
+    self, Draft, IPV4, IPV6, OPTIONAL_TRANSITIVE, Open, UNICAST, WELL_KNOWN, attribute, capability, nlri, offering,
 };
-use crate::restart::{A_MOMENT, KEPT, RESTART, RESTARTED, cease, end_of_rib, graceful, offered, offering};
+use crate::restart::{A_MOMENT, KEPT, RESTART, RESTARTED, cease, end_of_rib, graceful};
 use crate::script::closes;
 use crate::speaker::{AT, OUR_AS, Speaker, TESTER_AS, peer, tester};
 use crate::support::in_fresh_netns;

@@ -108,6 +108,15 @@ impl Open {
     }
 }
 
+/// What was offered, and these capabilities in a parameter of their own (RFC 5492 section 4).
+pub fn offering(mut open: Open, capabilities: &[Vec<u8>]) -> Open {
+    if !capabilities.is_empty() {
+        open.parameters.extend(parameter(2, &capabilities.concat()));
+        open.parameters[0] = u8::try_from(open.parameters.len() - 1).expect("not that long");
+    }
+    open
+}
+
 pub fn capability(code: u8, value: &[u8]) -> Vec<u8> {
     [&[code, value.len() as u8], value].concat()
 }

@@ -5,9 +5,9 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::case::{Sender, good, prefixes};
-use crate::heard::Prefix;
+use crate::heard::{Prefix, offered};
 use crate::peer::Peer;
-use crate::raw::{self, Draft, IPV4, IPV6, Open, UNICAST, capability, header, message, parameter};
+use crate::raw::{self, Draft, IPV4, IPV6, Open, UNICAST, capability, header, message, offering};
 use crate::script::{Scripts, Stage, closes, ends, run};
 use crate::watcher::Watcher;
 
@@ -24,37 +24,11 @@ pub const A_MOMENT: Duration = Duration::from_millis(700);
 const BEFORE: u32 = 65500;
 const AFTER: u32 = 65501;
 
-/// What was offered, and these capabilities in a parameter of their own (RFC 5492 section 4).
-pub fn offering(mut open: Open, capabilities: &[Vec<u8>]) -> Open {
-    if !capabilities.is_empty() {
-        open.parameters.extend(parameter(2, &capabilities.concat()));
-        open.parameters[0] = u8::try_from(open.parameters.len() - 1).expect("not that long");
-    }
-    open
-}
-
 /// The capability of graceful restart: bits with the time, and each family's AFI with its F bit or none.
 pub fn graceful(head: u16, families: &[(u16, u8)]) -> Vec<u8> {
     let family = |(afi, flags): &(u16, u8)| [&afi.to_be_bytes()[..], &[UNICAST, *flags]].concat();
     let families: Vec<u8> = families.iter().flat_map(family).collect();
     capability(64, &[&head.to_be_bytes()[..], &families].concat())
-}
-
-/// The value of this capability in the body of an OPEN.
-pub fn offered(body: &[u8], code: u8) -> Option<&[u8]> {
-    let mut parameters = body.get(10..)?;
-    while let [2, length, rest @ ..] = parameters {
-        let (mut list, left) = rest.split_at_checked(usize::from(*length))?;
-        while let [kind, length, rest @ ..] = list {
-            let (value, others) = rest.split_at_checked(usize::from(*length))?;
-            if *kind == code {
-                return Some(value);
-            }
-            list = others;
-        }
-        parameters = left;
-    }
-    None
 }
 
 /// With these bits, and the F bit or none for IPv4.

@@ -8,10 +8,9 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::case::{self, EBGP, EBGP6, IBGP, IBGP6, Sender, good, prefixes, report, side_by_side};
-use crate::heard::Prefix;
+use crate::heard::{Prefix, offered};
 use crate::peer::Peer;
-use crate::raw::{self, OPTIONAL_TRANSITIVE, Open, attribute, capability};
-use crate::restart::{offered, offering};
+use crate::raw::{self, OPTIONAL_TRANSITIVE, Open, attribute, capability, offering};
 use crate::script::{Scripts, Stage, ends, run};
 use crate::speaker::{AT, OUR_AS, Speaker, TESTER_AS, peer, tester};
 use crate::support::in_fresh_netns;

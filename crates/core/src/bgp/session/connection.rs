@@ -110,14 +110,10 @@ impl Connection {
     /// The NOTIFICATION that ends the session.
     pub fn next_message(&mut self) -> Result<Option<Message>, Notification> {
         self.last = 0;
-        let waiting = &self.input[self.read..];
-        let whole = match wire::message_length(waiting)? {
-            Some(length) if length <= waiting.len() => &waiting[..length],
-            _ => {
-                self.input.drain(..self.read);
-                self.read = 0;
-                return Ok(None);
-            }
+        let Some(whole) = first_whole(&self.input[self.read..])? else {
+            self.input.drain(..self.read);
+            self.read = 0;
+            return Ok(None);
         };
         if let Some(kind) = MessageType::of(whole[wire::HEADER - 1]) {
             self.phase.expects(kind)?;
@@ -137,10 +133,9 @@ impl Connection {
         if self.confirmed_until.is_none() {
             return false;
         }
-        let waiting = &self.input[self.read..];
-        let whole = matches!(wire::message_length(waiting), Ok(Some(length)) if length <= waiting.len());
-        let kind = waiting.get(wire::HEADER - 1).copied().and_then(MessageType::of);
-        whole && matches!(kind, Some(MessageType::Update | MessageType::RouteRefresh))
+        let next = first_whole(&self.input[self.read..]).ok().flatten();
+        let kind = next.and_then(|message| MessageType::of(message[wire::HEADER - 1]));
+        matches!(kind, Some(MessageType::Update | MessageType::RouteRefresh))
     }
 
     /// The message that was decoded last, or could not be, as it came; none where there was no whole one in turn.
@@ -203,4 +198,9 @@ impl Connection {
         self.output.extend_from_slice(&wire::encode_notification(notification));
         self.output
     }
+}
+
+/// The first message of these bytes, once it is whole.
+fn first_whole(bytes: &[u8]) -> Result<Option<&[u8]>, Notification> {
+    Ok(wire::message_length(bytes)?.and_then(|length| bytes.get(..length)))
 }

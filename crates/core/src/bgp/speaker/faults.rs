@@ -2,16 +2,15 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
-use std::time::Duration;
 
+use super::ration::Ration;
 use super::{Event, Speaker};
 use crate::bgp::wire::{self, DefectAction, Message, Notification};
 use crate::model::Cidr;
 use crate::time::Time;
 
-/// So many reports of one neighbour come in [`WINDOW`] at most; the counters have all.
+/// So many reports of one neighbour come in a minute at most; the counters have all.
 const REPORTS: u32 = 10;
-const WINDOW: Duration = Duration::from_secs(60);
 
 /// The faults of one neighbour's UPDATEs since it was configured.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -43,15 +42,6 @@ pub struct Fault {
     pub fatal: bool,
 }
 
-/// What has been reported of late.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Ration {
-    since: Option<Time>,
-    reported: u32,
-    /// What was not, since the last that was.
-    kept_back: u64,
-}
-
 impl Faults {
     pub fn count(&mut self, action: DefectAction) {
         *match action {
@@ -64,21 +54,6 @@ impl Faults {
     /// The counters go on; what the session before had wrong is not this one's.
     pub(super) fn new_session(&mut self) {
         self.of_session = 0;
-    }
-}
-
-impl Ration {
-    /// Whether this one is to be reported, and how many before it were not.
-    fn take(&mut self, now: Time) -> Option<u64> {
-        if self.since.is_none_or(|since| now.since(since) >= WINDOW) {
-            (self.since, self.reported) = (Some(now), 0);
-        }
-        if self.reported == REPORTS {
-            self.kept_back += 1;
-            return None;
-        }
-        self.reported += 1;
-        Some(std::mem::take(&mut self.kept_back))
     }
 }
 
@@ -100,7 +75,7 @@ impl Speaker {
         faults.updates += 1;
         faults.of_session += 1;
         faults.resets += u64::from(fault.fatal);
-        if let Some(unreported) = faults.ration.take(now) {
+        if let Some(unreported) = faults.ration.take(REPORTS, now) {
             // What could not be decoded is not tried again: it may be a panic of the decoder that a session caught.
             let codec = peer.negotiated.as_ref().filter(|_| !fault.fatal).map(|negotiated| &negotiated.codec);
             fault.prefixes = codec.map(|codec| prefixes(&fault.message, codec)).unwrap_or_default();
@@ -117,7 +92,3 @@ fn prefixes(message: &[u8], codec: &wire::CodecContext) -> BTreeSet<Cidr> {
     let reachable = update.reachable.into_iter().map(|(nlri, _)| nlri);
     reachable.chain(update.withdrawn).map(|nlri| nlri.prefix).collect()
 }
-
-#[cfg(test)]
-#[path = "faults_tests.rs"]
-mod tests;

@@ -29,6 +29,7 @@ mod next_hops;
 mod peer;
 mod peers;
 mod probe;
+mod ration;
 mod refresh;
 mod restart;
 mod sessions;

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::config::PeerConfig;
 use super::faults::Faults;
+use super::ration::Ration;
 use super::refresh::Refreshing;
 use super::restart::Retention;
 use crate::bgp::rib::Source;
@@ -39,8 +40,8 @@ pub(super) struct Peer {
     pub end_of_rib: BTreeSet<AfiSafi>,
     pub last_update: Time,
     pub faults: Faults,
-    /// When it was reported last that no message holds some route for it.
-    pub too_long_told: Option<Time>,
+    /// Reports of routes that no message holds for it.
+    pub too_long: Ration,
     /// What became of the session, the newest last.
     pub history: VecDeque<(Time, String)>,
     /// The state that was last reported, and why it fell back the last time.
@@ -75,7 +76,7 @@ impl Peer {
             left: None,
             noted_deadline: None,
             faults: Faults::default(),
-            too_long_told: None,
+            too_long: Ration::default(),
             history: VecDeque::new(),
         }
     }

@@ -130,10 +130,8 @@ impl Speaker {
             !kept.contains_key(&family) || (candidate.source.session != session && !again(family))
         });
         peer.stale.until = (!restart.is_zero()).then(|| now + restart);
-        if !kept.keys().any(|family| again(*family)) {
-            peer.stale.since = None;
-        }
-        peer.stale.since.get_or_insert(now);
+        let some_again = kept.keys().any(|family| again(*family));
+        peer.stale.since = peer.stale.since.filter(|_| some_again).or(Some(now));
         self.begin_long_lived(address, now, |kept| kept.restart.is_zero());
     }
 

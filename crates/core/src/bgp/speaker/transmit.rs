@@ -2,17 +2,16 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
-use std::time::Duration;
 
 use super::peer::Peer;
 use super::{ConnId, Event, Speaker};
 use crate::bgp::filter::Export;
-use crate::bgp::rib::outbound::{Policy, TooLong};
+use crate::bgp::rib::outbound::Policy;
 use crate::model::scope::unscoped;
 use crate::time::Time;
 
-/// How often it is reported of a neighbour that no message holds some route.
-const TOO_LONG_TOLD: Duration = Duration::from_secs(60);
+/// How often in a minute it is reported of a neighbour that no message holds some route.
+const REPORTS: u32 = 1;
 
 impl Speaker {
     /// Whether there is something to write on this connection.
@@ -39,14 +38,13 @@ impl Speaker {
         };
         let told = |address: IpAddr| peers.get(&address).and_then(of_peer);
         let passed = self.outbound.prepare(&self.rib, |address| told(address).is_some());
-        let reports = self.outbound.take_reports();
         let holds = self.progress.holds_end_of_rib();
         let mut all: BTreeSet<ConnId> = self.speaking.iter().copied().filter(|conn| has_room(*conn)).collect();
         all.extend(self.outbound.due(holds).filter_map(told));
         if self.is_withdrawn() {
             all.extend(peers.values().filter_map(of_peer));
         }
-        self.report_too_long(reports, now);
+        self.report_too_long(now);
         if passed {
             self.trim();
         }
@@ -76,8 +74,7 @@ impl Speaker {
         }
         let holds = self.progress.holds_end_of_rib();
         let all = self.outbound.transmit(address, &self.rib, holds, full, buffer);
-        let reports = self.outbound.take_reports();
-        self.report_too_long(reports, now);
+        self.report_too_long(now);
         self.trim();
         if all && self.is_withdrawn() {
             self.shut_for_drain(address, now);
@@ -85,11 +82,10 @@ impl Speaker {
     }
 
     /// Once in a while of one neighbour; its detail has the present.
-    fn report_too_long(&mut self, reports: Vec<(IpAddr, TooLong)>, now: Time) {
-        for (address, route) in reports {
+    fn report_too_long(&mut self, now: Time) {
+        for (address, route) in self.outbound.take_reports() {
             let Some(peer) = self.peers.get_mut(&address) else { continue };
-            if peer.too_long_told.is_none_or(|told| now.since(told) >= TOO_LONG_TOLD) {
-                peer.too_long_told = Some(now);
+            if peer.too_long.take(REPORTS, now).is_some() {
                 let name = peer.config.name.clone();
                 self.events.push_back(Event::TooLong { peer: address, name, what: route.to_string() });
             }

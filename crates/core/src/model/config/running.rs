@@ -77,42 +77,30 @@ fn bgp_beside_planes(running: &BgpConfig, read: &BgpConfig) -> (BgpConfig, Field
         as_number,
         router_id,
         listen,
-        stations: _,
+        stations,
         mesh,
         announce,
         originate,
-        cluster_id,
-        peers,
-        ranges,
-        filters,
-        hold_time,
-        connect_retry,
-        restart_time,
-        restart_on_notification,
-        long_lived_time,
-        bfd,
-    } = read.clone();
+        cluster_id: _,
+        peers: _,
+        ranges: _,
+        filters: _,
+        hold_time: _,
+        connect_retry: _,
+        restart_time: _,
+        restart_on_notification: _,
+        long_lived_time: _,
+        bfd: _,
+    } = running.clone();
     let waits = vec![
-        ("bgp.as", as_number != running.as_number),
-        ("bgp.routerId", router_id != running.router_id),
-        ("bgp.listen", listen != running.listen),
-        ("bgp.mesh", mesh != running.mesh),
-        ("bgp.announce", announce != running.announce),
-        ("bgp.originate", originate != running.originate),
+        ("bgp.as", read.as_number != as_number),
+        ("bgp.routerId", read.router_id != router_id),
+        ("bgp.listen", read.listen != listen),
+        ("bgp.mesh", read.mesh != mesh),
+        ("bgp.announce", read.announce != announce),
+        ("bgp.originate", read.originate != originate),
     ];
-    let taken = BgpConfig {
-        cluster_id,
-        peers,
-        ranges,
-        filters,
-        hold_time,
-        connect_retry,
-        restart_time,
-        restart_on_notification,
-        long_lived_time,
-        bfd,
-        ..running.clone()
-    };
+    let taken = BgpConfig { as_number, router_id, listen, stations, mesh, announce, originate, ..read.clone() };
     (taken, waits)
 }
 

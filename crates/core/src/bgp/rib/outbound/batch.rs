@@ -6,7 +6,8 @@ use std::sync::Arc;
 use hashbrown::HashMap;
 
 use super::Policy;
-use super::group::{Audience, Portion, Told};
+use super::group::Told;
+use super::portion::{Audience, Portion};
 use super::too_long::TooLong;
 use crate::bgp::filter::Place;
 use crate::bgp::rib::path::{Candidate, Interner, Path};

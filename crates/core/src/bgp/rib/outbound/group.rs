@@ -13,6 +13,7 @@ use std::sync::Arc;
 use hashbrown::HashMap;
 
 use super::batch::{Batch, Said};
+use super::portion::{Audience, CONCERNED, Portion, whole_messages};
 use super::too_long::{TooLong, Unsaid};
 use super::{Member, Policy};
 use crate::bgp::rib::path::{Candidate, Interner, Source};
@@ -21,9 +22,6 @@ use crate::bgp::wire::{self, AfiSafi, EncodedPath, Nlri, refresh_subtype};
 
 /// Prefixes that are looked at, and grouped by their attributes, at one time.
 const LOOK: usize = 4096;
-
-/// A route concerns so many members at most: the one that it came from, and the one by way of whom it leads.
-const CONCERNED: usize = 2;
 
 /// What the members know of one prefix, or of one path to it: as it is told, and from whom it came.
 #[derive(Clone, Debug)]
@@ -40,43 +38,6 @@ impl Told {
     /// The path identifier that it is told under.
     fn path_id(&self) -> u32 {
         self.source.number.get()
-    }
-}
-
-/// Who reads a portion.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Audience {
-    /// All but these.
-    But([Option<IpAddr>; CONCERNED]),
-    Only(IpAddr),
-}
-
-impl Audience {
-    const ALL: Audience = Audience::But([None; CONCERNED]);
-
-    fn includes(&self, peer: IpAddr) -> bool {
-        match self {
-            Audience::But(others) => !others.contains(&Some(peer)),
-            Audience::Only(one) => *one == peer,
-        }
-    }
-}
-
-/// Encoded messages for the same readers.
-#[derive(Debug)]
-pub(super) struct Portion {
-    pub audience: Audience,
-    pub bytes: Vec<u8>,
-    /// What it is about; not by slot, since it may be read when a slot is another prefix's.
-    pub nlri: Vec<Nlri>,
-    /// How many members have not read it yet.
-    pub unread: usize,
-}
-
-impl Portion {
-    /// What it takes, about.
-    fn size(&self) -> usize {
-        size_of::<Portion>() + self.bytes.len() + self.nlri.len() * size_of::<Nlri>()
     }
 }
 
@@ -594,18 +555,4 @@ impl Group {
         let knew_not = self.concerned(old.as_ref());
         self.recorded(knew_not, old.is_some(), know_not, is);
     }
-}
-
-/// How much of these bytes is whole messages, and as few of them as reach `budget`.
-fn whole_messages(bytes: &[u8], budget: usize) -> usize {
-    if bytes.len() <= budget {
-        return bytes.len();
-    }
-    let mut taken = 0;
-    while taken < budget
-        && let Ok(Some(length)) = wire::message_length(&bytes[taken..])
-    {
-        taken += length;
-    }
-    taken
 }

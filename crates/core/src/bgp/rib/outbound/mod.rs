@@ -11,6 +11,7 @@
 
 mod batch;
 mod group;
+mod portion;
 mod too_long;
 
 use std::collections::{BTreeMap, BTreeSet};
